@@ -1,0 +1,117 @@
+"""Files that are either whole or not there: atomic writes, checksums, and the claim on an output folder."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lorweb_bench.errors import InputError
+
+MARKER = ".building"
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and move it to `path` when the block ends well.
+
+    The file is flushed to disk before it gets its name, and the folder after. When the block raises, nothing is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as f:
+            os.fsync(f.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
+        temporary.replace(path)
+        _fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path | str, data: bytes | str) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds either all of it or what it held before."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def canonical_json(value: Any) -> str:
+    """One JSON text per value: sorted keys, no spaces, no NaN. What digests are taken of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write a value as indented JSON, atomically. NaN and infinity raise ValueError: they are no JSON."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file; InputError when it is missing, unreadable or no JSON."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise InputError(f"{path} is not readable JSON ({e}).") from None
+
+
+def sha256_file(path: Path | str) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _manifest_format(folder: Path, name: str) -> str | None:
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    return content.get("format") if isinstance(content, dict) else None
+
+
+def claim_output(folder: Path | str, format: str, identity: str | None = None) -> Path:
+    """Create an output folder, or take one up that is empty or already holds this format.
+
+    `format` is a name such as "lorweb-bench/dataset"; its manifest is then `dataset.json`. Until `finish_output` is called a
+    marker names the format and `identity` (a digest of everything that changes the result): unfinished work is taken up only
+    for the same identity, so that no folder mixes two settings. InputError when the folder holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, and the output is a folder; choose another name with -o.")
+    marker = folder / MARKER
+    if marker.is_file():
+        claim = read_json(marker)
+        if not isinstance(claim, dict) or claim.get("format") != format:
+            raise InputError(f"{folder} holds unfinished work of another sort; choose another folder with -o.")
+        if claim.get("identity") != identity:
+            raise InputError(f"{folder} holds unfinished work with other settings; choose another folder with -o, or delete it.")
+        return folder
+    if folder.exists() and any(folder.iterdir()) and _manifest_format(folder, format.rsplit("/", 1)[-1]) != format:
+        raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(marker, {"format": format, "identity": identity})
+    return folder
+
+
+def finish_output(folder: Path | str) -> None:
+    """Take the marker of `claim_output` away: the output is whole."""
+    (Path(folder) / MARKER).unlink(missing_ok=True)

@@ -1,0 +1,36 @@
+"""Names and constants that the whole benchmark shares. A change here changes what a number means."""
+
+import re
+from typing import Final
+
+FORMAT_VERSION: Final = 1
+DATASET_FORMAT: Final = "lorweb-bench/dataset"
+PREDICTIONS_FORMAT: Final = "lorweb-bench/predictions"
+REPORT_FORMAT: Final = "lorweb-bench/report"
+
+ROLES: Final = ("a", "a_prime", "b", "b_prime")
+PUBLIC_ROLES: Final = ("a", "a_prime", "b")
+EXTENSIONS: Final = ("png", "jpg", "webp")
+KEY: Final = re.compile(r"[a-z0-9_-]{1,200}")
+
+SPLITS: Final = ("train", "dev", "seen", "unseen", "test")
+SUITE_SPLITS: Final = ("seen", "unseen")
+PUBLIC_SPLIT: Final = "test"
+VIEWS: Final = ("full", "public")
+
+SEEN_TIERS: Final = ("seen_single", "seen_composition")
+UNSEEN_TIERS: Final = ("new_parameters", "new_composition", "new_family", "new_task")
+TIERS: Final = SEEN_TIERS + UNSEEN_TIERS
+
+TRACKS: Final = ("closed", "open")
+PROMPT_MODES: Final = ("none", "task", "instruction")
+
+CANDIDATES: Final = 50  # retrieval candidates per item, the truth among them
+MIN_CHANGE_RMSE: Final = 8 / 255  # RMSE(b, b_prime) below this, images in [0, 1]: the item is dropped
+HARD_THRESHOLD: Final = 0.5  # mean edit_recovery that no trivial method may reach on a hard transformation
+PSNR_CAP: Final = 50.0  # dB
+CONFIDENCE: Final = 0.95
+MIN_CLUSTERS: Final = 8  # fewer clusters than this: no interval
+PREDICT_SEED: Final = 0
+BOOTSTRAP_SEED: Final = 20260217
+PUBLISH_SALT: Final = "lorweb-bench/public-order/1"  # the public order is sorted by sha256(salt + key)

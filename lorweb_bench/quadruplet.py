@@ -1,0 +1,61 @@
+"""The words of the field as types: what a method is shown, the full item, and the item's labels."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """The labels of one sample, `<key>.json`.
+
+    A public view holds only `id`, `width`, `height` and, where allowed, `prompt`; there the other words are empty.
+    `width` and `height` are those of all four panels, in pixels. `hard` and `candidates` stand in suites alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    transformation: str = ""
+    family: str = ""
+    kind: str = ""
+    tier: str | None = None
+    instruction: str = ""
+    a_source: str = ""
+    b_source: str = ""
+    licence: str = ""
+    attribution: str = ""
+    hard: bool | None = None
+    candidates: tuple[str, ...] | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """What a method is shown: three RGB images of one size, a prompt where the prompt mode gives one, and a seed."""
+
+    key: str
+    a: Image.Image
+    a_prime: Image.Image
+    b: Image.Image
+    prompt: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Quadruplet:
+    """A triplet with its answer and its labels. `b_prime` is None in a public view."""
+
+    key: str
+    a: Image.Image
+    a_prime: Image.Image
+    b: Image.Image
+    b_prime: Image.Image | None
+    record: Record
+
+    def triplet(self, prompt: str | None = None, seed: int = 0) -> Triplet:
+        """The part of it that a method may see."""
+        return Triplet(self.key, self.a, self.a_prime, self.b, prompt, seed)
