@@ -1,1 +1,36 @@
+"""Visual analogies: datasets with a fixed contract, and a harness for any method that completes them."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorweb_bench.dataset import open_dataset, open_suite
+    from lorweb_bench.errors import InputError
+    from lorweb_bench.evaluate import evaluate, score
+    from lorweb_bench.quadruplet import Quadruplet, Triplet
+
+_HOME = {
+    "InputError": "lorweb_bench.errors",
+    "Quadruplet": "lorweb_bench.quadruplet",
+    "Triplet": "lorweb_bench.quadruplet",
+    "evaluate": "lorweb_bench.evaluate",
+    "open_dataset": "lorweb_bench.dataset",
+    "open_suite": "lorweb_bench.dataset",
+    "score": "lorweb_bench.evaluate",
+}
+
+__all__ = ["InputError", "Quadruplet", "Triplet", "evaluate", "open_dataset", "open_suite", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lorweb-bench")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -11,7 +11,7 @@ REPORT_FORMAT: Final = "lorweb-bench/report"
 ROLES: Final = ("a", "a_prime", "b", "b_prime")
 PUBLIC_ROLES: Final = ("a", "a_prime", "b")
 EXTENSIONS: Final = ("png", "jpg", "webp")
-KEY: Final = re.compile(r"[a-z0-9_-]{1,200}")
+KEY: Final = re.compile(r"[a-z0-9_-]{1,80}")
 
 SPLITS: Final = ("train", "dev", "seen", "unseen", "test")
 SUITE_SPLITS: Final = ("seen", "unseen")

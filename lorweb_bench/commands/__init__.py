@@ -1,0 +1,1 @@
+"""The commands of `lorweb-bench` that this package itself offers."""

@@ -1,0 +1,240 @@
+"""WebDataset shards: written whole with a sidecar, read strictly, never half a sample. Plain tar; no torch, no webdataset."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lorweb_bench import images
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import atomic_path, canonical_json, read_json, sha256_file, write_json
+from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
+from lorweb_bench.quadruplet import Record
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as it lies in a shard: encoded images by role, and the record's JSON as a dict."""
+
+    key: str
+    images: dict[str, bytes]
+    ext: str
+    record: dict[str, Any]
+
+
+class Item(BaseModel):
+    """What a sidecar keeps of a sample: pixel hashes by role, and the digest of its labels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    pixels: dict[str, str]
+    labels: str
+
+
+class Sidecar(BaseModel):
+    """`000000.json` beside `000000.tar`: the mark that the shard is whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    samples: int
+    bytes: int
+    keys: str  # sha256 over the keys in the order of the shard, one a line
+    extension: str | None
+    items: tuple[Item, ...]
+
+
+def item_of(sample: Sample, name: str) -> Item:
+    """Decode a sample's images and take its digests; InputError when they or the record do not hold together."""
+    record = check_record(sample.record, name)
+    pixels: dict[str, str] = {}
+    for role in ROLES:
+        if role in sample.images:
+            image = images.decode(sample.images[role], f"{name} {role}")
+            if image.size != (record.width, record.height):
+                raise InputError(f"{name} {role} is {image.width}x{image.height}, its record says {record.width}x{record.height}.")
+            pixels[role] = images.pixel_hash(image)
+    return Item(key=sample.key, pixels=pixels, labels=hashlib.sha256(canonical_json(sample.record).encode()).hexdigest())
+
+
+def check_record(record: Mapping[str, Any], name: str) -> Record:
+    """The record as a type; InputError naming the first field that is wrong."""
+    try:
+        return Record.model_validate(record)
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise InputError(f"{name}: its record has a wrong {'.'.join(map(str, first['loc'])) or 'form'} ({first['msg']}).") from None
+
+
+def shard_path(folder: Path | str, split: str, index: int) -> Path:
+    """`<folder>/<split>/<index, six digits>.tar`."""
+    return Path(folder) / split / f"{index:06d}.tar"
+
+
+def read_sidecar(shard: Path) -> Sidecar:
+    """The sidecar of a shard; InputError when it is missing or malformed."""
+    path = shard.with_suffix(".json")
+    try:
+        return Sidecar.model_validate(read_json(path))
+    except ValidationError as e:
+        raise InputError(f"{path} is no sidecar of a shard ({e.errors()[0]['msg']}).") from None
+
+
+def shard_done(folder: Path | str, split: str, index: int) -> bool:
+    """Whether that shard was written whole (a resumed build skips it)."""
+    shard = shard_path(folder, split, index)
+    if not shard.with_suffix(".json").is_file():
+        return False
+    sidecar = read_sidecar(shard)
+    return sidecar.samples == 0 or (shard.is_file() and shard.stat().st_size == sidecar.bytes)
+
+
+@dataclass
+class ShardWriter:
+    """Write one shard: `with ShardWriter(folder, "train", 0) as shard: shard.add(key, {"a": (png, "png"), …}, record)`.
+
+    The tar gets its name only when the block ends well, then the sidecar follows; when it raises, neither is there. The bytes
+    depend on what is added alone. A shard without samples leaves only a sidecar, which marks it as done.
+    """
+
+    folder: Path | str
+    split: str
+    index: int
+    _items: list[Item] = field(default_factory=list, init=False)
+    _keys: set[str] = field(default_factory=set, init=False)
+    _extension: str | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        self.path = shard_path(self.folder, self.split, self.index)
+        self.path.with_suffix(".json").unlink(missing_ok=True)
+        for stale in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            stale.unlink()  # left by a process that was killed
+        self._atomic = atomic_path(self.path)
+        self._temporary = self._atomic.__enter__()
+        self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)
+        return self
+
+    def add(self, key: str, images: Mapping[str, tuple[bytes, str]], record: Mapping[str, Any]) -> None:
+        """Add one sample: encoded images by role, each (bytes, ext), and the record as a JSON-able dict with `id` = key.
+
+        Roles are a, a_prime, b and, but for a public view, b_prime. Every image is decoded. InputError when the key is not
+        new or not of `[a-z0-9_-]`, an image does not decode, sizes differ from the record's, or extensions differ.
+        """
+        name = f"{self.path}: sample {key!r}"
+        if not KEY.fullmatch(key) or key in self._keys or record.get("id") != key:
+            raise InputError(f"{name}: a key is new, equals the record's id, and has only a-z, 0-9, _ and - (at most 80).")
+        if set(images) not in (set(ROLES), set(PUBLIC_ROLES)):
+            raise InputError(f"{name} has the images {', '.join(images)}; it needs {', '.join(ROLES)}.")
+        extensions = {ext for _, ext in images.values()} | ({self._extension} if self._extension else set())
+        if len(extensions) != 1 or not extensions <= set(EXTENSIONS):
+            raise InputError(f"{name} mixes image extensions or has one that is not {', '.join(EXTENSIONS)}: {sorted(extensions)}.")
+        (ext,) = extensions
+        sample = Sample(key, {role: images[role][0] for role in ROLES if role in images}, ext, dict(record))
+        item = item_of(sample, name)
+        for role, data in sample.images.items():
+            self._write(f"{key}.{role}.{ext}", data)
+        self._write(f"{key}.json", json.dumps(sample.record, ensure_ascii=False, allow_nan=False).encode())
+        self._items.append(item)
+        self._keys.add(key)
+        self._extension = ext
+
+    def _write(self, name: str, data: bytes) -> None:
+        member = tarfile.TarInfo(name)  # its defaults are mtime 0, uid and gid 0
+        member.size = len(data)
+        self._tar.addfile(member, io.BytesIO(data))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._tar.close()
+        if kind is not None or not self._items:
+            self._temporary.unlink(missing_ok=True)
+        if kind is not None:
+            self._atomic.__exit__(kind, error, trace)
+            return
+        digest, size = "", 0
+        if self._items:
+            digest, size = sha256_file(self._temporary), self._temporary.stat().st_size
+            self._atomic.__exit__(None, None, None)
+        sidecar = Sidecar(
+            sha256=digest,
+            samples=len(self._items),
+            bytes=size,
+            keys=keys_digest(item.key for item in self._items),
+            extension=self._extension,
+            items=tuple(self._items),
+        )
+        write_json(self.path.with_suffix(".json"), sidecar.model_dump(mode="json"))
+
+
+def keys_digest(keys: Iterator[str]) -> str:
+    """The sha256 over keys, one a line."""
+    return hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
+
+
+def read_shard(path: Path | str) -> Iterator[Sample]:
+    """Read a shard's samples in order; InputError naming the shard at the first thing that is not whole and well named.
+
+    A sample is handed out only when all of its members were read and stand together: three or four images and the record.
+    """
+    path = Path(path)
+    seen: set[str] = set()
+    key, members = "", dict[str, bytes]()
+    for name, data in _members(path):
+        stem, _, rest = name.partition(".")
+        if stem != key:
+            if key:
+                yield _sample(path, key, members)
+            if stem in seen:
+                raise InputError(f"{path}: the members of {stem!r} do not stand together.")
+            if not KEY.fullmatch(stem):
+                raise InputError(f"{path}: {name!r} has no key of a-z, 0-9, _ and - (at most 80).")
+            seen.add(stem)
+            key, members = stem, {}
+        if rest in members:
+            raise InputError(f"{path}: {name!r} occurs twice.")
+        members[rest] = data
+    if key:
+        yield _sample(path, key, members)
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if not member.isreg():
+                    raise InputError(f"{path}: {member.name!r} is not a plain file.")
+                file = tar.extractfile(member)
+                data = file.read() if file else b""
+                if len(data) != member.size:
+                    raise InputError(f"{path} is cut within {member.name!r}; fetch or build it again.")
+                yield member.name, data
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (tarfile.TarError, EOFError, OSError) as e:
+        raise InputError(f"{path} is cut or damaged ({e}); fetch or build it again.") from None
+
+
+def _sample(path: Path, key: str, members: dict[str, bytes]) -> Sample:
+    found, extensions = {}, set()
+    for rest, data in members.items():
+        role, _, ext = rest.partition(".")
+        if rest != "json":
+            found[role] = data
+            extensions.add(ext)
+    complete = set(found) in (set(ROLES), set(PUBLIC_ROLES)) and len(found) == len(members) - 1
+    if not complete or "json" not in members or len(extensions) != 1 or not extensions <= set(EXTENSIONS):
+        raise InputError(f"{path}: sample {key!r} is not whole, it has {', '.join(sorted(members))}.")
+    try:
+        record = json.loads(members["json"])
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path}: the record of {key!r} is no JSON ({e}).") from None
+    if not isinstance(record, dict) or record.get("id") != key:
+        raise InputError(f"{path}: the record of {key!r} does not have that id.")
+    return Sample(key, found, extensions.pop(), record)
