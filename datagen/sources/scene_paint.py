@@ -1,10 +1,12 @@
 """The paint of procedural scenes: palettes, noise, materials and the compositing of a masked layer onto a canvas.
 
-Canvases are float32 H x W x 3 RGB in [0, 1]; every random draw comes from the generator that the caller passes.
+Canvases are float32 3 x H x W RGB about [0, 1], planar because arithmetic on long rows is several times faster; every random
+draw comes from the generator that the caller passes.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,35 +51,48 @@ def noise(random: np.random.Generator, height: int, width: int, kinds: tuple[int
     return cv2.warpAffine(tile, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
 
 
-def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
-    """The RGB colour, three float32 in [0, 1], of a hue in turns, a saturation and a value in [0, 1]."""
-    k = (np.array([5.0, 3.0, 1.0]) + hue * 6.0) % 6.0
-    return (value - value * saturation * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)).astype(np.float32)
+def rgb(hue: float | np.ndarray, saturation: float | np.ndarray, value: float | np.ndarray) -> np.ndarray:
+    """The RGB colours, ... x 3 float32 in [0, 1], of hues in turns (any), saturations and values in [0, 1]."""
+    k = (np.array([5.0, 3.0, 1.0]) + np.asarray(hue)[..., None] * 6.0) % 6.0
+    light, chroma = np.asarray(value)[..., None], np.asarray(saturation)[..., None]
+    return (light - light * chroma * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)).astype(np.float32)
 
 
-# (hue spread in turns, saturation range, value range): most of the world is muted, some of it is not.
+# (chance, hue spread in turns, saturation range, value range): most of the world is muted, some of it is not.
 MOODS = (
-    (0.08, (0.05, 0.35), (0.25, 0.95)),
-    (0.15, (0.15, 0.55), (0.20, 0.95)),
-    (0.30, (0.25, 0.70), (0.25, 1.00)),
-    (1.00, (0.55, 1.00), (0.45, 1.00)),
-    (1.00, (0.10, 0.45), (0.70, 1.00)),
-    (0.40, (0.30, 0.90), (0.05, 0.55)),
-    (0.05, (0.00, 0.12), (0.05, 1.00)),
-    (1.00, (0.20, 0.90), (0.10, 1.00)),
+    (0.22, 0.08, (0.05, 0.40), (0.15, 0.95)),
+    (0.20, 0.15, (0.15, 0.60), (0.15, 0.95)),
+    (0.16, 0.30, (0.25, 0.75), (0.20, 1.00)),
+    (0.10, 1.00, (0.55, 1.00), (0.40, 1.00)),
+    (0.07, 1.00, (0.10, 0.45), (0.65, 1.00)),
+    (0.09, 0.40, (0.30, 0.90), (0.03, 0.50)),
+    (0.04, 0.05, (0.00, 0.10), (0.03, 1.00)),
+    (0.12, 1.00, (0.10, 0.90), (0.08, 1.00)),
 )
+MOOD_BOUNDS = np.cumsum([mood[0] for mood in MOODS[:-1]])
+# Skin, wood, earth and sunlight; foliage; sky and water: the hues (turns) that photographs are full of.
+COMMON_HUES = ((0.07, 0.03), (0.10, 0.04), (0.27, 0.06), (0.57, 0.04))
+
+
+def pick(random: np.random.Generator, items: Any) -> Any:
+    """One of a sequence's items: a row of a palette, an outline."""
+    return items[int(random.integers(len(items)))]
 
 
 def palette(random: np.random.Generator, count: int = 8) -> np.ndarray:
     """`count` x 3 colours of one mood around one or two hues, so that a scene holds together."""
-    spread, saturations, values = MOODS[int(random.choice(len(MOODS), p=(0.16, 0.2, 0.16, 0.12, 0.08, 0.1, 0.04, 0.14)))]
-    base = random.random()
-    second = base + random.choice((0.5, 0.33, 0.42, 0.08))
-    colours = []
-    for index in range(count):
-        hue = (base if index % 3 else second) + random.uniform(-spread, spread) / 2
-        colours.append(rgb(hue % 1.0, random.uniform(*saturations), random.uniform(*values)))
-    return np.array(colours, np.float32)
+    _, spread, saturations, values = MOODS[int(np.searchsorted(MOOD_BOUNDS, random.random()))]
+    if random.random() < 0.65:
+        centre, deviation = COMMON_HUES[int(random.integers(len(COMMON_HUES)))]
+        base = random.normal(centre, deviation)
+    else:
+        base = random.random()
+    second = base + (0.5, 0.33, 0.42, 0.08)[int(random.integers(4))]
+    draws = random.random((count, 3))
+    hues = np.where(np.arange(count) % 3 > 0, base, second) + (draws[:, 0] - 0.5) * spread
+    saturation = saturations[0] + draws[:, 1] * (saturations[1] - saturations[0])
+    value = values[0] + draws[:, 2] * (values[1] - values[0])
+    return rgb(hues, saturation, value)
 
 
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,67 +107,74 @@ def ramp(random: np.random.Generator, height: int, width: int, angle: float | No
     """A linear ramp over the area, height x width float32 in [0, 1], at a random or given angle in radians (pi/2: downwards)."""
     turn = random.uniform(0, 2 * np.pi) if angle is None else angle
     y, x = grid(height, width)
-    along = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
-    return np.clip(along / 1.2 + 0.5, 0, 1)
+    return np.clip(x * np.float32(np.cos(turn) / 1.2) + (y * np.float32(np.sin(turn) / 1.2) + np.float32(0.5)), 0, 1)
 
 
-def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Height x width x 3: from colour `first` where the share is 0 to `second` where it is 1."""
-    return first + share[..., None] * (second - first)
+def tint(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """3 x height x width: from the colour `a` where the share is 0 to the colour `b` where it is 1."""
+    return a[:, None, None] + share * (b - a)[:, None, None]
 
 
-def _plain(random: np.random.Generator, height: int, width: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return mix(a, a * 0.6 + b * 0.4, ramp(random, height, width))
+def cover(canvas: np.ndarray, layer: np.ndarray, alpha: np.ndarray) -> None:
+    """Lays a layer (3 x height x width, or a colour as 3 x 1 x 1) over the canvas in place, as opaque as alpha says."""
+    canvas += alpha * (layer - canvas)
 
 
-def _noisy(random: np.random.Generator, height: int, width: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    share = noise(random, height, width)
-    return mix(a, b, np.clip((share - 0.5) * random.uniform(0.6, 2.2) + 0.5, 0, 1))
+def contrast(field: np.ndarray, factor: float, middle: float = 0.5) -> np.ndarray:
+    """The field with its distances from `middle` times `factor`, now around 0.5, clipped to [0, 1]."""
+    return np.clip(field * np.float32(factor) + np.float32(0.5 - middle * factor), 0, 1)
 
 
-def _striped(random: np.random.Generator, height: int, width: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _plain(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return ramp(random, height, width) * np.float32(random.uniform(0.1, 0.6))
+
+
+def _noisy(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return contrast(noise(random, height, width), random.uniform(0.4, 1.6))
+
+
+def _striped(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, x = grid(height, width)
-    angle, count = random.uniform(0, np.pi), random.uniform(3, 16)
-    wave = np.sin((x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))) * np.float32(2 * np.pi * count))
-    sharp = random.choice((0.8, 3.0, 12.0))
-    return mix(a, b, np.clip(wave * sharp * 0.5 + random.uniform(0.3, 0.7), 0, 1))
+    angle, turns = random.uniform(0, np.pi), 2 * np.pi * random.uniform(3, 14)
+    wave = np.sin(x * np.float32(np.cos(angle) * turns) + y * np.float32(np.sin(angle) * turns))
+    return contrast(wave, (0.4, 1.5, 6.0)[int(random.integers(3))], random.uniform(-0.2, 0.2))
 
 
-def _checked(random: np.random.Generator, height: int, width: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _checked(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, x = grid(height, width)
-    angle, count = random.uniform(0, np.pi), random.uniform(3, 11)
+    angle, count = random.uniform(0, np.pi), random.uniform(3, 9)
     c, s = np.float32(np.cos(angle) * count), np.float32(np.sin(angle) * count)
-    odd = (np.floor(x * c + y * s) + np.floor(y * c - x * s + random.random())) % 2
-    return mix(a, b, odd.astype(np.float32))
+    return (np.floor(x * c + y * s) + np.floor(y * c - x * s + np.float32(0.5))) % 2
 
 
-def _bricks(random: np.random.Generator, height: int, width: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _bricks(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, x = grid(height, width)
-    rows, ratio, joint = random.uniform(6, 16), random.uniform(1.4, 3.2), random.uniform(0.06, 0.16)
+    rows, ratio, joint = random.uniform(6, 14), random.uniform(1.4, 3.2), random.uniform(0.08, 0.2)
     v = y * np.float32(rows) + np.float32(50)
     row = np.floor(v)
     u = x * np.float32(rows / ratio) + row * np.float32(0.5) + np.float32(50)
-    shade = random.uniform(-0.16, 0.16, 101).astype(np.float32)[((row * 17 + np.floor(u) * 31) % 101).astype(np.int32)]
-    gap = ((v - row) < joint) | ((u - np.floor(u)) < joint / ratio)
-    wall = a + (shade + 0.25 * (noise(random, height, width, (0, 1, 2)) - 0.5))[..., None]
-    wall[gap] = 0.6 * b + 0.2
-    return wall
+    column = np.floor(u)
+    shade = random.uniform(0.0, 0.45, 101).astype(np.float32)[((row * 17 + column * 31) % 101).astype(np.int32)]
+    gap = ((v - row) < joint) | ((u - column) < joint / ratio)
+    return np.where(gap, np.float32(1), shade + np.float32(0.3) * noise(random, height, width, (1, 2)))
 
 
-def _dotted(random: np.random.Generator, height: int, width: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _dotted(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, x = grid(height, width)
-    count = random.uniform(4, 12)
-    u, v = x * np.float32(count), y * np.float32(count)
-    u = u + np.float32(0.5) * (np.floor(v) % 2)
-    distance = np.hypot(u - np.floor(u) - 0.5, v - np.floor(v) - 0.5)
-    return mix(a, b, np.clip((random.uniform(0.2, 0.42) - distance) * 8 + 0.5, 0, 1))
+    count = random.uniform(4, 10)
+    v = y * np.float32(count)
+    u = x * np.float32(count) + np.float32(0.5) * (np.floor(v) % 2)
+    u, v = u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5)
+    return contrast(-(u * u + v * v), 20, -random.uniform(0.05, 0.14))
 
 
-Material = Callable[[np.random.Generator, int, int, np.ndarray, np.ndarray], np.ndarray]
+# Each gives the share of the second colour, height x width float32 in [0, 1].
+Material = Callable[[np.random.Generator, int, int], np.ndarray]
 MATERIALS: tuple[Material, ...] = (_plain, _noisy, _striped, _checked, _bricks, _dotted)
-CHANCES = (0.34, 0.38, 0.12, 0.05, 0.05, 0.06)
+MATERIAL_BOUNDS = np.cumsum((0.40, 0.36, 0.11, 0.03, 0.05))
 
 
 def material(random: np.random.Generator, height: int, width: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """A layer, height x width x 3, of a random material in two colours."""
-    return MATERIALS[int(random.choice(len(MATERIALS), p=CHANCES))](random, height, width, first, second)
+    """A layer, 3 x height x width, of a random material in two colours."""
+    kind = MATERIALS[int(np.searchsorted(MATERIAL_BOUNDS, random.random()))]
+    return tint(first, second, kind(random, height, width))

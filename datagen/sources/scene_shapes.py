@@ -34,7 +34,7 @@ def _blob(random: np.random.Generator) -> np.ndarray:
     return np.stack([np.cos(t) * radius, np.sin(t) * radius], 1)
 
 
-def _leaf(random: np.random.Generator) -> np.ndarray:
+def leaf(random: np.random.Generator) -> np.ndarray:
     s = np.linspace(0, 1, 16)
     half = np.sin(np.pi * s ** random.uniform(0.6, 1.4)) * random.uniform(0.1, 0.25)
     bend = random.uniform(-0.3, 0.3) * s * (1 - s) * 2
@@ -111,8 +111,7 @@ def _vehicle(random: np.random.Generator) -> np.ndarray:
 
 
 UPRIGHT: tuple[Outline, ...] = (_turned, _house, _person, _animal, _vehicle, _box)
-LOOSE: tuple[Outline, ...] = (_round, _blob, _polygon, _star, _leaf, _arrow, _box, _round, _blob)
-LEAF, BLOB = _leaf, _blob
+LOOSE: tuple[Outline, ...] = (_round, _blob, _polygon, _star, leaf, _arrow, _box, _round, _blob)
 
 
 def place(outline: np.ndarray, centre: tuple[float, float], size: float, angle: float, mirrored: bool) -> np.ndarray:
