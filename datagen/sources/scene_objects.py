@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from datagen.sources.scene_paint import cover, material, noise, pick, ramp, rgb, tint
-from datagen.sources.scene_shapes import LOOSE, UPRIGHT, leaf, place
+from datagen.sources.scene_shapes import ALONG, LOOSE, RING, UPRIGHT, leaf, place
 
-# Strokes through the points of a 3 x 3 grid (0 top left, 8 bottom right): A C E F G H I K L M N P R S T V X Y Z 2 4 7, and signs of no alphabet.
+# Strokes through the points of a 3 x 3 grid (0 top left, 8 bottom right): letters, digits, and signs of no alphabet.
 LETTERS = (
     *("618,35", "20068", "20068,34", "2006,34", "200685,54", "06,28,35", "17", "06,234,48", "068", "60428", "6082", "602534", "60253,48"),
     *("203586", "02,17", "072", "08,26", "04,27", "0268", "025368", "035,28", "026", "0286,17", "1357", "02680,48"),
@@ -59,9 +59,11 @@ def draw(random: np.random.Generator, canvas: np.ndarray, outline: np.ndarray, f
     alpha = mask * np.float32(1 / 255)
     area = canvas[:, y0:y1, x0:x1]
     if random.random() < 0.5:
-        dx, dy = int(-np.cos(light) * reach), int(-np.sin(light) * reach)
-        shadow = cv2.blur(np.roll(alpha, (dy, dx), (0, 1)), (2 * reach - 1, 2 * reach - 1))
-        area *= np.float32(1) - np.float32(random.uniform(0.3, 0.75)) * shadow
+        away = (np.cos(light) * reach, np.sin(light) * reach)
+        shadow = np.zeros((rows, columns), np.uint8)
+        cv2.fillPoly(shadow, _fixed(outline - (x0, y0) - away), 255, cv2.LINE_8, 4)
+        shadow = cv2.blur(shadow, (2 * reach - 1, 2 * reach - 1))
+        area *= np.float32(1) - np.float32(random.uniform(0.3, 0.75) / 255) * shadow
     layer = material(random, rows, columns, first, second)
     layer *= _shade(random, rows, columns, light)
     cover(area, layer, alpha)
@@ -72,8 +74,8 @@ def _shade(random: np.random.Generator, rows: int, columns: int, light: float) -
     style, strength = random.random(), np.float32(random.uniform(0.2, 1.1))
     if style < 0.5:
         return (np.float32(1) - strength / 2) + strength * ramp(random, rows, columns, light + np.pi)
-    y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] + np.float32(0.35 * np.sin(light))
-    x = np.linspace(-1, 1, columns, dtype=np.float32)[None, :] + np.float32(0.35 * np.cos(light))
+    y = np.arange(rows, dtype=np.float32)[:, None] * np.float32(2 / rows) + np.float32(0.35 * np.sin(light) - 1)
+    x = np.arange(columns, dtype=np.float32)[None, :] * np.float32(2 / columns) + np.float32(0.35 * np.cos(light) - 1)
     away = x * x + y * y
     if style < 0.85:
         return np.float32(1.25) - strength * np.float32(0.55) * np.minimum(away, 1.8)
@@ -88,12 +90,10 @@ def portrait(random: np.random.Generator, canvas: np.ndarray, colours: np.ndarra
     tilt = random.normal(0, 0.15)
     skin = rgb(random.normal(0.065, 0.015), random.uniform(0.25, 0.65), random.uniform(0.3, 1.0))
     hair = rgb(random.normal(0.08, 0.03), random.uniform(0.1, 0.7), random.uniform(0.03, 0.6))
-    turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    ring = np.stack([np.cos(turn), np.sin(turn)], 1)
 
     def oval(x: float, y: float, across: float, down: float) -> np.ndarray:
         c, s = np.cos(tilt), np.sin(tilt)
-        return (ring * (across, down) + (x, y)) @ np.array([[c, s], [-s, c]]) * size + centre
+        return (RING * (across, down) + (x, y)) @ np.array([[c, s], [-s, c]]) * size + centre
 
     draw(random, canvas, oval(0, 1.05, random.uniform(0.6, 0.85), 0.5), pick(random, colours), pick(random, colours), light)
     draw(random, canvas, oval(0, 0.45, 0.17, 0.3), skin * np.float32(0.8), skin, light)
@@ -117,7 +117,7 @@ def lines(random: np.random.Generator, canvas: np.ndarray, colours: np.ndarray) 
     fence = random.random() < 0.3
     gap, lean, start = random.uniform(0.06, 0.2), random.normal(0, 0.1), random.random()
     root = random.uniform(-0.2, 1.2, 2) if random.random() < 0.5 else None
-    t = np.linspace(0, 1, 14)[:, None]
+    t = ALONG[:, None]
     for index in range(int(random.integers(2, 7))):
         thickness = max(1, int(random.uniform(0.008, 0.035) * unit))
         if fence:

@@ -14,41 +14,48 @@ import numpy as np
 BANK = 256  # side of a noise tile in texels; tiles wrap around
 
 
+# (slope of the amplitude spectrum, stretch along one direction, ridged) of each kind of noise, from fine to smooth.
+NOISES = (
+    *((0.6, 1, False), (1.0, 1, False), (1.4, 1, False), (1.8, 1, False), (2.4, 1, False)),
+    *((1.0, 6, False), (1.5, 4, False), (2.0, 8, False), (1.2, 14, False)),
+    *((1.8, 1, True), (2.2, 1, True), (1.8, 4, True)),
+)
+
+
 @lru_cache(maxsize=1)
-def noise_bank() -> tuple[np.ndarray, ...]:
-    """Twelve seamless noise tiles, float32 in [0, 1]: spectra from almost white to smooth, isotropic and directed, some ridged."""
+def noise_bank() -> tuple[tuple[np.ndarray, ...], ...]:
+    """For each kind of noise its tiles in four directions, float32 in [0, 1], seamless and repeated twice in both directions."""
     random = np.random.default_rng(20240607)
     fy, fx = np.meshgrid(np.fft.fftfreq(BANK), np.fft.rfftfreq(BANK), indexing="ij")
-    tiles = []
-    for slope, stretch, ridged in (
-        *((0.6, 1, False), (1.0, 1, False), (1.4, 1, False), (1.8, 1, False), (2.4, 1, False)),
-        *((1.0, 6, False), (1.5, 4, False), (2.0, 8, False), (1.2, 14, False)),
-        *((1.8, 1, True), (2.2, 1, True), (1.8, 4, True)),
-    ):
-        radius = np.hypot(fx * stretch, fy / stretch)
-        radius[0, 0] = np.inf
-        phase = np.exp(2j * np.pi * random.random(radius.shape))
-        tile = np.fft.irfft2(phase / np.maximum(radius, 1.5 / BANK) ** slope, s=(BANK, BANK))
-        tile = (tile - tile.mean()) / tile.std()
-        tile = 1.0 - np.abs(tile) * 0.8 if ridged else 0.5 + tile / 4.5
-        tiles.append(np.clip(tile, 0, 1).astype(np.float32))
-    return tuple(tiles)
+    kinds = []
+    for slope, stretch, ridged in NOISES:
+        tiles = []
+        for turn in (0.2, 0.9, 1.7, 2.5):
+            along, across = fx * np.cos(turn) + fy * np.sin(turn), fy * np.cos(turn) - fx * np.sin(turn)
+            radius = np.maximum(np.hypot(along * stretch, across), 1.5 / BANK)
+            amplitude = np.exp(2j * np.pi * random.random(radius.shape)) / radius**slope
+            amplitude[0, 0] = 0
+            tile = np.fft.irfft2(amplitude, s=(BANK, BANK))
+            tile /= tile.std()
+            tile = 1.0 - np.abs(tile) * 0.8 if ridged else 0.5 + tile / 4.5
+            tiles.append(np.tile(np.clip(tile, 0, 1).astype(np.float32), (2, 2)))
+        kinds.append(tuple(tiles))
+    return tuple(kinds)
 
 
 def noise(random: np.random.Generator, height: int, width: int, kinds: tuple[int, ...] = (), scale: float | None = None) -> np.ndarray:
-    """A window, height x width float32 in [0, 1], of a noise tile under a random rotation, stretch and shift.
+    """A window, height x width float32 in [0, 1], of a noise tile at a random place, stretched a little.
 
-    `kinds` are the tiles to choose from (all when empty); `scale` is the share of a tile that the short side spans.
+    `kinds` are the entries of NOISES to choose from (all when empty); `scale` is the share of a tile that the short side spans.
     """
-    bank = noise_bank()
-    tile = bank[int(random.choice(kinds)) if kinds else int(random.integers(len(bank)))]
-    span = scale if scale is not None else float(random.uniform(0.2, 0.7))
-    step = span * BANK / min(height, width)
-    angle, stretch = random.uniform(0, 2 * np.pi), random.uniform(0.7, 1.4)
-    c, s = np.cos(angle) * step, np.sin(angle) * step
-    shift = random.uniform(0, BANK, 2)
-    matrix = np.array([[c * stretch, -s, shift[0]], [s * stretch, c, shift[1]]])
-    return cv2.warpAffine(tile, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
+    kind = pick(random, kinds) if kinds else int(random.integers(len(NOISES)))
+    tile = noise_bank()[kind][int(random.integers(4))]
+    draws = random.random(4)
+    step = (scale if scale is not None else 0.2 + 0.5 * draws[0]) * BANK / min(height, width)
+    rows = max(2, min(BANK, int(height * step * (0.7 + 0.6 * draws[1]))))
+    columns = max(2, min(BANK, int(width * step)))
+    y, x = int(draws[2] * BANK), int(draws[3] * BANK)
+    return cv2.resize(tile[y : y + rows, x : x + columns], (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def rgb(hue: float | np.ndarray, saturation: float | np.ndarray, value: float | np.ndarray) -> np.ndarray:
@@ -95,11 +102,14 @@ def palette(random: np.random.Generator, count: int = 8) -> np.ndarray:
     return rgb(hues, saturation, value)
 
 
+@lru_cache(maxsize=64)
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates y (height x 1) and x (1 x width), float32, the short side one unit long and (0, 0) the centre."""
     unit = min(height, width)
     y = (np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2) / unit
     x = (np.arange(width, dtype=np.float32)[None, :] - (width - 1) / 2) / unit
+    y.setflags(write=False)
+    x.setflags(write=False)
     return y, x
 
 

@@ -6,10 +6,19 @@ import numpy as np
 
 Outline = Callable[[np.random.Generator], np.ndarray]
 
+TURN = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+RING = np.stack([np.cos(TURN), np.sin(TURN)], 1)
+WAVES = np.stack([np.exp(1j * k * TURN) for k in range(1, 6)])
+ALONG = np.linspace(0, 1, 20)
+ARCH = np.sin(np.pi * ALONG).clip(0)
+THERE_AND_BACK = np.concatenate([ALONG, ALONG[::-1]]) - 0.5
+# Smooth profiles: 20 heights x 6 knots, each row the weights of the knots there.
+PROFILES = np.exp(-8 * (5 * ALONG[:, None] - np.arange(6)) ** 2 / 4)
+PROFILES /= PROFILES.sum(1, keepdims=True)
+
 
 def _round(random: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    return np.stack([np.cos(t) * 0.5, np.sin(t) * 0.5 * random.uniform(0.5, 1.0)], 1)
+    return RING * (0.5, random.uniform(0.25, 0.5))
 
 
 def _box(random: np.random.Generator) -> np.ndarray:
@@ -18,37 +27,34 @@ def _box(random: np.random.Generator) -> np.ndarray:
 
 
 def _polygon(random: np.random.Generator) -> np.ndarray:
-    t = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(3, 8))))
-    return np.stack([np.cos(t), np.sin(t)], 1) * 0.55
+    return RING[np.sort(random.integers(len(RING), size=int(random.integers(3, 8))))] * 0.55
 
 
 def _star(random: np.random.Generator) -> np.ndarray:
-    points, depth = int(random.integers(4, 9)), random.uniform(0.2, 0.35)
-    t = np.arange(2 * points) * np.pi / points
-    return np.stack([np.cos(t), np.sin(t)], 1) * np.where(np.arange(2 * points) % 2, depth, 0.55)[:, None]
-
-
-def _blob(random: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    radius = 0.42 + sum(random.normal(0, 0.13 / k) * np.cos(k * t + random.uniform(0, 6.3)) for k in range(1, 6))
+    points = 2 * int(random.integers(4, 9))
+    t = np.arange(points) * (2 * np.pi / points)
+    radius = np.where(np.arange(points) % 2, random.uniform(0.2, 0.35), 0.55)
     return np.stack([np.cos(t) * radius, np.sin(t) * radius], 1)
 
 
+def _blob(random: np.random.Generator) -> np.ndarray:
+    weights = random.standard_normal((2, 5)) * (0.1 / np.arange(1, 6))
+    radius = 0.42 + weights[0] @ WAVES.real + weights[1] @ WAVES.imag
+    return RING * radius[:, None]
+
+
 def leaf(random: np.random.Generator) -> np.ndarray:
-    s = np.linspace(0, 1, 16)
-    half = np.sin(np.pi * s ** random.uniform(0.6, 1.4)) * random.uniform(0.1, 0.25)
-    bend = random.uniform(-0.3, 0.3) * s * (1 - s) * 2
-    x = s - 0.5
-    return np.concatenate([np.stack([x, bend - half], 1), np.stack([x, bend + half], 1)[::-1]])
+    """A leaf or petal along x, more or less slender and bent."""
+    half = ARCH ** random.uniform(0.7, 1.6) * random.uniform(0.1, 0.25)
+    bend = random.uniform(-0.6, 0.6) * ALONG * (1 - ALONG)
+    y = np.concatenate([bend - half, (bend + half)[::-1]])
+    return np.stack([THERE_AND_BACK, y], 1)
 
 
 def _turned(random: np.random.Generator) -> np.ndarray:
     """A bottle, vase, lamp or chess-piece: a random profile around a vertical axis."""
-    s = np.linspace(-0.5, 0.5, 24)
-    knots = random.uniform(0.05, 0.3, 6)
-    half = np.interp(s, np.linspace(-0.5, 0.5, 6), knots)
-    half = np.convolve(np.pad(half, 2, mode="edge"), np.ones(5) / 5, mode="valid")
-    return np.concatenate([np.stack([-half, s], 1), np.stack([half, s], 1)[::-1]])
+    half = PROFILES @ random.uniform(0.05, 0.3, 6)
+    return np.stack([np.concatenate([-half, half[::-1]]), THERE_AND_BACK], 1)
 
 
 def _house(random: np.random.Generator) -> np.ndarray:
@@ -57,8 +63,7 @@ def _house(random: np.random.Generator) -> np.ndarray:
 
 
 def _person(random: np.random.Generator) -> np.ndarray:
-    t = np.linspace(0.8 * np.pi, 2.2 * np.pi, 14)
-    head = np.stack([np.cos(t) * 0.1, np.sin(t) * 0.12 - 0.36], 1)
+    head = np.roll(RING, -16, 0)[:28] * (0.1, 0.12) - (0, 0.36)
     s, hip, leg = random.uniform(0.17, 0.26), random.uniform(0.1, 0.18), random.uniform(0.0, 0.12)
     arm = random.uniform(-0.1, 0.25)
     right = [
@@ -103,11 +108,8 @@ def _arrow(random: np.random.Generator) -> np.ndarray:
 def _vehicle(random: np.random.Generator) -> np.ndarray:
     roof, front = random.uniform(-0.35, -0.2), random.uniform(0.15, 0.35)
     body = [(-0.5, 0.1), (-0.48, -0.05), (-0.3, -0.08), (-0.2, roof), (front - 0.1, roof), (front + 0.05, -0.06), (0.5, 0.0), (0.5, 0.12)]
-    wheels = []
-    for centre in (0.3, -0.28):
-        t = np.linspace(0, np.pi, 8)
-        wheels += [(centre + 0.1 * np.cos(a), 0.12 + 0.1 * np.sin(a)) for a in t]
-    return np.array(body + wheels)
+    wheel = RING[:20:3] * 0.1
+    return np.concatenate([np.array(body), wheel + (0.3, 0.12), wheel + (-0.28, 0.12)])
 
 
 UPRIGHT: tuple[Outline, ...] = (_turned, _house, _person, _animal, _vehicle, _box)
