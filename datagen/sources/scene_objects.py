@@ -65,7 +65,11 @@ def draw(random: np.random.Generator, canvas: np.ndarray, outline: np.ndarray, f
         shadow = cv2.blur(shadow, (2 * reach - 1, 2 * reach - 1))
         area *= np.float32(1) - np.float32(random.uniform(0.3, 0.75) / 255) * shadow
     layer = material(random, rows, columns, first, second)
-    layer *= _shade(random, rows, columns, light)
+    shade = _shade(random, rows, columns, light)
+    if random.random() < 0.4:
+        rough = np.float32(random.uniform(0.2, 0.9))
+        shade *= (np.float32(1) - rough / 2) + rough * noise(random, rows, columns, (0, 1, 2, 5, 6, 8, 11))
+    layer *= shade
     cover(area, layer, alpha)
 
 

@@ -58,6 +58,12 @@ def _photographed(random: np.random.Generator, canvas: np.ndarray, height: int, 
         gain *= np.float32(1) - np.float32(random.uniform(0.1, 0.6)) * np.clip(x * x + y * y, 0, 1)
     image *= gain
     image *= random.uniform(0.93, 1.07, (3, 1, 1)).astype(np.float32)
+    if random.random() < 0.7:  # exposure: most photographs use the range that there is
+        mean, deviation = float(image.mean()), float(image.std())
+        factor = np.float32(min(max(random.uniform(0.14, 0.30) / (deviation + 0.01), 0.8), 1.8))
+        image -= np.float32(mean)
+        image *= factor
+        image += np.float32(mean + random.uniform(0, 0.6) * (0.45 - mean))
     np.clip(image, 0, 1, out=image)
     if random.random() < 0.7:
         bend = np.float32(random.uniform(-0.55, 0.75))  # a quadratic through (0, 0) and (1, 1): darker or lighter middle tones
