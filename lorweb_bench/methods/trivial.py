@@ -28,6 +28,8 @@ class CopyB:
     """Hands b back: `edit_recovery` 0 by definition."""
 
     name = "copy-b"
+    track = "closed"
+    needs = "nothing"
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """b of each triplet."""
@@ -38,6 +40,8 @@ class CopyAPrime:
     """Hands a_prime back: right where the transformation paints over everything."""
 
     name = "copy-a-prime"
+    track = "closed"
+    needs = "nothing"
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """a_prime of each triplet."""
@@ -48,6 +52,8 @@ class ColourTransfer:
     """The affine RGB map from a to a_prime, applied to b (`affine_colour_transfer`)."""
 
     name = "color-transfer"
+    track = "closed"
+    needs = "nothing"
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """b of each triplet in new colours."""

@@ -1,0 +1,132 @@
+"""Metrics: one small module each, found by name.
+
+A metric is any object like `Metric`. A user's own is named by entry point (group `lorweb_bench.metrics`),
+`package.module:attribute` or `path/to/file.py:attribute`, as methods are.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from lorweb_bench.errors import InputError
+from lorweb_bench.images import to_array
+from lorweb_bench.quadruplet import Quadruplet, Record
+from lorweb_bench.registry import find
+
+if TYPE_CHECKING:
+    from lorweb_bench.dataset import Dataset
+
+GROUP = "lorweb_bench.metrics"
+TABLE = {
+    "mse": "lorweb_bench.metrics.pixel:Mse",
+    "psnr": "lorweb_bench.metrics.pixel:Psnr",
+    "ssim": "lorweb_bench.metrics.structure:Ssim",
+    "edit_recovery": "lorweb_bench.metrics.edit_recovery:EditRecovery",
+    "retrieval": "lorweb_bench.metrics.retrieval:Retrieval",
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A prediction beside the quadruplet that it answers; arrays are uint8 H x W x 3 RGB, all of one size."""
+
+    quadruplet: Quadruplet
+    prediction: np.ndarray
+
+    @property
+    def key(self) -> str:
+        """The sample's key."""
+        return self.quadruplet.key
+
+    @property
+    def record(self) -> Record:
+        """The sample's labels."""
+        return self.quadruplet.record
+
+    @cached_property
+    def a(self) -> np.ndarray:
+        """a as an array."""
+        return to_array(self.quadruplet.a)
+
+    @cached_property
+    def a_prime(self) -> np.ndarray:
+        """a_prime as an array."""
+        return to_array(self.quadruplet.a_prime)
+
+    @cached_property
+    def b(self) -> np.ndarray:
+        """b as an array."""
+        return to_array(self.quadruplet.b)
+
+    @cached_property
+    def b_prime(self) -> np.ndarray:
+        """The true answer as an array."""
+        if self.quadruplet.b_prime is None:
+            raise InputError(f"Sample {self.key!r} has no answer: a public view cannot be scored.")
+        return to_array(self.quadruplet.b_prime)
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """What scores a prediction.
+
+    `identity` names all that the value depends on (backbone, weights, kernel); two identities are never compared.
+    `worst` is what a missing prediction counts. `values` gives one finite float per item, each independent of its batch.
+    A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it) and `chance(suite) -> float`.
+    """
+
+    identity: str
+    higher_is_better: bool
+    worst: float
+
+    def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
+        """One value per item."""
+        ...
+
+
+def load_metric(spec: str) -> Metric:
+    """The metric that a SPEC names; InputError with the nearest name when there is none, or when it is no metric."""
+    found = find(spec, "metric", TABLE, GROUP)
+    if inspect.isclass(found) or (callable(found) and not hasattr(found, "values")):
+        try:
+            found = found()
+        except Exception as e:
+            raise InputError(f"The metric {spec!r} cannot be made: {type(e).__name__}: {e}.") from e
+    if not isinstance(found, Metric):
+        raise InputError(f"{spec!r} is no metric: it needs identity, higher_is_better, worst and values(batch, suite).")
+    return found
+
+
+def unsupported(metric: Metric, suite: "Dataset") -> str | None:
+    """Why this suite cannot have this metric, or None where it can."""
+    ask = getattr(metric, "unsupported", None)
+    return ask(suite) if ask is not None else None
+
+
+def choose_metrics(wanted: Sequence[str | Metric] | None, suite: "Dataset") -> list[Metric]:
+    """The metrics asked for, in that order; None: every built-in that the suite supports.
+
+    InputError for an unknown name, a metric that the suite does not support, and an identity that occurs twice.
+    """
+    chosen = [load_metric(m) if isinstance(m, str) else m for m in (list(TABLE) if wanted is None else wanted)]
+    reasons = {m.identity: unsupported(m, suite) for m in chosen}
+    if wanted is None:
+        chosen = [m for m in chosen if reasons[m.identity] is None]
+    elif refused := next((m.identity for m in chosen if reasons[m.identity]), None):
+        raise InputError(f"{suite.path} does not support the metric {refused}: {reasons[refused]}.")
+    if not chosen:
+        raise InputError(f"No metric is left for {suite.path}; name some with --metrics.")
+    identities = [m.identity for m in chosen]
+    if twice := next((i for i in identities if identities.count(i) > 1), None):
+        raise InputError(f"The metric {twice} is asked for twice.")
+    return chosen
+
+
+def inexact(suite: "Dataset") -> str | None:
+    """Why a metric that compares with the true answer does not suit: some transformation has no single right answer."""
+    open_ended = [name for name, info in suite.manifest.transformations.items() if info.tier and not info.deterministic]
+    return f"{open_ended[0]} has no single right answer" if open_ended else None

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorweb_bench.metrics import Scored, inexact
 from lorweb_bench.metrics.pixel import mse
 
 if TYPE_CHECKING:
-    from lorweb_bench.metrics import Scored
+    from lorweb_bench.dataset import Dataset
 
 
 def edit_recovery(prediction: np.ndarray, b: np.ndarray, b_prime: np.ndarray) -> float:
@@ -36,6 +37,10 @@ class EditRecovery:
     higher_is_better: bool = True
     worst: float = -1.0
 
-    def values(self, batch: "Sequence[Scored]", suite: Any) -> np.ndarray:
+    def unsupported(self, suite: "Dataset") -> str | None:
+        """Needs a single right answer."""
+        return inexact(suite)
+
+    def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, float64."""
         return np.array([edit_recovery(s.prediction, s.b, s.b_prime) for s in batch], dtype=np.float64)

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorweb_bench.metrics import Scored, inexact
 from lorweb_bench.protocol import PSNR_CAP
 
 if TYPE_CHECKING:
-    from lorweb_bench.metrics import Scored
+    from lorweb_bench.dataset import Dataset
 
 
 def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -43,7 +44,11 @@ class Mse:
     higher_is_better: bool = False
     worst: float = 1.0
 
-    def values(self, batch: "Sequence[Scored]", suite: Any) -> np.ndarray:
+    def unsupported(self, suite: "Dataset") -> str | None:
+        """Needs a single right answer."""
+        return inexact(suite)
+
+    def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, float64."""
         return np.array([mse(s.prediction, s.b_prime) for s in batch], dtype=np.float64)
 
@@ -60,6 +65,10 @@ class Psnr:
     higher_is_better: bool = True
     worst: float = 0.0
 
-    def values(self, batch: "Sequence[Scored]", suite: Any) -> np.ndarray:
+    def unsupported(self, suite: "Dataset") -> str | None:
+        """Needs a single right answer."""
+        return inexact(suite)
+
+    def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item in dB, float64."""
         return np.array([psnr(s.prediction, s.b_prime) for s in batch], dtype=np.float64)
