@@ -1,0 +1,143 @@
+"""What several kinds share: named colours, coordinates, luma, blending, remapping. Images are uint8 H x W x 3."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from lorweb_bench.errors import InputError
+
+REFERENCE = 64  # lengths in pixels are meant at a short side of 64 px and grow with the image
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "gray": (128, 128, 128),
+    "red": (225, 35, 40),
+    "orange": (245, 140, 20),
+    "yellow": (250, 220, 30),
+    "green": (40, 165, 70),
+    "cyan": (30, 200, 215),
+    "blue": (35, 75, 215),
+    "navy": (15, 25, 80),
+    "purple": (120, 45, 170),
+    "magenta": (225, 40, 180),
+    "pink": (250, 160, 190),
+    "brown": (115, 70, 35),
+    "cream": (250, 240, 215),
+}
+
+Value = TypeVar("Value")
+
+
+def choose(table: Mapping[str, Value], name: str, what: str) -> Value:
+    """The entry of a table by name; an unknown name is an InputError that tells the nearest one."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name), table, n=1, cutoff=0.0)
+    raise InputError(f"No {what} is called {name!r}; did you mean {near[0]!r}? There are {', '.join(table)}.")
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    """The RGB levels of a named colour; an unknown name is an InputError."""
+    return choose(COLOURS, name, "colour")
+
+
+def pixels(image: np.ndarray, length: float, least: int = 1) -> int:
+    """A length given in pixels at a short side of 64 px, in whole pixels of this image, at least `least`."""
+    return max(least, round(length * min(image.shape[:2]) / REFERENCE))
+
+
+def odd(image: np.ndarray, length: float, least: int = 3) -> int:
+    """As `pixels`, but an odd number, as the sizes of filter windows have to be."""
+    return max(least, 2 * round((length * min(image.shape[:2]) / REFERENCE - 1) / 2) + 1)
+
+
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Levels rounded and clipped to 0-255."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """The Rec. 601 luma, uint8 H x W."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def gray3(gray: np.ndarray) -> np.ndarray:
+    """A gray uint8 H x W image as RGB."""
+    return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
+
+
+def blend(image: np.ndarray, other: np.ndarray | tuple[int, int, int], weight: np.ndarray | float) -> np.ndarray:
+    """(1 - weight) image + weight other; `weight` 0-1 is H x W or one number, `other` an image or a colour."""
+    amount = weight if isinstance(weight, (int, float)) else np.asarray(weight, np.float32)[..., None]
+    base = image.astype(np.float32)
+    return to_uint8(base + (np.asarray(other, np.float32) - base) * amount)
+
+
+@lru_cache(maxsize=4)
+def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel coordinates x, y as float32 H x W (read-only)."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x.flags.writeable = y.flags.writeable = False
+    return x, y
+
+
+@lru_cache(maxsize=4)
+def unit(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates x, y of pixel centres from 0 to 1 across the image, float32 H x W (read-only)."""
+    x, y = grid(height, width)
+    x, y = (x + 0.5) / width, (y + 0.5) / height
+    x.flags.writeable = y.flags.writeable = False
+    return x, y
+
+
+@lru_cache(maxsize=4)
+def centred(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates x, y from the centre in units of half the short side, float32 H x W (read-only)."""
+    x, y = grid(height, width)
+    half = min(height, width) / 2
+    x, y = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
+    x.flags.writeable = y.flags.writeable = False
+    return x, y
+
+
+def disc(image: np.ndarray, x: float, y: float, radius: float, soft: float = 0.06) -> np.ndarray:
+    """A weight that is 1 in a disc and falls to 0 over `soft`: place in shares of width and height, lengths in short sides."""
+    height, width = image.shape[:2]
+    columns, rows = grid(height, width)
+    short = min(height, width)
+    distance = np.hypot(columns - x * width + 0.5, rows - y * height + 0.5) / short
+    return np.clip((radius - distance) / soft + 0.5, 0, 1)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+    """The image under an affine map (2 x 3, from output to input pixels), bilinear, beyond its edge by an OpenCV border mode."""
+    height, width = image.shape[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(image, np.asarray(matrix, np.float64), (width, height), flags=flags, borderMode=border)
+
+
+def remap(image: np.ndarray, x: np.ndarray, y: np.ndarray, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+    """The image read at pixel coordinates x, y (H x W), bilinear."""
+    return cv2.remap(image, np.asarray(x, np.float32), np.asarray(y, np.float32), cv2.INTER_LINEAR, borderMode=border)
+
+
+def from_centred(shape: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centred coordinates (see `centred`) back to pixel coordinates."""
+    height, width = shape[:2]
+    half = min(height, width) / 2
+    return x * half + (width - 1) / 2, y * half + (height - 1) / 2
+
+
+@lru_cache(maxsize=16)
+def noise(height: int, width: int, channels: int, seed: int) -> np.ndarray:
+    """Standard normal noise of a seed, float32 H x W x channels (read-only)."""
+    field = np.random.default_rng(seed).standard_normal((height, width, channels), dtype=np.float32)
+    field.flags.writeable = False
+    return field

@@ -1,0 +1,159 @@
+"""Kind weather: light, air and water in front of the scene."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from datagen.transformations.arrays import blend, centred, choose, colour, disc, grid, noise, to_uint8, unit
+from datagen.transformations.blur import soften
+from datagen.transformations.family import Family, presets
+
+KIND = "weather"
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
+CORNERS = {"top left": (0.0, 0.0), "top right": (1.0, 0.0), "bottom left": (0.0, 1.0), "bottom right": (1.0, 1.0)}
+
+
+def fog(image: np.ndarray, density: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    clouds = soften(noise(height, width, 1, 21)[..., 0], 7.0)
+    clouds = clouds / max(float(clouds.std()), 1e-6)
+    rise = unit(height, width)[1]
+    return blend(image, (215, 220, 226), np.clip(density * (1.35 - 0.7 * rise) + 0.1 * clouds, 0, 0.95))
+
+
+def mist_below(image: np.ndarray, height_share: float) -> np.ndarray:
+    rise = unit(*image.shape[:2])[1]
+    return blend(image, (235, 238, 240), np.clip((rise - 1 + height_share) / 0.25, 0, 0.9))
+
+
+@lru_cache(maxsize=8)
+def _streaks(height: int, width: int, degrees: float, share: float) -> np.ndarray:
+    scale = min(height, width) / 64
+    small = max(8, round(height / scale)), max(8, round(width / scale))
+    drops = (np.random.default_rng(31).random(small) < share).astype(np.float32)
+    line = np.zeros((13, 13), np.float32)
+    line[:, 6] = 1
+    line = cv2.warpAffine(line, cv2.getRotationMatrix2D((6, 6), degrees, 1.0), (13, 13))
+    return np.clip(cv2.resize(cv2.filter2D(drops, -1, line), (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def rain(image: np.ndarray, degrees: float, share: float) -> np.ndarray:
+    return blend(blend(image, (70, 80, 95), 0.3), (215, 225, 240), 0.75 * _streaks(*image.shape[:2], degrees, share))
+
+
+@lru_cache(maxsize=8)
+def _flakes(height: int, width: int, share: float) -> np.ndarray:
+    scale = min(height, width) / 64
+    draw = np.random.default_rng(41).random((max(8, round(height / scale)), max(8, round(width / scale))))
+    field = np.zeros((height, width), np.float32)
+    for row, column in zip(*np.nonzero(draw < share), strict=True):
+        radius = 0.7 + 1.3 * (draw[row, column] / share)
+        cv2.circle(field, (round((column + 0.5) * scale), round((row + 0.5) * scale)), max(1, round(radius * scale)), 1.0, -1, cv2.LINE_AA)
+    return np.clip(field, 0, 1)
+
+
+def snow(image: np.ndarray, share: float) -> np.ndarray:
+    return blend(blend(image, (225, 230, 240), 0.2), (255, 255, 255), _flakes(*image.shape[:2], share))
+
+
+def snow_cover(image: np.ndarray, level: float) -> np.ndarray:
+    bright = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return blend(image, (245, 248, 255), np.clip((bright - level) / 40, 0, 1))
+
+
+def sunbeam(image: np.ndarray, corner: str) -> np.ndarray:
+    across, down = choose(CORNERS, corner, "corner")
+    x, y = unit(*image.shape[:2])
+    x, y = np.abs(x - across) + 0.02, np.abs(y - down) + 0.02
+    rays = np.clip(0.55 + 0.6 * np.cos(np.arctan2(y, x) * 16), 0, 1) * np.clip(1.25 - 0.7 * np.hypot(x, y), 0, 1)
+    return to_uint8(image + rays[..., None] * np.array([150, 125, 70], np.float32))
+
+
+def night(image: np.ndarray, depth: float) -> np.ndarray:
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    dim = (image * np.float32(0.35) + gray * np.float32(0.65)) * (1 - depth)
+    return to_uint8(dim * np.array([0.7, 0.85, 1.35], np.float32))
+
+
+def light_from(image: np.ndarray, side: str, shade: str) -> np.ndarray:
+    right, down = choose(DIRECTIONS, side, "side")
+    x, y = unit(*image.shape[:2])
+    lit = (x - 0.5) * right + (y - 0.5) * down
+    return blend(image, colour(shade), np.clip(0.4 + 0.8 * lit, 0, 0.85))
+
+
+def shade_from(image: np.ndarray, side: str) -> np.ndarray:
+    right, down = choose(DIRECTIONS, side, "side")
+    x, y = unit(*image.shape[:2])
+    return to_uint8(image * np.clip(0.55 - 1.1 * ((x - 0.5) * right + (y - 0.5) * down), 0, 1.3)[..., None])
+
+
+def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
+    total = image.astype(np.float32)
+    spots = ((0.0, 0.16, (255, 240, 200), 0.35), (0.9, 0.07, (90, 200, 120), 0.03), (1.35, 0.11, (200, 110, 60), 0.03), (1.8, 0.05, (90, 130, 220), 0.03))
+    for step, radius, light, soft in spots:
+        place = x + (0.5 - x) * step, y + (0.5 - y) * step
+        total += disc(image, *place, radius, soft)[..., None] * np.array(light, np.float32)
+    return to_uint8(total)
+
+
+def sunset(image: np.ndarray, strength: float) -> np.ndarray:
+    rise = unit(*image.shape[:2])[1][..., None]
+    sky = (1 - rise) * np.array([95, 40, 130], np.float32) + rise * np.array([255, 140, 50], np.float32)
+    return blend(image, sky, strength)
+
+
+def water_mirror(image: np.ndarray, line: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    x, y = grid(height, width)
+    edge = line * height
+    depth = np.clip(y - edge, 0, None)
+    ripple = np.sin(depth / height * 90) * depth / height * 0.08 * width
+    below = y > edge
+    mirrored = cv2.remap(image, x + np.where(below, ripple, 0), np.where(below, 2 * edge - y, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return blend(mirrored, (30, 60, 90), np.where(below, np.float32(0.35), np.float32(0)))
+
+
+def rainbow(image: np.ndarray, radius: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    x, y = centred(height, width)
+    away = (np.hypot(x, y - height / min(height, width)) - radius) / 0.4
+    hls = np.stack([np.clip(away, 0, 1) * 190, np.full_like(away, 128), np.full_like(away, 255)], -1).astype(np.uint8)
+    return blend(image, cv2.cvtColor(hls, cv2.COLOR_HLS2RGB_FULL), np.where((away > 0) & (away < 1), np.float32(0.6), np.float32(0)))
+
+
+FAMILIES = (
+    Family("fog", KIND, True, {"density": "share of fog, 0-0.9"}, presets("density", 0.25, 0.45, 0.7), fog,
+           "wrap the scene in fog of density {density}".format),
+    Family("mist_below", KIND, True, {"height_share": "share of the height, 0.1-1"}, presets("height_share", 0.35, 0.55, 0.8), mist_below,
+           "let white mist rise from below over {height_share} of the height".format),
+    Family("rain", KIND, True, {"degrees": "slant, -45 to 45, counterclockwise", "share": "density of the drops, 0.005-0.1"},
+           presets("degrees share", (-30, 0.04), (0, 0.02), (0, 0.05), (30, 0.04)), rain,
+           "let it rain with a slant of {degrees} degrees and density {share}".format),
+    Family("snow", KIND, True, {"share": "density of the flakes, 0.005-0.1"}, presets("share", 0.01, 0.025, 0.06), snow,
+           "let it snow with density {share}".format),
+    Family("snow_cover", KIND, True, {"level": "brightness that is covered, 0-255"}, presets("level", 60, 110, 160), snow_cover,
+           "cover everything brighter than level {level} with snow".format),
+    Family("sunbeam", KIND, True, {"corner": ", ".join(CORNERS)}, presets("corner", *CORNERS), sunbeam,
+           "let sunbeams shine in from the {corner}".format),
+    Family("night", KIND, True, {"depth": "darkness, 0-0.9"}, presets("depth", 0.4, 0.6, 0.8), night,
+           "turn day into a bluish night of depth {depth}".format),
+    Family("light_from", KIND, True, {"side": ", ".join(DIRECTIONS), "shade": "a named colour"},
+           presets("side shade", ("left", "orange"), ("right", "orange"), ("top", "orange"), ("bottom", "orange"), ("left", "cyan"),
+                   ("right", "cyan"), ("top", "purple"), ("bottom", "purple")),
+           light_from, "let {shade} light fall in from the {side}".format),
+    Family("shade_from", KIND, True, {"side": ", ".join(DIRECTIONS)}, presets("side", *DIRECTIONS), shade_from,
+           "let a dark shade fall in from the {side}".format),
+    Family("lens_flare", KIND, True, {"x": "share of the width, 0-1", "y": "share of the height, 0-1"},
+           presets("x y", (0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)), lens_flare,
+           "add a lens flare with the light at {x} of the width and {y} of the height".format),
+    Family("sunset", KIND, True, {"strength": "share of the colours, 0-0.9"}, presets("strength", 0.3, 0.5, 0.7), sunset,
+           "bathe the scene in a sunset of strength {strength}".format),
+    Family("water_mirror", KIND, True, {"line": "height of the water line as share, 0.3-0.9"}, presets("line", 0.5, 0.62, 0.75), water_mirror,
+           "flood the scene up to {line} of the height from above and mirror it in the water".format),
+    Family("rainbow", KIND, True, {"radius": "half short sides, 0.2-2"}, presets("radius", 0.5, 0.9, 1.3), rainbow,
+           "put a rainbow of radius {radius} over the scene".format),
+)
