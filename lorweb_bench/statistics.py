@@ -120,3 +120,50 @@ def summarise(
             point = mean(group, transformation, table[metric])
             summary[name][metric] = {"mean": point, **_bounds(point, offsets[g, m]), **counts}
     return summary
+
+
+def _sides(table: Table) -> dict[str, tuple[Group, Group]]:
+    """Per unseen tier what is compared, seen and unseen: rows by family for new parameters, whole tiers for compositions."""
+    tier, family = table["tier"].astype(str), table["family"].astype(str)
+    rows = {name: np.flatnonzero(tier == name) for name in TIERS}
+    seen, unseen = rows["seen_single"], rows["new_parameters"]
+    common = sorted(set(family[seen]) & set(family[unseen]))
+    sides: dict[str, tuple[Group, Group]] = {}
+    if common:
+        sides["new_parameters"] = ([seen[family[seen] == f] for f in common], [unseen[family[unseen] == f] for f in common])
+    if len(rows["seen_composition"]) and len(rows["new_composition"]):
+        sides["new_composition"] = ([rows["seen_composition"]], [rows["new_composition"]])
+    return sides
+
+
+def _joined(group: Group, transformation: np.ndarray, share: float) -> Part:
+    parts = parts_of(group, transformation)
+    return Part(np.concatenate([p.rows for p in parts]), np.concatenate([p.share * p.weights for p in parts]), share)
+
+
+def gap(
+    table: Table, metrics: Sequence[str], track: str = "closed", seed: int = BOOTSTRAP_SEED, resamples: int = RESAMPLES
+) -> dict[str, dict[str, dict[str, Any]]] | None:
+    """What newness costs, like with like: per unseen tier and metric `seen`, `unseen`, `gap`, `ci_low`, `ci_high`, `families`.
+
+    `gap` is seen - unseen. `new_parameters` stands against `seen_single` over the families that both have, each family
+    counting the same on both sides; `new_composition` against `seen_composition`, whole tiers. None for the track `open`,
+    where nobody knows what was seen. A comparison that the suite has no items for is left out.
+    """
+    if track == "open":
+        return None
+    table = ordered(table, metrics)
+    sides, transformation, clusters = _sides(table), table["transformation"], clusters_of(table)
+    if not metrics or not sides:
+        return {name: {} for name in sides}
+    estimates = [[_joined(seen, transformation, 1.0), _joined(unseen, transformation, -1.0)] for seen, unseen in sides.values()]
+    values = np.column_stack([table[metric] for metric in metrics])
+    offsets = intervals(estimates, values, clusters, seed, resamples)
+    gaps: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in sides}
+    for i, (name, pair) in enumerate(sides.items()):
+        families, _ = clusters.counts(np.concatenate([part.rows for part in estimates[i]]))
+        for m, metric in enumerate(metrics):
+            seen, unseen = (mean(group, transformation, table[metric]) for group in pair)
+            known = {"seen": seen, "unseen": unseen, "gap": seen - unseen}
+            gaps[name][metric] = {**known, **_bounds(seen - unseen, offsets[i, m]), "families": families}
+    return gaps
