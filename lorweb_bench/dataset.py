@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lorweb_bench import images
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json, finish_output, read_json, sha256_file, write_json
+from lorweb_bench.files import canonical_json, read_json, sha256_file, write_json
 from lorweb_bench.library import TransformationLibrary, load_library
 from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_ROLES, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS, TIERS
 from lorweb_bench.quadruplet import Quadruplet, Record
@@ -78,7 +78,6 @@ class Manifest(_Strict):
     tiers_relative_to: str | None = None
     fingerprint: str
     targets_fingerprint: str | None = None
-    pinned: bool = True
 
     @field_validator("splits")
     @classmethod
@@ -275,5 +274,4 @@ def finish_dataset(folder: Path | str, fields: Mapping[str, Any]) -> Dataset:
             update={"targets_fingerprint": targets_fingerprint_of(items.values(), described, draft.transformation_library)}
         )
     write_json(folder / MANIFEST, draft.model_dump(mode="json", exclude_unset=draft.view == "public"))
-    finish_output(folder)
     return Dataset(folder, draft)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lorweb_bench.errors import InputError
 
-MARKER = ".building"
+CLAIM = ".output.json"
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -79,39 +79,35 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _manifest_format(folder: Path, name: str) -> str | None:
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    return content.get("format") if isinstance(content, dict) else None
-
-
 def claim_output(folder: Path | str, format: str, identity: str | None = None) -> Path:
     """Create an output folder, or take one up that is empty or already holds this format.
 
-    `format` is a name such as "lorweb-bench/dataset"; its manifest is then `dataset.json`. Until `finish_output` is called a
-    marker names the format and `identity` (a digest of everything that changes the result): unfinished work is taken up only
-    for the same identity, so that no folder mixes two settings. InputError when the folder holds something else.
+    `format` is a name such as "lorweb-bench/dataset"; its manifest is then `dataset.json`. A small hidden file keeps the format
+    and `identity`, a digest of everything that changes the result: work, finished or not, is taken up only for the same
+    identity, so that no folder ever mixes two settings. InputError when the folder holds something else.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, and the output is a folder; choose another name with -o.")
-    marker = folder / MARKER
-    if marker.is_file():
-        claim = read_json(marker)
-        if not isinstance(claim, dict) or claim.get("format") != format:
-            raise InputError(f"{folder} holds unfinished work of another sort; choose another folder with -o.")
-        if claim.get("identity") != identity:
-            raise InputError(f"{folder} holds unfinished work with other settings; choose another folder with -o, or delete it.")
+    file = folder / CLAIM
+    claim = {"format": format, "identity": identity}
+    if file.is_file():
+        held = read_json(file)
+        if not isinstance(held, dict) or held.get("format") != format:
+            raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
+        if held != claim:
+            raise InputError(f"{folder} holds a {format} made with other settings; choose another folder with -o, or delete it.")
         return folder
-    if folder.exists() and any(folder.iterdir()) and _manifest_format(folder, format.rsplit("/", 1)[-1]) != format:
-        raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
+    if folder.exists() and any(folder.iterdir()) and (identity is not None or _manifest_format(folder, format) != format):
+        raise InputError(f"{folder} holds something else, or a {format} of unknown settings; choose an empty or a new folder with -o.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(marker, {"format": format, "identity": identity})
+    write_json(file, claim)
     return folder
 
 
-def finish_output(folder: Path | str) -> None:
-    """Take the marker of `claim_output` away: the output is whole."""
-    (Path(folder) / MARKER).unlink(missing_ok=True)
+def _manifest_format(folder: Path, format: str) -> str | None:
+    path = folder / f"{format.rpartition('/')[2]}.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    return content.get("format") if isinstance(content, dict) else None

@@ -152,25 +152,24 @@ class ShardWriter:
         self._tar.addfile(member, io.BytesIO(data))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._tar.close()
-        if kind is not None or not self._items:
-            self._temporary.unlink(missing_ok=True)
-        if kind is not None:
-            self._atomic.__exit__(kind, error, trace)
-            return
         digest, size = "", 0
-        if self._items:
-            digest, size = sha256_file(self._temporary), self._temporary.stat().st_size
-            self._atomic.__exit__(None, None, None)
-        sidecar = Sidecar(
-            sha256=digest,
-            samples=len(self._items),
-            bytes=size,
-            keys=keys_digest(item.key for item in self._items),
-            extension=self._extension,
-            items=tuple(self._items),
-        )
-        write_json(self.path.with_suffix(".json"), sidecar.model_dump(mode="json"))
+        try:
+            self._tar.close()
+            if kind is None and self._items:
+                digest, size = sha256_file(self._temporary), self._temporary.stat().st_size
+                self._atomic.__exit__(None, None, None)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+        if kind is None:
+            sidecar = Sidecar(
+                sha256=digest,
+                samples=len(self._items),
+                bytes=size,
+                keys=keys_digest(item.key for item in self._items),
+                extension=self._extension,
+                items=tuple(self._items),
+            )
+            write_json(self.path.with_suffix(".json"), sidecar.model_dump(mode="json"))
 
 
 def keys_digest(keys: Iterator[str]) -> str:
