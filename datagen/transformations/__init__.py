@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from datagen.transformations.family import Family
 from datagen.transformations.catalogue import Library, load_families
+from datagen.transformations.family import Family
 
 KIND_MODULES = (
     "colour",

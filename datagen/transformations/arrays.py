@@ -80,6 +80,11 @@ def blend(image: np.ndarray, other: np.ndarray | tuple[int, int, int], weight: n
     return to_uint8(base + (np.asarray(other, np.float32) - base) * amount)
 
 
+def paint(image: np.ndarray, where: np.ndarray, name: str) -> np.ndarray:
+    """The image with the pixels of a boolean H x W mask set to a named colour."""
+    return np.where(where[..., None], np.array(colour(name), np.uint8), image)
+
+
 @lru_cache(maxsize=4)
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates x, y as float32 H x W (read-only)."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import blend, choose, colour, disc, gray3, luma, warp
+from datagen.transformations.arrays import blend, choose, colour, disc, luma, paint, warp
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
 KIND = "content"
-HUES = {"reds": 0, "yellows": 43, "greens": 85, "blues": 160}
 
 
 def _peak(field: np.ndarray) -> tuple[float, float]:
@@ -31,7 +30,7 @@ def _target(image: np.ndarray, target: str) -> tuple[float, float]:
 
 def mark(image: np.ndarray, target: str, shade: str) -> np.ndarray:
     x, y = _target(image, target)
-    return np.where((disc(image, x, y, 0.16, 1e-3) > 0.5)[..., None], np.uint8(colour(shade)), image)
+    return paint(image, (disc(image, x, y, 0.16, 1e-3) > 0.5), shade)
 
 
 def box(image: np.ndarray, target: str, shade: str) -> np.ndarray:
@@ -69,20 +68,13 @@ def fill_tones(image: np.ndarray, part: str, share: float, shade: str) -> np.nda
         chosen = gray <= np.quantile(gray, share)
     else:
         chosen = gray >= np.quantile(gray, 1 - share)
-    return np.where(chosen[..., None], np.uint8(colour(shade)), image)
+    return paint(image, chosen, shade)
 
 
 def recolour_dominant(image: np.ndarray, shade: str) -> np.ndarray:
     coarse = soften(image, 0.8) >> 6
     codes = (coarse[..., 0].astype(np.int64) * 4 + coarse[..., 1]) * 4 + coarse[..., 2]
-    return np.where((codes == np.bincount(codes.ravel()).argmax())[..., None], np.uint8(colour(shade)), image)
-
-
-def colour_splash(image: np.ndarray, hues: str) -> np.ndarray:
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    away = np.abs((hsv[..., 0].astype(np.int32) - choose(HUES, hues, "range of hues") + 128) % 256 - 128)
-    keep = (away <= 24) & (hsv[..., 1] > 40)
-    return np.where(keep[..., None], image, gray3(luma(image)))
+    return paint(image, (codes == np.bincount(codes.ravel()).argmax()), shade)
 
 
 def fill_largest(image: np.ndarray, part: str, shade: str) -> np.ndarray:
@@ -92,7 +84,7 @@ def fill_largest(image: np.ndarray, part: str, shade: str) -> np.ndarray:
     if count < 2:
         return image.copy()
     largest = 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
-    return np.where((labels == largest)[..., None], np.uint8(colour(shade)), image)
+    return paint(image, (labels == largest), shade)
 
 
 def own_two_tones(image: np.ndarray) -> np.ndarray:
@@ -134,7 +126,9 @@ def swap_extremes(image: np.ndarray, size: float) -> np.ndarray:
     corners = []
     for target in ("brightest", "darkest"):
         x, y = _target(image, target)
-        corners.append((min(max(round(y * height) - reach // 2, 0), height - reach), min(max(round(x * width) - reach // 2, 0), width - reach)))
+        corners.append(
+            (min(max(round(y * height) - reach // 2, 0), height - reach), min(max(round(x * width) - reach // 2, 0), width - reach))
+        )
     parts = [(slice(top, top + reach), slice(left, left + reach)) for top, left in corners]
     result = image.copy()
     result[parts[0]], result[parts[1]] = image[parts[1]], image[parts[0]]
@@ -144,38 +138,125 @@ def swap_extremes(image: np.ndarray, size: float) -> np.ndarray:
 TARGET = {"target": "brightest, darkest, busiest or most colourful (place)"}
 SHADE = {"shade": "a named colour"}
 FAMILIES = (
-    Family("mark", KIND, True, {**TARGET, **SHADE},
-           presets("target shade", ("brightest", "red"), ("darkest", "yellow"), ("busiest", "green"), ("most colourful", "black")), mark,
-           "put a {shade} disc on the {target} place".format),
-    Family("box", KIND, True, {**TARGET, **SHADE},
-           presets("target shade", ("brightest", "red"), ("darkest", "yellow"), ("busiest", "green"), ("most colourful", "white")), box,
-           "draw a {shade} box around the {target} place".format),
-    Family("crosshair", KIND, True, {**TARGET, **SHADE},
-           presets("target shade", ("brightest", "blue"), ("darkest", "white"), ("busiest", "red")), crosshair,
-           "draw a {shade} crosshair through the {target} place".format),
-    Family("light_on", KIND, True, TARGET, presets("target", "brightest", "darkest", "busiest", "most colourful"), light_on,
-           "darken all but the {target} place".format),
-    Family("zoom_to", KIND, True, {**TARGET, "factor": "enlargement, 1-6"},
-           presets("target factor", ("brightest", 2.5), ("darkest", 2.5), ("busiest", 2.5), ("brightest", 1.7), ("busiest", 1.7)), zoom_to,
-           "zoom to the {target} place by a factor of {factor}".format),
-    Family("fill_tones", KIND, True, {"part": "darkest or brightest", "share": "share of the pixels, 0-1", **SHADE},
-           presets("part share shade", ("darkest", 0.15, "red"), ("darkest", 0.3, "red"), ("darkest", 0.5, "red"), ("brightest", 0.15, "blue"),
-                   ("brightest", 0.3, "blue"), ("brightest", 0.5, "blue"), ("darkest", 0.3, "white"), ("brightest", 0.3, "black")),
-           fill_tones, "fill the {part} {share} of the picture with {shade}".format),
-    Family("recolour_dominant", KIND, True, SHADE, presets("shade", "red", "green", "yellow", "magenta"), recolour_dominant,
-           "paint the most common colour {shade}".format),
-    Family("colour_splash", KIND, True, {"hues": ", ".join(HUES)}, presets("hues", *HUES), colour_splash,
-           "keep only the {hues} and turn the rest gray".format),
-    Family("fill_largest", KIND, True, {"part": "bright or dark", **SHADE},
-           presets("part shade", ("bright", "green"), ("bright", "purple"), ("dark", "orange"), ("dark", "cyan")), fill_largest,
-           "fill the largest {part} area with {shade}".format),
-    Family("own_two_tones", KIND, True, {}, presets(""), own_two_tones, "reduce the picture to its own bright and dark mean colours".format),
-    Family("pixel_sort", KIND, True, {"axis": "rows or columns"}, presets("axis", "rows", "columns"), pixel_sort,
-           "sort the pixels of the {axis} from dark to bright".format),
-    Family("mirror_brighter", KIND, True, {"axis": "horizontal or vertical"}, presets("axis", "horizontal", "vertical"), mirror_brighter,
-           "mirror the brighter half {axis}ly onto the darker one".format),
-    Family("mean_frame", KIND, True, {"width": "share of the short side, 0.02-0.45"}, presets("width", 0.12, 0.2, 0.3), mean_frame,
-           "put a border of width {width} in the picture's own mean colour around it".format),
-    Family("swap_extremes", KIND, True, {"size": "share of the short side, 0.1-0.6"}, presets("size", 0.3, 0.45), swap_extremes,
-           "swap the squares of size {size} around the brightest and the darkest place".format),
+    Family(
+        "mark",
+        KIND,
+        True,
+        {**TARGET, **SHADE},
+        presets("target shade", ("brightest", "red"), ("darkest", "yellow"), ("busiest", "green"), ("most colourful", "black")),
+        mark,
+        "put a {shade} disc on the {target} place".format,
+    ),
+    Family(
+        "box",
+        KIND,
+        True,
+        {**TARGET, **SHADE},
+        presets("target shade", ("brightest", "red"), ("darkest", "yellow"), ("busiest", "green"), ("most colourful", "white")),
+        box,
+        "draw a {shade} box around the {target} place".format,
+    ),
+    Family(
+        "crosshair",
+        KIND,
+        True,
+        {**TARGET, **SHADE},
+        presets("target shade", ("brightest", "blue"), ("darkest", "white"), ("busiest", "red")),
+        crosshair,
+        "draw a {shade} crosshair through the {target} place".format,
+    ),
+    Family(
+        "light_on",
+        KIND,
+        True,
+        TARGET,
+        presets("target", "brightest", "darkest", "busiest", "most colourful"),
+        light_on,
+        "darken all but the {target} place".format,
+    ),
+    Family(
+        "zoom_to",
+        KIND,
+        True,
+        {**TARGET, "factor": "enlargement, 1-6"},
+        presets("target factor", ("brightest", 2.5), ("darkest", 2.5), ("busiest", 2.5), ("brightest", 1.7), ("busiest", 1.7)),
+        zoom_to,
+        "zoom to the {target} place by a factor of {factor}".format,
+    ),
+    Family(
+        "fill_tones",
+        KIND,
+        True,
+        {"part": "darkest or brightest", "share": "share of the pixels, 0-1", **SHADE},
+        presets(
+            "part share shade",
+            ("darkest", 0.15, "red"),
+            ("darkest", 0.3, "red"),
+            ("darkest", 0.5, "red"),
+            ("brightest", 0.15, "blue"),
+            ("brightest", 0.3, "blue"),
+            ("brightest", 0.5, "blue"),
+            ("darkest", 0.3, "white"),
+            ("brightest", 0.3, "black"),
+        ),
+        fill_tones,
+        "fill the {part} {share} of the picture with {shade}".format,
+    ),
+    Family(
+        "recolour_dominant",
+        KIND,
+        True,
+        SHADE,
+        presets("shade", "red", "green", "yellow", "magenta"),
+        recolour_dominant,
+        "paint the most common colour {shade}".format,
+    ),
+    Family(
+        "fill_largest",
+        KIND,
+        True,
+        {"part": "bright or dark", **SHADE},
+        presets("part shade", ("bright", "green"), ("bright", "purple"), ("dark", "orange"), ("dark", "cyan")),
+        fill_largest,
+        "fill the largest {part} area with {shade}".format,
+    ),
+    Family(
+        "own_two_tones", KIND, True, {}, presets(""), own_two_tones, "reduce the picture to its own bright and dark mean colours".format
+    ),
+    Family(
+        "pixel_sort",
+        KIND,
+        True,
+        {"axis": "rows or columns"},
+        presets("axis", "rows", "columns"),
+        pixel_sort,
+        "sort the pixels of the {axis} from dark to bright".format,
+    ),
+    Family(
+        "mirror_brighter",
+        KIND,
+        True,
+        {"axis": "horizontal or vertical"},
+        presets("axis", "horizontal", "vertical"),
+        mirror_brighter,
+        "mirror the brighter half {axis}ly onto the darker one".format,
+    ),
+    Family(
+        "mean_frame",
+        KIND,
+        True,
+        {"width": "share of the short side, 0.02-0.45"},
+        presets("width", 0.12, 0.2, 0.3),
+        mean_frame,
+        "put a border of width {width} in the picture's own mean colour around it".format,
+    ),
+    Family(
+        "swap_extremes",
+        KIND,
+        True,
+        {"size": "share of the short side, 0.1-0.6"},
+        presets("size", 0.3, 0.45),
+        swap_extremes,
+        "swap the squares of size {size} around the brightest and the darkest place".format,
+    ),
 )

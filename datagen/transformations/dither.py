@@ -6,14 +6,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datagen.transformations.arrays import choose, colour, gray3, grid, luma, pixels
+from datagen.transformations.arrays import choose, gray3, grid, luma, paint, pixels
 from datagen.transformations.family import Family, presets
 
 KIND = "dither"
 PALETTES = {
     "handheld": ("0f380f", "306230", "8bac0f", "9bbc0f"),
     "cga": ("000000", "55ffff", "ff55ff", "ffffff"),
-    "eight": ("000000", "ff0000", "00ff00", "0000ff", "ffff00", "ff00ff", "00ffff", "ffffff"),
     "sunset": ("2d1b4e", "7b2d6b", "d1495b", "f79256", "fbd1a2"),
     "poster": ("00304a", "d7191c", "fae3a0", "7396a0"),
 }
@@ -44,12 +43,13 @@ def error_diffusion(image: np.ndarray, mode: str) -> np.ndarray:
 
 
 def few_colours(image: np.ndarray, count: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).quantize(count, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB"))
+    return np.asarray(Image.fromarray(image).quantize(count, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).convert("RGB"))
 
 
 def retro_palette(image: np.ndarray, palette: str) -> np.ndarray:
-    colours = np.array([list(bytes.fromhex(item)) for item in choose(PALETTES, palette, "palette")], np.int32)
-    distances = ((image[:, :, None].astype(np.int32) - colours) ** 2).sum(-1)
+    colours = np.array([list(bytes.fromhex(item)) for item in choose(PALETTES, palette, "palette")], np.float32)
+    # Squared distances but for the pixel's own square; whole numbers under 2**24, so exact in float32.
+    distances = (colours**2).sum(1) - 2 * (image.astype(np.float32) @ colours.T)
     return colours.astype(np.uint8)[distances.argmin(-1)]
 
 
@@ -63,7 +63,7 @@ def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarr
 def halftone(image: np.ndarray, spacing: float, ink: str) -> np.ndarray:
     along, across = _screen(image, spacing, 45)
     dark = luma(image) / np.float32(255) < 0.5 + (along + across) / 4.2
-    return np.where(dark[..., None], np.uint8(colour(ink)), np.uint8(255))
+    return paint(np.full_like(image, 255), dark, ink)
 
 
 def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
@@ -90,23 +90,76 @@ def ascii_blocks(image: np.ndarray, size: int) -> np.ndarray:
 
 
 FAMILIES = (
-    Family("ordered_dither", KIND, True, {"matrix": "2, 4 or 8", "mode": "gray or colour"},
-           presets("matrix mode", (2, "gray"), (8, "gray"), (2, "colour"), (8, "colour")), ordered_dither,
-           "dither the picture in {mode} with a {matrix} by {matrix} Bayer matrix".format),
-    Family("error_diffusion", KIND, True, {"mode": "gray or colour"}, presets("mode", "gray", "colour"), error_diffusion,
-           "dither the picture in {mode} by error diffusion".format),
-    Family("few_colours", KIND, True, {"count": "colours, 2-32"}, presets("count", 2, 3, 4, 6), few_colours,
-           "reduce the picture to its {count} main colours".format),
-    Family("retro_palette", KIND, True, {"palette": ", ".join(PALETTES)}, presets("palette", *PALETTES), retro_palette,
-           "redraw the picture in the {palette} palette".format),
-    Family("halftone", KIND, True, {"spacing": "pixels at 64 px, 3-16", "ink": "a named colour"},
-           presets("spacing ink", (4, "black"), (6, "black"), (9, "black"), (6, "blue"), (6, "red")), halftone,
-           "print the picture in {ink} halftone dots of {spacing} pixels on white".format),
-    Family("colour_halftone", KIND, True, {"spacing": "pixels at 64 px, 3-16"}, presets("spacing", 4, 6, 9), colour_halftone,
-           "print the picture in coloured halftone dots of {spacing} pixels".format),
-    Family("line_screen", KIND, True, {"spacing": "pixels at 64 px, 3-16", "degrees": "direction of the lines, 0-180"},
-           presets("spacing degrees", (5, 0), (5, 45), (5, 90), (5, 135), (9, 45)), line_screen,
-           "engrave the picture in lines {spacing} pixels apart at {degrees} degrees".format),
-    Family("ascii_blocks", KIND, True, {"size": "pixels at 64 px, 3-16"}, presets("size", 4, 6, 9), ascii_blocks,
-           "draw the picture in coloured squares on black, {size} pixels apart and as large as the place is bright".format),
+    Family(
+        "ordered_dither",
+        KIND,
+        True,
+        {"matrix": "2, 4 or 8", "mode": "gray or colour"},
+        presets("matrix mode", (2, "gray"), (8, "gray"), (2, "colour"), (8, "colour")),
+        ordered_dither,
+        "dither the picture in {mode} with a {matrix} by {matrix} Bayer matrix".format,
+    ),
+    Family(
+        "error_diffusion",
+        KIND,
+        True,
+        {"mode": "gray or colour"},
+        presets("mode", "gray", "colour"),
+        error_diffusion,
+        "dither the picture in {mode} by error diffusion".format,
+    ),
+    Family(
+        "few_colours",
+        KIND,
+        True,
+        {"count": "colours, 2-32"},
+        presets("count", 2, 3, 5),
+        few_colours,
+        "reduce the picture to its {count} main colours".format,
+    ),
+    Family(
+        "retro_palette",
+        KIND,
+        True,
+        {"palette": ", ".join(PALETTES)},
+        presets("palette", *PALETTES),
+        retro_palette,
+        "redraw the picture in the {palette} palette".format,
+    ),
+    Family(
+        "halftone",
+        KIND,
+        True,
+        {"spacing": "pixels at 64 px, 3-16", "ink": "a named colour"},
+        presets("spacing ink", (4, "black"), (6, "black"), (9, "black"), (6, "blue"), (6, "red")),
+        halftone,
+        "print the picture in {ink} halftone dots of {spacing} pixels on white".format,
+    ),
+    Family(
+        "colour_halftone",
+        KIND,
+        True,
+        {"spacing": "pixels at 64 px, 3-16"},
+        presets("spacing", 4, 6, 9),
+        colour_halftone,
+        "print the picture in coloured halftone dots of {spacing} pixels".format,
+    ),
+    Family(
+        "line_screen",
+        KIND,
+        True,
+        {"spacing": "pixels at 64 px, 3-16", "degrees": "direction of the lines, 0-180"},
+        presets("spacing degrees", (5, 0), (5, 45), (5, 90), (5, 135), (9, 45)),
+        line_screen,
+        "engrave the picture in lines {spacing} pixels apart at {degrees} degrees".format,
+    ),
+    Family(
+        "ascii_blocks",
+        KIND,
+        True,
+        {"size": "pixels at 64 px, 3-16"},
+        presets("size", 4, 6, 9),
+        ascii_blocks,
+        "draw the picture in coloured squares on black, {size} pixels apart and as large as the place is bright".format,
+    ),
 )

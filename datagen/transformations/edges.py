@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import colour, gray3, luma, odd, pixels, to_uint8
+from datagen.transformations.arrays import gray3, luma, odd, paint, pixels, to_uint8
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
@@ -31,7 +31,7 @@ def canny(image: np.ndarray, low: float, ink: str, paper: str) -> np.ndarray:
     wide = pixels(image, 1)
     if wide > 1:
         found = cv2.dilate(found, np.ones((wide, wide), np.uint8))
-    return np.where(found[..., None] > 0, np.uint8(colour(ink)), np.uint8(colour(paper)))
+    return paint(paint(image, found == 0, paper), found > 0, ink)
 
 
 def emboss(image: np.ndarray, degrees: float) -> np.ndarray:
@@ -61,13 +61,13 @@ def contour_lines(image: np.ndarray, levels: int, ink: str) -> np.ndarray:
     steps = (soften(luma(image), 1.0).astype(np.int32) * levels) // 256
     wide = pixels(image, 1)
     edge = cv2.morphologyEx(steps.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((wide + 1, wide + 1), np.uint8)) > 0
-    return np.where(edge[..., None], np.uint8(colour(ink)), np.uint8(255))
+    return paint(np.full_like(image, 255), edge, ink)
 
 
 def outline(image: np.ndarray, ink: str) -> np.ndarray:
     gray = soften(luma(image), 0.6)
     edge = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, odd(image, 7), 7)
-    return np.where(edge[..., None] > 0, np.uint8(colour(ink)), image)
+    return paint(image, edge > 0, ink)
 
 
 def ink_drawing(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -77,27 +77,101 @@ def ink_drawing(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 FAMILIES = (
-    Family("sobel", KIND, True, {"gain": "brightness of the edges, 0.2-4"}, presets("gain", 0.35, 0.8, 1.8), sobel,
-           "show the slopes of brightness on black with gain {gain}".format),
-    Family("neon", KIND, True, {"gain": "brightness of the edges, 0.2-2"}, presets("gain", 0.2, 0.45), neon,
-           "turn the picture into glowing coloured edges on black with gain {gain}".format),
-    Family("canny", KIND, True, {"low": "lower threshold of the edges, 10-200", "ink": "a named colour", "paper": "a named colour"},
-           presets("low ink paper", (30, "black", "white"), (80, "black", "white"), (30, "white", "black"), (50, "red", "white"),
-                   (50, "yellow", "navy")),
-           canny, "draw the edges above threshold {low} in {ink} on {paper}".format),
-    Family("emboss", KIND, True, {"degrees": "direction of the light, 0-360, counterclockwise from the right"},
-           presets("degrees", 0, 45, 90, 135, 180, 225, 270, 315), emboss, "emboss the picture in gray with light from {degrees} degrees".format),
-    Family("colour_relief", KIND, True, {"degrees": "direction of the light, 0-360, counterclockwise from the right"},
-           presets("degrees", 45, 135, 225, 315), colour_relief, "raise a coloured relief with light from {degrees} degrees".format),
-    Family("pencil_sketch", KIND, True, {"sigma": "pixels at 64 px, 0.5-8"}, presets("sigma", 1.0, 4.0), pencil_sketch,
-           "turn the picture into a pencil sketch of stroke width {sigma:g}".format),
-    Family("laplacian", KIND, True, {"gain": "strength of the lines, 0.2-4"}, presets("gain", 0.6, 2.0), laplacian,
-           "draw coloured Laplacian lines on white with gain {gain}".format),
-    Family("contour_lines", KIND, True, {"levels": "number of brightness levels, 2-16", "ink": "a named colour"},
-           presets("levels ink", (3, "black"), (5, "black"), (8, "black"), (5, "brown"), (5, "blue")), contour_lines,
-           "draw the contour lines of {levels} brightness levels in {ink} on white".format),
-    Family("outline", KIND, True, {"ink": "a named colour"}, presets("ink", "black", "white", "red", "cyan"), outline,
-           "trace the outlines in {ink} over the picture".format),
-    Family("ink_drawing", KIND, True, {"sigma": "pixels at 64 px, 0.5-4"}, presets("sigma", 0.8, 2.0), ink_drawing,
-           "turn the picture into a black and white ink drawing of stroke width {sigma:g}".format),
+    Family(
+        "sobel",
+        KIND,
+        True,
+        {"gain": "brightness of the edges, 0.2-4"},
+        presets("gain", 0.35, 0.8, 1.8),
+        sobel,
+        "show the slopes of brightness on black with gain {gain}".format,
+    ),
+    Family(
+        "neon",
+        KIND,
+        True,
+        {"gain": "brightness of the edges, 0.2-2"},
+        presets("gain", 0.2, 0.45),
+        neon,
+        "turn the picture into glowing coloured edges on black with gain {gain}".format,
+    ),
+    Family(
+        "canny",
+        KIND,
+        True,
+        {"low": "lower threshold of the edges, 10-200", "ink": "a named colour", "paper": "a named colour"},
+        presets(
+            "low ink paper",
+            (30, "black", "white"),
+            (80, "black", "white"),
+            (30, "white", "black"),
+            (50, "red", "white"),
+            (50, "yellow", "navy"),
+        ),
+        canny,
+        "draw the edges above threshold {low} in {ink} on {paper}".format,
+    ),
+    Family(
+        "emboss",
+        KIND,
+        True,
+        {"degrees": "direction of the light, 0-360, counterclockwise from the right"},
+        presets("degrees", 0, 45, 90, 135, 180, 225, 270, 315),
+        emboss,
+        "emboss the picture in gray with light from {degrees} degrees".format,
+    ),
+    Family(
+        "colour_relief",
+        KIND,
+        True,
+        {"degrees": "direction of the light, 0-360, counterclockwise from the right"},
+        presets("degrees", 45, 135, 225, 315),
+        colour_relief,
+        "raise a coloured relief with light from {degrees} degrees".format,
+    ),
+    Family(
+        "pencil_sketch",
+        KIND,
+        True,
+        {"sigma": "pixels at 64 px, 0.5-8"},
+        presets("sigma", 1.0, 4.0),
+        pencil_sketch,
+        "turn the picture into a pencil sketch of stroke width {sigma:g}".format,
+    ),
+    Family(
+        "laplacian",
+        KIND,
+        True,
+        {"gain": "strength of the lines, 0.2-4"},
+        presets("gain", 0.6, 2.0),
+        laplacian,
+        "draw coloured Laplacian lines on white with gain {gain}".format,
+    ),
+    Family(
+        "contour_lines",
+        KIND,
+        True,
+        {"levels": "number of brightness levels, 2-16", "ink": "a named colour"},
+        presets("levels ink", (3, "black"), (5, "black"), (8, "black"), (5, "brown"), (5, "blue")),
+        contour_lines,
+        "draw the contour lines of {levels} brightness levels in {ink} on white".format,
+    ),
+    Family(
+        "outline",
+        KIND,
+        True,
+        {"ink": "a named colour"},
+        presets("ink", "black", "white", "red", "cyan"),
+        outline,
+        "trace the outlines in {ink} over the picture".format,
+    ),
+    Family(
+        "ink_drawing",
+        KIND,
+        True,
+        {"sigma": "pixels at 64 px, 0.5-4"},
+        presets("sigma", 0.8, 2.0),
+        ink_drawing,
+        "turn the picture into a black and white ink drawing of stroke width {sigma:g}".format,
+    ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import blend, choose, colour, disc, gray3, luma, unit
+from datagen.transformations.arrays import blend, choose, colour, disc, gray3, luma, paint, unit
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 from datagen.transformations.mosaic import pixelate
@@ -58,7 +58,7 @@ def spotlight(image: np.ndarray, x: float, y: float) -> np.ndarray:
 
 
 def hole(image: np.ndarray, x: float, y: float, shade: str) -> np.ndarray:
-    return np.where((disc(image, x, y, 0.2, 1e-3) > 0.5)[..., None], np.uint8(colour(shade)), image)
+    return paint(image, (disc(image, x, y, 0.2, 1e-3) > 0.5), shade)
 
 
 def bands(image: np.ndarray, edit: str, axis: str, count: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def tinted_quarters(image: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _where(verb_of: str, place: str) -> str:
-    return "turn {} gray".format(place) if verb_of == "gray" else f"{choose(WORDS, verb_of, 'edit')} {place}"
+    return f"turn {place} gray" if verb_of == "gray" else f"{choose(WORDS, verb_of, 'edit')} {place}"
 
 
 def _half_words(edit: str, side: str) -> str:
@@ -103,32 +103,110 @@ def _bands_words(edit: str, axis: str, count: int) -> str:
 EDIT = {"edit": ", ".join(EDITS)}
 RADIUS = {"radius": "share of the short side, 0.05-0.7"}
 FAMILIES = (
-    Family("half", KIND, True, {**EDIT, "side": ", ".join(HALVES)},
-           presets("edit side", *[("invert", side) for side in HALVES], ("gray", "left"), ("gray", "top"), ("darken", "left"), ("darken", "right"),
-                   ("blur", "top"), ("blur", "bottom")),
-           half, _half_words),
-    Family("diagonal_half", KIND, True, {**EDIT, "corner": "top left, top right, bottom left or bottom right"},
-           presets("edit corner", ("invert", "top left"), ("invert", "top right"), ("invert", "bottom left"), ("invert", "bottom right"),
-                   ("darken", "top left"), ("darken", "bottom right")),
-           diagonal_half, _diagonal_words),
-    Family("checks", KIND, True, {**EDIT, "cells": "cells along each side, 2-16"},
-           presets("edit cells", ("invert", 2), ("invert", 4), ("invert", 6), ("mirror", 4), ("darken", 4)), checks, _checks_words),
-    Family("inside_circle", KIND, True, {**EDIT, **RADIUS},
-           presets("edit radius", ("invert", 0.2), ("invert", 0.3), ("invert", 0.42), ("pixelate", 0.42), ("darken", 0.3), ("mirror", 0.42)),
-           inside_circle, _inside_words),
-    Family("outside_circle", KIND, True, {**EDIT, **RADIUS},
-           presets("edit radius", ("invert", 0.2), ("invert", 0.35), ("gray", 0.3), ("blur", 0.3), ("pixelate", 0.3), ("darken", 0.4)),
-           outside_circle, _outside_words),
-    Family("spotlight", KIND, True, {"x": "share of the width, 0-1", "y": "share of the height, 0-1"},
-           presets("x y", (0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7)), spotlight,
-           "darken all but a spotlight at {x} of the width and {y} of the height".format),
-    Family("hole", KIND, True, {"x": "share of the width, 0-1", "y": "share of the height, 0-1", "shade": "a named colour"},
-           presets("x y shade", (0.5, 0.5, "black"), (0.3, 0.3, "black"), (0.7, 0.7, "black"), (0.5, 0.5, "white"), (0.3, 0.7, "white")), hole,
-           "punch a {shade} hole at {x} of the width and {y} of the height".format),
-    Family("bands", KIND, True, {**EDIT, "axis": "columns or rows", "count": "bands, 2-16"},
-           presets("edit axis count", ("invert", "columns", 3), ("invert", "columns", 6), ("invert", "rows", 3), ("invert", "rows", 6),
-                   ("mirror", "rows", 8), ("darken", "columns", 6)),
-           bands, _bands_words),
-    Family("tinted_quarters", KIND, True, {"strength": "share of the colours, 0-1"}, presets("strength", 0.35, 0.6), tinted_quarters,
-           "tint the quarters red, green, blue and yellow with strength {strength}".format),
+    Family(
+        "half",
+        KIND,
+        True,
+        {**EDIT, "side": ", ".join(HALVES)},
+        presets(
+            "edit side",
+            *[("invert", side) for side in HALVES],
+            ("gray", "left"),
+            ("gray", "top"),
+            ("darken", "left"),
+            ("darken", "right"),
+            ("blur", "top"),
+            ("blur", "bottom"),
+        ),
+        half,
+        _half_words,
+    ),
+    Family(
+        "diagonal_half",
+        KIND,
+        True,
+        {**EDIT, "corner": "top left, top right, bottom left or bottom right"},
+        presets(
+            "edit corner",
+            ("invert", "top left"),
+            ("invert", "top right"),
+            ("invert", "bottom left"),
+            ("invert", "bottom right"),
+            ("darken", "top left"),
+            ("darken", "bottom right"),
+        ),
+        diagonal_half,
+        _diagonal_words,
+    ),
+    Family(
+        "checks",
+        KIND,
+        True,
+        {**EDIT, "cells": "cells along each side, 2-16"},
+        presets("edit cells", ("invert", 2), ("invert", 4), ("invert", 6), ("mirror", 4), ("darken", 4)),
+        checks,
+        _checks_words,
+    ),
+    Family(
+        "inside_circle",
+        KIND,
+        True,
+        {**EDIT, **RADIUS},
+        presets("edit radius", ("invert", 0.2), ("invert", 0.3), ("invert", 0.42), ("pixelate", 0.42), ("darken", 0.3), ("mirror", 0.42)),
+        inside_circle,
+        _inside_words,
+    ),
+    Family(
+        "outside_circle",
+        KIND,
+        True,
+        {**EDIT, **RADIUS},
+        presets("edit radius", ("invert", 0.2), ("invert", 0.35), ("gray", 0.3), ("blur", 0.3), ("pixelate", 0.3), ("darken", 0.4)),
+        outside_circle,
+        _outside_words,
+    ),
+    Family(
+        "spotlight",
+        KIND,
+        True,
+        {"x": "share of the width, 0-1", "y": "share of the height, 0-1"},
+        presets("x y", (0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7)),
+        spotlight,
+        "darken all but a spotlight at {x} of the width and {y} of the height".format,
+    ),
+    Family(
+        "hole",
+        KIND,
+        True,
+        {"x": "share of the width, 0-1", "y": "share of the height, 0-1", "shade": "a named colour"},
+        presets("x y shade", (0.5, 0.5, "black"), (0.3, 0.3, "black"), (0.7, 0.7, "black"), (0.5, 0.5, "white"), (0.3, 0.7, "white")),
+        hole,
+        "punch a {shade} hole at {x} of the width and {y} of the height".format,
+    ),
+    Family(
+        "bands",
+        KIND,
+        True,
+        {**EDIT, "axis": "columns or rows", "count": "bands, 2-16"},
+        presets(
+            "edit axis count",
+            ("invert", "columns", 3),
+            ("invert", "columns", 6),
+            ("invert", "rows", 3),
+            ("invert", "rows", 6),
+            ("mirror", "rows", 8),
+            ("darken", "columns", 6),
+        ),
+        bands,
+        _bands_words,
+    ),
+    Family(
+        "tinted_quarters",
+        KIND,
+        True,
+        {"strength": "share of the colours, 0-1"},
+        presets("strength", 0.35, 0.6),
+        tinted_quarters,
+        "tint the quarters red, green, blue and yellow with strength {strength}".format,
+    ),
 )

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import colour, grid, pixels
+from datagen.transformations.arrays import grid, paint, pixels
 from datagen.transformations.family import Family, presets
 
 KIND = "mosaic"
@@ -74,7 +74,7 @@ def _joints(image: np.ndarray, cells: np.ndarray, joint: str) -> np.ndarray:
     wide = pixels(image, 1)
     if wide > 1:
         edge = cv2.dilate(edge, np.ones((wide, wide), np.uint8))
-    return np.where(edge[..., None] > 0, np.uint8(colour(joint)), _means(image, cells))
+    return paint(_means(image, cells), edge > 0, joint)
 
 
 def pixelate(image: np.ndarray, size: float) -> np.ndarray:
@@ -111,23 +111,50 @@ def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
     means = np.repeat(np.repeat(small, block, 0), block, 1)[:height, :width]
     x, y = grid(height, width)
     away = np.hypot((x % block + 0.5) / block - 0.5, (y % block + 0.5) / block - 0.5)
-    return np.where((away < 0.46)[..., None], means, np.uint8(colour(ground)))
+    return paint(means, away >= 0.46, ground)
 
 
 SIZE = {"size": "pixels at 64 px, 2-32"}
 FAMILIES = (
-    Family("pixelate", KIND, True, SIZE, presets("size", 4, 6, 8, 12, 16), pixelate, "pixelate the picture into blocks of {size} pixels".format),
+    Family(
+        "pixelate", KIND, True, SIZE, presets("size", 4, 6, 8, 12, 16), pixelate, "pixelate the picture into blocks of {size} pixels".format
+    ),
     Family("hexagons", KIND, True, SIZE, presets("size", 5, 8, 12), hexagons, "turn the picture into hexagons of {size} pixels".format),
     Family("triangles", KIND, True, SIZE, presets("size", 6, 9, 14), triangles, "turn the picture into triangles of {size} pixels".format),
-    Family("crystals", KIND, True, {**SIZE, "seed": "integer, fixes the cells"}, presets("size seed", (6, 1), (9, 1), (14, 1)), crystals,
-           "turn the picture into irregular crystals of {size} pixels, pattern {seed}".format),
-    Family("stained_glass", KIND, True, {**SIZE, "lead": "a named colour"},
-           presets("size lead", (9, "black"), (14, "black"), (9, "white"), (14, "white")), stained_glass,
-           "turn the picture into stained glass of {size} pixel pieces with {lead} leads".format),
-    Family("brickwork", KIND, True, {**SIZE, "joint": "a named colour"},
-           presets("size joint", (5, "gray"), (8, "gray"), (5, "white"), (8, "white")), brickwork,
-           "build the picture from bricks {size} pixels high with {joint} joints".format),
-    Family("discs", KIND, True, {**SIZE, "ground": "a named colour"},
-           presets("size ground", (5, "black"), (8, "black"), (12, "black"), (5, "white"), (8, "white"), (12, "white")), discs,
-           "draw the picture in round dots of {size} pixels on {ground}".format),
+    Family(
+        "crystals",
+        KIND,
+        True,
+        {**SIZE, "seed": "integer, fixes the cells"},
+        presets("size seed", (6, 1), (9, 1), (14, 1)),
+        crystals,
+        "turn the picture into irregular crystals of {size} pixels, pattern {seed}".format,
+    ),
+    Family(
+        "stained_glass",
+        KIND,
+        True,
+        {**SIZE, "lead": "a named colour"},
+        presets("size lead", (9, "black"), (14, "black"), (9, "white"), (14, "white")),
+        stained_glass,
+        "turn the picture into stained glass of {size} pixel pieces with {lead} leads".format,
+    ),
+    Family(
+        "brickwork",
+        KIND,
+        True,
+        {**SIZE, "joint": "a named colour"},
+        presets("size joint", (5, "gray"), (8, "gray"), (5, "white"), (8, "white")),
+        brickwork,
+        "build the picture from bricks {size} pixels high with {joint} joints".format,
+    ),
+    Family(
+        "discs",
+        KIND,
+        True,
+        {**SIZE, "ground": "a named colour"},
+        presets("size ground", (5, "black"), (8, "black"), (12, "black"), (5, "white"), (8, "white"), (12, "white")),
+        discs,
+        "draw the picture in round dots of {size} pixels on {ground}".format,
+    ),
 )

@@ -15,16 +15,15 @@ KIND = "painterly"
 def oil(image: np.ndarray, radius: float, tones: int) -> np.ndarray:
     size = odd(image, 2 * radius + 1)
     bins = (luma(image).astype(np.int32) * tones) // 256
-    best = np.full(bins.shape, -1.0, np.float32)
+    best = np.zeros(bins.shape, np.float32)
     result = np.zeros(image.shape, np.float32)
+    padded = np.dstack([image, np.full(bins.shape, 255, np.uint8)])
     for tone in range(tones):
-        member = (bins == tone).astype(np.float32)
-        share = cv2.blur(member, (size, size))
-        total = cv2.blur(image * member[..., None], (size, size))
-        better = share > best
-        best[better] = share[better]
-        result[better] = total[better] / np.maximum(share[better], 1e-6)[:, None]
-    return to_uint8(result)
+        sums = cv2.blur((padded * (bins == tone)[..., None]).astype(np.float32), (size, size))
+        better = sums[..., 3] > best
+        cv2.copyTo(sums[..., 3], better.astype(np.uint8), best)
+        cv2.copyTo(sums[..., :3], better.astype(np.uint8), result)
+    return to_uint8(result * (255 / best)[..., None])
 
 
 def kuwahara(image: np.ndarray, radius: float) -> np.ndarray:
@@ -78,7 +77,7 @@ def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
 
 def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     height, width = image.shape[:2]
-    flat = cv2.bilateralFilter(soften(image, 1.0), 7, 70, 7).astype(np.float32)
+    flat = cv2.bilateralFilter(soften(image, 1.0), 5, 70, 5).astype(np.float32)
     blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
     blotches = blotches / max(float(blotches.std()), 1e-6)
     return to_uint8(flat + (255 - flat) * np.clip(0.35 + 0.2 * blotches, 0, 0.85)[..., None])
@@ -101,25 +100,85 @@ def comic(image: np.ndarray, spacing: float) -> np.ndarray:
 
 
 FAMILIES = (
-    Family("oil", KIND, True, {"radius": "pixels at 64 px, 1-6", "tones": "brightness bins, 3-12"}, presets("radius tones", (2, 6), (4, 6)),
-           oil, "paint the picture in oil with a brush of {radius} pixels and {tones} tones".format),
-    Family("kuwahara", KIND, True, {"radius": "pixels at 64 px, 2-10"}, presets("radius", 3, 5, 8), kuwahara,
-           "smooth the picture into painted patches of {radius} pixels".format),
-    Family("cartoon", KIND, True, {"levels": "levels per channel, 2-8"}, presets("levels", 3, 5), cartoon,
-           "turn the picture into a cartoon with {levels} levels per channel and black outlines".format),
-    Family("brush", KIND, True, {"tone": "bright or dark", "size": "pixels at 64 px, odd, 3-15"},
-           presets("tone size", ("bright", 3), ("bright", 5), ("bright", 9), ("dark", 3), ("dark", 5), ("dark", 9)), brush,
-           "let the {tone} parts spread with a round brush of {size} pixels".format),
-    Family("strokes", KIND, True, {"degrees": "direction, 0-180, counterclockwise from the right", "length": "pixels at 64 px, 3-31"},
-           presets("degrees length", (0, 13), (45, 13), (90, 13), (135, 13)), strokes,
-           "paint the picture in rough strokes of {length} pixels at {degrees} degrees".format),
-    Family("canvas", KIND, True, {"spacing": "pixels at 64 px, 3-16"}, presets("spacing", 4, 8), canvas,
-           "print the picture on a woven canvas with threads {spacing} pixels wide".format),
-    Family("watercolour", KIND, True, {"sigma": "size of the blotches, pixels at 64 px, 1-8"}, presets("sigma", 1.5, 5.0), watercolour,
-           "turn the picture into a watercolour with blotches of {sigma:g} pixels".format),
-    Family("frosted_glass", KIND, True, {"reach": "pixels at 64 px, 0.5-8", "seed": "integer, fixes the pattern"},
-           presets("reach seed", (1.2, 3), (2.5, 3), (5.0, 3)), frosted_glass,
-           "look at the picture through frosted glass that scatters over {reach:g} pixels, pattern {seed}".format),
-    Family("comic", KIND, True, {"spacing": "pixels at 64 px, 3-12"}, presets("spacing", 4, 7), comic,
-           "turn the picture into a comic print of three tones with dots {spacing} pixels apart".format),
+    Family(
+        "oil",
+        KIND,
+        True,
+        {"radius": "pixels at 64 px, 1-6", "tones": "brightness bins, 3-12"},
+        presets("radius tones", (2, 6), (4, 6)),
+        oil,
+        "paint the picture in oil with a brush of {radius} pixels and {tones} tones".format,
+    ),
+    Family(
+        "kuwahara",
+        KIND,
+        True,
+        {"radius": "pixels at 64 px, 2-10"},
+        presets("radius", 3, 5, 8),
+        kuwahara,
+        "smooth the picture into painted patches of {radius} pixels".format,
+    ),
+    Family(
+        "cartoon",
+        KIND,
+        True,
+        {"levels": "levels per channel, 2-8"},
+        presets("levels", 3, 5),
+        cartoon,
+        "turn the picture into a cartoon with {levels} levels per channel and black outlines".format,
+    ),
+    Family(
+        "brush",
+        KIND,
+        True,
+        {"tone": "bright or dark", "size": "pixels at 64 px, odd, 3-15"},
+        presets("tone size", ("bright", 3), ("bright", 5), ("bright", 9), ("dark", 3), ("dark", 5), ("dark", 9)),
+        brush,
+        "let the {tone} parts spread with a round brush of {size} pixels".format,
+    ),
+    Family(
+        "strokes",
+        KIND,
+        True,
+        {"degrees": "direction, 0-180, counterclockwise from the right", "length": "pixels at 64 px, 3-31"},
+        presets("degrees length", (0, 13), (45, 13), (90, 13), (135, 13)),
+        strokes,
+        "paint the picture in rough strokes of {length} pixels at {degrees} degrees".format,
+    ),
+    Family(
+        "canvas",
+        KIND,
+        True,
+        {"spacing": "pixels at 64 px, 3-16"},
+        presets("spacing", 4, 8),
+        canvas,
+        "print the picture on a woven canvas with threads {spacing} pixels wide".format,
+    ),
+    Family(
+        "watercolour",
+        KIND,
+        True,
+        {"sigma": "size of the blotches, pixels at 64 px, 1-8"},
+        presets("sigma", 1.5, 5.0),
+        watercolour,
+        "turn the picture into a watercolour with blotches of {sigma:g} pixels".format,
+    ),
+    Family(
+        "frosted_glass",
+        KIND,
+        True,
+        {"reach": "pixels at 64 px, 0.5-8", "seed": "integer, fixes the pattern"},
+        presets("reach seed", (1.2, 3), (2.5, 3), (5.0, 3)),
+        frosted_glass,
+        "look at the picture through frosted glass that scatters over {reach:g} pixels, pattern {seed}".format,
+    ),
+    Family(
+        "comic",
+        KIND,
+        True,
+        {"spacing": "pixels at 64 px, 3-12"},
+        presets("spacing", 4, 7),
+        comic,
+        "turn the picture into a comic print of three tones with dots {spacing} pixels apart".format,
+    ),
 )

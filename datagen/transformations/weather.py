@@ -93,7 +93,12 @@ def shade_from(image: np.ndarray, side: str) -> np.ndarray:
 
 def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
     total = image.astype(np.float32)
-    spots = ((0.0, 0.16, (255, 240, 200), 0.35), (0.9, 0.07, (90, 200, 120), 0.03), (1.35, 0.11, (200, 110, 60), 0.03), (1.8, 0.05, (90, 130, 220), 0.03))
+    spots = (
+        (0.0, 0.16, (255, 240, 200), 0.35),
+        (0.9, 0.07, (90, 200, 120), 0.03),
+        (1.35, 0.11, (200, 110, 60), 0.03),
+        (1.8, 0.05, (90, 130, 220), 0.03),
+    )
     for step, radius, light, soft in spots:
         place = x + (0.5 - x) * step, y + (0.5 - y) * step
         total += disc(image, *place, radius, soft)[..., None] * np.array(light, np.float32)
@@ -113,7 +118,9 @@ def water_mirror(image: np.ndarray, line: float) -> np.ndarray:
     depth = np.clip(y - edge, 0, None)
     ripple = np.sin(depth / height * 90) * depth / height * 0.08 * width
     below = y > edge
-    mirrored = cv2.remap(image, x + np.where(below, ripple, 0), np.where(below, 2 * edge - y, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    mirrored = cv2.remap(
+        image, x + np.where(below, ripple, 0), np.where(below, 2 * edge - y, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     return blend(mirrored, (30, 60, 90), np.where(below, np.float32(0.35), np.float32(0)))
 
 
@@ -126,34 +133,131 @@ def rainbow(image: np.ndarray, radius: float) -> np.ndarray:
 
 
 FAMILIES = (
-    Family("fog", KIND, True, {"density": "share of fog, 0-0.9"}, presets("density", 0.25, 0.45, 0.7), fog,
-           "wrap the scene in fog of density {density}".format),
-    Family("mist_below", KIND, True, {"height_share": "share of the height, 0.1-1"}, presets("height_share", 0.35, 0.55, 0.8), mist_below,
-           "let white mist rise from below over {height_share} of the height".format),
-    Family("rain", KIND, True, {"degrees": "slant, -45 to 45, counterclockwise", "share": "density of the drops, 0.005-0.1"},
-           presets("degrees share", (-30, 0.04), (0, 0.02), (0, 0.05), (30, 0.04)), rain,
-           "let it rain with a slant of {degrees} degrees and density {share}".format),
-    Family("snow", KIND, True, {"share": "density of the flakes, 0.005-0.1"}, presets("share", 0.01, 0.025, 0.06), snow,
-           "let it snow with density {share}".format),
-    Family("snow_cover", KIND, True, {"level": "brightness that is covered, 0-255"}, presets("level", 60, 110, 160), snow_cover,
-           "cover everything brighter than level {level} with snow".format),
-    Family("sunbeam", KIND, True, {"corner": ", ".join(CORNERS)}, presets("corner", *CORNERS), sunbeam,
-           "let sunbeams shine in from the {corner}".format),
-    Family("night", KIND, True, {"depth": "darkness, 0-0.9"}, presets("depth", 0.4, 0.6, 0.8), night,
-           "turn day into a bluish night of depth {depth}".format),
-    Family("light_from", KIND, True, {"side": ", ".join(DIRECTIONS), "shade": "a named colour"},
-           presets("side shade", ("left", "orange"), ("right", "orange"), ("top", "orange"), ("bottom", "orange"), ("left", "cyan"),
-                   ("right", "cyan"), ("top", "purple"), ("bottom", "purple")),
-           light_from, "let {shade} light fall in from the {side}".format),
-    Family("shade_from", KIND, True, {"side": ", ".join(DIRECTIONS)}, presets("side", *DIRECTIONS), shade_from,
-           "let a dark shade fall in from the {side}".format),
-    Family("lens_flare", KIND, True, {"x": "share of the width, 0-1", "y": "share of the height, 0-1"},
-           presets("x y", (0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)), lens_flare,
-           "add a lens flare with the light at {x} of the width and {y} of the height".format),
-    Family("sunset", KIND, True, {"strength": "share of the colours, 0-0.9"}, presets("strength", 0.3, 0.5, 0.7), sunset,
-           "bathe the scene in a sunset of strength {strength}".format),
-    Family("water_mirror", KIND, True, {"line": "height of the water line as share, 0.3-0.9"}, presets("line", 0.5, 0.62, 0.75), water_mirror,
-           "flood the scene up to {line} of the height from above and mirror it in the water".format),
-    Family("rainbow", KIND, True, {"radius": "half short sides, 0.2-2"}, presets("radius", 0.5, 0.9, 1.3), rainbow,
-           "put a rainbow of radius {radius} over the scene".format),
+    Family(
+        "fog",
+        KIND,
+        True,
+        {"density": "share of fog, 0-0.9"},
+        presets("density", 0.25, 0.45, 0.7),
+        fog,
+        "wrap the scene in fog of density {density}".format,
+    ),
+    Family(
+        "mist_below",
+        KIND,
+        True,
+        {"height_share": "share of the height, 0.1-1"},
+        presets("height_share", 0.35, 0.55, 0.8),
+        mist_below,
+        "let white mist rise from below over {height_share} of the height".format,
+    ),
+    Family(
+        "rain",
+        KIND,
+        True,
+        {"degrees": "slant, -45 to 45, counterclockwise", "share": "density of the drops, 0.005-0.1"},
+        presets("degrees share", (-30, 0.04), (0, 0.02), (0, 0.05), (30, 0.04)),
+        rain,
+        "let it rain with a slant of {degrees} degrees and density {share}".format,
+    ),
+    Family(
+        "snow",
+        KIND,
+        True,
+        {"share": "density of the flakes, 0.005-0.1"},
+        presets("share", 0.01, 0.025, 0.06),
+        snow,
+        "let it snow with density {share}".format,
+    ),
+    Family(
+        "snow_cover",
+        KIND,
+        True,
+        {"level": "brightness that is covered, 0-255"},
+        presets("level", 50, 90, 130),
+        snow_cover,
+        "cover everything brighter than level {level} with snow".format,
+    ),
+    Family(
+        "sunbeam",
+        KIND,
+        True,
+        {"corner": ", ".join(CORNERS)},
+        presets("corner", *CORNERS),
+        sunbeam,
+        "let sunbeams shine in from the {corner}".format,
+    ),
+    Family(
+        "night",
+        KIND,
+        True,
+        {"depth": "darkness, 0-0.9"},
+        presets("depth", 0.4, 0.6, 0.8),
+        night,
+        "turn day into a bluish night of depth {depth}".format,
+    ),
+    Family(
+        "light_from",
+        KIND,
+        True,
+        {"side": ", ".join(DIRECTIONS), "shade": "a named colour"},
+        presets(
+            "side shade",
+            ("left", "orange"),
+            ("right", "orange"),
+            ("top", "orange"),
+            ("bottom", "orange"),
+            ("left", "cyan"),
+            ("right", "cyan"),
+            ("top", "purple"),
+            ("bottom", "purple"),
+        ),
+        light_from,
+        "let {shade} light fall in from the {side}".format,
+    ),
+    Family(
+        "shade_from",
+        KIND,
+        True,
+        {"side": ", ".join(DIRECTIONS)},
+        presets("side", *DIRECTIONS),
+        shade_from,
+        "let a dark shade fall in from the {side}".format,
+    ),
+    Family(
+        "lens_flare",
+        KIND,
+        True,
+        {"x": "share of the width, 0-1", "y": "share of the height, 0-1"},
+        presets("x y", (0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)),
+        lens_flare,
+        "add a lens flare with the light at {x} of the width and {y} of the height".format,
+    ),
+    Family(
+        "sunset",
+        KIND,
+        True,
+        {"strength": "share of the colours, 0-0.9"},
+        presets("strength", 0.3, 0.5, 0.7),
+        sunset,
+        "bathe the scene in a sunset of strength {strength}".format,
+    ),
+    Family(
+        "water_mirror",
+        KIND,
+        True,
+        {"line": "height of the water line as share, 0.3-0.9"},
+        presets("line", 0.5, 0.62, 0.75),
+        water_mirror,
+        "flood the scene up to {line} of the height from above and mirror it in the water".format,
+    ),
+    Family(
+        "rainbow",
+        KIND,
+        True,
+        {"radius": "half short sides, 0.2-2"},
+        presets("radius", 0.5, 0.9, 1.3),
+        rainbow,
+        "put a rainbow of radius {radius} over the scene".format,
+    ),
 )
