@@ -1,90 +1,30 @@
-"""Datasets and suites: the manifest, the fingerprints, and reading that hands out nothing unchecked."""
+"""Datasets and suites: opening, reading that hands out nothing unchecked, and finishing what was written."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from lorweb_bench import images
+from lorweb_bench.card import card
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json, read_json, sha256_file, write_json
+from lorweb_bench.files import sha256_file, write_atomic, write_json
 from lorweb_bench.library import TransformationLibrary, load_library
-from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_ROLES, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS, TIERS
+from lorweb_bench.manifest import (
+    MANIFEST,
+    Manifest,
+    ShardEntry,
+    SplitInfo,
+    fingerprint_of,
+    first_error,
+    read_manifest,
+    targets_fingerprint_of,
+)
+from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.quadruplet import Quadruplet, Record
-from lorweb_bench.shards import Item, Sample, check_record, read_shard, read_sidecar
-
-MANIFEST = "dataset.json"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TransformationInfo(_Strict):
-    """What the manifest says of a transformation; `tier` is None where it is only a retrieval candidate."""
-
-    family: str = ""
-    kind: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    instruction: str = ""
-    tier: str | None = None
-    deterministic: bool = True
-    trained: bool | None = None
-
-    @field_validator("tier")
-    @classmethod
-    def _known_tier(cls, tier: str | None) -> str | None:
-        if tier is not None and tier not in TIERS:
-            raise ValueError(f"tier {tier!r} is none of {', '.join(TIERS)}")
-        return tier
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """What a transformation library's `apply` takes: family and parameters."""
-        return {"family": self.family, "parameters": self.parameters}
-
-
-class ShardEntry(_Strict):
-    """A shard as the manifest lists it; `path` is relative to the dataset's folder, `bytes` is the file's size."""
-
-    path: str = Field(pattern=r"^[a-z]+/[0-9]{6,9}\.tar$")  # never leads out of the folder
-    sha256: str
-    samples: int = Field(ge=1)
-    bytes: int = Field(ge=1)
-
-
-class SplitInfo(_Strict):
-    """The shards of a split, and how many samples they hold together."""
-
-    samples: int = Field(ge=0)
-    shards: tuple[ShardEntry, ...]
-
-
-class Manifest(_Strict):
-    """`dataset.json`."""
-
-    format: Literal["lorweb-bench/dataset"]
-    format_version: Literal[1]
-    name: str
-    version: str
-    view: Literal["full", "public"]
-    recipe: dict[str, Any] | None = None
-    splits: dict[str, SplitInfo]
-    transformations: dict[str, TransformationInfo] = Field(default_factory=dict)
-    transformation_library: str | None = None
-    tiers_relative_to: str | None = None
-    fingerprint: str
-    targets_fingerprint: str | None = None
-
-    @field_validator("splits")
-    @classmethod
-    def _known_splits(cls, splits: dict[str, SplitInfo]) -> dict[str, SplitInfo]:
-        if unknown := set(splits) - set(SPLITS):
-            raise ValueError(f"splits {', '.join(sorted(unknown))} are none of {', '.join(SPLITS)}")
-        return splits
+from lorweb_bench.shards import Item, Sample, Sidecar, check_record, read_shard, read_sidecar
 
 
 class Dataset:
@@ -189,21 +129,6 @@ class Dataset:
         return Quadruplet(sample.key, decoded["a"], decoded["a_prime"], decoded["b"], decoded.get("b_prime"), record)
 
 
-def read_manifest(folder: Path | str) -> Manifest:
-    """Read `dataset.json`; InputError when it is missing, of another format, or malformed."""
-    path = Path(folder) / MANIFEST
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder} is not a folder; a dataset is a folder with {MANIFEST}.")
-    if not path.is_file():
-        raise InputError(f"{folder} is not a dataset, or not a finished one: it has no {MANIFEST}.")
-    content = read_json(path)
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
-
-
 def open_dataset(path: Path | str, check: bool = True) -> Dataset:
     """Open a dataset folder. With `check`, each shard's sha256 is compared with the manifest before it is read."""
     return Dataset(Path(path), read_manifest(path), check)
@@ -218,60 +143,57 @@ def open_suite(path: Path | str, check: bool = True) -> Dataset:
     return dataset
 
 
-def fingerprint_of(items: Iterable[Item]) -> str:
-    """The sha256 over keys and the pixels of a, a_prime and b, by key: shards, splits and order do not matter."""
-    digest = hashlib.sha256()
-    for item in sorted(items, key=lambda item: item.key):
-        digest.update(" ".join([item.key, *(item.pixels[role] for role in PUBLIC_ROLES)]).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def targets_fingerprint_of(items: Iterable[Item], transformations: Mapping[str, Any], library: str | None) -> str:
-    """The sha256 over keys, the pixels of b_prime, the records, and what the manifest says of the transformations."""
-    digest = hashlib.sha256()
-    for item in sorted(items, key=lambda item: item.key):
-        digest.update(f"{item.key} {item.pixels['b_prime']} {item.labels}\n".encode())
-    digest.update(canonical_json([transformations, library]).encode())
-    return digest.hexdigest()
-
-
-def finish_dataset(folder: Path | str, fields: Mapping[str, Any]) -> Dataset:
-    """Derive `dataset.json` from the sidecars under `folder`, and give the dataset back.
+def finish_dataset(folder: Path | str, fields: Mapping[str, Any], credits: Iterable[tuple[str, str]] = ()) -> Dataset:
+    """Derive `dataset.json` and the card from the sidecars under `folder`, and give the dataset back.
 
     `fields` are the manifest's own: name, version, view, recipe, transformations, transformation_library, tiers_relative_to.
-    InputError when a shard is not whole, a key occurs twice, or image extensions differ.
+    `credits` adds pairs of licence and attribution to those of the records. InputError when a shard is not whole, a key occurs
+    twice, or image extensions differ.
     """
     folder = Path(folder)
     splits: dict[str, Any] = {}
-    items: dict[str, Item] = {}
-    extensions: dict[str, str] = {}
+    sidecars: dict[Path, Sidecar] = {}
     for split in SPLITS:
-        entries = []
-        for path in sorted((folder / split).glob("[0-9]*.json")):
-            shard, sidecar = path.with_suffix(".tar"), read_sidecar(path.with_suffix(".tar"))
-            if not sidecar.samples:
-                continue
-            if not shard.is_file() or shard.stat().st_size != sidecar.bytes:
-                raise InputError(f"{shard} is not what its sidecar says; delete both and build again.")
-            for item in sidecar.items:
-                if item.key in items:
-                    raise InputError(f"{shard}: the key {item.key!r} occurs twice in {folder}; keys are unique across splits.")
-                items[item.key] = item
-            extensions[str(sidecar.extension)] = str(shard)
-            entries.append({"path": f"{split}/{shard.name}", **sidecar.model_dump(include={"sha256", "samples", "bytes"})})
-        if entries:
-            splits[split] = {"samples": sum(entry["samples"] for entry in entries), "shards": entries}
+        shards = [path.with_suffix(".tar") for path in sorted((folder / split).glob("[0-9]*.json"))]
+        whole = {shard: _whole(shard) for shard in shards}
+        whole = {shard: sidecar for shard, sidecar in whole.items() if sidecar.samples}
+        if whole:
+            entries = [
+                {"path": f"{split}/{path.name}", "sha256": s.sha256, "samples": s.samples, "bytes": s.bytes} for path, s in whole.items()
+            ]
+            splits[split] = {"samples": sum(s.samples for s in whole.values()), "shards": entries}
+            sidecars.update(whole)
+    items = _all_items(folder, sidecars)
+    draft = {"format": DATASET_FORMAT, "format_version": FORMAT_VERSION, **fields, "splits": splits, "fingerprint": fingerprint_of(items)}
+    try:
+        manifest = Manifest.model_validate(draft)
+    except ValidationError as e:
+        raise InputError(f"{folder / MANIFEST}: {first_error(e)}.") from None
+    if manifest.view == "full":
+        manifest = manifest.model_copy(update={"targets_fingerprint": targets_fingerprint_of(items, manifest)})
+    all_credits = {pair for sidecar in sidecars.values() for pair in sidecar.credits} | set(credits)
+    write_atomic(folder / "README.md", card(manifest, all_credits))
+    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude_unset=manifest.view == "public"))
+    return Dataset(folder, manifest)
+
+
+def _whole(shard: Path) -> Sidecar:
+    sidecar = read_sidecar(shard)
+    if sidecar.samples and (not shard.is_file() or shard.stat().st_size != sidecar.bytes):
+        raise InputError(f"{shard} is not what its sidecar says; delete both and build again.")
+    return sidecar
+
+
+def _all_items(folder: Path, sidecars: Mapping[Path, Sidecar]) -> list[Item]:
+    items: dict[str, Item] = {}
+    for shard, sidecar in sidecars.items():
+        for item in sidecar.items:
+            if item.key in items:
+                raise InputError(f"{shard}: the key {item.key!r} occurs twice in {folder}; keys are unique across splits.")
+            items[item.key] = item
     if not items:
         raise InputError(f"{folder} would be an empty dataset: no sample was written.")
+    extensions = {sidecar.extension: shard for shard, sidecar in sidecars.items()}
     if len(extensions) > 1:
-        raise InputError(f"{folder} mixes image extensions: {extensions}.")
-    content = {"format": DATASET_FORMAT, "format_version": FORMAT_VERSION, **fields, "splits": splits}
-    content["fingerprint"] = fingerprint_of(items.values())
-    draft = Manifest.model_validate(content)
-    if draft.view == "full":
-        described = {name: info.model_dump(mode="json") for name, info in draft.transformations.items()}
-        draft = draft.model_copy(
-            update={"targets_fingerprint": targets_fingerprint_of(items.values(), described, draft.transformation_library)}
-        )
-    write_json(folder / MANIFEST, draft.model_dump(mode="json", exclude_unset=draft.view == "public"))
-    return Dataset(folder, draft)
+        raise InputError(f"{folder} mixes image extensions: {', '.join(f'{ext} in {shard}' for ext, shard in extensions.items())}.")
+    return list(items.values())

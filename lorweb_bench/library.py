@@ -1,13 +1,12 @@
 """Transformation libraries, found by entry point: what runs a suite's transformations on an image."""
 
-import difflib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from lorweb_bench.errors import InputError
+from lorweb_bench.registry import installed, load_entry, unknown_name
 
 GROUP = "lorweb_bench.transformations"
 
@@ -28,12 +27,10 @@ def load_library(name: str | None) -> TransformationLibrary:
     """
     if not name:
         raise InputError("The dataset names no transformation library, so its transformations cannot be run.")
-    found = {e.name: e for e in entry_points(group=GROUP)}
-    if name not in found:
-        near = difflib.get_close_matches(name, found, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"installed: {', '.join(sorted(found)) or 'none'}."
-        raise InputError(f"No transformation library {name!r} is installed; {hint}")
-    loaded = found[name].load()()
+    libraries = installed(GROUP)
+    if name not in libraries:
+        raise unknown_name("transformation library", name, libraries)
+    loaded = load_entry(libraries[name])()
     if not isinstance(loaded, TransformationLibrary):
         raise InputError(f"The transformation library {name!r} has no apply(spec, image).")
     return loaded

@@ -49,6 +49,7 @@ class Sidecar(BaseModel):
     bytes: int
     keys: str  # sha256 over the keys in the order of the shard, one a line
     extension: str | None
+    credits: tuple[tuple[str, str], ...] = ()  # each licence with its attribution, once
     items: tuple[Item, ...]
 
 
@@ -110,6 +111,7 @@ class ShardWriter:
     index: int
     _items: list[Item] = field(default_factory=list, init=False)
     _keys: set[str] = field(default_factory=set, init=False)
+    _credits: set[tuple[str, str]] = field(default_factory=set, init=False)
     _extension: str | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
@@ -144,6 +146,7 @@ class ShardWriter:
         self._write(f"{key}.json", json.dumps(sample.record, ensure_ascii=False, allow_nan=False).encode())
         self._items.append(item)
         self._keys.add(key)
+        self._credits.update({(record.get("licence", ""), record.get("attribution", ""))} - {("", "")})
         self._extension = ext
 
     def _write(self, name: str, data: bytes) -> None:
@@ -167,6 +170,7 @@ class ShardWriter:
                 bytes=size,
                 keys=keys_digest(item.key for item in self._items),
                 extension=self._extension,
+                credits=tuple(sorted(self._credits)),
                 items=tuple(self._items),
             )
             write_json(self.path.with_suffix(".json"), sidecar.model_dump(mode="json"))
