@@ -1,0 +1,154 @@
+"""Image files as cameras, scanners and editors leave them: found in folders, named, decoded to RGB, and checked."""
+
+import hashlib
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorweb_bench.errors import InputError
+from lorweb_bench.images import MAX_PIXELS, READ_FORMATS, decode, pixel_hash
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".avif")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+BYTES_PER_PIXEL = 16  # of the largest uncompressed kind; a file beyond max_pixels of these is refused unread
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Decodes the image file at `path` when called: uint8 H x W x 3 RGB; InputError when it cannot be read whole."""
+
+    path: str
+    max_pixels: int = MAX_PIXELS
+
+    def __call__(self) -> np.ndarray:
+        return decode_file(Path(self.path), self.max_pixels)
+
+
+def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image in a file as uint8 H x W x 3 RGB, upright by its EXIF orientation.
+
+    Single png, jpg and webp images go through the benchmark's own decoder; other formats, animations and files of several pages (of
+    which the first counts) are turned to RGB here. 16-bit greys are scaled to 8 bits, floating-point ones by their largest value,
+    transparency is laid over white. InputError, naming the file, when it is empty, cut, damaged, of another kind, or announces
+    more than `max_pixels`.
+    """
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise InputError(f"{path} is empty (0 bytes); remove it or copy it again")
+        if size > BYTES_PER_PIXEL * max_pixels:
+            raise InputError(f"{path} has {size} bytes, too many for an image of at most {max_pixels} pixels; make it smaller")
+        return _first_image(path, max_pixels)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; restore the file or take it out of the list") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        raise InputError(f"{path} is not a whole image that can be read ({error}); remove it or save it again as png or jpg") from None
+
+
+def _first_image(path: Path, max_pixels: int) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    with warnings.catch_warnings(), Image.open(path, formats=_formats()) as image:
+        warnings.simplefilter("ignore")  # Pillow's own bomb warning: the bound below is stricter
+        width, height = image.size
+        if width * height > max_pixels:
+            raise InputError(f"{path} is {width} x {height} pixels, more than the limit of {max_pixels}; make it smaller")
+        if image.format in READ_FORMATS and getattr(image, "n_frames", 1) == 1:
+            return np.array(decode(path.read_bytes(), str(path), max_pixels))
+        image.seek(0)
+        image.load()
+        return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+
+
+@lru_cache(maxsize=1)
+def _formats() -> list[str]:
+    """Those of FORMATS that the installed Pillow can read."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _to_rgb(image: Any) -> Any:
+    """A PIL image of any mode in RGB, 8 bits a channel, transparency over white."""
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":
+        levels = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
+        top = 65535.0 if image.mode != "F" else max(float(levels.max()), 1e-12)
+        return Image.fromarray((levels / top * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding a file showed: its pixel hash and size, or why it cannot be used."""
+
+    digest: str = ""
+    height: int = 0
+    width: int = 0
+    problem: str = ""
+
+
+def check_files(paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 1) -> Iterator[Checked]:
+    """Decodes every file once and yields what it found, in order, with progress on stderr beyond two seconds."""
+    from lorweb_bench.engine import run_pieces
+
+    return run_pieces(partial(_check, max_pixels=max_pixels), paths, workers, describe="checking images")
+
+
+def _check(path: Path, max_pixels: int) -> Checked:
+    try:
+        image = decode_file(path, max_pixels)
+    except InputError as error:
+        return Checked(problem=str(error))
+    return Checked(pixel_hash(image), image.shape[0], image.shape[1])
+
+
+def image_files(path: str | Path) -> tuple[Path, list[Path]]:
+    """The images in a folder and its subfolders, or matching a glob, by name, and the folder that their names are relative to.
+
+    Hidden files and files of other kinds are passed over. InputError when there is no such folder.
+    """
+    given = Path(path).expanduser()
+    if given.is_dir():
+        root, found = given, given.rglob("*")
+    elif any(c in str(path) for c in "*?["):
+        at = next(i for i, part in enumerate(given.parts) if any(c in part for c in "*?["))
+        root = Path(*given.parts[:at])
+        found = root.glob(str(Path(*given.parts[at:])))
+    else:
+        raise InputError(f"{path} is not a folder; give a folder of images or a pattern such as 'photos/**/*.jpg'")
+    files = [f for f in found if f.suffix.lower() in SUFFIXES and f.is_file() and not f.name.startswith(".")]
+    return root, sorted(files, key=lambda f: f.relative_to(root).as_posix())
+
+
+def slugs(names: Sequence[str]) -> list[str]:
+    """For each of some different names a slug, `[a-z0-9_-]+`, unique among them and the same in every run.
+
+    Lower case, accents dropped, all else a dash: 'Île 1.b' is 'ile-1-b'. Where letters of other alphabets are lost, or two names
+    would get the same slug, eight hex digits of the name's digest are appended.
+    """
+    plain, lossy = [], []
+    for name in names:
+        letters = "".join(c for c in unicodedata.normalize("NFKD", name).casefold() if not unicodedata.combining(c))
+        slug = re.sub(r"[^a-z0-9_]+", "-", letters).strip("-")
+        plain.append(slug[:60])
+        lossy.append(not slug or len(slug) > 60 or any(c.isalnum() and not c.isascii() for c in letters))
+    counts = Counter(plain)
+    return [
+        f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-") if lost or counts[slug] > 1 else slug
+        for name, slug, lost in zip(names, plain, lossy, strict=True)
+    ]
