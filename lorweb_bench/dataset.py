@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from lorweb_bench import images
 from lorweb_bench.card import card
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import sha256_file, write_atomic, write_json
+from lorweb_bench.files import finish_output, sha256_file, write_atomic, write_json
 from lorweb_bench.library import TransformationLibrary, load_library
 from lorweb_bench.manifest import (
     MANIFEST,
@@ -174,6 +174,7 @@ def finish_dataset(folder: Path | str, fields: Mapping[str, Any], credits: Itera
     all_credits = {pair for sidecar in sidecars.values() for pair in sidecar.credits} | set(credits)
     write_atomic(folder / "README.md", card(manifest, all_credits))
     write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude_unset=manifest.view == "public"))
+    finish_output(folder)
     return Dataset(folder, manifest)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lorweb_bench.errors import InputError
 
-CLAIM = ".output.json"
+MARKER = ".building"
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -82,27 +82,33 @@ def sha256_file(path: Path | str) -> str:
 def claim_output(folder: Path | str, format: str, identity: str | None = None) -> Path:
     """Create an output folder, or take one up that is empty or already holds this format.
 
-    `format` is a name such as "lorweb-bench/dataset"; its manifest is then `dataset.json`. A small hidden file keeps the format
-    and `identity`, a digest of everything that changes the result: work, finished or not, is taken up only for the same
-    identity, so that no folder ever mixes two settings. InputError when the folder holds something else.
+    `format` is a name such as "lorweb-bench/dataset"; its manifest is then `dataset.json`. Until `finish_output` is called a
+    marker keeps the format and `identity`, a digest of everything that changes the result: unfinished work is taken up only for
+    the same identity, so that no folder mixes two settings. Whether finished work is of the same settings is for the caller to
+    tell, by its manifest. InputError when the folder holds something else.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, and the output is a folder; choose another name with -o.")
-    file = folder / CLAIM
+    marker = folder / MARKER
     claim = {"format": format, "identity": identity}
-    if file.is_file():
-        held = read_json(file)
+    if marker.is_file():
+        held = read_json(marker)
         if not isinstance(held, dict) or held.get("format") != format:
-            raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
+            raise InputError(f"{folder} holds unfinished work of another sort; choose another folder with -o.")
         if held != claim:
-            raise InputError(f"{folder} holds a {format} made with other settings; choose another folder with -o, or delete it.")
+            raise InputError(f"{folder} holds unfinished work with other settings; choose another folder with -o, or delete it.")
         return folder
-    if folder.exists() and any(folder.iterdir()) and (identity is not None or _manifest_format(folder, format) != format):
-        raise InputError(f"{folder} holds something else, or a {format} of unknown settings; choose an empty or a new folder with -o.")
+    if folder.exists() and any(folder.iterdir()) and _manifest_format(folder, format) != format:
+        raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, claim)
+    write_json(marker, claim)
     return folder
+
+
+def finish_output(folder: Path | str) -> None:
+    """Take the marker of `claim_output` away: the output is whole."""
+    (Path(folder) / MARKER).unlink(missing_ok=True)
 
 
 def _manifest_format(folder: Path, format: str) -> str | None:
