@@ -27,7 +27,9 @@ def installed(group: str, reserved: Iterable[str] = ()) -> dict[str, EntryPoint]
     for entry in entry_points(group=group):
         twice = entry.name in found and found[entry.name].value != entry.value
         if twice or entry.name in reserved:
-            raise InputError(f"The name {entry.name!r} in {group} is taken already, and {entry.value} claims it too; uninstall one of them.")
+            raise InputError(
+                f"The name {entry.name!r} in {group} is taken already, and {entry.value} claims it too; uninstall one of them."
+            )
         found[entry.name] = entry
     return found
 

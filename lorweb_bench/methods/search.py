@@ -116,7 +116,9 @@ class LibrarySearch:
                 start = once(part)
                 tried: dict[str, float] = {}
 
-                def attempt(names: Iterable[str], first: bool = first, part: str = part, start: np.ndarray = start, tried: Any = tried) -> None:
+                def attempt(
+                    names: Iterable[str], first: bool = first, part: str = part, start: np.ndarray = start, tried: Any = tried
+                ) -> None:
                     for name in names:
                         if name not in tried:
                             tried[name] = mse(then(name, start) if first else then(part, once(name)), a_prime)

@@ -1,0 +1,48 @@
+"""Scoring methods from Python: `predict`, `score`, and `evaluate`, which does both."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lorweb_bench.dataset import Dataset, open_suite
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import claim_output
+from lorweb_bench.methods import Method
+from lorweb_bench.metrics import Metric, choose_metrics
+from lorweb_bench.predicting import PromptMode, predict
+from lorweb_bench.protocol import REPORT_FORMAT
+from lorweb_bench.report import Report
+from lorweb_bench.scoring import score
+
+__all__ = ["evaluate", "predict", "score"]
+
+
+def evaluate(
+    method: str | Method,
+    suite: Dataset | str | Path,
+    metrics: Sequence[str | Metric] | None = None,
+    *,
+    out: str | Path | None = None,
+    prompt: PromptMode = "none",
+    workers: int = 1,
+    engine: str = "local",
+    **settings: Any,
+) -> Report:
+    """Run a method on a suite and score it; the report's folder `out` keeps the predictions in `predictions`.
+
+    `method` is an object with `name` and `predict(triplets)`, or a SPEC. `settings` are further ones of `predict`: pairs,
+    seed, limit, track. Without `out`, images lie in a temporary folder meanwhile. InputError as of `predict` and `score`.
+    """
+    suite = suite if isinstance(suite, Dataset) else open_suite(suite)
+    if suite.public:
+        raise InputError(f"{suite.path} is a public view, which has no answers; use predict, and score against the full view.")
+    choose_metrics(metrics, suite)  # a wrong name is told before the method has run
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="lorweb-bench-") as folder:
+            predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
+            return score(folder, suite, metrics, workers=workers, engine=engine)
+    claim_output(out, REPORT_FORMAT)
+    folder = str(Path(out) / "predictions")
+    predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
+    return score(folder, suite, metrics, out=out, workers=workers, engine=engine)

@@ -1,0 +1,189 @@
+"""From predictions to a report: every item of the suite's manifest counts, whether it was predicted or not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorweb_bench.dataset import Dataset, open_suite
+from lorweb_bench.engine import run_pieces
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import claim_output, finish_output
+from lorweb_bench.images import resize, to_array
+from lorweb_bench.metrics import Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.predictions import Predictions, open_predictions, suite_keys, suite_name
+from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
+from lorweb_bench.quadruplet import Quadruplet
+from lorweb_bench.report import PAGE, PER_SAMPLE, Report, Score, environment, write_per_sample, write_report
+
+BATCH = 32  # items that are in memory at a time
+LABELS = ("transformation", "family", "kind", "tier", "a_source", "b_source")
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What each item is scored by."""
+
+    suite: Dataset
+    metrics: tuple[str | Metric, ...]
+    resize: bool
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some items of one shard, and the predictions that there are of them."""
+
+    split: str
+    shard: int
+    keys: tuple[str, ...]
+    predictions: Predictions
+
+
+def score(
+    predictions: str | Path | Mapping[str, Any],
+    suite: Dataset | str | Path,
+    metrics: Sequence[str | Metric] | None = None,
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+    resize: bool = False,
+    workers: int = 1,
+    engine: str = "local",
+    seed: int = BOOTSTRAP_SEED,
+) -> Report:
+    """Score a predictions folder, a bare folder of images, or images by key, against a suite; write the report's folder `out`.
+
+    `metrics` None: every metric without downloaded weights that the suite supports. `name` is the method's, where no manifest
+    says it. Missing predictions count the worst value of each metric. A prediction of another size is refused, or with
+    `resize` brought to b's size by the fixed kernel and counted in the report. InputError for whatever does not fit.
+    """
+    suite = suite if isinstance(suite, Dataset) else open_suite(suite)
+    if suite.public:
+        raise InputError(f"{suite.path} is a public view, which has no answers; score against the full view.")
+    chosen = choose_metrics(metrics, suite)
+    opened = open_predictions(predictions, suite, name)
+    if out is not None:
+        claim_output(out, REPORT_FORMAT)
+    by_identity: dict[str, str | Metric] = {m.identity: m for m in chosen}
+    if workers > 1 or engine != "local":  # a name is loaded in each process: what a file defines cannot be sent to one
+        by_identity |= {load_metric(m).identity: m for m in metrics or () if isinstance(m, str)}
+    table = _table(Task(suite, tuple(by_identity.values()), resize), opened, workers, engine)
+    report = _report(table, opened, suite, chosen, seed)
+    if out is not None:
+        write_report_folder(Path(out), report, suite, opened)
+    return report
+
+
+def write_report_folder(out: Path, report: Report, suite: Dataset, predictions: Predictions) -> None:
+    """Write the per-item table, the page, and last `report.json`, which marks the folder as whole."""
+    from lorweb_bench.pages.report import write_report_page
+
+    table = report.per_sample or {}
+    write_per_sample(out / PER_SAMPLE, table)
+    write_report_page(report, table, suite, predictions, out / PAGE)
+    write_report(out, report)
+    finish_output(out)
+
+
+def _report(table: dict[str, np.ndarray], opened: Predictions, suite: Dataset, metrics: list[Metric], seed: int) -> Report:
+    from lorweb_bench.statistics import gap, summarise
+
+    made = opened.manifest
+    higher = {m.identity: m.higher_is_better for m in metrics}
+    summary = summarise(table, list(higher), seed)
+    chances = {m.identity: getattr(m, "chance", None) for m in metrics}
+    return Report(
+        suite=suite_name(suite),
+        method=made.method,
+        track=made.track,
+        prompt_mode=made.prompt_mode,
+        pairs=made.pairs,
+        seed=made.seed,
+        partial=made.partial,
+        scores={g: {m: Score(**value, higher_is_better=higher[m]) for m, value in of.items()} for g, of in summary.items()},
+        gap=gap(table, list(higher), made.track, seed),
+        chance={identity: float(chance(suite)) for identity, chance in chances.items() if callable(chance)},
+        missing=int(table["missing"].sum()),
+        resized=int(table["resized"].sum()),
+        cost=made.cost,
+        environment=environment(),
+        per_sample=table,
+    )
+
+
+def _table(task: Task, predictions: Predictions, workers: int, engine: str) -> dict[str, np.ndarray]:
+    """One row per item of the manifest, sorted by key."""
+    pieces = list(_pieces(task.suite, predictions, workers if engine == "local" else max(workers, 8)))
+    columns: Columns = {}
+    for part in run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring"):
+        for name, values in part.items():
+            columns.setdefault(name, []).extend(values)
+    order = np.argsort(np.array(columns["key"]), kind="stable")
+    return {name: np.array(values)[order] for name, values in columns.items()}
+
+
+def _pieces(suite: Dataset, predictions: Predictions, workers: int) -> Iterator[Piece]:
+    total = sum(suite.split(split).samples for split in suite.scored_splits)
+    size = max(BATCH, -(-total // (4 * workers)) if workers > 1 else 4 * BATCH)
+    for split in suite.scored_splits:
+        for shard, keys in enumerate(suite_keys(suite, split)):
+            for start in range(0, len(keys), size):
+                part = keys[start : start + size]
+                yield Piece(split, shard, tuple(part), predictions.part(part))
+
+
+def _score_piece(task: Task, piece: Piece) -> Columns:
+    """The rows of a piece as columns: labels, `missing`, `resized`, and one per metric identity."""
+    metrics = [load_metric(m) if isinstance(m, str) else m for m in task.metrics]
+    columns: Columns = {name: [] for name in ("key", "split", *LABELS, "hard", "missing", "resized", *(m.identity for m in metrics))}
+    stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
+    for batch in iter(lambda: list(islice(stream, BATCH)), []):
+        _add_labels(columns, piece, batch)
+        scored = [_scored(q, piece.predictions, task.resize) for q in batch if q.key in piece.predictions]
+        resized = {s.key for s, was_resized in scored if was_resized}
+        columns["resized"] += [q.key in resized for q in batch]
+        for metric in metrics:
+            values = dict(zip((s.key for s, _ in scored), _values(metric, [s for s, _ in scored], task.suite), strict=True))
+            columns[metric.identity] += [values.get(q.key, metric.worst) for q in batch]
+    if set(columns["key"]) != set(piece.keys):
+        raise InputError(f"{task.suite.path}: a shard of {piece.split} and its sidecar name different keys; fetch or build it again.")
+    return columns
+
+
+def _add_labels(columns: Columns, piece: Piece, batch: list[Quadruplet]) -> None:
+    for q in batch:
+        columns["key"].append(q.key)
+        columns["split"].append(piece.split)
+        columns["hard"].append(bool(q.record.hard))
+        columns["missing"].append(q.key not in piece.predictions)
+        for label in LABELS:
+            columns[label].append(getattr(q.record, label) or "")
+
+
+def _scored(q: Quadruplet, predictions: Predictions, may_resize: bool) -> tuple[Scored, bool]:
+    image = predictions[q.key]
+    if image.size == q.b.size:
+        return Scored(q, to_array(image)), False
+    if not may_resize:
+        raise InputError(
+            f"The prediction for {q.key!r} is {image.width}x{image.height}, b is {q.b.width}x{q.b.height}; "
+            "predict at b's size, or score with --resize, which is marked in the report."
+        )
+    return Scored(q, to_array(resize(image, q.b.size))), True
+
+
+def _values(metric: Metric, scored: list[Scored], suite: Dataset) -> list[float]:
+    if not scored:
+        return []
+    values = np.asarray(metric.values(scored, suite), dtype=np.float64)
+    if values.shape != (len(scored),):
+        raise InputError(f"The metric {metric.identity} gave values of shape {values.shape} for {len(scored)} items.")
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise InputError(f"The metric {metric.identity} gave {values[bad]} for {scored[bad].key!r}; it has to give a finite number.")
+    return [float(v) for v in values]
