@@ -1,0 +1,237 @@
+"""From transformations and sources to items: what each item is (the plan), and making one (pure functions of seed and names)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from datagen.candidates import choose_candidates
+from datagen.filters import Calibration, levels
+from datagen.recipe import Recipe
+from datagen.roles import Pool, Roles, panel_of
+from datagen.sources import Load, Source, panel
+from datagen.tiers import Described, draw, generator
+from datagen.transformations.catalogue import Library
+from lorweb_bench import images
+from lorweb_bench.errors import InputError
+from lorweb_bench.library import load_library
+from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
+
+CALIBRATION_PAIRS = 12
+KEPT_BYTES = 256 * 2**20
+_KEPT: dict[Load, np.ndarray] = {}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One item before it is made: the `turn`-th of a transformation in a split. Its key says nothing about it."""
+
+    key: str
+    split: str
+    transformation: str
+    turn: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is needed to make any item of one split."""
+
+    recipe: Recipe
+    transformations: Mapping[str, Described]
+    a: Pool
+    b: Pool
+    hard: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished item: encoded images by role, each (bytes, extension), and its record."""
+
+    images: dict[str, tuple[bytes, str]]
+    record: dict[str, Any]
+
+
+@lru_cache(maxsize=4)
+def library_of(name: str) -> Library:
+    """The transformation library of a recipe, once per process; InputError when it is not installed or has no families."""
+    library = load_library(name)
+    if not isinstance(library, Library):
+        raise InputError(f"The transformation library {name!r} has no families to choose from; a recipe needs one like 'datagen'.")
+    return library
+
+
+def calibrate(recipe: Recipe, roles: Roles) -> Calibration:
+    """Calibration pairs from the sources of that role: photographs and scenes in turn, a and b never of one source.
+
+    With one source alone, its crops serve as both. Scenes are taken by their number, so that more scenes change nothing.
+    """
+    pool = roles.needed("calibration")
+    size, pictures = panel_of(recipe), []
+    for i in range(2 * CALIBRATION_PAIRS):
+        kind = pool.photographs if (i % 2 == 0 and pool.photographs) or not pool.scenes else pool.scenes
+        source = kind[(i // 2) % len(kind)]
+        pictures.append(_panel(source, recipe, int.from_bytes(draw(recipe.seed, "calibration", source.name, i)[:6])))
+    if size.long_edge is not None:
+        pictures = [fit(picture, (pictures[i - i % 2].shape[1], pictures[i - i % 2].shape[0])) for i, picture in enumerate(pictures)]
+    # A photograph's partner is a scene where there are both; every other pair is turned, so that both kinds serve as b.
+    pairs = [(pictures[i], pictures[i + 1]) if i % 4 else (pictures[i + 1], pictures[i]) for i in range(0, len(pictures), 2)]
+    return Calibration(library_of(recipe.transformations.library), pairs)
+
+
+def _panel(source: Source, recipe: Recipe, seed: int) -> np.ndarray:
+    kept = replace(source, load=_Kept(source.load)) if not source.name.startswith("scene-") else source
+    return panel(kept, panel_of(recipe), seed)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Loads a photograph from memory while those used lately take less than KEPT_BYTES: items draw them in random order."""
+
+    load: Load
+
+    def __call__(self) -> np.ndarray:
+        image = _KEPT.pop(self.load, None)
+        if image is None:
+            image = self.load()
+        _KEPT[self.load] = image
+        while len(_KEPT) > 1 and sum(one.nbytes for one in _KEPT.values()) > KEPT_BYTES:
+            _KEPT.pop(next(iter(_KEPT)))
+        return image
+
+
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale an image to cover (width, height), and cut its centre out. The image itself when it has that size."""
+    width, height = size
+    if image.shape[:2] == (height, width):
+        return image
+    scale = max(width / image.shape[1], height / image.shape[0])
+    scaled = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
+    covering = images.to_array(images.resize(image, scaled))
+    y, x = (covering.shape[0] - height) // 2, (covering.shape[1] - width) // 2
+    return np.ascontiguousarray(covering[y : y + height, x : x + width])
+
+
+def plan_items(recipe: Recipe, split: str, transformations: Mapping[str, Described]) -> list[Planned]:
+    """The items of a split, in the order of their keys, which is a random one.
+
+    A suite's items are shared out evenly over the split's tiers, and over each tier's transformations; of training data
+    `single_share` are single transformations. Training data's manifest lists only what an item uses.
+    """
+    count, seed = recipe.splits[split], recipe.seed
+    if recipe.is_suite:
+        tiers = {tier: _used(transformations, tier, recipe) for tier in (SEEN_TIERS if split == "seen" else UNSEEN_TIERS)}
+        groups = {tier: names for tier, names in tiers.items() if names}
+        counts = {tier: count // len(groups) + (i < count % len(groups)) for i, tier in enumerate(groups)}
+    else:
+        groups = {tier: [n for n, t in transformations.items() if t["tier"] == tier] for tier in SEEN_TIERS}
+        groups = {tier: names for tier, names in groups.items() if names}
+        share = recipe.transformations.single_share if len(groups) == 2 else 1.0
+        singles = round(count * share) if "seen_single" in groups else 0
+        counts = {"seen_single": singles, "seen_composition": count - singles}
+    planned = []
+    for tier, names in groups.items():
+        order = sorted(names, key=lambda n: draw(seed, "order", split, n))
+        for i in range(counts[tier]):
+            name, turn = order[i % len(order)], i // len(order)
+            planned.append(Planned(draw(seed, recipe.name, split, name, turn).hex()[:16], split, name, turn))
+    return sorted(planned, key=lambda item: item.key)
+
+
+def _used(transformations: Mapping[str, Described], tier: str, recipe: Recipe) -> list[str]:
+    names = [n for n, t in transformations.items() if t["tier"] == tier]
+    return names[: recipe.tiers.transformations]  # the chosen ones stand before the other trained ones
+
+
+def make(work: Work, item: Planned) -> Made | None:
+    """Make an item: crops are drawn until the change is visible in both pairs; None when `filters.attempts` were not enough.
+
+    In training data `analogies_per_pair` items in turn share one (a, a_prime).
+    """
+    recipe, spec = work.recipe, work.transformations[item.transformation]
+    assert isinstance(recipe.analogies_per_pair, int)
+    pair = item.turn // recipe.analogies_per_pair
+    first = _changed(work, item, "a", pair, work.a, None)
+    if first is None:
+        return None
+    a_source, a, a_prime = first
+    for start in range(3 if recipe.is_suite else 1):
+        second = _changed(work, item, f"b{start}" if start else "b", item.turn, work.b, a_source.name)
+        if second is None:
+            return None
+        b_source, b, b_prime = second
+        if recipe.panel.long_edge is not None:
+            a, b = fit(a, (b.shape[1], b.shape[0])), b
+            a_prime = library_of(recipe.transformations.library).apply(spec, a)
+        candidates = None
+        if recipe.is_suite:
+            candidates = choose_candidates(
+                library_of(recipe.transformations.library), work.transformations, item.transformation, b, b_prime, recipe, item.key
+            )
+            if candidates is None:
+                continue
+        panels = {"a": a, "a_prime": a_prime, "b": b, "b_prime": b_prime}
+        ext = recipe.panel.format
+        return Made(
+            {role: (images.encode(p, ext), ext) for role, p in panels.items()}, _record(work, item, a_source, b_source, b, candidates)
+        )
+    return None
+
+
+def _record(
+    work: Work, item: Planned, a_source: Source, b_source: Source, b: np.ndarray, candidates: Sequence[str] | None
+) -> dict[str, Any]:
+    spec = work.transformations[item.transformation]
+    both = (a_source, b_source)
+    record = {
+        "id": item.key,
+        "transformation": item.transformation,
+        "family": spec["family"],
+        "kind": spec["kind"],
+        "tier": spec["tier"],
+        "instruction": spec["instruction"],
+        "a_source": a_source.name,
+        "b_source": b_source.name,
+        "licence": "; ".join(dict.fromkeys(s.licence for s in both)),
+        "attribution": "; ".join(dict.fromkeys(s.attribution for s in both)),
+        "width": b.shape[1],
+        "height": b.shape[0],
+    }
+    if work.recipe.is_suite:
+        record |= {"hard": work.hard[item.transformation], "candidates": candidates}
+    return record
+
+
+def _changed(
+    work: Work, item: Planned, role: str, turn: int, pool: Pool, other: str | None
+) -> tuple[Source, np.ndarray, np.ndarray] | None:
+    """A source, a crop of it and the crop transformed, with a change within the recipe's bounds; never the source `other`."""
+    recipe, spec = work.recipe, work.transformations[item.transformation]
+    library, bounds = library_of(recipe.transformations.library), recipe.filters
+    for attempt in range(bounds.attempts):
+        random = generator(recipe.seed, item.split, item.transformation, role, turn, attempt)
+        source = _pick(random, pool, _photograph_turn(recipe, role, turn, random))
+        if source.name == other:
+            continue
+        image = _panel(source, recipe, int(random.integers(2**48)))
+        if recipe.panel.format == "jpg":  # the transformation runs on what the file decodes to
+            image = images.to_array(images.decode(images.encode(image, "jpg"), source.name))
+        changed = library.apply(spec, image)
+        change = levels(image, changed)
+        if bounds.minimum_change <= change <= (bounds.maximum_change or 255.0):
+            return source, image, changed
+    return None
+
+
+def _photograph_turn(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:
+    """Whether a photograph is due: in a suite the bs alternate by share, so that each transformation gets both kinds."""
+    share = recipe.source.photograph_share
+    if recipe.is_suite and role.startswith("b"):
+        return int((turn + 1) * share + 0.5) > int(turn * share + 0.5)
+    return bool(random.random() < share)
+
+
+def _pick(random: np.random.Generator, pool: Pool, photograph: bool) -> Source:
+    kind = (pool.photographs if photograph else pool.scenes) or pool.photographs or pool.scenes
+    return kind[int(random.integers(len(kind)))]

@@ -1,0 +1,226 @@
+"""Building a dataset from a recipe: plan, make shard by shard in any number of processes, finish. Resumes by itself."""
+
+import functools
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datagen import tiers
+from datagen.assemble import Made, Planned, Work, calibrate, library_of, make, plan_items
+from datagen.recipe import Recipe
+from datagen.roles import Roles, share_out
+from datagen.tiers import Described
+from lorweb_bench.dataset import MANIFEST, Dataset, finish_dataset, open_dataset, read_manifest
+from lorweb_bench.engine import run_pieces
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import canonical_json, claim_output, read_json, write_json
+from lorweb_bench.protocol import DATASET_FORMAT
+from lorweb_bench.shards import ShardWriter, shard_done
+
+SHARD = 512  # items a shard
+BUILDING = ".building.json"
+LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One shard to make."""
+
+    split: str
+    index: int
+    items: tuple[Planned, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before the first item is made."""
+
+    work: Mapping[str, Work]
+    items: Mapping[str, list[Planned]]
+    transformations: Mapping[str, Described]
+    relative_to: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: the dataset, how many items of each split were dropped, and what was left out and why."""
+
+    dataset: Dataset
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "local") -> Built:
+    """Build the recipe's dataset in `folder`. The result does not depend on workers, engine, or how often it was begun.
+
+    Shards that are whole are kept. A finished dataset of the same recipe is left as it is. InputError when the folder holds
+    something else or another recipe's work, naming what differs, and for whatever the recipe cannot be built from.
+    """
+    folder = Path(folder)
+    wanted = recipe.model_dump(mode="json")
+    if (folder / MANIFEST).is_file():
+        return Built(_finished(folder, wanted), {}, ())
+    training = _training(recipe)
+    roles = share_out(recipe)
+    claim = _claim(recipe, roles, training)
+    _take(folder, claim)
+    plan = make_plan(recipe, roles, training)
+    pieces = [
+        Piece(split, i // SHARD, tuple(items[i : i + SHARD])) for split, items in plan.items.items() for i in range(0, len(items), SHARD)
+    ]
+    waiting = [piece for piece in pieces if not shard_done(folder, piece.split, piece.index)]
+    for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
+        pass
+    dataset = finish_dataset(folder, _fields(recipe, plan))
+    (folder / BUILDING).unlink(missing_ok=True)
+    dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
+    return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
+
+
+def make_plan(recipe: Recipe, roles: Roles, training: Dataset | None) -> Plan:
+    """Decide on transformations, tiers, hardness and items."""
+    library, calibration = library_of(recipe.transformations.library), calibrate(recipe, roles)
+    if training is None:
+        selection = tiers.trained(recipe, library, calibration)
+    else:
+        selection = tiers.suite_tiers(recipe, library, calibration, _described(training))
+    items = {split: plan_items(recipe, split, selection.transformations) for split in recipe.splits}
+    used = {item.transformation for group in items.values() for item in group}
+    hard: dict[str, bool] = {}
+    if training is None:
+        listed = {n: t for n, t in selection.transformations.items() if n in used}
+    else:
+        listed = selection.transformations
+        hard = {name: calibration.hard(listed[name], recipe.filters.minimum_change) for name in sorted(used)}
+    work = {
+        split: Work(recipe, listed, roles.needed("a" if training else split), roles.needed("b" if training else split), hard)
+        for split in recipe.splits
+    }
+    notes = (*roles.skipped, *selection.notes)
+    return Plan(work, items, listed, training.fingerprint if training else None, notes)
+
+
+def build_shard(folder: str, work: Mapping[str, Work], piece: Piece) -> int:
+    """Make and write one shard; how many of its items could be made. A pure function of the plan and the piece."""
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    with ShardWriter(folder, piece.split, piece.index) as shard:
+        made = 0
+        for item in piece.items:
+            sample: Made | None = make(work[piece.split], item)
+            if sample is not None:
+                shard.add(item.key, sample.images, sample.record)
+                made += 1
+    return made
+
+
+def _described(training: Dataset) -> dict[str, Described]:
+    return {name: info.model_dump(mode="json") for name, info in training.manifest.transformations.items()}
+
+
+def _training(recipe: Recipe) -> Dataset | None:
+    """The training dataset that a suite is relative to; None for training data itself."""
+    path = recipe.tiers.relative_to
+    if not recipe.is_suite:
+        if path is not None:
+            raise InputError("tiers.relative_to is for suites (splits seen and unseen); leave it out of training data's recipe.")
+        return None
+    if path is None:
+        raise InputError("A suite's tiers are relative to a training dataset; name its folder: --set tiers.relative_to=FOLDER.")
+    try:
+        training = open_dataset(path)
+    except InputError as e:
+        raise InputError(f"tiers.relative_to: {e}") from None
+    if "train" not in training.splits:
+        raise InputError(f"tiers.relative_to: {path} is no training dataset; it has the splits {', '.join(training.splits)} and no train.")
+    return training
+
+
+def _refuse_shared_sources(roles: Roles, training: Dataset) -> None:
+    used = {name for split in training.splits for record in training.records(split) for name in (record.a_source, record.b_source)}
+    for role in ("a", "b", "calibration"):
+        if both := sorted(used & roles.pools[role].names):
+            raise InputError(
+                f"The training dataset {training.path} uses {len(both)} sources that the suite's role {role!r} has, {both[0]} for one; "
+                "build both with the same seed and the same source section."
+            )
+
+
+def _claim(recipe: Recipe, roles: Roles, training: Dataset | None) -> dict[str, Any]:
+    """What a build depends on: two builds with one claim have one result."""
+    if training is not None:
+        _refuse_shared_sources(roles, training)
+    names = {role: sorted(pool.names) for role, pool in roles.pools.items()}
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "sources": hashlib.sha256(canonical_json(names).encode()).hexdigest(),
+        "relative_to": training.fingerprint if training else None,
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _take(folder: Path, claim: dict[str, Any]) -> None:
+    """Claim the output folder; InputError naming what differs when other work was begun there."""
+    identity = hashlib.sha256(canonical_json(claim).encode()).hexdigest()
+    marker = folder / BUILDING
+    if marker.is_file() and (differs := _differences(read_json(marker), claim)):
+        raise InputError(f"{folder} holds a build that was begun with {differs}; choose another folder with -o, or delete it.")
+    claim_output(folder, DATASET_FORMAT, identity)
+    write_json(marker, claim)
+
+
+def _finished(folder: Path, wanted: dict[str, Any]) -> Dataset:
+    found = read_manifest(folder).recipe
+    if found is None:
+        raise InputError(f"{folder} holds a dataset that was not built from a recipe; choose another folder with -o.")
+    if differs := _differences(found, wanted):
+        raise InputError(f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it.")
+    return open_dataset(folder)
+
+
+def _differences(old: Any, new: Any, name: str = "") -> str:
+    """What differs, in words: the first three keys with the old value and the new one. Empty when nothing does."""
+    found = [f"{key} {_short(before)} and not {_short(after)}" for key, before, after in _unequal(old, new, name)]
+    return ", ".join(found[:3]) + (f", and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _unequal(old: Any, new: Any, name: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [one for k in keys for one in _unequal(old.get(k), new.get(k), f"{name}.{k}" if name else str(k))]
+    return [] if canonical_json(old) == canonical_json(new) else [(name.removeprefix("recipe."), old, new)]
+
+
+def _short(value: Any) -> str:
+    text = canonical_json(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _fields(recipe: Recipe, plan: Plan) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "version": recipe.version,
+        "view": "full",
+        "recipe": recipe.model_dump(mode="json"),
+        "transformations": dict(plan.transformations),
+        "transformation_library": recipe.transformations.library,
+        "tiers_relative_to": plan.relative_to,
+    }
+
+
+def _samples(dataset: Dataset, split: str) -> int:
+    return dataset.manifest.splits[split].samples if split in dataset.manifest.splits else 0
+
+
+def report(built: Built) -> None:
+    """Print on stderr what was left out and how many items were dropped."""
+    for note in built.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for split, count in built.dropped.items():
+        print(f"note: {count} items of {split} were dropped: no crop that was tried shows the change", file=sys.stderr)

@@ -1,0 +1,79 @@
+"""Retrieval candidates: for each item of a suite 50 transformations, the truth and the most confusable among them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datagen.filters import levels
+from datagen.recipe import Recipe
+from datagen.tiers import draw, generator
+from datagen.transformations.catalogue import Library, steps
+from lorweb_bench.protocol import CANDIDATES
+
+POOL = 220  # transformations that are run on b to find the most confusable ones
+NEAREST = 25  # of the candidates, those nearest to the answer
+
+
+def choose_candidates(
+    library: Library,
+    transformations: Mapping[str, Mapping[str, Any]],
+    truth: str,
+    b: np.ndarray,
+    b_prime: np.ndarray,
+    recipe: Recipe,
+    key: str,
+) -> list[str] | None:
+    """50 ids with the truth among them, sorted: the nearest to b_prime by MSE on b, and others drawn by the item's key.
+
+    Transformations that b cannot tell from the truth (RMSE under `tiers.indistinct` levels) are left out. With fewer than 50
+    transformations all of those that can be told apart are candidates. None when none is left.
+    """
+    wanted = min(CANDIDATES, len(transformations)) - 1
+    ran: dict[str, float] = {}
+    pool = _pool(transformations, truth, recipe.seed, key)
+    for name in pool:
+        ran[name] = levels(library.apply(transformations[name], b), b_prime)
+    apart = {name: distance for name, distance in ran.items() if distance >= max(recipe.tiers.indistinct, 1e-6)}
+    nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, wanted)]
+    chosen = dict.fromkeys(nearest)
+    for name in _others(transformations, recipe.seed, key):
+        if len(chosen) >= wanted:
+            break
+        if name == truth or name in chosen:
+            continue
+        if name not in ran:
+            ran[name] = levels(library.apply(transformations[name], b), b_prime)
+        if ran[name] >= max(recipe.tiers.indistinct, 1e-6):
+            chosen[name] = None
+    return sorted([truth, *chosen]) if len(chosen) >= min(wanted, 1) else None
+
+
+def _pool(transformations: Mapping[str, Mapping[str, Any]], truth: str, seed: int, key: str) -> list[str]:
+    """Whom to compare with: of a single all singles, of a composition what shares a step, then a family; a random part of the last."""
+    own = transformations[truth]
+    families = set(own["family"].split("+"))
+    single = "+" not in own["family"]
+    parts = {str(step) for step in _plain(own)}
+
+    def closeness(name: str) -> int:
+        other = transformations[name]
+        if single:
+            return 0 if "+" not in other["family"] and families & {other["family"]} else 1 if "+" not in other["family"] else 3
+        if parts & {str(step) for step in _plain(other)}:
+            return 0
+        return 1 if families & set(other["family"].split("+")) else 3
+
+    ranked = {name: closeness(name) for name in transformations if name != truth}
+    close = [name for name, rank in ranked.items() if rank < 3]
+    return sorted(close, key=lambda name: (ranked[name], draw(seed, key, "pool", name)))[:POOL]
+
+
+def _plain(spec: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    return [(step["family"], str(sorted(step["parameters"].items()))) for step in steps(spec)]
+
+
+def _others(transformations: Mapping[str, Mapping[str, Any]], seed: int, key: str) -> Iterator[str]:
+    names = sorted(transformations)
+    for i in generator(seed, key, "others").permutation(len(names)):
+        yield names[int(i)]

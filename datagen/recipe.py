@@ -1,0 +1,278 @@
+"""Recipes: one page of YAML that says which analogies are wanted, checked before anything is built."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
+
+ROLES = ("train", "dev", "calibration", "a", "b")
+KINDS = ("photographs", "scenes", "pairs", "quadruplets", "relation252k")
+DEFAULT_SHARES = {"train": 0.55, "dev": 0.08, "calibration": 0.08, "a": 0.13, "b": 0.16}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSection(_Section):
+    """Where the images come from, and which of them play which role. No source plays two roles."""
+
+    kind: Literal["photographs", "scenes", "pairs", "quadruplets", "relation252k"] = Field(
+        description="What lies at `path`: photographs to be transformed, procedural scenes alone, or analogies that somebody else edited."
+    )
+    path: str | None = Field(
+        None, description="`bundled` (the photographs that install with the dependencies), a folder, or a glob. Not for `scenes`."
+    )
+    scenes: int = Field(0, ge=0, le=1_000_000, description="How many procedural scenes are sources besides the photographs.")
+    photograph_share: float = Field(
+        0.5, ge=0, le=1, description="The share of the items whose a, and of those whose b, is a photograph where there are scenes too."
+    )
+    shares: dict[Literal["train", "dev", "calibration", "a", "b"], float] = Field(
+        default_factory=lambda: dict(DEFAULT_SHARES),  # type: ignore[arg-type]
+        description="The share of the sources that each role gets: train and dev for training data; a and b for a suite; calibration "
+        "for deciding what is visible, distinct and hard.",
+    )
+    assign: dict[Literal["train", "dev", "calibration", "a", "b"], tuple[str, ...]] = Field(
+        default_factory=dict, description="Photographs by name for each role, instead of by share; those that stand nowhere are not used."
+    )
+    sha256: dict[str, str] | None = Field(
+        None, description="Relative file name to sha256: exactly these files are used, so that two labs build one suite."
+    )
+    on_bad: Literal["skip", "fail"] = Field("skip", description="What an unreadable image does: it is left out, or the build stops.")
+    min_side: int = Field(1, ge=1, description="Photographs with a shorter side than this many pixels are left out.")
+    licence: str = Field("unknown", description="The licence that is recorded for images that carry none of their own.")
+    attribution: str = Field("", description="The attribution that is recorded for images that carry none of their own.")
+    directions: Literal["forward", "both"] = Field(
+        "forward", description="Of pairs: whether an edit is also used backwards, as a task of its own."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.kind == "scenes":
+            if self.path is not None or not self.scenes:
+                raise ValueError("the kind scenes needs `scenes`, a number of them, and no `path`")
+        elif self.path is None:
+            raise ValueError(f"the kind {self.kind} needs `path`, a folder{' or bundled' if self.kind == 'photographs' else ''}")
+        if self.kind not in ("photographs", "scenes") and (self.scenes or self.assign):
+            raise ValueError(f"`scenes` and `assign` are for photographs, not for the kind {self.kind}")
+        if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
+            raise ValueError("`shares` are numbers of 0 or more, not all 0")
+        names = [name for names in self.assign.values() for name in names]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"`assign` gives {', '.join(twice)} two roles")
+        return self
+
+
+class PanelSection(_Section):
+    """Size and file format of every image."""
+
+    square: int | None = Field(None, ge=16, le=4096, description="Pixels: seeded square crops of this size.")
+    long_edge: int | None = Field(None, ge=16, le=4096, description="Pixels: whole images, the long edge at most this.")
+    format: Literal["png", "jpg", "webp"] = Field("png", description="File format; suites with exact answers are lossless (png or webp).")
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.square is None) == (self.long_edge is None):
+            raise ValueError("give either `square` or `long_edge`")
+        return self
+
+
+class CompositionsSection(_Section):
+    """Compositions of two trained transformations, one after the other."""
+
+    count: int = Field(0, ge=0, le=100_000, description="How many compositions are trained on.")
+
+
+class TransformationsSection(_Section):
+    """What is done to the images."""
+
+    library: str = Field("datagen", description="The transformation library: the name of an installed entry point.")
+    families: Literal["all"] | tuple[str, ...] = Field("all", description="The families to train on, less those held out by `tiers`.")
+    compositions: CompositionsSection = Field(default_factory=CompositionsSection, description="Which compositions are trained on.")
+    single_share: float = Field(0.5, ge=0, le=1, description="The share of the training items that are single transformations.")
+
+
+class NewCompositionSection(_Section):
+    """Pairs of trained families that are never trained together, in either order."""
+
+    family_pairs: int = Field(0, ge=0, description="How many unordered pairs of families are held out, chosen by the seed.")
+
+
+class TiersSection(_Section):
+    """What is held out of training, and so how new a suite's transformations are."""
+
+    relative_to: str | None = Field(None, description="Of a suite: the folder of the training dataset that its tiers are relative to.")
+    new_family: tuple[str, ...] = Field((), description="Families that are never trained on.")
+    new_parameters: dict[str, tuple[dict[str, Any], ...]] = Field(
+        default_factory=dict, description="By trained family: parameter values that are never trained on."
+    )
+    new_composition: NewCompositionSection = Field(
+        default_factory=NewCompositionSection, description="Pairs of families that are never trained together."
+    )
+    new_task: tuple[str, ...] = Field((), description="Of pairs and Relation252K: tasks that are never trained on.")
+    transformations: int = Field(30, ge=1, description="Of a suite: at most so many transformations stand for a tier.")
+    minimum_distance: float = Field(
+        8.0, ge=0, le=255, description="Levels (0-255): the RMSE on calibration images that a held-out parameter keeps from trained ones."
+    )
+    indistinct: float = Field(
+        2.0, ge=0, le=255, description="Levels: two transformations nearer than this on calibration images are one; the later is dropped."
+    )
+
+
+class FiltersSection(_Section):
+    """What an item must be like; what fails is drawn anew, and dropped after `attempts`."""
+
+    minimum_change: float = Field(8.0, ge=0, le=255, description="Levels (0-255): the least RMSE of a to a_prime and of b to b_prime.")
+    maximum_change: float | None = Field(None, gt=0, le=255, description="Levels: the greatest RMSE of a to a_prime and of b to b_prime.")
+    attempts: int = Field(24, ge=1, le=1000, description="How many crops are tried for an item before it is dropped.")
+
+
+class Recipe(_Section):
+    """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The dataset's name.")
+    version: str = Field(min_length=1, description="The dataset's version: a change of what is built needs another one.")
+    seed: int = Field(ge=0, description="Every random choice follows from it.")
+    source: SourceSection = Field(description="The images.")
+    panel: PanelSection = Field(description="Size and format of the images.")
+    transformations: TransformationsSection = Field(default_factory=TransformationsSection, description="What is done to them.")
+    splits: dict[str, int] = Field(description="Items by split: train and dev, or seen and unseen.")
+    tiers: TiersSection = Field(default_factory=TiersSection, description="What is held out, and what a suite is relative to.")
+    analogies_per_pair: int | Literal["all"] = Field(
+        8, description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of pairs."
+    )
+    filters: FiltersSection = Field(default_factory=FiltersSection, description="What an item must be like.")
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, splits: dict[str, int]) -> dict[str, int]:
+        known = [s for s in SPLITS if s != PUBLIC_SPLIT]
+        if unknown := sorted(set(splits) - set(known)):
+            raise ValueError(f"{', '.join(unknown)}: the splits are {', '.join(known)}")
+        if not splits or min(splits.values()) < 1:
+            raise ValueError("each split needs at least one item")
+        if set(splits) & set(SUITE_SPLITS) and set(splits) - set(SUITE_SPLITS):
+            raise ValueError("training data (train, dev) and a suite (seen, unseen) are two datasets: make two recipes of them")
+        return splits
+
+    @model_validator(mode="after")
+    def _suite(self) -> Self:
+        transformed = self.source.kind in ("photographs", "scenes")
+        if isinstance(self.analogies_per_pair, int) and self.analogies_per_pair < 1:
+            raise ValueError("`analogies_per_pair` is 1 or more, or all")
+        if self.analogies_per_pair == "all" and transformed:
+            raise ValueError("`analogies_per_pair: all` is for pairs; photographs need a number")
+        if self.is_suite and transformed and self.panel.format == "jpg":
+            raise ValueError("a suite with exact answers is lossless: `panel.format` is png or webp")
+        return self
+
+    @property
+    def is_suite(self) -> bool:
+        """Whether methods are scored on it: it has seen and unseen."""
+        return bool(set(self.splits) & set(SUITE_SPLITS))
+
+
+def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `settings` are overrides `key.subkey=YAML value`.
+
+    InputError, naming file, line and key, for what is no YAML, an unknown key (with the nearest known one) or a wrong value.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"The recipe {path} cannot be read ({e}).") from None
+    try:
+        content, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as e:
+        raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no recipe: it needs the keys {', '.join(Recipe.model_fields)}.")
+    for setting in settings:
+        _override(content, setting)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as e:
+        raise InputError(_explain(e, path, tree, content, settings)) from None
+
+
+def _override(content: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(f"--set {setting!r} is not of the form key=value, for instance --set source.path=photos.")
+    for part in parts[:-1]:
+        inner = content.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {setting!r}: {part} holds the value {inner!r} and no keys.")
+        content = inner
+    try:
+        content[parts[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as e:
+        raise InputError(f"--set {setting!r}: the value is not YAML ({' '.join(str(e).split())}).") from None
+
+
+def _explain(error: ValidationError, path: Path, tree: yaml.Node | None, content: Mapping[str, Any], settings: Sequence[str]) -> str:
+    """The first thing that is wrong with a recipe, in one sentence; unknown keys first, they explain missing ones."""
+    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
+    keys = [str(part) for part in found["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))]
+    dotted = ".".join(keys) or "it"
+    by_setting = any(s.split("=")[0].strip() == dotted or dotted.startswith(s.split("=")[0].strip() + ".") for s in settings)
+    where = "--set" if by_setting else f"{path}, line {_line(tree, keys)}"
+    if found["type"] == "extra_forbidden":
+        known = _known(keys[:-1])
+        near = difflib.get_close_matches(keys[-1], known, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+        return f"{where}: there is no key {dotted!r} in a recipe; {hint}"
+    if found["type"] == "missing":
+        return f"{path}: the key {dotted!r} is missing ({_description(keys)})."
+    if found["loc"] == ("source", "kind"):
+        near = difflib.get_close_matches(str(found["input"]), KINDS, 1, 0.5)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"{where}: source.kind is {found['input']!r}{hint}; the kinds there are: {', '.join(KINDS)}."
+    message = found["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(found["input"], (dict, BaseModel)) else f" is {found['input']!r}"
+    return f"{where}: {dotted}{value}: {message}."
+
+
+def _model(keys: Sequence[str]) -> type[BaseModel] | None:
+    model: type[BaseModel] = Recipe
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return None
+        model = field.annotation
+    return model
+
+
+def _known(keys: Sequence[str]) -> list[str]:
+    model = _model(keys)
+    return list(model.model_fields) if model else []
+
+
+def _description(keys: Sequence[str]) -> str:
+    model = _model(keys[:-1])
+    field = model.model_fields.get(keys[-1]) if model else None
+    return (field.description or "").rstrip(".") if field else ""
+
+
+def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
+    """The line where a key stands, or that of the nearest key around it."""
+    line = 1
+    for key in keys:
+        if isinstance(tree, yaml.MappingNode):
+            found = next(((name, value) for name, value in tree.value if name.value == key), None)
+        elif isinstance(tree, yaml.SequenceNode) and key.isdigit() and int(key) < len(tree.value):
+            found = (tree.value[int(key)], tree.value[int(key)])
+        else:
+            found = None
+        if found is None:
+            return line
+        line, tree = found[0].start_mark.line + 1, found[1]
+    return line

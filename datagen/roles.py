@@ -1,0 +1,138 @@
+"""Roles: which source serves training, a suite's a, its b, or calibration. No source has two."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from datagen.recipe import ROLES, Recipe, SourceSection
+from datagen.sources import Panel, Source
+from lorweb_bench.errors import InputError
+
+LEAST = {"train": 2, "dev": 1, "calibration": 1, "a": 2, "b": 2}  # photographs that a role with a share needs
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The sources of one role."""
+
+    photographs: tuple[Source, ...] = ()
+    scenes: tuple[Source, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all of them."""
+        return {source.name for source in (*self.photographs, *self.scenes)}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The sources by role, and the files that were left out with the reason."""
+
+    pools: Mapping[str, Pool]
+    skipped: tuple[str, ...] = ()
+
+    def needed(self, role: str) -> Pool:
+        """The pool of a role; InputError when nothing is in it."""
+        pool = self.pools[role]
+        if not pool.photographs and not pool.scenes:
+            raise InputError(f"No source has the role {role!r}; give it a share in source.shares, or names in source.assign.")
+        return pool
+
+
+def panel_of(recipe: Recipe) -> Panel:
+    """The recipe's panel as sources take it."""
+    return Panel(recipe.panel.square, recipe.panel.long_edge, recipe.panel.format)
+
+
+def share_out(recipe: Recipe) -> Roles:
+    """Give every photograph and scene of the recipe one role.
+
+    A pure function of the seed and the names: photographs by `assign` or by share, scenes by share. A scene keeps its role
+    whatever the number of scenes. InputError when there are too few photographs, or `assign` names one that is not there.
+    """
+    section = recipe.source
+    photographs, skipped = _photographs(recipe)
+    if section.assign:
+        by_role = _assigned(section, photographs)
+    else:
+        by_role = _shared(section, photographs, recipe.seed)
+    scenes = _scenes(recipe)
+    names = [source.name for source in photographs] + [source.name for group in scenes.values() for source in group]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"Two sources are called {twice!r}; rename the photograph.")
+    return Roles({role: Pool(tuple(by_role.get(role, ())), tuple(scenes.get(role, ()))) for role in ROLES}, skipped)
+
+
+def _photographs(recipe: Recipe) -> tuple[list[Source], tuple[str, ...]]:
+    from datagen.sources import photographs
+
+    section = recipe.source
+    if section.kind != "photographs" or section.path is None:
+        return [], ()
+    if section.path == "bundled":
+        return photographs.bundled(), ()
+    found, skipped = photographs.folder(
+        section.path,
+        section.on_bad,
+        sha256=section.sha256,
+        min_side=max(section.min_side, recipe.panel.square or 16),
+        licence=section.licence,
+        attribution=section.attribution,
+    )
+    return found, tuple(f"{one.file}: {one.reason}" for one in skipped)
+
+
+def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str, list[Source]]:
+    by_name = {source.name: source for source in photographs}
+    wanted = [name for names in section.assign.values() for name in names]
+    if missing := [name for name in wanted if name not in by_name]:
+        raise InputError(f"source.assign names {', '.join(missing)}; {section.path} has the photographs {', '.join(by_name) or 'none'}.")
+    return {role: [by_name[name] for name in names] for role, names in section.assign.items()}
+
+
+def _shared(section: SourceSection, photographs: Sequence[Source], seed: int) -> dict[str, list[Source]]:
+    shares = {role: section.shares.get(role, 0.0) for role in ROLES}  # type: ignore[call-overload]
+    least = {role: LEAST[role] for role in ROLES if shares[role] > 0}
+    total = sum(shares.values())
+    if section.kind != "photographs":
+        return {}
+    if len(photographs) < sum(least.values()):
+        parts = ", ".join(f"{count} for {role}" for role, count in least.items())
+        raise InputError(
+            f"{section.path} has {len(photographs)} usable photographs, and at least {sum(least.values())} are needed ({parts}), "
+            "because no photograph serves two roles; add some."
+        )
+    spare = len(photographs) - sum(least.values())
+    exact = {role: max(0.0, shares[role] / total * len(photographs) - least[role]) for role in least}
+    scale = spare / (sum(exact.values()) or 1.0)
+    counts = {role: least[role] + int(exact[role] * scale) for role in least}
+    for role in sorted(least, key=lambda r: (int(exact[r] * scale) - exact[r] * scale, ROLES.index(r))):
+        if sum(counts.values()) < len(photographs):
+            counts[role] += 1
+    order = sorted(photographs, key=lambda source: hashlib.sha256(f"{seed}:role:{source.name}".encode()).digest())
+    by_role: dict[str, list[Source]] = {}
+    for role, count in counts.items():
+        by_role[role], order = sorted(order[:count], key=lambda source: source.name), order[count:]
+    return by_role
+
+
+def _scenes(recipe: Recipe) -> dict[str, list[Source]]:
+    if not recipe.source.scenes:
+        return {}
+    from datagen.sources.scenes import scenes
+
+    shares = {role: recipe.source.shares.get(role, 0.0) for role in ROLES}  # type: ignore[call-overload]
+    total, side = sum(shares.values()), recipe.panel.square or recipe.panel.long_edge or 64
+    by_role: dict[str, list[Source]] = {role: [] for role in ROLES}
+    for source in scenes(range(recipe.source.scenes), side, side):
+        digest = hashlib.sha256(f"{recipe.seed}:role:{source.name}".encode()).digest()
+        at = int.from_bytes(digest[:8]) / 2**64 * total
+        for role in ROLES:
+            at -= shares[role]
+            if at < 0:
+                by_role[role].append(source)
+                break
+        else:
+            by_role[ROLES[-1]].append(source)  # rounding at the upper end
+    return by_role
