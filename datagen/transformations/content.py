@@ -87,13 +87,6 @@ def fill_largest(image: np.ndarray, part: str, shade: str) -> np.ndarray:
     return paint(image, (labels == largest), shade)
 
 
-def own_two_tones(image: np.ndarray) -> np.ndarray:
-    gray = luma(image)
-    bright = cv2.threshold(gray, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
-    tones = [np.array(cv2.mean(image, part)[:3]) for part in (cv2.bitwise_not(bright), bright)]
-    return np.rint(np.array(tones)).astype(np.uint8)[(bright > 0).astype(np.int64)]
-
-
 def pixel_sort(image: np.ndarray, axis: str) -> np.ndarray:
     along = choose({"rows": 1, "columns": 0}, axis, "axis")
     order = np.argsort(luma(image), axis=along, kind="stable")
@@ -170,7 +163,7 @@ FAMILIES = (
         KIND,
         True,
         TARGET,
-        presets("target", "brightest", "darkest", "busiest", "most colourful"),
+        presets("target", "brightest", "busiest", "most colourful"),
         light_on,
         "darken all but the {target} place".format,
     ),
@@ -219,9 +212,6 @@ FAMILIES = (
         presets("part shade", ("bright", "green"), ("bright", "purple"), ("dark", "orange"), ("dark", "cyan")),
         fill_largest,
         "fill the largest {part} area with {shade}".format,
-    ),
-    Family(
-        "own_two_tones", KIND, True, {}, presets(""), own_two_tones, "reduce the picture to its own bright and dark mean colours".format
     ),
     Family(
         "pixel_sort",

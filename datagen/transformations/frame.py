@@ -139,7 +139,7 @@ FAMILIES = (
         KIND,
         True,
         {"radius": "share of the short side, 0.05-0.5", "shade": "a named colour"},
-        presets("radius shade", (0.3, "black"), (0.5, "black"), (0.3, "white"), (0.5, "white")),
+        presets("radius shade", (0.25, "black"), (0.4, "black"), (0.25, "white"), (0.4, "white")),
         rounded_corners,
         "round the corners by {radius} on {shade}".format,
     ),

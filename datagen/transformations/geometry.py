@@ -70,7 +70,7 @@ def stretch(image: np.ndarray, axis: str, factor: float) -> np.ndarray:
 
 def swirl(image: np.ndarray, degrees: float) -> np.ndarray:
     x, y = centred(*image.shape[:2])
-    angle = np.radians(degrees) * np.clip(1 - np.hypot(x, y), 0, 1)
+    angle = -np.radians(degrees) * np.clip(1 - np.hypot(x, y), 0, 1)
     sine, cosine = np.sin(angle), np.cos(angle)
     return remap(image, *from_centred(image.shape, x * cosine - y * sine, x * sine + y * cosine))
 
@@ -170,7 +170,7 @@ def _swirl_words(degrees: float) -> str:
 
 
 def _shear_words(amount: float) -> str:
-    return f"shear the picture to the {'left' if amount > 0 else 'right'} by {abs(amount):g}"
+    return f"slant the picture to the {'right' if amount > 0 else 'left'} by {abs(amount):g}"
 
 
 def _fisheye_words(strength: float) -> str:
@@ -235,7 +235,15 @@ FAMILIES = (
         zoom_out,
         "shrink the picture to {factor} of its size on black".format,
     ),
-    Family("shear", KIND, True, {"amount": "columns per row, -1 to 1"}, presets("amount", -0.6, -0.3, 0.3, 0.6), shear, _shear_words),
+    Family(
+        "shear",
+        KIND,
+        True,
+        {"amount": "columns per row, -1 (top to the left) to 1 (top to the right)"},
+        presets("amount", -0.6, -0.3, 0.3, 0.6),
+        shear,
+        _shear_words,
+    ),
     Family(
         "stretch",
         KIND,
@@ -267,7 +275,7 @@ FAMILIES = (
         KIND,
         True,
         {"side": ", ".join(SIDES), "amount": "share by which each end of the side moves in, 0-0.45"},
-        presets("side amount", *[(side, 0.3) for side in SIDES]),
+        presets("side amount", *[(side, amount) for side in SIDES for amount in (0.18, 0.34)]),
         perspective,
         "tip the {side} side away by {amount}".format,
     ),

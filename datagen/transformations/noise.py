@@ -28,8 +28,9 @@ def jpeg(image: np.ndarray, quality: int, size: float) -> np.ndarray:
     height, width = image.shape[:2]
     zoom = 8 * 64 / (size * min(height, width))
     small = cv2.resize(image, (max(8, round(width * zoom)), max(8, round(height * zoom))), interpolation=cv2.INTER_AREA)
-    code = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.resize(cv2.imdecode(code, cv2.IMREAD_COLOR), (width, height), interpolation=cv2.INTER_NEAREST)
+    code = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.resize(decoded, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def channel_shift(image: np.ndarray, degrees: float, distance: float) -> np.ndarray:

@@ -127,7 +127,7 @@ def confetti(image: np.ndarray, count: int, seed: int) -> np.ndarray:
     names = ("red", "yellow", "green", "blue", "magenta", "cyan")
     for place, tone in zip(draw.random((count, 2)), draw.integers(0, len(names), count), strict=True):
         centre = round(place[0] * width), round(place[1] * height)
-        cv2.circle(result, centre, max(1, round(0.04 * min(height, width))), colour(names[tone]), -1, cv2.LINE_AA)
+        cv2.circle(result, centre, max(1, round(0.04 * min(height, width))), colour(names[tone]), -1)
     return result
 
 

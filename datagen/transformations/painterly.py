@@ -77,10 +77,11 @@ def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
 
 def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     height, width = image.shape[:2]
-    flat = cv2.bilateralFilter(soften(image, 1.0), 5, 70, 5).astype(np.float32)
+    flat = cv2.medianBlur(image, odd(image, 5)).astype(np.float32)
     blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
-    blotches = blotches / max(float(blotches.std()), 1e-6)
-    return to_uint8(flat + (255 - flat) * np.clip(0.35 + 0.2 * blotches, 0, 0.85)[..., None])
+    paper = np.clip(0.4 + 0.25 * blotches / max(float(blotches.std()), 1e-6), 0, 0.85)
+    rims = cv2.magnitude(cv2.Sobel(flat, -1, 1, 0), cv2.Sobel(flat, -1, 0, 1))
+    return to_uint8(flat + (255 - flat) * paper[..., None] - 0.25 * np.minimum(rims, 300))
 
 
 def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
