@@ -40,6 +40,8 @@ def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     transparency is laid over white. InputError, naming the file, when it is empty, cut, damaged, of another kind, or announces
     more than `max_pixels`.
     """
+    from PIL import Image
+
     try:
         size = path.stat().st_size
         if size == 0:
@@ -51,8 +53,14 @@ def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; restore the file or take it out of the list") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, where it is the lower one
+        raise _too_large(path, max_pixels) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         raise InputError(f"{path} is not a whole image that can be read ({error}); remove it or save it again as png or jpg") from None
+
+
+def _too_large(path: Path, max_pixels: int) -> InputError:
+    return InputError(f"{path} has more pixels than the limit of {max_pixels}; make it smaller")
 
 
 def _first_image(path: Path, max_pixels: int) -> np.ndarray:
@@ -60,9 +68,8 @@ def _first_image(path: Path, max_pixels: int) -> np.ndarray:
 
     with warnings.catch_warnings(), Image.open(path, formats=_formats()) as image:
         warnings.simplefilter("ignore")  # Pillow's own bomb warning: the bound below is stricter
-        width, height = image.size
-        if width * height > max_pixels:
-            raise InputError(f"{path} is {width} x {height} pixels, more than the limit of {max_pixels}; make it smaller")
+        if image.width * image.height > max_pixels:
+            raise _too_large(path, max_pixels)
         if image.format in READ_FORMATS and getattr(image, "n_frames", 1) == 1:
             return np.array(decode(path.read_bytes(), str(path), max_pixels))
         image.seek(0)
