@@ -128,7 +128,7 @@ def _chosen(suite: Dataset, limit: int | None, shard: tuple[int, int] | None) ->
     keys = [key for split in suite.scored_splits for keys in suite_keys(suite, split) for key in keys]
     if limit is None and shard is None:
         return set(keys)
-    mixed = sorted(keys, key=lambda key: hashlib.sha256((PUBLISH_SALT + key).encode()).hexdigest())[:limit]
+    mixed = sorted(keys, key=lambda key: hashlib.sha256(f"{PUBLISH_SALT} {key}".encode()).digest())[:limit]
     return set(mixed if shard is None else mixed[shard[0] - 1 :: shard[1]])
 
 

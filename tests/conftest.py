@@ -1,0 +1,126 @@
+"""Shared by all tests: a small suite made with the installed library, its public view, and its true answers."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datagen.sources.scenes import scene
+from datagen.transformations import library
+from lorweb_bench.dataset import Dataset, finish_dataset, open_suite
+from lorweb_bench.images import encode
+from lorweb_bench.protocol import CANDIDATES, SEEN_TIERS, UNSEEN_TIERS
+from lorweb_bench.publish import publish
+from lorweb_bench.shards import ShardWriter
+
+SIZE = 32  # pixels
+PER_TRANSFORMATION = 3
+SHARDS = 2  # per split
+TIERS = (*SEEN_TIERS, *UNSEEN_TIERS[:3])
+
+
+singles = cache(library().singles)
+image_of = cache(partial(scene, height=SIZE, width=SIZE))
+
+
+def _transformations() -> dict[str, dict[str, Any]]:
+    """Two transformations of two families in each of four tiers and four in the last, and what was trained on besides."""
+    lib = library()
+    families: dict[str, list[dict[str, Any]]] = {}
+    for spec in singles().values():
+        families.setdefault(spec["family"], []).append(spec)
+    mixed = random.Random(0).sample(list(families.values()), len(families))
+    chosen = list(islice((f for f in mixed if len(f) >= 3 and _changes(f[0]) and _changes(f[2])), 12))
+    by_tier = {
+        "seen_single": [chosen[0][0], chosen[1][0], chosen[2][0]],
+        "new_parameters": [chosen[0][2], chosen[1][2], chosen[2][2]],
+        "seen_composition": [lib.compose(chosen[i][0], chosen[i + 1][0]) for i in (0, 3, 5)],
+        "new_composition": [lib.compose(chosen[i][0], chosen[i + 2][0]) for i in (0, 3, 5)],
+        "new_family": [presets[0] for presets in chosen[8:]],
+    }
+    return {
+        spec["id"]: {**{k: v for k, v in spec.items() if k != "id"}, "tier": tier, "trained": tier in SEEN_TIERS}
+        for tier, specs in by_tier.items()
+        for spec in specs
+    }
+
+
+def _rmse(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.sqrt(((x.astype(float) - y) ** 2).mean()))
+
+
+def _changes(spec: dict[str, Any]) -> bool:
+    return all(_rmse(library().apply(spec, image), image) > 12 for image in map(image_of, range(2)))
+
+
+def _item(key: str, name: str, spec: dict[str, Any], turn: int, b_seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    lib = library()
+    a_seed = 1000 + sum(map(ord, name)) % 97
+    a, b = image_of(a_seed), image_of(b_seed)
+    while _rmse(b_prime := lib.apply(spec, b), b) < 8:
+        b_seed += 100
+        b = image_of(b_seed)
+    shuffled = (other for other in random.Random(key).sample(sorted(singles()), len(singles())) if other != name)
+    others = islice((other for other in shuffled if _rmse(lib.apply(singles()[other], b), b_prime) > 1), CANDIDATES - 1)
+    candidates = sorted([name, *others])
+    panels = {"a": a, "a_prime": lib.apply(spec, a), "b": b, "b_prime": b_prime}
+    labels = {k: spec[k] for k in ("family", "kind", "tier", "instruction")}
+    sources = {"a_source": f"scene-{a_seed}", "b_source": f"scene-{b_seed}", "licence": "CC0-1.0", "attribution": "procedural"}
+    record = {"id": key, "transformation": name, **labels, **sources, "width": SIZE, "height": SIZE}
+    record |= {"hard": turn % 2 == 0 and spec["kind"] != "colour", "candidates": candidates}
+    return {role: (encode(panel, "png"), "png") for role, panel in panels.items()}, record
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LORWEB_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_suite_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a suite of 48 items of 32 x 32 pixels: every tier but new_task, two shards a split, 50 candidates an item."""
+    folder = tmp_path_factory.mktemp("suites") / "small"
+    transformations = _transformations()
+    planned = [(name, turn) for name in transformations for turn in range(PER_TRANSFORMATION)]
+    items = {hashlib.sha256(f"{name} {turn}".encode()).hexdigest()[:16]: (name, turn) for name, turn in planned}
+    used = dict(transformations)
+    for split, tiers in (("seen", SEEN_TIERS), ("unseen", UNSEEN_TIERS)):
+        keys = sorted(key for key, (name, _) in items.items() if transformations[name]["tier"] in tiers)
+        for index in range(SHARDS):
+            with ShardWriter(folder, split, index) as shard:
+                for n, key in enumerate(keys[index::SHARDS]):
+                    name, turn = items[key]
+                    images, record = _item(key, name, transformations[name], turn, n % 12)
+                    shard.add(key, images, record)
+                    used |= {c: {k: v for k, v in singles()[c].items() if k != "id"} for c in record["candidates"] if c not in used}
+    fields = {"name": "small", "version": "1", "view": "full", "recipe": {}, "transformations": used}
+    finish_dataset(folder, {**fields, "transformation_library": "datagen", "tiers_relative_to": "0" * 64})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_suite(small_suite_path: Path) -> Dataset:
+    """That suite, open."""
+    return open_suite(small_suite_path)
+
+
+@pytest.fixture(scope="session")
+def small_public(small_suite_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Its public view, open."""
+    return publish(small_suite_path, tmp_path_factory.mktemp("suites") / "small-public")
+
+
+@pytest.fixture(scope="session")
+def truth(small_suite: Dataset) -> dict[str, Image.Image]:
+    """Its true answers by key."""
+    return {q.key: q.b_prime for split in small_suite.scored_splits for q in small_suite.quadruplets(split) if q.b_prime is not None}
