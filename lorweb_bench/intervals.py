@@ -76,6 +76,8 @@ class Clusters:
         self.sources = np.array([source_code[str(name)] for name in sources], dtype=np.intp)
         of_family = [[("family", f) for f in own] for own in self.families]
         of_source = [[("source", int(s))] for s in self.sources]
+        labels = {own: i for i, own in enumerate(sorted(set(self.families)))}
+        self.sharing_label = Overlap([[("label", labels[own])] for own in self.families])
         self.sharing_family = Overlap(of_family)
         self.sharing_source = Overlap(of_source)
         self.sharing_either = Overlap([f + s for f, s in zip(of_family, of_source, strict=True)])
@@ -164,12 +166,13 @@ def _source_freedom(parts: Sequence[Part], clusters: Clusters) -> float:
 def spread(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -> Spread:
     """Variance and degrees of freedom of the estimate `parts` of `values` (items x columns); only where `estimable`.
 
-    The variance is never below that of independent items; the degrees of freedom are Satterthwaite's over families and
-    sources, and never below the smaller of the two.
+    The sum over pairs of items can come out too small by chance, so the variance is never below that of resampling whole
+    families (or pairs of families) alone. The degrees of freedom are Satterthwaite's over families and sources, and never
+    below the smaller of the two.
     """
     values = np.asarray(values, dtype=np.float64)
-    single = [np.sum(_centred(p, values) ** 2, axis=0) / (1.0 - np.sum(p.weights**2)) for p in parts]
-    variance = np.maximum(_variance(parts, values, clusters.sharing_either), np.sum(single, axis=0))
+    least = _variance(parts, values, clusters.sharing_label)
+    variance = np.maximum(_variance(parts, values, clusters.sharing_either), np.maximum(least, 0.0))
     by_family = np.maximum(_variance(parts, values, clusters.sharing_family), 0.0)
     by_source = np.maximum(_variance(parts, values, clusters.sharing_source), 0.0)
     families, sources = max(_family_freedom(parts, clusters), 1.0), max(_source_freedom(parts, clusters), 1.0)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ def ordered(table: Table, metrics: Sequence[str]) -> dict[str, np.ndarray]:
         raise InputError("The columns of the table of per-item values are empty or of different lengths.")
     by_key = np.argsort(columns["key"].astype(str), kind="stable")
     columns = {name: column[by_key] for name, column in columns.items()}
-    keys = columns["key"].astype(str)
-    if len(twice := keys[1:][keys[1:] == keys[:-1]]):
+    keys = [str(key) for key in columns["key"]]
+    if twice := [key for key, after in pairwise(keys) if key == after]:
         raise InputError(f"The table of per-item values holds the key {twice[0]!r} twice.")
     if unknown := {str(t) for t in columns["tier"]} - set(TIERS):
         raise InputError(f"The table of per-item values has the tier {min(unknown)!r}; tiers are {', '.join(TIERS)}.")
@@ -122,7 +123,7 @@ def summarise(
     return summary
 
 
-def _sides(table: Table) -> dict[str, tuple[Group, Group]]:
+def compared(table: Table) -> dict[str, tuple[Group, Group]]:
     """Per unseen tier what is compared, seen and unseen: rows by family for new parameters, whole tiers for compositions."""
     tier, family = table["tier"].astype(str), table["family"].astype(str)
     rows = {name: np.flatnonzero(tier == name) for name in TIERS}
@@ -136,9 +137,13 @@ def _sides(table: Table) -> dict[str, tuple[Group, Group]]:
     return sides
 
 
-def _joined(group: Group, transformation: np.ndarray, share: float) -> Part:
-    parts = parts_of(group, transformation)
-    return Part(np.concatenate([p.rows for p in parts]), np.concatenate([p.share * p.weights for p in parts]), share)
+def difference(pair: tuple[Group, Group], transformation: np.ndarray) -> list[Part]:
+    """The first group less the second, as two weighted means of items."""
+    joined = []
+    for group, share in zip(pair, (1.0, -1.0), strict=True):
+        parts = parts_of(group, transformation)
+        joined.append(Part(np.concatenate([p.rows for p in parts]), np.concatenate([p.share * p.weights for p in parts]), share))
+    return joined
 
 
 def gap(
@@ -153,10 +158,10 @@ def gap(
     if track == "open":
         return None
     table = ordered(table, metrics)
-    sides, transformation, clusters = _sides(table), table["transformation"], clusters_of(table)
+    sides, transformation, clusters = compared(table), table["transformation"], clusters_of(table)
     if not metrics or not sides:
         return {name: {} for name in sides}
-    estimates = [[_joined(seen, transformation, 1.0), _joined(unseen, transformation, -1.0)] for seen, unseen in sides.values()]
+    estimates = [difference(pair, transformation) for pair in sides.values()]
     values = np.column_stack([table[metric] for metric in metrics])
     offsets = intervals(estimates, values, clusters, seed, resamples)
     gaps: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in sides}

@@ -1,0 +1,168 @@
+"""Coverage of the 95 % intervals, by simulation: suites whose items share families and photographs, with known means.
+
+    python benchmarks/coverage.py                    # about three minutes on one core
+    python benchmarks/coverage.py --designs 60       # the long run
+
+Every design is a suite drawn anew (which families, which compositions, which photograph behind each item); on each design
+many outcomes are drawn from random effects. An interval covers when it holds the mean of the population that families and
+photographs were drawn from. The plain two-way bootstrap (percentiles of the draws as they are) is printed beside it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lorweb_bench import statistics
+from lorweb_bench.intervals import Part, intervals
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Standard deviations of the random effects, and what an outcome is made of their sum."""
+
+    name: str
+    family: float
+    transformation: float
+    source: float
+    family_source: float
+    noise: float
+    outcome: Callable[[np.ndarray], np.ndarray] = lambda total: total
+
+
+def _retrieval(total: np.ndarray) -> np.ndarray:
+    return (total > 1.0).astype(float)
+
+
+def _recovery(total: np.ndarray) -> np.ndarray:
+    return np.clip(1.0 - np.exp(total - 0.9), -1.0, 1.0)
+
+
+SETTINGS = (
+    Setting("families differ", 0.25, 0.15, 0.1, 0.1, 0.25),
+    Setting("items differ", 0.1, 0.1, 0.05, 0.05, 0.4),
+    Setting("photographs differ", 0.05, 0.1, 0.2, 0.05, 0.2),
+    Setting("nothing shared", 0.0, 0.0, 0.0, 0.0, 0.3),
+    Setting("edit_recovery, skewed", 0.6, 0.3, 0.2, 0.2, 0.5, _recovery),
+    Setting("retrieval, 0 or 1", 0.5, 0.4, 0.3, 0.3, 1.0, _retrieval),
+)
+
+
+def design(rng: np.random.Generator, per_tier: int = 120, sources: int = 40) -> dict[str, np.ndarray]:
+    """A suite's table without metrics: five tiers, 20 trained and 9 held-out families, 20 transformations in each tier."""
+    trained, held_out = [f"f{i}" for i in range(20)], [f"h{i}" for i in range(9)]
+    tiers = ("seen_single", "seen_composition", "new_parameters", "new_composition", "new_family")
+    columns: dict[str, list[object]] = {name: [] for name in statistics.COLUMNS}
+    for tier in tiers:
+        pool = held_out if tier == "new_family" else trained
+        if tier.endswith("composition"):
+            families = ["+".join(sorted(rng.choice(pool, 2, replace=False))) for _ in range(20)]
+        else:
+            families = [*rng.permutation(pool), *rng.choice(pool, 20)]
+        for i in range(per_tier):
+            t = i % 20
+            columns["key"].append(f"{tier}-{i:04d}")
+            columns["split"].append("seen" if tier in tiers[:2] else "unseen")
+            columns["transformation"].append(f"{tier}-{t}")
+            columns["family"].append(str(families[t]))
+            columns["kind"].append("any")
+            columns["tier"].append(tier)
+            columns["a_source"].append("a")
+            columns["b_source"].append(f"s{rng.integers(sources)}")
+            columns["hard"].append(t % 2 == 0)
+    return {name: np.array(column) for name, column in columns.items()}
+
+
+def outcomes(setting: Setting, table: dict[str, np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Items x count, each column one draw of all random effects. A composition has the mean of two family effects, scaled."""
+
+    def effect(labels: np.ndarray, deviation: float) -> np.ndarray:
+        _, code = np.unique(labels, return_inverse=True)
+        return deviation * rng.standard_normal((code.max() + 1, count))[code]
+
+    pairs = [(str(f).split("+") * 2)[:2] for f in table["family"]]
+    single = np.array([first == second for first, second in pairs])[:, None]
+    names = sorted({name for pair in pairs for name in pair})
+    of_family = setting.family * rng.standard_normal((len(names), count))
+    first, second = (of_family[[names.index(pair[i]) for pair in pairs]] for i in (0, 1))
+    total = np.where(single, first, (first + second) / np.sqrt(2))
+    total = total + effect(table["transformation"], setting.transformation) + effect(table["b_source"], setting.source)
+    total += effect(np.char.add(table["family"], table["b_source"]), setting.family_source)
+    return setting.outcome(total + setting.noise * rng.standard_normal(total.shape))
+
+
+def truth(setting: Setting) -> float:
+    """The population mean: the same in every tier, as the effects' total has the same distribution everywhere."""
+    variance = setting.family**2 + setting.transformation**2 + setting.source**2 + setting.family_source**2 + setting.noise**2
+    z = np.sqrt(variance) * np.random.default_rng(0).standard_normal(2_000_000)
+    return float(setting.outcome(z).mean())
+
+
+def estimates(table: dict[str, np.ndarray]) -> dict[str, list[Part]]:
+    """What intervals are asked for: the groups that have a family and photographs enough, and the two gaps."""
+    transformation = table["transformation"]
+    found = statistics.groups(table)
+    wanted = {
+        name: statistics.parts_of(group, transformation) for name, group in found.items() if "/" not in name and name != "new_family_hard"
+    }
+    gaps = {f"gap {name}": statistics.difference(pair, transformation) for name, pair in statistics.compared(table).items()}
+    return wanted | gaps
+
+
+def plain(parts: list[Part], values: np.ndarray, clusters: statistics.Clusters, seed: int, resamples: int) -> np.ndarray:
+    """Offsets (columns x low, high) of the percentile interval of the two-way bootstrap as it is."""
+    draws = []
+    for weights in clusters.draws(seed, resamples):
+        drawn = np.zeros((len(weights), values.shape[1]))
+        for part in parts:
+            own = weights[:, part.rows] * part.weights
+            drawn += part.share * ((own @ values[part.rows]) / own.sum(axis=1, keepdims=True) - part.weights @ values[part.rows])
+        draws.append(drawn)
+    return np.quantile(np.concatenate(draws), [0.025, 0.975], axis=0).T
+
+
+def simulate(setting: Setting, designs: int, columns: int, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Per estimate: coverage, share of misses above, share of misses below, coverage of the plain bootstrap, width ratio."""
+    rng, known, hits = np.random.default_rng(seed), truth(setting), {}  # type: ignore[var-annotated]
+    for number in range(designs):
+        table = statistics.ordered(design(rng), [])
+        values = outcomes(setting, table, columns, rng)
+        clusters, wanted = statistics.clusters_of(table), estimates(table)
+        offsets = intervals(list(wanted.values()), values, clusters, number, resamples)
+        for g, (name, parts) in enumerate(wanted.items()):
+            centre = sum(p.share * (p.weights @ values[p.rows]) for p in parts)
+            target = known * sum(p.share for p in parts)
+            low, high = centre + offsets[g, :, 0], centre + offsets[g, :, 1]
+            bare = plain(parts, values, clusters, number, resamples)
+            covered = (centre + bare[:, 0] <= target) & (target <= centre + bare[:, 1])
+            row = [(low <= target) & (target <= high), low > target, high < target, covered, centre, high - low]
+            hits.setdefault(name, []).append(np.array(row, dtype=float))
+    result = {}
+    for name, rows in hits.items():
+        all_rows = np.hstack(rows)
+        width = all_rows[5].mean() / (2 * 1.96 * all_rows[4].std())
+        result[name] = np.append(100 * all_rows[:4].mean(axis=1), width)
+    return result
+
+
+def main() -> None:
+    """Print a table per setting."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--designs", type=int, default=15)
+    parser.add_argument("--columns", type=int, default=40, help="outcomes drawn per design")
+    parser.add_argument("--resamples", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    started = time.monotonic()
+    for setting in SETTINGS:
+        print(f"\n{setting.name}: {given.designs} designs x {given.columns} outcomes")
+        print(f"{'':26s}covers  too high  too low   plain   width / ideal")
+        for name, row in simulate(setting, given.designs, given.columns, given.resamples, given.seed).items():
+            print(f"{name:26s}{row[0]:6.1f}{row[1]:10.1f}{row[2]:9.1f}{row[3]:8.1f}{row[4]:16.2f}", flush=True)
+    print(f"\n{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
