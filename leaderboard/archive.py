@@ -14,10 +14,11 @@ from typing import BinaryIO
 from lorweb_bench.errors import InputError
 
 LOCAL, CENTRAL, END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
+END_64, LOCATOR_64 = struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")  # where an archive is larger than 2 GiB
+OFFSET_64 = struct.Struct("<2HQ")
+NO_16, NO_32 = 2**16 - 1, 2**32 - 1  # "see the larger field"
 STORED, DEFLATED = 0, 8
 UTF8_NAMES = 1 << 11
-LARGEST_FILE = 2**32 - 2  # beyond it a zip needs the zip64 form
-MOST_ENTRIES = 2**16 - 2
 HIGHEST_RATIO = 100
 SPARE_ENTRIES = 1000  # so many entries too many are still listed, to name the first that is wrong
 
@@ -80,11 +81,9 @@ def open_archive(path: Path | str, limits: Mapping[str, int]) -> Archive:
     what is wrong, naming the entry.
     """
     path = Path(path)
-    if len(limits) > MOST_ENTRIES:
-        raise InputError(f"The suite has {len(limits)} files to submit; a submission holds at most {MOST_ENTRIES}.")
     with _open(path) as f:
         total = os.fstat(f.fileno()).st_size
-        most = min(sum(limits.values()) + 200 * (len(limits) + SPARE_ENTRIES), LARGEST_FILE)
+        most = sum(limits.values()) + 1000 * (len(limits) + SPARE_ENTRIES)  # a name has up to 200 letters and stands there twice
         if total > most:
             raise InputError(f"{path.name} has {total} bytes; a submission to this suite has at most {most}.")
         entries = _entries(f, total, limits)
@@ -105,11 +104,11 @@ def _open(path: Path) -> Iterator[BinaryIO]:
 
 
 def _entries(f: BinaryIO, total: int, limits: Mapping[str, int]) -> dict[str, Entry]:
-    count, start = _end(f, total)
+    count, start, stop = _end(f, total)
     if count > len(limits) + SPARE_ENTRIES:
         raise InputError(f"The archive has {count} entries; a submission to this suite has {len(limits)}.")
     f.seek(start)
-    directory = f.read(total - END.size - start)
+    directory = f.read(stop - start)
     entries: dict[str, Entry] = {}
     position = expected = 0
     for _ in range(count):
@@ -128,18 +127,31 @@ def _entries(f: BinaryIO, total: int, limits: Mapping[str, int]) -> dict[str, En
     return entries
 
 
-def _end(f: BinaryIO, total: int) -> tuple[int, int]:
-    """The number of entries and where the directory starts, from the record that has to end the file."""
-    f.seek(max(total - END.size, 0))
-    data = f.read(END.size)
-    if len(data) != END.size or not data.startswith(b"PK\x05\x06"):
+def _end(f: BinaryIO, total: int) -> tuple[int, int, int]:
+    """The number of entries and where the directory starts and stops, from the record that has to end the file."""
+    f.seek(max(total - END_64.size - LOCATOR_64.size - END.size, 0))
+    data = f.read()
+    if len(data) < END.size or not data[-END.size :].startswith(b"PK\x05\x06"):
         raise InputError("The file is no zip archive, is cut, or has something behind the archive.")
-    _, disk, first_disk, here, count, size, start, comment = END.unpack(data)
+    _, disk, first_disk, here, count, size, start, comment = END.unpack(data[-END.size :])
     if disk or first_disk or here != count or comment:
         raise InputError("The archive is split over several files or has a comment; `leaderboard pack` writes a plain one.")
-    if start + size + END.size != total:
+    stop = total - END.size
+    if data.startswith(b"PK\x06\x06") and data[END_64.size :].startswith(b"PK\x06\x07"):
+        stop -= END_64.size + LOCATOR_64.size
+        count, size, start = _end_64(data, stop, (count, size, start))
+    if start + size != stop:
         raise InputError("The archive has something before it or inside it that is no entry.")
-    return count, start
+    return count, start, stop
+
+
+def _end_64(data: bytes, stop: int, short: tuple[int, int, int]) -> tuple[int, int, int]:
+    _, length, _, _, disk, first_disk, here, count, size, start = END_64.unpack_from(data)
+    _, last_disk, offset, disks = LOCATOR_64.unpack_from(data, END_64.size)
+    plain = length == END_64.size - 12 and (disk, first_disk, last_disk, disks) == (0, 0, 0, 1) and here == count and offset == stop
+    if not plain or short != (min(count, NO_16), min(size, NO_32), min(start, NO_32)):
+        raise InputError("The archive has two end records that do not agree.")
+    return count, size, start
 
 
 def _central(directory: bytes, position: int, limits: Mapping[str, int]) -> tuple[Entry, int, int]:
@@ -150,6 +162,10 @@ def _central(directory: bytes, position: int, limits: Mapping[str, int]) -> tupl
     fields = CENTRAL.unpack_from(directory, position)
     magic, _, _, flags, method, _, _, crc, stored, size, name_length, extra, comment, disk, _, attributes, offset = fields
     name = _name(directory[end : end + name_length], limits)
+    end += name_length
+    if offset == NO_32 and extra == OFFSET_64.size == len(directory[end : end + extra]):
+        kind, length, offset = OFFSET_64.unpack_from(directory, end)
+        end, extra = end + extra, (kind, length) != (1, 8)
     if magic != b"PK\x01\x02" or extra or comment or disk or flags & ~UTF8_NAMES:
         hidden = "is encrypted" if flags & 1 else "has fields that a plain entry has not; `leaderboard pack` writes plain ones"
         raise InputError(f"{name} {hidden}.")
@@ -161,7 +177,7 @@ def _central(directory: bytes, position: int, limits: Mapping[str, int]) -> tupl
         raise InputError(f"{name} has {size} bytes; it may have {limits[name]}.")
     if stored > size + size // 1000 + 64 or (method == STORED and stored != size) or size > HIGHEST_RATIO * max(stored, 1):
         raise InputError(f"{name} has {size} bytes stored in {stored}, which no honest entry has.")
-    return Entry(name, 0, stored, size, crc, method), offset, end + name_length
+    return Entry(name, 0, stored, size, crc, method), offset, end
 
 
 def _name(raw: bytes, limits: Mapping[str, int]) -> str:

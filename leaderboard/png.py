@@ -9,6 +9,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB_8_BIT = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter, interlace
 
 
+class NotPlain(InputError):
+    """It may well be an image, but it is not a plain PNG."""
+
+
 def largest(width: int, height: int) -> int:
     """The most bytes that a plain PNG of this size needs: incompressible rows, and what zlib and chunks add."""
     raw = height * (1 + 3 * width)
@@ -19,10 +23,11 @@ def check_plain(data: bytes, size: tuple[int, int], name: str) -> None:
     """Check that `data` is a PNG of (width, height) in 8-bit RGB, not interlaced, of IHDR, IDAT and IEND chunks alone.
 
     The size in the header is compared before anything is decompressed, checksums are compared, the pixel data has to end where
-    the size says, and nothing may follow IEND. InputError calls the image `name` and says what is wrong.
+    the size says, and nothing may follow IEND. InputError calls the image `name` and says what is wrong; it is a NotPlain where
+    the image may be whole, but is of another format, mode or has other chunks.
     """
     if not data.startswith(SIGNATURE):
-        raise InputError(f"{name} is no PNG.")
+        raise NotPlain(f"{name} is no PNG.")
     position, pixels, kinds = len(SIGNATURE), [], list[bytes]()
     while not kinds or kinds[-1] != b"IEND":
         kind, body, position = _chunk(data, position, name)
@@ -32,7 +37,7 @@ def check_plain(data: bytes, size: tuple[int, int], name: str) -> None:
             pixels.append(body)
         elif kind != b"IEND" or body:
             shown = ascii(kind.decode("latin-1"))
-            raise InputError(f"{name} has a chunk {shown}; a plain 8-bit RGB PNG has none, and `leaderboard pack` writes such.")
+            raise NotPlain(f"{name} has a chunk {shown}; a plain 8-bit RGB PNG has none, and `leaderboard pack` writes such.")
         kinds.append(kind)
     if position != len(data):
         raise InputError(f"{name} has {len(data) - position} bytes after its end.")
@@ -60,7 +65,7 @@ def _check_header(kind: bytes, body: bytes, size: tuple[int, int], name: str) ->
     if (width, height) != size:
         raise InputError(f"{name} is {width}x{height} pixels; the suite's item is {size[0]}x{size[1]}.")
     if tuple(layout) != RGB_8_BIT:
-        raise InputError(f"{name} is not a plain 8-bit RGB PNG; `leaderboard pack` writes such.")
+        raise NotPlain(f"{name} is not a plain 8-bit RGB PNG; `leaderboard pack` writes such.")
 
 
 def _check_pixels(data: bytes, size: tuple[int, int], name: str) -> None:

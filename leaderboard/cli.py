@@ -1,0 +1,119 @@
+"""Commands: leaderboard pack, verify, add, render. Heavy modules are imported when a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lorweb_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from leaderboard.verify import Verdict
+    from lorweb_bench.report import Report
+
+FOLDER = click.Path(path_type=Path)
+ARCHIVE = click.argument("submission", metavar="SUBMISSION.zip", type=FOLDER)
+SUITE = click.option("--suite", required=True, type=FOLDER, help="The suite's folder, in the full view.")
+STORE = click.option("--store", required=True, type=FOLDER, help="The store's folder.")
+WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that score.")
+REPRODUCTION = click.option(
+    "--reproduction", metavar="REPORT", type=FOLDER, help="Your own report of the same method; where it agrees the level is `reproduced`."
+)
+SHOWN = ("edit_recovery", "retrieval")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def leaderboard() -> None:
+    """Pack submissions, verify and re-score them, keep them, and render the board.
+
+    A submission is evidence: no score is taken from it, the board computes them from the images.
+    """
+
+
+@leaderboard.command()
+@click.argument("predictions", type=FOLDER)
+@click.option("--suite", required=True, type=FOLDER, help="The suite that was predicted, in either view.")
+@click.option("--card", required=True, metavar="CARD.yaml", type=FOLDER, help="What you declare of the method; as docs/example-card.yaml.")
+@click.option("-o", "--output", required=True, metavar="SUBMISSION.zip", type=FOLDER, help="The archive to write.")
+def pack(predictions: Path, suite: Path, card: Path, output: Path) -> None:
+    """Pack complete predictions and a card into one archive."""
+    from leaderboard.submission import pack as run
+    from lorweb_bench.dataset import open_suite
+
+    run(predictions, open_suite(suite), card, output)
+    click.echo(f"Packed {output}, {output.stat().st_size / 1e6:.1f} MB.")
+
+
+@leaderboard.command()
+@ARCHIVE
+@SUITE
+@REPRODUCTION
+@click.option("-o", "--output", metavar="VERDICT.json", type=FOLDER, help="The verdict; by default SUBMISSION.verdict.json beside it.")
+@WORKERS
+def verify(submission: Path, suite: Path, reproduction: Path | None, output: Path | None, workers: int) -> None:
+    """Check a submission and score it from its images; write the verdict. A refused one exits with 2."""
+    from leaderboard.verify import verify as run
+    from lorweb_bench.dataset import open_suite
+    from lorweb_bench.files import write_json
+
+    verdict = run(submission, open_suite(suite), _report(reproduction), workers)
+    output = output or submission.with_suffix(".verdict.json")
+    try:
+        write_json(output, verdict.model_dump(mode="json"))
+    except OSError as e:
+        raise InputError(f"The verdict cannot be written to {output} ({e.strerror}); name a place with -o.") from None
+    _print(verdict, submission)
+    click.echo(f"The verdict is in {output}.")
+
+
+@leaderboard.command()
+@ARCHIVE
+@SUITE
+@STORE
+@REPRODUCTION
+@WORKERS
+def add(submission: Path, suite: Path, store: Path, reproduction: Path | None, workers: int) -> None:
+    """Verify a submission and record it in a store. Adding the same archive again changes nothing."""
+    from leaderboard.store import Store
+    from lorweb_bench.dataset import open_suite
+
+    added = Store(store).add(submission, open_suite(suite), _report(reproduction), workers)
+    _print(added.verdict, submission)
+    click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
+
+
+@leaderboard.command()
+@STORE
+@click.option("-o", "--output", required=True, metavar="SITE", type=FOLDER, help="The folder of the site.")
+@click.option(
+    "--gallery", "galleries", metavar="SUITE", type=FOLDER, multiple=True, help="Show items of this suite, answers included: it is public."
+)
+@click.option("--title", default="Leaderboard of visual analogies", show_default=True, help="The title of the board.")
+def render(store: Path, output: Path, galleries: tuple[Path, ...], title: str) -> None:
+    """Render the board as a static site, with tables as CSV and JSON."""
+    from leaderboard.render import render as run
+    from leaderboard.store import Store
+    from lorweb_bench.dataset import open_suite
+
+    run(Store(store, create=False), output, [open_suite(path) for path in galleries], title)
+    click.echo(f"The board is in {output / 'index.html'}.")
+
+
+def _report(path: Path | None) -> "Report | None":
+    from lorweb_bench.report import open_report
+
+    return open_report(path) if path else None
+
+
+def _print(verdict: "Verdict", submission: Path) -> None:
+    if not verdict.accepted or verdict.report is None:
+        raise InputError(f"{submission} is refused: {verdict.reasons[0]}")
+    report = verdict.report
+    click.echo(f"Accepted, {verdict.level}: {report.method.name} on {report.suite.name} {report.suite.version}.")
+    click.echo(f"{verdict.reasons[0]}")
+    for group in ("seen", "unseen"):
+        for metric in SHOWN:
+            if metric in report.scores[group]:
+                score = report.scores[group][metric]
+                interval = "" if score.ci_low is None else f"  [{score.ci_low:.3f}, {score.ci_high:.3f}]"
+                click.echo(f"  {group:8}{metric:16}{score.mean:8.3f}{interval}")
