@@ -68,6 +68,15 @@ def luma(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
+def slope(values: np.ndarray) -> np.ndarray:
+    """The size of the Sobel gradient of levels, float32 of the same shape.
+
+    cv2.magnitude would do, but its last bit depends on where the array lies in memory.
+    """
+    levels = values.astype(np.float32)
+    return np.sqrt(cv2.Sobel(levels, -1, 1, 0) ** 2 + cv2.Sobel(levels, -1, 0, 1) ** 2)
+
+
 def gray3(gray: np.ndarray) -> np.ndarray:
     """A gray uint8 H x W image as RGB."""
     return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)

@@ -30,15 +30,13 @@ class Library:
         """The image (uint8 H x W x 3) transformed, as a new array of the same shape.
 
         `spec` needs `family` and `parameters`, and may hold more; a composition holds its parts as `parameters["steps"]`.
-        An unknown family and parameters that it does not take are InputErrors.
+        An unknown family, and parameters that the family does not take or cannot run with, are InputErrors.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"a uint8 array of height x width x 3 is needed, not {image.dtype} {image.shape}")
         result = image
         for step in steps(spec):
-            family = self.family(step["family"])
-            _check_parameters(family, step["parameters"])
-            result = family.apply(result, **step["parameters"])
+            result = _run(self.family(step["family"]), step["parameters"], result)
         return np.array(result, order="C") if np.may_share_memory(result, image) else np.ascontiguousarray(result)
 
     def family(self, name: str) -> Family:
@@ -94,17 +92,24 @@ def steps(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def load_families(path: str | Path) -> tuple[Family, ...]:
     """The families of a user's own Python file, which defines FAMILIES, a sequence of Family.
 
-    The file is run. One that cannot be found or run, or that defines no such sequence, is an InputError.
+    The file is run, and what it defines cannot be sent to another process: each worker loads the file itself. A file that
+    cannot be found or run, or that defines no such sequence, is an InputError.
     """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{file} is no file; give the path of a Python file that defines FAMILIES.")
-    import runpy
+    from importlib.machinery import SourceFileLoader
+    from importlib.util import module_from_spec, spec_from_loader
 
+    loader = SourceFileLoader(f"transformation_families_{file.stem}", str(file))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
     try:
-        families = runpy.run_path(str(file)).get("FAMILIES")
+        loader.exec_module(module)
     except Exception as error:
         raise InputError(f"{file} cannot be run ({type(error).__name__}: {error}); mend it and try again.") from error
+    families = getattr(module, "FAMILIES", None)
     if not isinstance(families, (list, tuple)) or not families or not all(isinstance(item, Family) for item in families):
         raise InputError(f"{file} defines no FAMILIES; set FAMILIES to a tuple of datagen.transformations.Family.")
     return tuple(families)
@@ -121,10 +126,30 @@ def _by_name(families: Iterable[Family]) -> dict[str, Family]:
     return named
 
 
+def _run(family: Family, parameters: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
+    _check_parameters(family, parameters)
+    try:
+        result = family.apply(image, **parameters)
+    except InputError:
+        raise
+    except Exception as error:
+        # A value of the wrong type or out of range, or a fault in a user's own family: the cause stays attached.
+        raise InputError(
+            f"The family {family.name!r} cannot run with {dict(parameters)} on {image.shape[1]} x {image.shape[0]} px "
+            f"({type(error).__name__}: {error}); give {_meanings(family)}."
+        ) from error
+    if result.shape != image.shape or result.dtype != np.uint8:
+        raise InputError(f"The family {family.name!r} gave {result.dtype} {result.shape}; it must give uint8 {image.shape}.")
+    return result
+
+
+def _meanings(family: Family) -> str:
+    return ", ".join(f"{name} ({meaning})" for name, meaning in family.parameters.items()) or "no parameters"
+
+
 def _check_parameters(family: Family, parameters: Mapping[str, Any]) -> None:
     try:
         inspect.signature(family.apply).bind(None, **parameters)
     except TypeError as error:
-        takes = ", ".join(f"{name} ({meaning})" for name, meaning in family.parameters.items()) or "none"
-        given = ", ".join(parameters) or "none"
-        raise InputError(f"The parameters of the family {family.name!r} are: {takes}; given were: {given} ({error}).") from None
+        given = ", ".join(parameters) or "no parameters"
+        raise InputError(f"The family {family.name!r} takes {_meanings(family)}; given were {given} ({error}).") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import blend, choose, colour, disc, luma, paint, warp
+from datagen.transformations.arrays import blend, choose, colour, disc, luma, paint, slope, warp
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
@@ -23,7 +23,7 @@ def _target(image: np.ndarray, target: str) -> tuple[float, float]:
     if choose({"brightest": 0, "darkest": 1, "busiest": 2, "most colourful": 3}, target, "target") < 2:
         return _peak(soften(gray if target == "brightest" else 255 - gray, 4.0))
     if target == "busiest":
-        return _peak(soften(cv2.magnitude(cv2.Sobel(gray, -1, 1, 0), cv2.Sobel(gray, -1, 0, 1)), 5.0))
+        return _peak(soften(slope(gray), 5.0))
     spread = image.max(-1).astype(np.float32) - image.min(-1)
     return _peak(soften(spread, 4.0))
 

@@ -51,7 +51,7 @@ def _nearest_of(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def few_colours(image: np.ndarray, count: int) -> np.ndarray:
-    small = cv2.resize(image, (min(64, image.shape[1]), min(64, image.shape[0])), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (min(32, image.shape[1]), min(32, image.shape[0])), interpolation=cv2.INTER_AREA)
     # k-means from the ranks of brightness: no random start, and the same colours every time.
     ranks = np.argsort(np.argsort(luma(small), axis=None, kind="stable"), kind="stable")
     labels = (ranks * count // ranks.size).astype(np.int32)[:, None]

@@ -5,24 +5,19 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import gray3, luma, odd, paint, pixels, to_uint8
+from datagen.transformations.arrays import gray3, luma, odd, paint, pixels, slope, to_uint8
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
 KIND = "edges"
 
 
-def _slope(image: np.ndarray) -> np.ndarray:
-    values = image.astype(np.float32)
-    return cv2.magnitude(cv2.Sobel(values, -1, 1, 0), cv2.Sobel(values, -1, 0, 1))
-
-
 def sobel(image: np.ndarray, gain: float) -> np.ndarray:
-    return gray3(to_uint8(_slope(luma(image)) * gain))
+    return gray3(to_uint8(slope(luma(image)) * gain))
 
 
 def neon(image: np.ndarray, gain: float) -> np.ndarray:
-    slopes = to_uint8(np.dstack([_slope(channel) for channel in cv2.split(image)]) * gain)
+    slopes = to_uint8(slope(image) * gain)
     return cv2.add(slopes, soften(slopes, 1.5))
 
 

@@ -127,7 +127,7 @@ FAMILIES = (
         {"degrees": "direction, 0-360, counterclockwise from the right", "distance": "pixels at 64 px, 1-20"},
         presets("degrees distance", (0, 2), (0, 4), (0, 8), (90, 4), (90, 8), (45, 6)),
         channel_shift,
-        "move the red and the blue channel {distance} pixels apart at {degrees} degrees".format,
+        "move the red channel by {distance} pixels towards {degrees} degrees and the blue one the other way".format,
     ),
     Family(
         "glitch",

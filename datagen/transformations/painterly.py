@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import choose, gray3, grid, luma, noise, odd, pixels, to_uint8
+from datagen.transformations.arrays import choose, gray3, grid, luma, noise, odd, pixels, slope, to_uint8
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
@@ -80,7 +80,7 @@ def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     flat = cv2.medianBlur(image, odd(image, 5)).astype(np.float32)
     blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
     paper = np.clip(0.4 + 0.25 * blotches / max(float(blotches.std()), 1e-6), 0, 0.85)
-    rims = cv2.magnitude(cv2.Sobel(flat, -1, 1, 0), cv2.Sobel(flat, -1, 0, 1))
+    rims = slope(flat)
     return to_uint8(flat + (255 - flat) * paper[..., None] - 0.25 * np.minimum(rims, 300))
 
 
