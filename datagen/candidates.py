@@ -11,7 +11,7 @@ from datagen.tiers import draw, generator
 from datagen.transformations.catalogue import Library, steps
 from lorweb_bench.protocol import CANDIDATES
 
-POOL = 220  # transformations that are run on b to find the most confusable ones
+POOL = 160  # transformations that are run on b to find the most confusable ones
 NEAREST = 25  # of the candidates, those nearest to the answer
 
 

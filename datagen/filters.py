@@ -38,13 +38,14 @@ class Calibration:
         share = max(1, SKETCH // len(self.images))
         # A fixed random selection: a regular one would fall in step with tiles, stripes and halftones.
         self._places = [np.sort(np.random.default_rng(i).permutation(image.size)[:share]) for i, image in enumerate(self.images)]
+        self._ends = np.cumsum([len(places) for places in self._places])[:-1]
         self._identity = self._sketch(self.images)
         self._results: OrderedDict[str, list[np.ndarray]] = OrderedDict()
         self._keep = max(4, CACHE_BYTES // sum(image.nbytes for image in self.images))
-        self._sketches: dict[str, list[np.ndarray]] = {}
+        self._sketches: dict[str, np.ndarray] = {}
 
-    def _sketch(self, results: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [result.reshape(-1)[places].copy() for result, places in zip(results, self._places, strict=True)]
+    def _sketch(self, results: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate([result.reshape(-1)[places] for result, places in zip(results, self._places, strict=True)])
 
     def _single(self, name: str, spec: Spec) -> list[np.ndarray]:
         if name not in self._results:
@@ -54,8 +55,8 @@ class Calibration:
         self._results.move_to_end(name)
         return self._results[name]
 
-    def sketch(self, name: str, spec: Spec) -> list[np.ndarray]:
-        """A transformation's results at the selected pixels, one array for each image. `name` is its id."""
+    def sketch(self, name: str, spec: Spec) -> np.ndarray:
+        """A transformation's results at the selected pixels of all images, flat uint8. `name` is its id."""
         if name not in self._sketches:
             parts = steps(spec)
             if len(parts) == 1:
@@ -70,11 +71,14 @@ class Calibration:
 
     def change(self, name: str, spec: Spec) -> float:
         """How much it changes an image: the median over the images."""
-        return _median(self.sketch(name, spec), self._identity)
+        return self._median(self.sketch(name, spec), self._identity)
 
     def apart(self, name: str, spec: Spec, other: str, other_spec: Spec) -> float:
         """How far two transformations are apart: the median over the images."""
-        return _median(self.sketch(name, spec), self.sketch(other, other_spec))
+        return self._median(self.sketch(name, spec), self.sketch(other, other_spec))
+
+    def _median(self, x: np.ndarray, y: np.ndarray) -> float:
+        return float(np.median([levels_flat(one, other) for one, other in zip(np.split(x, self._ends), np.split(y, self._ends), strict=True)]))
 
     def distinct(self, wanted: Mapping[str, Spec], known: Mapping[str, Spec], least: float) -> dict[str, tuple[str, float]]:
         """Of `wanted`, in order, those that are nearer than `least` to one of `known` or to an earlier one that is kept.
@@ -84,8 +88,9 @@ class Calibration:
         near: dict[str, tuple[str, float]] = {}
         if not wanted:
             return near
-        names = list({**known, **wanted})
-        matrix = np.stack([np.concatenate(self.sketch(name, {**known, **wanted}[name])) for name in names])
+        specs = {**known, **wanted}
+        names = list(specs)
+        matrix = np.stack([self.sketch(name, spec) for name, spec in specs.items()])
         coarse = np.ascontiguousarray(matrix[:, :: max(1, matrix.shape[1] // COARSE)].astype(np.float32))
         norms = (coarse**2).mean(1)
         # Coarse distances only choose whom to measure in whole numbers, which no BLAS can round another way.
@@ -102,7 +107,7 @@ class Calibration:
 
         Pairs on which it changes b by less than `least_change` levels do not count; a transformation without any is not hard.
         """
-        recovered: list[list[float]] = []
+        recovered = []
         for a, b in self.pairs:
             b_prime = self.library.apply(spec, b)
             if levels(b, b_prime) < least_change:
@@ -110,7 +115,7 @@ class Calibration:
             a_prime = self.library.apply(spec, a)
             guesses = (b, a_prime, affine_colour_transfer(a, a_prime, b))
             recovered.append([edit_recovery(guess, b, b_prime) for guess in guesses])
-        return bool(recovered) and max(np.mean(recovered, axis=0)) < HARD_THRESHOLD
+        return bool(recovered) and bool(np.mean(recovered, axis=0).max() < HARD_THRESHOLD)
 
 
 def levels_flat(x: np.ndarray, y: np.ndarray) -> float:
@@ -118,6 +123,3 @@ def levels_flat(x: np.ndarray, y: np.ndarray) -> float:
     difference = x.astype(np.int32) - y
     return float((int((difference * difference).sum(dtype=np.int64)) / x.size) ** 0.5)
 
-
-def _median(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> float:
-    return float(np.median([levels_flat(x, y) for x, y in zip(xs, ys, strict=True)]))
