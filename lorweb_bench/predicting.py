@@ -91,12 +91,11 @@ def predict(
         samples=0,
     )
     writer = PredictionsWriter(Path(out), settings)
-    before, done = writer.finished(), writer.done() if Path(out).is_dir() else set()
-    wanted = _chosen(suite, limit, shard)
-    todo = [piece for piece in _pieces(suite, wanted - done) if piece.keys]
-    if before is not None and not todo:
+    before, wanted = writer.finished(), _chosen(suite, limit, shard)
+    if before is not None and wanted <= writer.done():
         return before
     writer.begin()
+    todo = [piece for piece in _pieces(suite, wanted - writer.done()) if piece.keys]
     pair_of = shuffled_pairs(suite, seed) if pairs == "shuffled" else {}
     _run(Task(method if workers > 1 or engine != "local" else loaded, suite, prompt, seed, pair_of), writer, todo, workers, engine)
     every = sum(suite.split(split).samples for split in suite.scored_splits)

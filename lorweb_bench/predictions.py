@@ -1,6 +1,7 @@
 """Predictions on disk: one image per key, a manifest written last, and nothing of another suite or another setting mixed in."""
 
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import MARKER, canonical_json, claim_output, finish_output, read_json, write_atomic, write_json
+from lorweb_bench.files import MARKER, canonical_json, claim_output, finish_output, read_json, write_json
 from lorweb_bench.images import decode, encode, to_image
 from lorweb_bench.protocol import EXTENSIONS, PREDICTIONS_FORMAT
 from lorweb_bench.shards import read_sidecar
@@ -112,6 +113,9 @@ class Predictions(Mapping[str, Image.Image]):
             return to_image(found)
         except (ValueError, AttributeError) as e:
             raise InputError(f"The prediction for {key!r} is no RGB image ({e}).") from None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.images  # without decoding it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.images)
@@ -255,14 +259,19 @@ class PredictionsWriter:
         """Claim the folder, keeping what is there of the same settings. InputError when it holds something else."""
         manifest = self.finished()
         claim_output(self.folder, PREDICTIONS_FORMAT, _identity(self.settings))
+        for path in self.folder.glob("*.png"):
+            if not _whole(path):
+                path.unlink()  # what a power cut leaves is predicted again
         if manifest is not None:  # a partial run that goes on: what it took still counts
             cost = manifest.cost.model_dump(exclude={"seconds_per_image"})
             self.add_cost("earlier", (manifest.cost.seconds_per_image or 0.0) * manifest.samples, manifest.samples, cost)
             (self.folder / MANIFEST).unlink()
 
     def add(self, key: str, image: Image.Image) -> None:
-        """Write one prediction."""
-        write_atomic(self.folder / f"{key}.png", encode(image, "png"))
+        """Write one prediction: whole or not there. `finish` flushes them to the disk all at once."""
+        temporary = self.folder / f".{key}.{os.getpid()}.tmp"
+        temporary.write_bytes(encode(image, "png"))
+        temporary.replace(self.folder / f"{key}.png")
 
     def add_cost(self, part: str, seconds: float, images: int, cost: Mapping[str, Any]) -> None:
         """Keep what a part of the work took, under a name of its own; `cost` has the other fields of Cost."""
@@ -271,6 +280,7 @@ class PredictionsWriter:
     def finish(self, samples: int) -> PredictionsManifest:
         """Write the manifest; `samples` is how many the suite has. The predictions of every run in the folder count."""
         done = len(self.done())
+        os.sync()  # the manifest must not reach the disk before the images do
         manifest = self.settings.model_copy(update={"samples": done, "partial": done < samples, "cost": self._cost()})
         write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
         shutil.rmtree(self.folder / COSTS, ignore_errors=True)
@@ -303,6 +313,14 @@ class PredictionsWriter:
         ]
         if different:
             raise InputError(f"{self.folder} holds predictions with {' and '.join(different[:3])}; choose another folder with -o.")
+
+
+def _whole(path: Path) -> bool:
+    try:
+        decode(path.read_bytes(), str(path))
+    except InputError:
+        return False
+    return True
 
 
 def _identity(manifest: PredictionsManifest) -> str:

@@ -1,6 +1,6 @@
 """From predictions to a report: every item of the suite's manifest counts, whether it was predicted or not."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,12 +16,14 @@ from lorweb_bench.files import claim_output, finish_output
 from lorweb_bench.images import resize, to_array
 from lorweb_bench.metrics import Metric, Scored, choose_metrics, load_metric
 from lorweb_bench.predictions import Predictions, open_predictions, suite_keys, suite_name
+from lorweb_bench.progress import track
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.quadruplet import Quadruplet
 from lorweb_bench.report import PAGE, PER_SAMPLE, Report, Score, environment, write_per_sample, write_report
 
 BATCH = 32  # items that are in memory at a time
 LABELS = ("transformation", "family", "kind", "tier", "a_source", "b_source")
+RESERVED = ("key", "split", *LABELS, "hard", "missing", "resized")
 Columns = dict[str, list[Any]]
 
 
@@ -69,6 +71,8 @@ def score(
     opened = open_predictions(predictions, suite, name)
     if out is not None:
         claim_output(out, REPORT_FORMAT)
+    if taken := next((m.identity for m in chosen if m.identity in RESERVED), None):
+        raise InputError(f"A metric cannot be called {taken!r}: the per-item table has a column of that name.")
     by_identity: dict[str, str | Metric] = {m.identity: m for m in chosen}
     if workers > 1 or engine != "local":  # a name is loaded in each process: what a file defines cannot be sent to one
         by_identity |= {load_metric(m).identity: m for m in metrics or () if isinstance(m, str)}
@@ -118,18 +122,30 @@ def _report(table: dict[str, np.ndarray], opened: Predictions, suite: Dataset, m
 
 def _table(task: Task, predictions: Predictions, workers: int, engine: str) -> dict[str, np.ndarray]:
     """One row per item of the manifest, sorted by key."""
-    pieces = list(_pieces(task.suite, predictions, workers if engine == "local" else max(workers, 8)))
-    columns: Columns = {}
-    for part in run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring"):
-        for name, values in part.items():
-            columns.setdefault(name, []).extend(values)
+    here = workers == 1 and engine == "local"
+    pieces = list(_pieces(task.suite, predictions, None if here else workers))
+    if here:
+        batches = (batch for piece in pieces for batch in _score_batches(task, piece))
+        parts = track(batches, sum(-(-len(piece.keys) // BATCH) for piece in pieces), "scoring")
+    else:
+        parts = run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring")
+    columns = _joined(parts)
     order = np.argsort(np.array(columns["key"]), kind="stable")
     return {name: np.array(values)[order] for name, values in columns.items()}
 
 
-def _pieces(suite: Dataset, predictions: Predictions, workers: int) -> Iterator[Piece]:
+def _joined(parts: Iterable[Columns]) -> Columns:
+    columns: Columns = {}
+    for part in parts:
+        for name, values in part.items():
+            columns.setdefault(name, []).extend(values)
+    return columns
+
+
+def _pieces(suite: Dataset, predictions: Predictions, workers: int | None) -> Iterator[Piece]:
+    """Whole shards, or, for several workers, parts of shards small enough to share the work out evenly."""
     total = sum(suite.split(split).samples for split in suite.scored_splits)
-    size = max(BATCH, -(-total // (4 * workers)) if workers > 1 else 4 * BATCH)
+    size = max(BATCH, -(-total // (4 * workers))) if workers else total
     for split in suite.scored_splits:
         for shard, keys in enumerate(suite_keys(suite, split)):
             for start in range(0, len(keys), size):
@@ -138,31 +154,39 @@ def _pieces(suite: Dataset, predictions: Predictions, workers: int) -> Iterator[
 
 
 def _score_piece(task: Task, piece: Piece) -> Columns:
-    """The rows of a piece as columns: labels, `missing`, `resized`, and one per metric identity."""
+    return _joined(_score_batches(task, piece))
+
+
+def _score_batches(task: Task, piece: Piece) -> Iterator[Columns]:
+    """The rows of a piece, batch by batch, as columns: labels, `missing`, `resized`, and one per metric identity."""
     metrics = [load_metric(m) if isinstance(m, str) else m for m in task.metrics]
-    columns: Columns = {name: [] for name in ("key", "split", *LABELS, "hard", "missing", "resized", *(m.identity for m in metrics))}
     stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
+    left = set(piece.keys)
     for batch in iter(lambda: list(islice(stream, BATCH)), []):
-        _add_labels(columns, piece, batch)
+        columns = _labels(piece, batch)
         scored = [_scored(q, piece.predictions, task.resize) for q in batch if q.key in piece.predictions]
         resized = {s.key for s, was_resized in scored if was_resized}
-        columns["resized"] += [q.key in resized for q in batch]
+        columns["resized"] = [q.key in resized for q in batch]
         for metric in metrics:
             values = dict(zip((s.key for s, _ in scored), _values(metric, [s for s, _ in scored], task.suite), strict=True))
-            columns[metric.identity] += [values.get(q.key, metric.worst) for q in batch]
-    if set(columns["key"]) != set(piece.keys):
-        raise InputError(f"{task.suite.path}: a shard of {piece.split} and its sidecar name different keys; fetch or build it again.")
-    return columns
+            columns[metric.identity] = [values.get(q.key, float(metric.worst)) for q in batch]
+        left.difference_update(columns["key"])
+        yield columns
+    if left:
+        raise InputError(
+            f"{task.suite.path}: a shard of {piece.split} lacks {min(left)!r}, which its sidecar names; fetch or build it again."
+        )
 
 
-def _add_labels(columns: Columns, piece: Piece, batch: list[Quadruplet]) -> None:
-    for q in batch:
-        columns["key"].append(q.key)
-        columns["split"].append(piece.split)
-        columns["hard"].append(bool(q.record.hard))
-        columns["missing"].append(q.key not in piece.predictions)
-        for label in LABELS:
-            columns[label].append(getattr(q.record, label) or "")
+def _labels(piece: Piece, batch: list[Quadruplet]) -> Columns:
+    columns: Columns = {label: [getattr(q.record, label) or "" for q in batch] for label in LABELS}
+    return {
+        "key": [q.key for q in batch],
+        "split": [piece.split] * len(batch),
+        **columns,
+        "hard": [bool(q.record.hard) for q in batch],
+        "missing": [q.key not in piece.predictions for q in batch],
+    }
 
 
 def _scored(q: Quadruplet, predictions: Predictions, may_resize: bool) -> tuple[Scored, bool]:

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorweb_bench.files import atomic_path, canonical_json
+from lorweb_bench.files import canonical_json
 from lorweb_bench.library import GROUP
 from lorweb_bench.protocol import CANDIDATES
 
@@ -80,17 +81,20 @@ def kept(folder: Path | None, key: str, shape: tuple[int, ...], render: Callable
     """The uint8 array kept under `key`, or `render()`, which is then kept. A file that is not whole is rendered again."""
     if folder is None:
         return render()
-    path = folder / f"{key}.npy"
+    path = folder / f"{key}.npz"
     try:
-        array = np.load(path, allow_pickle=False)
+        with np.load(path, allow_pickle=False) as file:  # a zip: its checksum is compared on reading
+            array = file["images"]
         if array.shape == shape and array.dtype == np.uint8:
             return np.asarray(array)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         pass
     array = render()
+    temporary = folder / f".{key}.{os.getpid()}.tmp"
     try:
-        with atomic_path(path) as temporary, temporary.open("wb") as f:
-            np.save(f, array)
+        with temporary.open("wb") as f:
+            np.savez(f, images=array)
+        temporary.replace(path)  # not flushed to disk: what a power cut leaves fails its checksum
     except OSError:
-        pass  # a full or read-only disk costs time, not the result
+        temporary.unlink(missing_ok=True)  # a full or read-only disk costs time, not the result
     return array
