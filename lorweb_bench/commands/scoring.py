@@ -9,7 +9,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
 
 if TYPE_CHECKING:
-    from lorweb_bench.report import Report
+    from lorweb_bench.report import Report, Score
 
 SUITE = click.option("--suite", required=True, type=click.Path(path_type=Path), help="The suite's folder.")
 OUT = click.option("-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
@@ -55,15 +55,13 @@ def methods() -> None:
 
     Besides these, a method can be module:attribute, path/to/file.py:attribute, or a checkpoint folder.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from lorweb_bench.methods import list_methods
 
-    table = Table("method", "what it does", "needs", "here")
     for info in list_methods():
-        table.add_row(info.name, info.what, info.needs, info.missing or "yes")
-    Console().print(table, markup=False)
+        click.echo(f"{info.name:16}{'can be run here' if info.missing is None else info.missing}")
+        for line in (info.what, f"needs {info.needs}" if info.needs else ""):
+            if line:
+                click.echo(f"{'':16}{line}")
 
 
 @click.command()
@@ -132,15 +130,19 @@ def _show(report: "Report", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    groups = [name for name in report.scores if not name.endswith("_hard") and not name.startswith("unseen/")]
     title = f"{report.method.name} on {report.suite.name} {report.suite.version}"
-    table = Table("group", "items", *report.metrics, title=title)
-    for group in groups:
-        scores = report.scores[group]
-        cells = [_cell(scores[m].mean, scores[m].ci_low, scores[m].ci_high) for m in report.metrics]
-        table.add_row(group, str(next(iter(scores.values())).samples), *cells)
-    console = Console()
-    console.print(table, markup=False)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    headline = "edit_recovery" if "edit_recovery" in report.metrics else report.metrics[0]
+    table.add_column("group", no_wrap=True)
+    for column in ("items", *report.metrics):
+        table.add_column(column, no_wrap=True, justify="right")
+        if column == headline:
+            table.add_column("95 %", no_wrap=True)
+    for group, scores in report.scores.items():
+        if not group.endswith("_hard") and not group.startswith("unseen/"):
+            cells = [cell for metric in report.metrics for cell in _cells(scores[metric], metric == headline)]
+            table.add_row(group, str(scores[headline].samples), *cells)
+    Console().print(table, markup=False)
     notes = [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
     notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(report.missing)
     notes += ["the predictions are of a part of the suite"] * report.partial
@@ -151,5 +153,6 @@ def _show(report: "Report", out: Path) -> None:
     click.echo(f"The report is in {out / 'index.html'}.")
 
 
-def _cell(mean: float, low: float | None, high: float | None) -> str:
-    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+def _cells(score: "Score", interval: bool) -> list[str]:
+    between = "too few" if score.ci_low is None or score.ci_high is None else f"{score.ci_low:.2f}..{score.ci_high:.2f}"
+    return [f"{score.mean:.3f}", between] if interval else [f"{score.mean:.3f}"]
