@@ -1,7 +1,9 @@
 """The command line: a table of commands, each imported on use."""
 
 import difflib
+import errno
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -64,10 +66,14 @@ def cli() -> None:
     """Visual analogies: build datasets, score any method, train the reference model, run a leaderboard."""
 
 
+OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # what the machine refuses, not a fault of ours
+
+
 def main(args: list[str] | None = None) -> Any:
     """Run the command line. Exits 0 when all of it worked, 2 for bad usage or bad input, 130 on Ctrl-C."""
     try:
         code = cli.main(args=args, prog_name="lorweb-bench", standalone_mode=False)
+        sys.stdout.flush()
     except InputError as e:
         click.echo(f"Error: {e}", err=True)
         sys.exit(2)
@@ -77,4 +83,12 @@ def main(args: list[str] | None = None) -> Any:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Stopped.", err=True)
         sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its exit
+        sys.exit(1)
+    except OSError as e:
+        if e.errno not in OUTSIDE:
+            raise
+        click.echo(f"Error: {e.filename or 'the output'}: {e.strerror}.", err=True)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

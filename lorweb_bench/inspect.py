@@ -51,12 +51,16 @@ def count(records: Iterable[Record]) -> Counts:
 
 
 def choose(records: Sequence[Record], number: int) -> list[str]:
-    """The keys of `number` records that show the variety: the families take turns, within one an order by hash decides."""
+    """The keys of `number` records that show the variety: families take turns, in an order by hash, and so within a family."""
     families: dict[str, list[str]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: hashlib.sha256(record.id.encode()).digest()):
+    for record in sorted(records, key=lambda record: _hash(record.id)):
         families[record.family].append(record.id)
-    turns = [(turn, family, key) for family, keys in families.items() for turn, key in enumerate(keys)]
+    turns = [(turn, _hash(family), key) for family, keys in families.items() for turn, key in enumerate(keys)]
     return [key for _, _, key in sorted(turns)][:number]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def selected(dataset: Dataset, per_tier: int) -> dict[tuple[str, str], list[Quadruplet]]:

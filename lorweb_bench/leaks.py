@@ -19,6 +19,7 @@ from lorweb_bench.protocol import SEEN_TIERS, TIERS
 
 NEAR_BITS = 3  # of the 64 of a dHash; at most 3 apart, two hashes agree in one of four 16-bit bands
 NEAR_LEVELS = 6.0  # RMSE of 255 between thumbnails of 8 x 8
+NEAR_CORRELATION = 0.95  # of these thumbnails: a dot here and a dot there on black are not near-equal
 FLAT_LEVELS = 3.0  # standard deviation of a thumbnail: an image without content is like any other one
 
 
@@ -212,13 +213,21 @@ def like_images(train: Sequence[Seen], suite: Sequence[Seen]) -> list[ImagePair]
             near.append(order[np.searchsorted(values, value, "left") : np.searchsorted(values, value, "right")])
         chosen = np.unique(np.concatenate(near))
         chosen = chosen[_bits(hashes[chosen] ^ np.uint64(image.dhash)) <= NEAR_BITS]
-        if len(chosen):
-            levels = np.sqrt(((thumbnails[chosen] - image.thumbnail) ** 2).mean(axis=(1, 2, 3)))
-            best = int(levels.argmin())
-            if levels[best] <= NEAR_LEVELS:
-                other = content[chosen[best]]
-                pairs.append(ImagePair(image.key, image.role, other.key, other.role, False, float(levels[best])))
+        best, levels = _nearest(thumbnails[chosen], image.thumbnail)
+        if best is not None:
+            other = content[chosen[best]]
+            pairs.append(ImagePair(image.key, image.role, other.key, other.role, False, levels))
     return sorted(pairs, key=lambda pair: (not pair.equal, pair.levels, pair.suite_key))
+
+
+def _nearest(thumbnails: np.ndarray, thumbnail: np.ndarray) -> tuple[int | None, float]:
+    """The index of the nearest of float32 N x 8 x 8 x 3 thumbnails and its RMSE; None where none is near."""
+    if not len(thumbnails):
+        return None, 0.0
+    levels = np.sqrt(((thumbnails - thumbnail) ** 2).mean(axis=(1, 2, 3)))
+    best = int(levels.argmin())
+    correlation = np.corrcoef(thumbnails[best].ravel(), thumbnail.ravel())[0, 1]
+    return (best, float(levels[best])) if levels[best] <= NEAR_LEVELS and correlation >= NEAR_CORRELATION else (None, 0.0)
 
 
 def _bits(values: np.ndarray) -> np.ndarray:
@@ -241,7 +250,7 @@ def write_sheet(found: Found, train: Path | str, suite: Path | str, path: Path |
         for p in pairs
     ]
     section = Section("suite beside training data", rows)
-    sheet = contact_sheet("Like images", f"{len(found.images)} pairs, {len(pairs)} shown", [section], ("suite", "training"))
+    sheet = contact_sheet("Like images", f"{len(pairs)} of {len(found.images)}", [section], ("suite", "training"))
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
 

@@ -19,7 +19,7 @@ MAX_PAIRS = 30
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
-        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", no_wrap=not column.startswith("#"))
     return table
 
 
@@ -29,14 +29,14 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
     console.print(f"[bold]{manifest.name} {manifest.version}[/bold], {manifest.view} view, fingerprint {manifest.fingerprint}")
     if manifest.tiers_relative_to:
         console.print(f"tiers relative to the training dataset {manifest.tiers_relative_to}")
-    table = _table("Splits", "split", "#samples", "#hard", "#shards", "#MB", "#transformations", "#a from", "#b from", "panels")
+    labels = () if dataset.public else ("#hard", "#a from", "#b from")
+    table = _table("Splits", "split", "#samples", "#shards", "#MB", "panels", *labels)
     for split, c in counts.items():
         info = dataset.split(split)
         sizes = ", ".join(f"{w}x{h}" for (w, h), _ in c.sizes.most_common(2)) + (" …" if len(c.sizes) > 2 else "")
-        ids = len(set().union(*c.transformations.values())) if c.transformations else 0
         megabytes = sum(shard.bytes for shard in info.shards) / 1e6
-        numbers = (c.samples, c.hard, len(info.shards), f"{megabytes:.1f}", ids, len(c.a_sources), len(c.b_sources))
-        table.add_row(split, *(f"{n:,}" if isinstance(n, int) else n for n in numbers), sizes)
+        numbers = () if dataset.public else (f"{c.hard:,}", f"{len(c.a_sources):,}", f"{len(c.b_sources):,}")
+        table.add_row(split, f"{c.samples:,}", f"{len(info.shards):,}", f"{megabytes:,.1f}", sizes, *numbers)
     console.print(table)
     tiers = [tier for tier in (*TIERS, "no tier") if any(c.tiers[tier] for c in counts.values())]
     if not tiers:
@@ -48,16 +48,16 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
                 families = sum(t == tier for t, _ in c.families)
                 table.add_row(split, tier, f"{c.tiers[tier]:,}", f"{len(c.transformations[tier]):,}", f"{families:,}")
     console.print(table)
-    for single in (True, False):
-        _show_families(console, counts, tiers, single)
+    _show_families(console, counts, tiers)
 
 
-def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list[str], single: bool) -> None:
-    families = sorted({family for c in counts.values() for _, family in c.families if ("+" not in family) == single})
+def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list[str]) -> None:
+    """The families of single transformations; pairs of them are too many to list."""
+    families = sorted({family for c in counts.values() for _, family in c.families if "+" not in family})
     columns = [tier for tier in tiers if any(c.families[tier, family] for c in counts.values() for family in families)]
     if not columns:
         return
-    table = _table("Families, samples by tier" if single else "Pairs of families, samples by tier", "family", *(f"#{t}" for t in columns))
+    table = _table("Families, samples by tier", "family", *(f"#{tier}" for tier in columns))
     for family in families:
         numbers = (sum(c.families[tier, family] for c in counts.values()) for tier in columns)
         table.add_row(family, *(f"{n:,}" if n else "" for n in numbers))
@@ -68,10 +68,10 @@ def show_leaks(found: "Found") -> None:
     """Print what a training dataset and a suite share, tier by tier, then the pairs of images."""
     console = Console()
     if found.tiers:
-        table = _table("Transformations", "tier", "#in the suite", "#trained on", "#families trained on", "")
+        table = _table("Transformations", "tier", "#in suite", "#trained on", "#families trained on", "verdict")
         for tier, share in found.tiers.items():
             new = tier in ("new_composition", "new_family")
-            verdict = "shared by design" if tier in SEEN_TIERS else "LEAK" if share.shared or share.families else "new"
+            verdict = "by design" if tier in SEEN_TIERS else "LEAK" if share.shared or share.families else "new"
             families = str(len(share.families)) if new else ""
             table.add_row(tier, str(len(share.transformations)), str(len(share.shared)), families, verdict)
         console.print(table)

@@ -149,7 +149,7 @@ def _panel(image: Image.Image | None) -> dict[str, Any] | None:
 
 def _shown(quadruplet: Quadruplet, prediction: Image.Image | None) -> list[tuple[str, dict[str, Any] | None]]:
     images = (quadruplet.a, quadruplet.a_prime, quadruplet.b, prediction, quadruplet.b_prime)
-    return [(name, _panel(image)) for name, image in zip(("a", "a′", "b", "prediction", "b′, the truth"), images, strict=True)]
+    return [(name, _panel(image)) for name, image in zip(("a", "a′", "b", "prediction", "truth"), images, strict=True)]
 
 
 def _cards(
@@ -211,6 +211,7 @@ def write_report_page(
     """
     metrics = report.metrics
     headline = HEADLINE if HEADLINE in metrics else metrics[0] if metrics else None
+    metrics = tuple(sorted(metrics, key=lambda metric: metric != headline))
     context: dict[str, Any] = {"group_bars": [], "tiers": {}, "cards": {}, "scale": None}
     if headline:
         scale = scale_of(headline, np.asarray(table[headline], dtype=float))

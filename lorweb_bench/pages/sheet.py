@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 GROUND, INK, QUIET, LINE, EMPTY = "#fbfbfa", "#1c1d1f", "#5c6066", "#dedfda", "#ececE8"
 MARGIN, GAP, PANEL = 28, 6, 132
 COLUMNS = 2
+LINE_HEIGHT = 20
 NAMES = ("a", "a'", "b", "b'")
 
 
@@ -52,7 +53,7 @@ def contact_sheet(title: str, subtitle: str, sections: Sequence[Section], names:
 
 
 def _cell_height() -> int:
-    return PANEL + 20 + 22 + 20 + 16
+    return PANEL + 22 + 2 * LINE_HEIGHT + 20 + 18
 
 
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, names: Sequence[str], at: tuple[int, int], width: int) -> None:
@@ -67,8 +68,11 @@ def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, names: Se
             fitted = fit_panel(panel, PANEL)
             sheet.paste(fitted, (x + (PANEL - fitted.width) // 2, top + (PANEL - fitted.height) // 2))
         draw.text((x + PANEL / 2, top + PANEL + 11), name, QUIET, _font(13), anchor="mm")
-    draw.text((left, top + PANEL + 22), _fit(draw, row.line, _font(15), width), INK, _font(15))
-    draw.text((left, top + PANEL + 43), _fit(draw, row.quiet, _font(13), width), QUIET, _font(13))
+    below = top + PANEL + 22
+    for line in _wrap(draw, row.line, _font(15), width):
+        draw.text((left, below), line, INK, _font(15))
+        below += LINE_HEIGHT
+    draw.text((left, below + 1), _fit(draw, row.quiet, _font(13), width), QUIET, _font(13))
 
 
 def fit_panel(image: Image.Image, edge: int) -> Image.Image:
@@ -80,6 +84,17 @@ def fit_panel(image: Image.Image, edge: int) -> Image.Image:
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)  # ships with Pillow: the sheet is the same everywhere
+
+
+def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    """The text in one line or two; what the second cannot take ends in an ellipsis."""
+    first: list[str] = []
+    words = text.split()
+    while words and draw.textlength(" ".join([*first, words[0]]), font=font) <= width:
+        first.append(words.pop(0))
+    if not words or not first:
+        return [_fit(draw, text, font, width)]
+    return [" ".join(first), _fit(draw, " ".join(words), font, width)]
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
