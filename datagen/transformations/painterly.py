@@ -133,7 +133,7 @@ FAMILIES = (
         KIND,
         True,
         {"tone": "bright or dark", "size": "pixels at 64 px, odd, 3-15"},
-        presets("tone size", ("bright", 3), ("bright", 5), ("bright", 9), ("dark", 3), ("dark", 5), ("dark", 9)),
+        presets("tone size", ("bright", 3), ("bright", 7), ("bright", 11), ("dark", 3), ("dark", 7), ("dark", 11)),
         brush,
         "let the {tone} parts spread with a round brush of {size} pixels".format,
     ),
