@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datagen.candidates import choose_candidates
-from datagen.filters import Calibration, levels
+from datagen.filters import Calibration, blank, levels
 from datagen.recipe import Recipe
 from datagen.roles import Pool, Roles, panel_of
 from datagen.sources import Load, Source, panel
@@ -43,6 +43,10 @@ class Work:
     a: Pool
     b: Pool
     hard: Mapping[str, bool]
+
+    def make(self, item: Planned) -> "Made | None":
+        """See `make`."""
+        return make(self, item)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def plan_items(recipe: Recipe, split: str, transformations: Mapping[str, Describ
     `single_share` are single transformations. Training data's manifest lists only what an item uses.
     """
     count, seed = recipe.splits[split], recipe.seed
+    assert isinstance(count, int)
     if recipe.is_suite:
         tiers = {tier: _used(transformations, tier, recipe) for tier in (SEEN_TIERS if split == "seen" else UNSEEN_TIERS)}
         groups = {tier: names for tier, names in tiers.items() if names}
@@ -219,7 +224,7 @@ def _changed(
             image = images.to_array(images.decode(images.encode(image, "jpg"), source.name))
         changed = library.apply(spec, image)
         change = levels(image, changed)
-        if bounds.minimum_change <= change <= (bounds.maximum_change or 255.0):
+        if bounds.minimum_change <= change <= (bounds.maximum_change or 255.0) and blank(changed) <= bounds.maximum_blank:
             return source, image, changed
     return None
 

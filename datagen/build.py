@@ -3,21 +3,23 @@
 import functools
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from datagen import tiers
-from datagen.assemble import Made, Planned, Work, calibrate, library_of, make, plan_items
+from datagen.analogies import Collected, PairWork, collect, plan_pairs
+from datagen.assemble import Made, Work, calibrate, library_of, plan_items
 from datagen.recipe import Recipe
 from datagen.roles import Roles, share_out
 from datagen.tiers import Described
-from lorweb_bench.dataset import MANIFEST, Dataset, finish_dataset, open_dataset, read_manifest
+from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json, claim_output, read_json, write_json
+from lorweb_bench.manifest import MANIFEST, read_manifest
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.shards import ShardWriter, shard_done
 
@@ -26,23 +28,30 @@ BUILDING = ".building.json"
 LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
 
 
+class Worker(Protocol):
+    """Makes the items of one split: `Work` from photographs, `PairWork` from pairs."""
+
+    def make(self, item: Any) -> Made | None:
+        """The item, or None when it cannot be made as the recipe's filters ask."""
+        ...
+
+
 @dataclass(frozen=True)
 class Piece:
     """One shard to make."""
 
     split: str
     index: int
-    items: tuple[Planned, ...]
+    items: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything that is decided before the first item is made."""
 
-    work: Mapping[str, Work]
-    items: Mapping[str, list[Planned]]
+    work: Mapping[str, Worker]
+    items: Mapping[str, Sequence[Any]]
     transformations: Mapping[str, Described]
-    relative_to: str | None
     notes: tuple[str, ...]
 
 
@@ -61,51 +70,45 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
     Shards that are whole are kept. A finished dataset of the same recipe is left as it is. InputError when the folder holds
     something else or another recipe's work, naming what differs, and for whatever the recipe cannot be built from.
     """
-    folder = Path(folder)
-    wanted = recipe.model_dump(mode="json")
+    folder, training = Path(folder), _training(recipe)
     if (folder / MANIFEST).is_file():
-        return Built(_finished(folder, wanted), {}, ())
-    training = _training(recipe)
-    roles = share_out(recipe)
-    claim = _claim(recipe, roles, training)
-    _take(folder, claim)
-    plan = make_plan(recipe, roles, training)
+        return Built(_finished(folder, recipe, training), {}, ())
+    sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe)
+    _refuse_shared_sources(sources.names, training)
+    _take(folder, _claim(recipe, sources.names, training))
+    plan = make_plan(recipe, sources, training)
     pieces = [
         Piece(split, i // SHARD, tuple(items[i : i + SHARD])) for split, items in plan.items.items() for i in range(0, len(items), SHARD)
     ]
     waiting = [piece for piece in pieces if not shard_done(folder, piece.split, piece.index)]
     for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
         pass
-    dataset = finish_dataset(folder, _fields(recipe, plan))
+    dataset = finish_dataset(folder, _fields(recipe, plan, training))
     (folder / BUILDING).unlink(missing_ok=True)
     dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
     return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
 
 
-def make_plan(recipe: Recipe, roles: Roles, training: Dataset | None) -> Plan:
+def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | None) -> Plan:
     """Decide on transformations, tiers, hardness and items."""
-    library, calibration = library_of(recipe.transformations.library), calibrate(recipe, roles)
-    if training is None:
-        selection = tiers.trained(recipe, library, calibration)
-    else:
-        selection = tiers.suite_tiers(recipe, library, calibration, _described(training))
-    items = {split: plan_items(recipe, split, selection.transformations) for split in recipe.splits}
+    known = {name: info.model_dump(mode="json") for name, info in training.manifest.transformations.items()} if training else None
+    if isinstance(sources, Collected):
+        tasks, pairs = plan_pairs(recipe, sources, known)
+        return Plan({split: PairWork(recipe, tasks) for split in pairs}, pairs, tasks, sources.notes)
+    library, calibration = library_of(recipe.transformations.library), calibrate(recipe, sources)
+    chosen = tiers.trained(recipe, library, calibration) if known is None else tiers.suite_tiers(recipe, library, calibration, known)
+    items = {split: plan_items(recipe, split, chosen.transformations) for split in recipe.splits}
     used = {item.transformation for group in items.values() for item in group}
-    hard: dict[str, bool] = {}
-    if training is None:
-        listed = {n: t for n, t in selection.transformations.items() if n in used}
-    else:
-        listed = selection.transformations
-        hard = {name: calibration.hard(listed[name], recipe.filters.minimum_change) for name in sorted(used)}
-    work = {
-        split: Work(recipe, listed, roles.needed("a" if training else split), roles.needed("b" if training else split), hard)
-        for split in recipe.splits
-    }
-    notes = (*roles.skipped, *selection.notes)
-    return Plan(work, items, listed, training.fingerprint if training else None, notes)
+    listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
+    hard = {name: calibration.hard(listed[name], recipe.filters.minimum_change) for name in sorted(used)} if recipe.is_suite else {}
+    work = {}
+    for split in recipe.splits:
+        a_role, b_role = ("a", "b") if recipe.is_suite else (split, split)
+        work[split] = Work(recipe, listed, sources.needed(a_role), sources.needed(b_role), hard)
+    return Plan(work, items, listed, (*sources.notes, *chosen.notes))
 
 
-def build_shard(folder: str, work: Mapping[str, Work], piece: Piece) -> int:
+def build_shard(folder: str, work: Mapping[str, Worker], piece: Piece) -> int:
     """Make and write one shard; how many of its items could be made. A pure function of the plan and the piece."""
     import cv2
 
@@ -113,15 +116,11 @@ def build_shard(folder: str, work: Mapping[str, Work], piece: Piece) -> int:
     with ShardWriter(folder, piece.split, piece.index) as shard:
         made = 0
         for item in piece.items:
-            sample: Made | None = make(work[piece.split], item)
+            sample = work[piece.split].make(item)
             if sample is not None:
                 shard.add(item.key, sample.images, sample.record)
                 made += 1
     return made
-
-
-def _described(training: Dataset) -> dict[str, Described]:
-    return {name: info.model_dump(mode="json") for name, info in training.manifest.transformations.items()}
 
 
 def _training(recipe: Recipe) -> Dataset | None:
@@ -142,21 +141,20 @@ def _training(recipe: Recipe) -> Dataset | None:
     return training
 
 
-def _refuse_shared_sources(roles: Roles, training: Dataset) -> None:
+def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | None) -> None:
+    if training is None:
+        return
     used = {name for split in training.splits for record in training.records(split) for name in (record.a_source, record.b_source)}
     for role in ("a", "b", "calibration"):
-        if both := sorted(used & roles.pools[role].names):
+        if both := sorted(used & set(names.get(role, ()))):
             raise InputError(
                 f"The training dataset {training.path} uses {len(both)} sources that the suite's role {role!r} has, {both[0]} for one; "
                 "build both with the same seed and the same source section."
             )
 
 
-def _claim(recipe: Recipe, roles: Roles, training: Dataset | None) -> dict[str, Any]:
+def _claim(recipe: Recipe, names: Mapping[str, list[str]], training: Dataset | None) -> dict[str, Any]:
     """What a build depends on: two builds with one claim have one result."""
-    if training is not None:
-        _refuse_shared_sources(roles, training)
-    names = {role: sorted(pool.names) for role, pool in roles.pools.items()}
     return {
         "recipe": recipe.model_dump(mode="json"),
         "sources": hashlib.sha256(canonical_json(names).encode()).hexdigest(),
@@ -175,11 +173,13 @@ def _take(folder: Path, claim: dict[str, Any]) -> None:
     write_json(marker, claim)
 
 
-def _finished(folder: Path, wanted: dict[str, Any]) -> Dataset:
-    found = read_manifest(folder).recipe
-    if found is None:
+def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
+    manifest = read_manifest(folder)
+    if manifest.recipe is None:
         raise InputError(f"{folder} holds a dataset that was not built from a recipe; choose another folder with -o.")
-    if differs := _differences(found, wanted):
+    old = {"recipe": manifest.recipe, "relative_to": manifest.tiers_relative_to}
+    new = {"recipe": recipe.model_dump(mode="json"), "relative_to": training.fingerprint if training else None}
+    if differs := _differences(old, new):
         raise InputError(f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it.")
     return open_dataset(folder)
 
@@ -202,15 +202,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _fields(recipe: Recipe, plan: Plan) -> dict[str, Any]:
+def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "version": recipe.version,
         "view": "full",
         "recipe": recipe.model_dump(mode="json"),
         "transformations": dict(plan.transformations),
-        "transformation_library": recipe.transformations.library,
-        "tiers_relative_to": plan.relative_to,
+        "transformation_library": None if recipe.from_pairs else recipe.transformations.library,
+        "tiers_relative_to": training.fingerprint if training else None,
     }
 
 

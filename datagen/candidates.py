@@ -1,6 +1,6 @@
 """Retrieval candidates: for each item of a suite 50 transformations, the truth and the most confusable among them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from datagen.filters import levels
 from datagen.recipe import Recipe
 from datagen.tiers import draw, generator
-from datagen.transformations.catalogue import Library, steps
+from datagen.transformations.catalogue import Library
 from lorweb_bench.protocol import CANDIDATES
 
 POOL = 160  # transformations that are run on b to find the most confusable ones
@@ -54,23 +54,19 @@ def _pool(transformations: Mapping[str, Mapping[str, Any]], truth: str, seed: in
     own = transformations[truth]
     families = set(own["family"].split("+"))
     single = "+" not in own["family"]
-    parts = {str(step) for step in _plain(own)}
+    parts = set(truth.split("__"))  # the id of a composition is that of its steps
 
     def closeness(name: str) -> int:
         other = transformations[name]
         if single:
             return 0 if "+" not in other["family"] and families & {other["family"]} else 1 if "+" not in other["family"] else 3
-        if parts & {str(step) for step in _plain(other)}:
+        if parts & set(name.split("__")):
             return 0
         return 1 if families & set(other["family"].split("+")) else 3
 
     ranked = {name: closeness(name) for name in transformations if name != truth}
     close = [name for name, rank in ranked.items() if rank < 3]
     return sorted(close, key=lambda name: (ranked[name], draw(seed, key, "pool", name)))[:POOL]
-
-
-def _plain(spec: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    return [(step["family"], str(sorted(step["parameters"].items()))) for step in steps(spec)]
 
 
 def _others(transformations: Mapping[str, Mapping[str, Any]], seed: int, key: str) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from datagen.transformations.catalogue import Library, steps
-from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.methods.trivial import affine_colour_transfer
+from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.protocol import HARD_THRESHOLD
 
@@ -22,6 +22,12 @@ Spec = Mapping[str, Any]
 def levels(x: np.ndarray, y: np.ndarray) -> float:
     """The RMSE of two uint8 arrays of one shape, in levels (0-255)."""
     return float(255.0 * mse(x, y) ** 0.5)
+
+
+def blank(image: np.ndarray) -> float:
+    """The share of an image's pixels (uint8 H x W x 3) that its most common colour has, in steps of 8 levels: 1 is nothing to see."""
+    bins = (image >> 3).reshape(-1, 3) @ np.array([1, 32, 1024], np.int32)
+    return float(np.bincount(bins).max() / len(bins))
 
 
 class Calibration:
@@ -43,6 +49,7 @@ class Calibration:
         self._results: OrderedDict[str, list[np.ndarray]] = OrderedDict()
         self._keep = max(4, CACHE_BYTES // sum(image.nbytes for image in self.images))
         self._sketches: dict[str, np.ndarray] = {}
+        self._blanks: dict[str, float] = {}
 
     def _sketch(self, results: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([result.reshape(-1)[places] for result, places in zip(results, self._places, strict=True)])
@@ -67,18 +74,26 @@ class Calibration:
                 for part in parts[1:]:
                     results = [self.library.apply(part, result) for result in results]
             self._sketches[name] = self._sketch(results)
+            self._blanks[name] = float(np.median([blank(result[::2, ::2]) for result in results]))
         return self._sketches[name]
 
     def change(self, name: str, spec: Spec) -> float:
         """How much it changes an image: the median over the images."""
         return self._median(self.sketch(name, spec), self._identity)
 
+    def blank(self, name: str, spec: Spec) -> float:
+        """How blank it leaves an image: the median share of the most common colour."""
+        self.sketch(name, spec)
+        return self._blanks[name]
+
     def apart(self, name: str, spec: Spec, other: str, other_spec: Spec) -> float:
         """How far two transformations are apart: the median over the images."""
         return self._median(self.sketch(name, spec), self.sketch(other, other_spec))
 
     def _median(self, x: np.ndarray, y: np.ndarray) -> float:
-        return float(np.median([levels_flat(one, other) for one, other in zip(np.split(x, self._ends), np.split(y, self._ends), strict=True)]))
+        return float(
+            np.median([levels_flat(one, other) for one, other in zip(np.split(x, self._ends), np.split(y, self._ends), strict=True)])
+        )
 
     def distinct(self, wanted: Mapping[str, Spec], known: Mapping[str, Spec], least: float) -> dict[str, tuple[str, float]]:
         """Of `wanted`, in order, those that are nearer than `least` to one of `known` or to an earlier one that is kept.
@@ -122,4 +137,3 @@ def levels_flat(x: np.ndarray, y: np.ndarray) -> float:
     """The RMSE of two flat uint8 arrays, in levels, summed in whole numbers."""
     difference = x.astype(np.int32) - y
     return float((int((difference * difference).sum(dtype=np.int64)) / x.size) ** 0.5)
-

@@ -13,6 +13,7 @@ from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 
 ROLES = ("train", "dev", "calibration", "a", "b")
 KINDS = ("photographs", "scenes", "pairs", "quadruplets", "relation252k")
+PAIR_KINDS = ("pairs", "quadruplets", "relation252k")
 DEFAULT_SHARES = {"train": 0.55, "dev": 0.08, "calibration": 0.08, "a": 0.13, "b": 0.16}
 
 
@@ -27,29 +28,34 @@ class SourceSection(_Section):
         description="What lies at `path`: photographs to be transformed, procedural scenes alone, or analogies that somebody else edited."
     )
     path: str | None = Field(
-        None, description="`bundled` (the photographs that install with the dependencies), a folder, or a glob. Not for `scenes`."
+        default=None, description="`bundled` (the photographs that install with the dependencies), a folder, or a glob. Not for `scenes`."
     )
-    scenes: int = Field(0, ge=0, le=1_000_000, description="How many procedural scenes are sources besides the photographs.")
+    scenes: int = Field(default=0, ge=0, le=1_000_000, description="How many procedural scenes are sources besides the photographs.")
     photograph_share: float = Field(
-        0.5, ge=0, le=1, description="The share of the items whose a, and of those whose b, is a photograph where there are scenes too."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="The share of the items whose a, and of those whose b, is a photograph where there are scenes too.",
     )
     shares: dict[Literal["train", "dev", "calibration", "a", "b"], float] = Field(
         default_factory=lambda: dict(DEFAULT_SHARES),  # type: ignore[arg-type]
         description="The share of the sources that each role gets: train and dev for training data; a and b for a suite; calibration "
-        "for deciding what is visible, distinct and hard.",
+        "for deciding what is visible, distinct and hard. Of pairs all are train unless this says otherwise.",
     )
     assign: dict[Literal["train", "dev", "calibration", "a", "b"], tuple[str, ...]] = Field(
         default_factory=dict, description="Photographs by name for each role, instead of by share; those that stand nowhere are not used."
     )
     sha256: dict[str, str] | None = Field(
-        None, description="Relative file name to sha256: exactly these files are used, so that two labs build one suite."
+        default=None, description="Relative file name to sha256: exactly these files are used, so that two labs build one suite."
     )
-    on_bad: Literal["skip", "fail"] = Field("skip", description="What an unreadable image does: it is left out, or the build stops.")
-    min_side: int = Field(1, ge=1, description="Photographs with a shorter side than this many pixels are left out.")
-    licence: str = Field("unknown", description="The licence that is recorded for images that carry none of their own.")
-    attribution: str = Field("", description="The attribution that is recorded for images that carry none of their own.")
+    on_bad: Literal["skip", "fail"] = Field(
+        default="skip", description="What an unreadable image does: it is left out, or the build stops."
+    )
+    min_side: int = Field(default=1, ge=1, description="Photographs with a shorter side than this many pixels are left out.")
+    licence: str = Field(default="unknown", description="The licence that is recorded for images that carry none of their own.")
+    attribution: str = Field(default="", description="The attribution that is recorded for images that carry none of their own.")
     directions: Literal["forward", "both"] = Field(
-        "forward", description="Of pairs: whether an edit is also used backwards, as a task of its own."
+        default="forward", description="Of pairs: whether an edit is also used backwards, as a task of its own."
     )
 
     @model_validator(mode="after")
@@ -59,7 +65,7 @@ class SourceSection(_Section):
                 raise ValueError("the kind scenes needs `scenes`, a number of them, and no `path`")
         elif self.path is None:
             raise ValueError(f"the kind {self.kind} needs `path`, a folder{' or bundled' if self.kind == 'photographs' else ''}")
-        if self.kind not in ("photographs", "scenes") and (self.scenes or self.assign):
+        if self.kind in PAIR_KINDS and (self.scenes or self.assign):
             raise ValueError(f"`scenes` and `assign` are for photographs, not for the kind {self.kind}")
         if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
             raise ValueError("`shares` are numbers of 0 or more, not all 0")
@@ -72,9 +78,11 @@ class SourceSection(_Section):
 class PanelSection(_Section):
     """Size and file format of every image."""
 
-    square: int | None = Field(None, ge=16, le=4096, description="Pixels: seeded square crops of this size.")
-    long_edge: int | None = Field(None, ge=16, le=4096, description="Pixels: whole images, the long edge at most this.")
-    format: Literal["png", "jpg", "webp"] = Field("png", description="File format; suites with exact answers are lossless (png or webp).")
+    square: int | None = Field(default=None, ge=16, le=4096, description="Pixels: seeded square crops of this size.")
+    long_edge: int | None = Field(default=None, ge=16, le=4096, description="Pixels: whole images, the long edge at most this.")
+    format: Literal["png", "jpg", "webp"] = Field(
+        default="png", description="File format; suites with exact answers are lossless (png or webp)."
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -86,51 +94,71 @@ class PanelSection(_Section):
 class CompositionsSection(_Section):
     """Compositions of two trained transformations, one after the other."""
 
-    count: int = Field(0, ge=0, le=100_000, description="How many compositions are trained on.")
+    count: int = Field(default=0, ge=0, le=100_000, description="How many compositions are trained on.")
 
 
 class TransformationsSection(_Section):
     """What is done to the images."""
 
-    library: str = Field("datagen", description="The transformation library: the name of an installed entry point.")
-    families: Literal["all"] | tuple[str, ...] = Field("all", description="The families to train on, less those held out by `tiers`.")
-    compositions: CompositionsSection = Field(default_factory=CompositionsSection, description="Which compositions are trained on.")
-    single_share: float = Field(0.5, ge=0, le=1, description="The share of the training items that are single transformations.")
+    library: str = Field(default="datagen", description="The transformation library: the name of an installed entry point.")
+    families: Literal["all"] | tuple[str, ...] = Field(
+        default="all", description="The families to train on, less those held out by `tiers`."
+    )
+    compositions: CompositionsSection = Field(default=CompositionsSection(), description="Which compositions are trained on.")
+    single_share: float = Field(default=0.5, ge=0, le=1, description="The share of the training items that are single transformations.")
 
 
 class NewCompositionSection(_Section):
     """Pairs of trained families that are never trained together, in either order."""
 
-    family_pairs: int = Field(0, ge=0, description="How many unordered pairs of families are held out, chosen by the seed.")
+    family_pairs: int = Field(default=0, ge=0, description="How many unordered pairs of families are held out, chosen by the seed.")
 
 
 class TiersSection(_Section):
     """What is held out of training, and so how new a suite's transformations are."""
 
-    relative_to: str | None = Field(None, description="Of a suite: the folder of the training dataset that its tiers are relative to.")
-    new_family: tuple[str, ...] = Field((), description="Families that are never trained on.")
+    relative_to: str | None = Field(
+        default=None, description="Of a suite: the folder of the training dataset that its tiers are relative to."
+    )
+    new_family: tuple[str, ...] = Field(default=(), description="Families that are never trained on.")
     new_parameters: dict[str, tuple[dict[str, Any], ...]] = Field(
         default_factory=dict, description="By trained family: parameter values that are never trained on."
     )
     new_composition: NewCompositionSection = Field(
-        default_factory=NewCompositionSection, description="Pairs of families that are never trained together."
+        default=NewCompositionSection(), description="Pairs of families that are never trained together."
     )
-    new_task: tuple[str, ...] = Field((), description="Of pairs and Relation252K: tasks that are never trained on.")
-    transformations: int = Field(30, ge=1, description="Of a suite: at most so many transformations stand for a tier.")
+    new_task: tuple[str, ...] = Field(default=(), description="Of pairs and Relation252K: tasks that are never trained on.")
+    transformations: int = Field(default=30, ge=1, description="Of a suite: at most so many transformations stand for a tier.")
     minimum_distance: float = Field(
-        8.0, ge=0, le=255, description="Levels (0-255): the RMSE on calibration images that a held-out parameter keeps from trained ones."
+        default=8.0,
+        ge=0,
+        le=255,
+        description="Levels (0-255): the RMSE on calibration images that a held-out parameter keeps from trained ones.",
     )
     indistinct: float = Field(
-        2.0, ge=0, le=255, description="Levels: two transformations nearer than this on calibration images are one; the later is dropped."
+        default=2.0,
+        ge=0,
+        le=255,
+        description="Levels: two transformations nearer than this on calibration images are one; the later is dropped.",
     )
 
 
 class FiltersSection(_Section):
     """What an item must be like; what fails is drawn anew, and dropped after `attempts`."""
 
-    minimum_change: float = Field(8.0, ge=0, le=255, description="Levels (0-255): the least RMSE of a to a_prime and of b to b_prime.")
-    maximum_change: float | None = Field(None, gt=0, le=255, description="Levels: the greatest RMSE of a to a_prime and of b to b_prime.")
-    attempts: int = Field(24, ge=1, le=1000, description="How many crops are tried for an item before it is dropped.")
+    minimum_change: float = Field(
+        default=8.0, ge=0, le=255, description="Levels (0-255): the least RMSE of a to a_prime and of b to b_prime."
+    )
+    maximum_change: float | None = Field(
+        default=None, gt=0, le=255, description="Levels: the greatest RMSE of a to a_prime and of b to b_prime."
+    )
+    maximum_blank: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="The greatest share of one colour (in steps of 8 levels) in a_prime and in b_prime: blank results say nothing.",
+    )
+    attempts: int = Field(default=24, ge=1, le=1000, description="How many crops are tried for an item before it is dropped.")
 
 
 class Recipe(_Section):
@@ -141,21 +169,23 @@ class Recipe(_Section):
     seed: int = Field(ge=0, description="Every random choice follows from it.")
     source: SourceSection = Field(description="The images.")
     panel: PanelSection = Field(description="Size and format of the images.")
-    transformations: TransformationsSection = Field(default_factory=TransformationsSection, description="What is done to them.")
-    splits: dict[str, int] = Field(description="Items by split: train and dev, or seen and unseen.")
-    tiers: TiersSection = Field(default_factory=TiersSection, description="What is held out, and what a suite is relative to.")
-    analogies_per_pair: int | Literal["all"] = Field(
-        8, description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of pairs."
+    transformations: TransformationsSection = Field(default=TransformationsSection(), description="What is done to them.")
+    splits: dict[str, int | Literal["all"]] = Field(
+        description="Items by split: train and dev, or seen and unseen. Of pairs at most so many, or `all` that can be made."
     )
-    filters: FiltersSection = Field(default_factory=FiltersSection, description="What an item must be like.")
+    tiers: TiersSection = Field(default=TiersSection(), description="What is held out, and what a suite is relative to.")
+    analogies_per_pair: int | Literal["all"] = Field(
+        default=8, description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of pairs."
+    )
+    filters: FiltersSection = Field(default=FiltersSection(), description="What an item must be like.")
 
     @field_validator("splits")
     @classmethod
-    def _splits(cls, splits: dict[str, int]) -> dict[str, int]:
+    def _splits(cls, splits: dict[str, int | str]) -> dict[str, int | str]:
         known = [s for s in SPLITS if s != PUBLIC_SPLIT]
         if unknown := sorted(set(splits) - set(known)):
             raise ValueError(f"{', '.join(unknown)}: the splits are {', '.join(known)}")
-        if not splits or min(splits.values()) < 1:
+        if not splits or any(isinstance(count, int) and count < 1 for count in splits.values()):
             raise ValueError("each split needs at least one item")
         if set(splits) & set(SUITE_SPLITS) and set(splits) - set(SUITE_SPLITS):
             raise ValueError("training data (train, dev) and a suite (seen, unseen) are two datasets: make two recipes of them")
@@ -163,14 +193,21 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _suite(self) -> Self:
-        transformed = self.source.kind in ("photographs", "scenes")
+        transformed = not self.from_pairs
         if isinstance(self.analogies_per_pair, int) and self.analogies_per_pair < 1:
             raise ValueError("`analogies_per_pair` is 1 or more, or all")
         if self.analogies_per_pair == "all" and transformed:
             raise ValueError("`analogies_per_pair: all` is for pairs; photographs need a number")
+        if "all" in self.splits.values() and transformed:
+            raise ValueError("`splits` of photographs are numbers; `all` is for pairs")
         if self.is_suite and transformed and self.panel.format == "jpg":
             raise ValueError("a suite with exact answers is lossless: `panel.format` is png or webp")
         return self
+
+    @property
+    def from_pairs(self) -> bool:
+        """Whether its sources are images that somebody else edited."""
+        return self.source.kind in PAIR_KINDS
 
     @property
     def is_suite(self) -> bool:

@@ -29,7 +29,12 @@ class Roles:
     """The sources by role, and the files that were left out with the reason."""
 
     pools: Mapping[str, Pool]
-    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The sources' names by role."""
+        return {role: sorted(pool.names) for role, pool in self.pools.items()}
 
     def needed(self, role: str) -> Pool:
         """The pool of a role; InputError when nothing is in it."""
@@ -52,10 +57,7 @@ def share_out(recipe: Recipe) -> Roles:
     """
     section = recipe.source
     photographs, skipped = _photographs(recipe)
-    if section.assign:
-        by_role = _assigned(section, photographs)
-    else:
-        by_role = _shared(section, photographs, recipe.seed)
+    by_role = _assigned(section, photographs) if section.assign else _shared(section, photographs, recipe.seed)
     scenes = _scenes(recipe)
     names = [source.name for source in photographs] + [source.name for group in scenes.values() for source in group]
     if len(set(names)) < len(names):

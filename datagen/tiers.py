@@ -178,9 +178,13 @@ def suite_tiers(recipe: Recipe, library: Library, calibration: Calibration, trai
     singles = {n: t for n, t in known.items() if "+" not in t["family"]}
     compositions = {n: t for n, t in known.items() if "+" in t["family"]}
     count, liked = recipe.tiers.transformations, list(recipe.tiers.new_parameters)
+
+    def shows(specs: Mapping[str, Described]) -> dict[str, Described]:
+        return {n: s for n, s in specs.items() if calibration.blank(n, s) <= recipe.filters.maximum_blank}
+
     chosen: dict[str, list[str]] = {
-        "seen_single": _spread(recipe.seed, singles, count, liked),
-        "seen_composition": _spread(recipe.seed, compositions, count, []),
+        "seen_single": _spread(recipe.seed, shows(singles), count, liked),
+        "seen_composition": _spread(recipe.seed, shows(compositions), count, []),
     }
     new: dict[str, dict[str, Described]] = {
         "new_parameters": _new_parameters(recipe, library, calibration, singles, selection.notes),
@@ -189,7 +193,7 @@ def suite_tiers(recipe: Recipe, library: Library, calibration: Calibration, trai
     }
     against = dict(known)
     for tier in ("new_parameters", "new_family", "new_composition"):
-        new[tier] = _distinct(new[tier], against, calibration, recipe.tiers.indistinct, selection.notes)
+        new[tier] = _distinct(shows(new[tier]), against, calibration, recipe.tiers.indistinct, selection.notes)
         chosen[tier] = _spread(recipe.seed, new[tier], count, [])
         against.update({name: new[tier][name] for name in chosen[tier]})
     for tier, names in chosen.items():

@@ -1,0 +1,249 @@
+"""From pairs that somebody else edited to items: any two pairs of one task make an analogy."""
+
+import difflib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from datagen.assemble import Made, fit
+from datagen.filters import blank, levels
+from datagen.recipe import ROLES, Recipe
+from datagen.roles import panel_of
+from datagen.sources import Pair, Panel, pair_panels
+from datagen.tiers import Described, draw, generator
+from lorweb_bench import images
+from lorweb_bench.errors import InputError
+
+REVERSED = "-reversed"
+KEPT_PANELS = 512
+
+
+@dataclass(frozen=True)
+class PlannedPairs:
+    """One item before it is made: two pairs of one task."""
+
+    key: str
+    split: str
+    transformation: str
+    first: Pair
+    second: Pair
+
+
+@dataclass(frozen=True)
+class PairWork:
+    """What is needed to make any item of one split from pairs."""
+
+    recipe: Recipe
+    transformations: Mapping[str, Described]
+
+    def make(self, item: PlannedPairs) -> Made | None:
+        """The item, with a fitted to the size of b; None when the change of a pair is outside `filters`."""
+        panel, bounds = panel_of(self.recipe), self.recipe.filters
+        panels: dict[str, tuple[bytes, str]] = {}
+        (a, a_prime), (b, b_prime) = (_panels(pair, panel, self.recipe.seed) for pair in (item.first, item.second))
+        for before, after in ((a, a_prime), (b, b_prime)):
+            change = levels(before, after)
+            if not bounds.minimum_change <= change <= (bounds.maximum_change or 255.0) or blank(after) > bounds.maximum_blank:
+                return None
+        size = (b.shape[1], b.shape[0])
+        for role, image in (("a", a), ("a_prime", a_prime), ("b", b), ("b_prime", b_prime)):
+            pair = item.first if role.startswith("a") else item.second
+            if image.shape == b.shape:
+                panels[role] = (_encoded(pair, panel, self.recipe.seed, role.endswith("prime")), panel.format)
+            else:
+                panels[role] = (images.encode(fit(image, size), panel.format), panel.format)
+        return Made(panels, self._record(item, size))
+
+    def _record(self, item: PlannedPairs, size: tuple[int, int]) -> dict[str, Any]:
+        spec, both = self.transformations[item.transformation], (item.first, item.second)
+        return {
+            "id": item.key,
+            "transformation": item.transformation,
+            "family": spec["family"],
+            "kind": spec["kind"],
+            "tier": spec["tier"],
+            "instruction": item.second.instruction or spec["instruction"],
+            "a_source": item.first.photograph,
+            "b_source": item.second.photograph,
+            "licence": "; ".join(dict.fromkeys(pair.licence for pair in both)),
+            "attribution": "; ".join(dict.fromkeys(pair.attribution for pair in both)),
+            "width": size[0],
+            "height": size[1],
+        }
+
+
+@lru_cache(maxsize=KEPT_PANELS)
+def _panels(pair: Pair, panel: Panel, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    return pair_panels(pair, panel, seed)
+
+
+@lru_cache(maxsize=2 * KEPT_PANELS)
+def _encoded(pair: Pair, panel: Panel, seed: int, after: bool) -> bytes:
+    """A panel as a file: every panel is encoded once, however many analogies it stands in."""
+    return images.encode(_panels(pair, panel, seed)[after], panel.format)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The pairs by task, the role of every photograph, and what the sources had to say."""
+
+    tasks: Mapping[str, Sequence[Pair]]
+    roles: Mapping[str, str]
+    notes: tuple[str, ...]
+    fixed: bool = False  # quadruplets: the first pair of two is (a, a_prime), the second (b, b_prime)
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The photographs by role."""
+        return {role: sorted(n for n, r in self.roles.items() if r == role) for role in ("train", "dev", "a", "b")}
+
+
+def collect(recipe: Recipe, workers: int = 1) -> Collected:
+    """Read the pairs of a recipe and give each photograph a role.
+
+    All of it is `train` unless the recipe gives other shares. A photograph that only held-out tasks have is an a or a b.
+    InputError for an unknown held-out task, with the nearest name, and for sources without two pairs of one task.
+    """
+    pairs, notes = _read(recipe, workers)
+    if recipe.source.directions == "both":
+        pairs = [*pairs, *(_reverse(pair) for pair in pairs)]
+    tasks: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        tasks.setdefault(pair.task, []).append(pair)
+    held = set(recipe.tiers.new_task)
+    for name in sorted(held - set(tasks)):
+        near = difflib.get_close_matches(name, tasks, 1, 0.4)
+        raise InputError(
+            f"tiers.new_task: there is no task {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(tasks)}.")
+        )
+    held |= {name + REVERSED for name in held if name + REVERSED in tasks}
+    if max(map(len, tasks.values())) < 2:
+        raise InputError(
+            f"{recipe.source.path}: no task has two pairs, and an analogy is made of two; put pairs of one edit into one folder."
+        )
+    trained = {pair.photograph for name, group in tasks.items() if name not in held for pair in group}
+    shares = recipe.source.shares if "shares" in recipe.source.model_fields_set else {"train": 1.0}
+    roles = {
+        name: _role(recipe.seed, name, shares if name in trained else {"a": 0.5, "b": 0.5})
+        for name in sorted({pair.photograph for pair in pairs})
+    }
+    return Collected(tasks, roles, notes, recipe.source.kind == "quadruplets")
+
+
+def _read(recipe: Recipe, workers: int) -> tuple[list[Pair], tuple[str, ...]]:
+    section, path = recipe.source, recipe.source.path
+    assert path is not None
+    if section.kind == "relation252k":
+        from datagen.sources.relation252k import relation252k
+
+        found, ingest = relation252k(path, section.on_bad, workers=workers)
+        return found, tuple(ingest.lines())
+    from datagen.sources.pairs import pairs
+    from datagen.sources.quadruplets import quadruplets
+
+    read = pairs if section.kind == "pairs" else quadruplets
+    found, skipped = read(path, section.on_bad, licence=section.licence, attribution=section.attribution, workers=workers)
+    return found, tuple(f"{one.file}: {one.reason}" for one in skipped)
+
+
+def _reverse(pair: Pair) -> Pair:
+    instruction = f"undo this edit: {pair.instruction}" if pair.instruction else ""
+    return replace(
+        pair, task=pair.task + REVERSED, name=pair.name + REVERSED, before=pair.after, after=pair.before, instruction=instruction
+    )
+
+
+def _role(seed: int, name: str, shares: Mapping[Any, float]) -> str:
+    roles = [role for role in ROLES if shares.get(role, 0.0) > 0]
+    at = int.from_bytes(draw(seed, "role", name)[:8]) / 2**64 * sum(shares[role] for role in roles)
+    ends = itertools.accumulate(shares[role] for role in roles)
+    return next((role for role, end in zip(roles, ends, strict=True) if at < end), roles[-1])
+
+
+def plan_pairs(
+    recipe: Recipe, collected: Collected, training: Mapping[str, Described] | None
+) -> tuple[dict[str, Described], dict[str, list[PlannedPairs]]]:
+    """The tasks as the manifest lists them, and the items by split.
+
+    Of each task every pair serves as (a, a_prime) for `analogies_per_pair` others, or for all. Training data takes both from the
+    role train (or dev); a suite takes a and b from their roles, seen from tasks that `training` has and unseen from the others.
+    """
+    if collected.fixed and recipe.is_suite:
+        raise InputError("Quadruplets make training data (splits train and dev); a suite needs pairs, whose photographs can be kept apart.")
+    held = {task for task in collected.tasks if task.removesuffix(REVERSED) in recipe.tiers.new_task}
+    if training is not None and (both := sorted(held & set(training))):
+        raise InputError(f"tiers.new_task: {both[0]!r} is trained on in the dataset that tiers.relative_to names.")
+    items: dict[str, list[PlannedPairs]] = {}
+    for split in recipe.splits:
+        wanted = {t: p for t, p in collected.tasks.items() if (t in held) == (split == "unseen")}
+        if split == "seen":
+            wanted = {t: p for t, p in wanted.items() if t in (training or {})}
+        found = [item for task, group in wanted.items() for item in _analogies(recipe, collected, split, task, group)]
+        if not found:
+            raise InputError(f"The split {split} would be empty: no task has pairs for it; see tiers.new_task and source.shares.")
+        items[split] = _limited(recipe, split, found)
+    used = {item.transformation for group in items.values() for item in group}
+    listed = {
+        task: _task(task, group, "new_task" if task in held else "seen_single") for task, group in collected.tasks.items() if task in used
+    }
+    for name, info in (training or {}).items():
+        listed.setdefault(name, {**info, "tier": info["tier"], "trained": True})
+    return listed, items
+
+
+def _analogies(recipe: Recipe, collected: Collected, split: str, task: str, group: Sequence[Pair]) -> Iterator[PlannedPairs]:
+    first_role, second_role = ("a", "b") if recipe.is_suite else (split, split)
+    if collected.fixed:
+        couples: Iterator[tuple[Pair, Pair]] = zip(group[::2], group[1::2], strict=True)
+    else:
+        couples = _couples(recipe, collected, task, group, first_role, second_role)
+    for first, second in couples:
+        if collected.roles[first.photograph] == first_role and collected.roles[second.photograph] == second_role:
+            key = draw(recipe.seed, recipe.name, split, task, first.name, second.name).hex()[:16]
+            yield PlannedPairs(key, split, task, first, second)
+
+
+def _couples(
+    recipe: Recipe, collected: Collected, task: str, group: Sequence[Pair], first_role: str, second_role: str
+) -> Iterator[tuple[Pair, Pair]]:
+    firsts = [pair for pair in group if collected.roles[pair.photograph] == first_role]
+    seconds = [pair for pair in group if collected.roles[pair.photograph] == second_role]
+    for first in firsts:
+        others = [pair for pair in seconds if pair.name != first.name and pair.photograph != first.photograph]
+        if recipe.analogies_per_pair == "all" or len(others) <= recipe.analogies_per_pair:
+            yield from ((first, other) for other in others)
+        else:
+            chosen = generator(recipe.seed, "couples", task, first.name).permutation(len(others))[: recipe.analogies_per_pair]
+            yield from ((first, others[int(i)]) for i in sorted(chosen))
+
+
+def _limited(recipe: Recipe, split: str, found: list[PlannedPairs]) -> list[PlannedPairs]:
+    """At most as many items as the split asks for, the tasks in turn; a suite's in the order of keys, which groups nothing."""
+    count = recipe.splits[split]
+    if count != "all" and len(found) > count:
+        turns: dict[str, int] = {}
+        ranked = []
+        for item in sorted(found, key=lambda item: item.key):
+            turns[item.transformation] = turns.get(item.transformation, 0) + 1
+            ranked.append((turns[item.transformation], item.key))
+        kept = {key for _, key in sorted(ranked)[:count]}
+        found = [item for item in found if item.key in kept]
+    # Training data keeps the pairs of a task together, so that a panel is encoded once; its loader shuffles.
+    return sorted(found, key=lambda item: item.key) if recipe.is_suite else found
+
+
+def _task(task: str, group: Sequence[Pair], tier: str) -> Described:
+    instruction = next((pair.instruction for pair in group if pair.instruction), "")
+    return {
+        "family": task,
+        "kind": "task",
+        "parameters": {},
+        "instruction": instruction,
+        "tier": tier,
+        "deterministic": False,
+        "trained": tier == "seen_single",
+    }
