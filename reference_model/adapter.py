@@ -1,0 +1,95 @@
+"""A base with its adapter: the LoRA layers, the router or the token projection, and the encoder that feeds them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lorweb_bench.errors import InputError
+from reference_model.base import ASSETS, Base, load_base
+from reference_model.basis import Basis
+from reference_model.config import AdapterConfig, TrainConfig
+from reference_model.encoder import PairEncoder
+from reference_model.router import Router
+
+
+@dataclass
+class Adapter:
+    """What is trained on a frozen base; `encoder` is frozen, and None for the plain single LoRA."""
+
+    base: Base
+    basis: Basis
+    encoder: nn.Module | None
+    router: Router | None
+    token: nn.Linear | None
+
+    def to(self, device: torch.device) -> "Adapter":
+        """The same adapter on another device."""
+        self.base.to(device)
+        for module in (self.encoder, self.router, self.token):
+            if module is not None:
+                module.to(device)
+        return self
+
+    def trainable(self) -> nn.ModuleDict:
+        """Every trainable weight, by stable names."""
+        weights = nn.ParameterDict({name.replace(".", "/"): p for name, p in self.basis.tensors().items()})
+        modules = nn.ModuleDict({"basis": weights})
+        if self.router is not None:
+            modules["router"] = self.router
+        if self.token is not None:
+            modules["token"] = self.token
+        return modules
+
+    def prompt(self, prompts: list[str], features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Prompt tokens and pooled vectors; the control appends the features as tokens of the prompt's width."""
+        with torch.no_grad():
+            tokens, pooled = self.base.text_encoder(prompts)
+        if self.token is not None and features is not None:
+            tokens = torch.cat([tokens, self.token(features).unflatten(1, (-1, tokens.shape[2]))], 1)
+        return tokens, pooled
+
+    def features(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor | None:
+        """The frozen encoder's features (batch, width) of uint8 images (batch, 3, height, width)."""
+        if self.encoder is None:
+            return None
+        with torch.no_grad():
+            found: Tensor = self.encoder(a, a_prime, b)
+        return found
+
+
+def load_pair_encoder(base_name: str) -> PairEncoder:
+    """The frozen pair encoder that was pretrained beside a base."""
+    path = (ASSETS / "tiny" if base_name == "tiny" else Path(base_name)) / "encoder.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            encoder = PairEncoder(int(file.metadata()["steps"]))
+            encoder.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()})  # noqa: SIM118 (safe_open is no mapping)
+    except Exception as error:
+        raise InputError(f"{path}: not a whole pair encoder ({error}); `lorweb-bench pretrain-tiny` writes one") from error
+    encoder.requires_grad_(False).eval()
+    return encoder
+
+
+def new_adapter(config: TrainConfig, seed: int) -> Adapter:
+    """A base with a fresh, seeded adapter on it, every other weight frozen."""
+    base = load_base(config.base)
+    torch.manual_seed(seed)
+    settings = config.adapter
+    basis = Basis(base.transformer, settings.elements, settings.rank, settings.alpha)
+    if settings.kind == "single-lora":
+        return Adapter(base, basis, None, None, None)
+    if config.encoder != "pair":
+        raise InputError(f"encoder `{config.encoder}`: the tiny base is routed by its own `pair` encoder")
+    encoder = load_pair_encoder(config.base)
+    if settings.kind == "token-control":
+        token = nn.Linear(encoder.features, settings.tokens * base.transformer.config.joint_attention_dim)
+        return Adapter(base, basis, encoder, None, token)
+    return Adapter(base, basis, encoder, new_router(settings, len(basis.layers), encoder.features), None)
+
+
+def new_router(settings: AdapterConfig, layers: int, features: int) -> Router:
+    """A fresh router for `layers` adapted layers and an encoder of width `features`."""
+    return Router(layers, settings.elements, features, settings.key_width, settings.mixing)

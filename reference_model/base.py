@@ -1,0 +1,175 @@
+"""The frozen base: a flow transformer, a linear image codec and a text encoder, and the tiny one that ships with the package.
+
+`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the clean image inside and returns the velocity that
+rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lorweb_bench.errors import InputError
+
+ASSETS = Path(__file__).parent / "assets"
+TINY_TRANSFORMER = {
+    "patch_size": 1,
+    "in_channels": 192,
+    "num_layers": 2,
+    "num_single_layers": 4,
+    "attention_head_dim": 32,
+    "num_attention_heads": 5,
+    "joint_attention_dim": 128,
+    "pooled_projection_dim": 128,
+    "guidance_embeds": False,
+    "axes_dims_rope": [4, 14, 14],
+}
+# Below this time the division by t would only amplify the model's error; sampling never asks for less.
+SMALLEST_TIME = 0.05
+
+
+class TinyFlux(FluxTransformer2DModel):
+    """A small FLUX transformer that predicts the clean tokens x_0 and returns the velocity (z_t - x_0) / t."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, timestep: Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
+        """Velocity of every token, as `FluxTransformer2DModel.forward`; `timestep` runs from 1 (noise) to 0 (image)."""
+        clean = super().forward(hidden_states, *args, timestep=timestep, return_dict=False, **kwargs)[0]
+        velocity = (hidden_states - clean) / timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
+        return {"sample": velocity} if return_dict else (velocity,)
+
+
+class UnshuffleCodec:
+    """The image codec of the tiny base: pixels in [-1, 1] cut into patches, lossless and without parameters."""
+
+    patch = 8
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width) whose sides are multiples of 8."""
+        return F.pixel_unshuffle(images.float() / 127.5 - 1, self.patch).permute(0, 2, 3, 1)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """uint8 images (batch, 3, height, width) of tokens (batch, rows, columns, channels)."""
+        pixels = F.pixel_shuffle(tokens.permute(0, 3, 1, 2), self.patch)
+        return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+WORD = re.compile(r"-?\d+(?:\.\d+)?|[a-z]+|#[0-9a-f]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words and numbers of an instruction, in order."""
+    return WORD.findall(text.lower())
+
+
+def _is_number(word: str) -> bool:
+    return word[-1].isdigit() and not word.startswith("#")
+
+
+class TinyTextEncoder(nn.Module):
+    """Instructions to four prompt tokens and a pooled vector; numbers are read by value, so that unseen ones have a meaning."""
+
+    registers = 4
+    longest = 40
+
+    def __init__(self, vocabulary: Sequence[str], width: int = 128, layers: int = 2) -> None:
+        super().__init__()
+        self.vocabulary = list(vocabulary)
+        self.index = {word: i for i, word in enumerate(self.vocabulary, start=3)}  # 0 padding, 1 unknown word, 2 number
+        self.words = nn.Embedding(len(self.vocabulary) + 3, width)
+        self.numbers = nn.Sequential(nn.Linear(20, width), nn.GELU(), nn.Linear(width, width))
+        self.positions = nn.Parameter(torch.randn(self.longest + self.registers, width) * 0.1)
+        self.start = nn.Parameter(torch.randn(self.registers, width) * 0.5)
+        block = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True, activation="gelu")
+        self.blocks = nn.TransformerEncoder(block, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+
+    @staticmethod
+    def number_features(value: Tensor) -> Tensor:
+        """Twenty features of a number: its size at several scales, and its angle were it in degrees or in units of ten."""
+        scales = torch.tensor([1.0, 10.0, 100.0, 360.0], device=value.device)
+        size = torch.tanh(value[..., None] / scales)
+        angle = value[..., None] * torch.tensor([torch.pi / 360, torch.pi / 180, torch.pi / 90, torch.pi / 5], device=value.device)
+        log = torch.log1p(value.abs())[..., None] * value.sign()[..., None]
+        fine = value[..., None] * torch.tensor([torch.pi, torch.pi / 2], device=value.device)
+        return torch.cat(
+            [size, angle.sin(), angle.cos(), log, log * 0.2, value[..., None] / 50, fine.sin(), fine.cos(), value[..., None].sign()], -1
+        )
+
+    def forward(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Prompt tokens (batch, 4, width) and pooled vectors (batch, width)."""
+        device = self.start.device
+        lists = [words_of(p)[: self.longest] for p in prompts]
+        length = max(1, *(len(x) for x in lists)) if lists else 1
+        ids = torch.zeros(len(lists), length, dtype=torch.long)
+        values = torch.zeros(len(lists), length)
+        for row, found in enumerate(lists):
+            for column, word in enumerate(found):
+                ids[row, column] = 2 if _is_number(word) else self.index.get(word, 1)
+                values[row, column] = float(word) if _is_number(word) else 0.0
+        ids, values = ids.to(device), values.to(device)
+        embedded = self.words(ids) + self.numbers(self.number_features(values)) * (ids == 2)[..., None]
+        start = self.start.expand(len(lists), -1, -1)
+        sequence = torch.cat([start, embedded], 1) + self.positions[: self.registers + length]
+        padding = torch.cat([torch.zeros(len(lists), self.registers, dtype=torch.bool, device=device), ids == 0], 1)
+        tokens = self.blocks(sequence, src_key_padding_mask=padding)[:, : self.registers]
+        return tokens, tokens.mean(1)
+
+
+@dataclass
+class Base:
+    """A frozen base and what it needs: `name`, the transformer, the image codec, the text encoder, and how many Euler steps suit it."""
+
+    name: str
+    transformer: FluxTransformer2DModel
+    codec: UnshuffleCodec
+    text_encoder: TinyTextEncoder
+    sampling_steps: int = 2
+
+    def to(self, device: str | torch.device) -> "Base":
+        """The same base on another device."""
+        self.transformer.to(device)
+        self.text_encoder.to(device)
+        return self
+
+    def freeze(self) -> "Base":
+        """Switch off gradients of the base's own weights."""
+        self.transformer.requires_grad_(False).eval()
+        self.text_encoder.requires_grad_(False).eval()
+        return self
+
+
+def new_tiny_base(vocabulary: Sequence[str], seed: int, transformer: dict[str, Any] | None = None) -> Base:
+    """An untrained tiny base with seeded weights."""
+    torch.manual_seed(seed)
+    config = {**TINY_TRANSFORMER, **(transformer or {})}
+    return Base("tiny", TinyFlux(**config), UnshuffleCodec(), TinyTextEncoder(vocabulary, config["joint_attention_dim"]))
+
+
+def load_base(name: str) -> Base:
+    """The frozen base called `tiny`, or the one in a folder written by `pretrain-tiny`.
+
+    Raises InputError when the folder is missing, incomplete or cut.
+    """
+    folder = ASSETS / "tiny" if name == "tiny" else Path(name)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        weights = load_file(folder / "base.safetensors")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
+        ) from error
+    except Exception as error:  # safetensors has its own error class for a cut file
+        raise InputError(f"{folder / 'base.safetensors'}: not a whole safetensors file ({error}); make or download it again") from error
+    base = new_tiny_base(config["vocabulary"], seed=0, transformer=config["transformer"])
+    part = {k: {n[len(k) + 1 :]: w.float() for n, w in weights.items() if n.startswith(k + ".")} for k in ("transformer", "text_encoder")}
+    base.transformer.load_state_dict(part["transformer"])
+    base.text_encoder.load_state_dict(part["text_encoder"])
+    base.name, base.sampling_steps = name, config["sampling_steps"]
+    return base.freeze()

@@ -1,0 +1,104 @@
+"""The YAML of `lorweb-bench train`, checked before anything is loaded."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lorweb_bench.errors import InputError
+from reference_model.flow import Times
+
+
+class Strict(BaseModel):
+    """A section of the config; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class AdapterConfig(Strict):
+    """What is trained: `lorweb` (a basis and its router), `single-lora` (no router), `token-control` (no router, the features as prompt tokens)."""
+
+    kind: Literal["lorweb", "single-lora", "token-control"]
+    elements: int = Field(1, ge=1, description="N, how many LoRAs the basis holds; 1 for a single LoRA")
+    rank: int = Field(ge=1, description="rank of each element")
+    alpha: float = Field(description="the update is scaled by alpha / rank")
+    key_width: int = Field(128, ge=1, description="d, the width of queries and keys")
+    mixing: Literal["softmax", "tanh"] = "softmax"
+    tokens: int = Field(1, ge=1, description="token-control: how many prompt tokens the features become")
+
+
+class TrainingConfig(Strict):
+    """The optimisation: AdamW with warm-up and a cosine decay from `decay_from` (share of the steps) to zero."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.05
+    warmup: int = 30
+    decay_from: float = 0.5
+    exchange_pairs: float = Field(0.0, ge=0, le=1, description="share of samples whose pairs (a, a') and (b, b') trade places")
+    reverse_pairs: float = Field(0.0, ge=0, le=1, description="share of samples whose pairs both run backwards")
+    times: Times = Times()
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+    threads: int = Field(0, ge=0, description="processor threads; 0 leaves it to torch")
+    save_every: int = Field(100, ge=1, description="steps between resumable states")
+
+
+class TrainConfig(Strict):
+    """A whole training run."""
+
+    name: str = Field(description="the method's name in reports")
+    base: str = Field(description="`tiny`, a folder written by pretrain-tiny, or a hub name (dry run)")
+    layout: Literal["target-only", "paper"] = "paper"
+    panel: int = Field(512, description="long edge of a panel in pixels, at most")
+    encoder: str = Field(description="`pair` (the base's own pair encoder) or a hub name of a vision tower")
+    adapter: AdapterConfig
+    dataset: Path | None = Field(None, description="training dataset folder")
+    training: TrainingConfig
+
+
+def read_settings(path: Path, overrides: list[str]) -> dict[str, Any]:
+    """The mapping in a YAML file with `key=value` overrides (dotted keys, YAML values); InputError names the file and what is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a training config") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: holds no settings; see reference_model/configs for examples")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override}: write key=value")
+        _put(raw, key.split("."), yaml.safe_load(value))
+    return raw
+
+
+def read_train_config(path: Path, overrides: list[str]) -> TrainConfig:
+    """The training config in a YAML file; InputError names the file, the key and the nearest known key."""
+    try:
+        return TrainConfig.model_validate(read_settings(path, overrides))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from error
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        raw = raw.setdefault(key, {})
+    raw[keys[-1]] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(x) for x in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"`{key}`: {problem['msg']}"
+    known = sorted({n for m in (TrainConfig, AdapterConfig, TrainingConfig, Times) for n in m.model_fields})
+    near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
+    return f"unknown key `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")

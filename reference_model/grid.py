@@ -1,0 +1,76 @@
+"""How the four panels of an analogy become one token sequence, and back.
+
+Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each panel at the coordinates of the target and
+told apart by the first position axis (0 target, 1 b, 2 a, 3 a'). Layout `paper` (arXiv 2602.15727): the noisy 2x2 grid [a, a'; b, b'] is
+predicted whole from the clean grid [a, a'; b, b]; the answer is its bottom-right quadrant. Layout `edit`: b' from b and a prompt, no pair.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LAYOUTS = ("target-only", "paper", "edit")
+
+
+@dataclass(frozen=True)
+class Sequenced:
+    """Context tokens and the positions of the whole sequence: `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3)."""
+
+    context: Tensor
+    target_ids: Tensor
+    context_ids: Tensor
+    rows: int
+    columns: int
+
+    @property
+    def ids(self) -> Tensor:
+        """Positions of target and context, in the order of the sequence."""
+        return torch.cat([self.target_ids, self.context_ids])
+
+
+def position_ids(panel: int, rows: int, columns: int) -> Tensor:
+    """Positions (rows * columns, 3) of one panel: its number, row and column."""
+    grid = torch.zeros(rows, columns, 3)
+    grid[..., 0] = panel
+    grid[..., 1] = torch.arange(rows)[:, None]
+    grid[..., 2] = torch.arange(columns)
+    return grid.view(-1, 3)
+
+
+def flat(tokens: Tensor) -> Tensor:
+    """(batch, rows, columns, channels) to (batch, rows * columns, channels)."""
+    return tokens.flatten(1, 2)
+
+
+def quadrants(top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_right: Tensor) -> Tensor:
+    """A 2x2 grid of panels of tokens (batch, rows, columns, channels)."""
+    return torch.cat([torch.cat([top_left, top_right], 2), torch.cat([bottom_left, bottom_right], 2)], 1)
+
+
+def context_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor) -> Sequenced:
+    """The clean context of a triplet, given as tokens (batch, rows, columns, channels), and all positions."""
+    rows, columns = b.shape[1:3]
+    if layout == "paper":
+        assert a is not None and a_prime is not None
+        grid = quadrants(a, a_prime, b, b)
+        return Sequenced(flat(grid), position_ids(0, 2 * rows, 2 * columns), position_ids(1, 2 * rows, 2 * columns), rows, columns)
+    panels: Sequence[Tensor] = [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
+    ids = torch.cat([position_ids(n, rows, columns) for n in range(1, len(panels) + 1)])
+    return Sequenced(torch.cat([flat(x) for x in panels], 1), position_ids(0, rows, columns), ids, rows, columns)
+
+
+def target_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor, b_prime: Tensor) -> Tensor:
+    """What is predicted, as tokens (batch, tokens, channels): b', or the whole grid in the paper's layout."""
+    if layout == "paper":
+        assert a is not None and a_prime is not None
+        return flat(quadrants(a, a_prime, b, b_prime))
+    return flat(b_prime)
+
+
+def answer_of(layout: str, predicted: Tensor, rows: int, columns: int) -> Tensor:
+    """The panel b' (batch, rows, columns, channels) of the predicted tokens."""
+    if layout == "paper":
+        return predicted.unflatten(1, (2 * rows, 2 * columns))[:, rows:, columns:]
+    return predicted.unflatten(1, (rows, columns))

@@ -1,0 +1,115 @@
+"""The reference model as a method: checkpoints, and the base told the true transformation (`ceiling`)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lorweb_bench.errors import InputError
+from lorweb_bench.images import resize
+from lorweb_bench.quadruplet import Triplet
+from reference_model.adapter import Adapter
+from reference_model.base import Base, load_base
+from reference_model.checkpoint import load_checkpoint
+from reference_model.config import TrainConfig
+from reference_model.grid import answer_of, context_of
+from reference_model.sampling import sample
+
+SIDE_MULTIPLE = 16  # of pixels, so that every codec and the pair encoder can cut the panel
+
+
+def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Width and height that the model works at: at most `longest` on the long edge, sides in multiples of 16."""
+    scale = min(1.0, longest / max(width, height))
+    return tuple(max(SIDE_MULTIPLE, round(side * scale / SIDE_MULTIPLE) * SIDE_MULTIPLE) for side in (width, height))  # type: ignore[return-value]
+
+
+def to_tensor(images: Sequence[Image.Image], size: tuple[int, int], device: torch.device) -> Tensor:
+    """uint8 (batch, 3, height, width) of images, resized to `size` (width, height)."""
+    arrays = [np.asarray(resize(np.asarray(image.convert("RGB")), size)) for image in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(device)
+
+
+class Method:
+    """Predicts batches of triplets with one function from (a, a', b, prompts, seeds) to b', all uint8 (batch, 3, height, width)."""
+
+    batch_size = 32
+    version = "1"
+
+    def __init__(self, name: str, predict_panels: Callable[..., Tensor], longest: int, device: torch.device, about: dict[str, Any]) -> None:
+        self.name, self.longest, self.device, self.about = name, longest, device, about
+        self.predict_panels = predict_panels
+
+    def describe(self) -> dict[str, Any]:
+        """What predictions.json records of the method."""
+        return self.about
+
+    def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
+        """One b' per triplet, of the size of its b; triplets of one panel size run as one batch."""
+        sizes = [panel_size(*t.b.size, self.longest) for t in triplets]
+        answers: dict[int, Image.Image] = {}
+        for size in dict.fromkeys(sizes):
+            chosen = [i for i, s in enumerate(sizes) if s == size]
+            panels = [to_tensor([getattr(triplets[i], role) for i in chosen], size, self.device) for role in ("a", "a_prime", "b")]
+            with torch.inference_mode():
+                found = self.predict_panels(*panels, [triplets[i].prompt or "" for i in chosen], [triplets[i].seed for i in chosen])
+            for i, pixels in zip(chosen, found.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+                answers[i] = Image.fromarray(np.asarray(resize(pixels, triplets[i].b.size)))
+        return [answers[i] for i in range(len(triplets))]
+
+
+def best_device() -> torch.device:
+    """The accelerator when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def adapted(adapter: Adapter, config: TrainConfig) -> Callable[..., Tensor]:
+    """The adapter as a function from (a, a', b, prompts, seeds) to b'; the mix is computed once for the batch, not once per step."""
+    base = adapter.base
+
+    def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
+        features = adapter.features(a, a_prime, b)
+        adapter.basis.gates = adapter.router(features) if adapter.router is not None and features is not None else None
+        sequenced = context_of(config.layout, *(base.codec.encode(x) for x in (a, a_prime, b)))
+        tokens = sample(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
+        return base.codec.decode(answer_of(config.layout, tokens, sequenced.rows, sequenced.columns))
+
+    return predict_panels
+
+
+def from_checkpoint(folder: str | Path) -> Method:
+    """The method in a checkpoint folder."""
+    adapter, config = load_checkpoint(Path(folder))
+    device = best_device()
+    about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": trainable_parameters(adapter)}
+    about["sampling_steps"] = adapter.base.sampling_steps
+    return Method(config.name, adapted(adapter.to(device), config), config.panel, device, about)
+
+
+def trainable_parameters(adapter: Adapter) -> int:
+    """How many weights were trained."""
+    return sum(p.numel() for p in adapter.trainable().parameters())
+
+
+def instructed(base: Base) -> Callable[..., Tensor]:
+    """The bare base as an instruction editor: b' from b and the prompt alone."""
+
+    def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
+        if not all(prompts):
+            raise InputError("ceiling: the base must be told the transformation; add `--prompt instruction`")
+        sequenced = context_of("edit", None, None, base.codec.encode(b))
+        tokens = sample(base, sequenced, base.text_encoder(prompts), seeds, base.sampling_steps)
+        return base.codec.decode(answer_of("edit", tokens, sequenced.rows, sequenced.columns))
+
+    return predict_panels
+
+
+def ceiling() -> Method:
+    """The tiny base told the true transformation: what an adapter on it could reach at best."""
+    device = best_device()
+    base = load_base("tiny").to(device)
+    return Method("ceiling", instructed(base), 64, device, {"base": "tiny", "sampling_steps": base.sampling_steps, "trainable_parameters": 0})

@@ -1,0 +1,42 @@
+"""Progress of training on stderr, with the time left and the loss."""
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """A progress bar; where stderr is no terminal, a plain line every five percent."""
+
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
+        self.what, self.total, self.done = what, total, done
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+        )
+        self.bar = Bar(*columns, console=Console(stderr=True)) if sys.stderr.isatty() else None
+        self.task = self.bar.add_task(what, total=total, completed=done, loss="") if self.bar else None
+
+    def __enter__(self) -> "Progress":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, loss: float) -> None:
+        """One step done, with the loss to show."""
+        self.done += 1
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, advance=1, loss=f"loss {loss:.4f}")
+        elif self.done % max(1, self.total // 20) == 0 or self.done == self.total:
+            print(f"{self.what}: {self.done}/{self.total}, loss {loss:.4f}", file=sys.stderr, flush=True)

@@ -1,0 +1,81 @@
+"""What a training config would train and need, from shapes alone: nothing is downloaded and no weight is made."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+
+from lorweb_bench.errors import InputError
+from reference_model.base import ASSETS, TINY_TRANSFORMER
+from reference_model.basis import Basis
+from reference_model.config import TrainConfig
+from reference_model.encoder import PairEncoder
+from reference_model.router import Router
+
+# The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its config.json on the hub).
+HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {"black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}}
+# Features of the paper's way: the projected embeddings of a, a' and b, concatenated.
+TOWER_FEATURES = {"openai/clip-vit-large-patch14": 3 * 768, "google/siglip2-base-patch16-224": 3 * 768}
+BYTES = {"no": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Counts of weights, and bytes of the parts of training that shapes decide; activations come on top."""
+
+    adapted_layers: int
+    basis: int
+    routing: int
+    base: int
+    base_bytes: int
+    adapter_bytes: int
+
+    @property
+    def trainable(self) -> int:
+        """All trainable weights."""
+        return self.basis + self.routing
+
+
+def transformer_config(base: str) -> dict[str, Any]:
+    """The transformer's config of a base that is known by name or lies in a folder."""
+    if base in HUB_TRANSFORMERS:
+        return HUB_TRANSFORMERS[base]
+    folder = ASSETS / "tiny" if base == "tiny" else Path(base)
+    if (folder / "config.json").exists():
+        return {**TINY_TRANSFORMER, **json.loads((folder / "config.json").read_text())["transformer"]}
+    raise InputError(f"base `{base}`: neither a folder of a base nor one of {', '.join(['tiny', *HUB_TRANSFORMERS])}")
+
+
+def shapes_of(config: TrainConfig) -> Shapes:
+    """Shapes of a training run: weights and gradients in the training precision, AdamW's two moments and master weights in float32."""
+    settings = config.adapter
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(**transformer_config(config.base))
+        total = sum(p.numel() for p in transformer.parameters())
+        basis = Basis(transformer, settings.elements, settings.rank, settings.alpha)
+        count = sum(p.numel() for p in basis.parameters())
+        routing = 0
+        features = PairEncoder.features if config.encoder == "pair" else TOWER_FEATURES.get(config.encoder)
+        if features is None:
+            raise InputError(f"encoder `{config.encoder}`: not one of pair, {', '.join(TOWER_FEATURES)}")
+        if settings.kind == "lorweb":
+            routing = sum(p.numel() for p in Router(len(basis.layers), settings.elements, features, settings.key_width).parameters())
+        elif settings.kind == "token-control":
+            routing = (features + 1) * settings.tokens * transformer.config.joint_attention_dim
+    size = BYTES[config.training.precision]
+    return Shapes(len(basis.layers), count, routing, total, total * size, (count + routing) * (4 + size + 8))
+
+
+def as_lines(shapes: Shapes) -> list[str]:
+    """The shapes in words, counts with separators and memory in GB (10^9 bytes)."""
+    return [
+        f"adapted linear layers   {shapes.adapted_layers:,}",
+        f"trainable parameters    {shapes.trainable:,} (basis {shapes.basis:,}, routing {shapes.routing:,})",
+        f"frozen transformer      {shapes.base:,}",
+        f"memory, frozen weights  {shapes.base_bytes / 1e9:.2f} GB",
+        f"memory, trained weights with gradients and AdamW {shapes.adapter_bytes / 1e9:.2f} GB",
+        f"memory, together        {(shapes.base_bytes + shapes.adapter_bytes) / 1e9:.2f} GB, and the activations of a batch on top",
+    ]
