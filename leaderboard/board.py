@@ -1,0 +1,213 @@
+"""What a board shows: the rows of each suite, track and prompt mode, ordered by the headline and ranked as ranges."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from leaderboard.store import Entry
+from leaderboard.tables import SuiteRow
+from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
+from lorweb_bench.report import Report, Score, read_per_sample
+
+HEADLINE, GROUP = "edit_recovery", "unseen"
+TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")
+BOUNDS = ("library-search", "nearest-seen", "ceiling")
+KINDS = {
+    "method": "",
+    "trivial": "needs no learning; shown to compare with, not ranked",
+    "bound": "looks where no method may (the library, the answers or the true transformation); shown to compare with, not ranked",
+}
+Rank = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A line of a table: an accepted submission, and its rank where it has one. `kind` is method, trivial or bound."""
+
+    entry: Entry
+    kind: str
+    rank: Rank | None = None
+
+    @property
+    def report(self) -> Report:
+        """The scores that the board computed."""
+        return self.entry.report
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.entry.submission.method
+
+    @property
+    def words(self) -> str:
+        """What a reader may look for it by, in lower case."""
+        card = self.entry.verdict.card
+        declared = [*(author.name for author in card.authors), card.base_model, card.licence] if card else []
+        return " ".join([self.method, self.entry.submission.version, self.report.track, self.report.prompt_mode, *declared]).lower()
+
+    @property
+    def slug(self) -> str:
+        """The method's name in addresses; different for different names."""
+        return slug(self.method)
+
+    @property
+    def anchor(self) -> str:
+        """Where on its method's page the row is told of."""
+        return f"s-{self.entry.submission.sha256[:12]}"
+
+    def score(self, group: str, metric: str = HEADLINE) -> Score | None:
+        """A score, or None where the suite has no such group or metric."""
+        return self.report.scores.get(group, {}).get(metric)
+
+    @cached_property
+    def per_sample(self) -> dict[str, np.ndarray]:
+        """The values per item; InputError when the store's file is damaged."""
+        return read_per_sample(self.entry.per_sample)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one suite, track and prompt mode, best first; `borrowed` are trivial methods and bounds from other tables."""
+
+    track: str
+    prompt_mode: str
+    rows: tuple[Row, ...]
+    borrowed: frozenset[str] = frozenset()
+
+    @property
+    def ranked(self) -> int:
+        """How many rows have a rank."""
+        return sum(row.rank is not None for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A suite with its tables."""
+
+    suite: SuiteRow
+    rows: tuple[Row, ...]  # each once, best first
+    tables: tuple[Table, ...]
+    superseded: tuple[Row, ...]
+    headline: str
+
+    @property
+    def slug(self) -> str:
+        """The suite's name in addresses."""
+        return f"{slug(self.suite.name)}-{self.suite.fingerprint[:8]}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that any row has, the headline first."""
+        found = dict.fromkeys(metric for row in self.rows for metric in row.report.metrics)
+        return tuple(sorted(found, key=lambda metric: metric != self.headline))
+
+    @property
+    def better(self) -> dict[str, bool]:
+        """Whether higher is better, by metric."""
+        return {m: s.higher_is_better for row in self.rows for of in row.report.scores.values() for m, s in of.items()}
+
+    @property
+    def items(self) -> int:
+        """How many items the suite has."""
+        return int(sum(self.suite.about["splits"].values()))
+
+    @property
+    def methods(self) -> int:
+        """How many methods there are, trivial ones and bounds included."""
+        return len({row.method for row in self.rows})
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers that the suite has, in the protocol's order."""
+        return tuple(tier for tier in TIERS if tier in self.suite.about["tiers"])
+
+
+def slug(name: str) -> str:
+    """A name as part of an address: lower case letters, digits and hyphens, with a digest where that loses something."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "x"
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def kind_of(method: str) -> str:
+    """What a method of that name is on a board: `trivial` and `bound` are the fixed names that stand in every table."""
+    return "trivial" if method in TRIVIAL else "bound" if method in BOUNDS else "method"
+
+
+def boards(entries: Sequence[Entry]) -> list[Board]:
+    """The boards of all suites, by name. Of one method's submissions with equal settings the last counts, others are superseded."""
+    found = []
+    suites = {entry.suite.fingerprint: entry.suite for entry in entries}
+    for suite in sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint)):
+        own = [entry for entry in entries if entry.suite.fingerprint == suite.fingerprint]
+        last = {_setting(entry): entry.submission.id for entry in own}
+        rows = {entry.submission.id: Row(entry, kind_of(entry.submission.method)) for entry in own}
+        kept = [rows[i] for i in last.values()]
+        headline = _headline(kept)
+        kept = ordered(_with_ranks(kept, headline), headline)
+        old = tuple(row for i, row in rows.items() if i not in last.values())
+        found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
+    return found
+
+
+def _setting(entry: Entry) -> tuple[Any, ...]:
+    s = entry.submission
+    return (s.method, s.version, s.track, s.prompt_mode, entry.report.seed)
+
+
+def _headline(rows: Sequence[Row]) -> str:
+    """The headline metric; on a suite without a single right answer, the first metric that is there."""
+    metrics = [metric for row in rows for metric in row.report.metrics]
+    return HEADLINE if HEADLINE in metrics or not metrics else metrics[0]
+
+
+def _table_of(row: Row) -> tuple[str, str]:
+    return row.report.track, row.report.prompt_mode
+
+
+def _with_ranks(rows: Sequence[Row], headline: str) -> list[Row]:
+    """The rows, methods with their rank within track and prompt mode."""
+    ranked = [row for row in rows if row.kind != "method"]
+    for place in dict.fromkeys(_table_of(row) for row in rows):
+        methods = [row for row in rows if row.kind == "method" and _table_of(row) == place]
+        ranks = _ranks(methods, headline)
+        ranked += [Row(row.entry, row.kind, rank) for row, rank in zip(methods, ranks, strict=True)]
+    return ranked
+
+
+def _tables(rows: Sequence[Row]) -> Iterable[Table]:
+    """Tables with a method in them, each with all trivial methods and bounds; where there is no method at all, those alone."""
+    compared = [row for row in rows if row.kind != "method"]
+    wanted = {_table_of(row) for row in rows if row.kind == "method"} or {_table_of(row) for row in rows}
+    for place in product(TRACKS, PROMPT_MODES):
+        if place not in wanted:
+            continue
+        here = [row for row in rows if _table_of(row) == place]
+        names = {row.method for row in here}
+        borrowed = {row.anchor for row in compared if row.method not in names}
+        yield Table(*place, tuple(row for row in rows if row in here or row.anchor in borrowed), frozenset(borrowed))
+
+
+def ordered(rows: Iterable[Row], headline: str) -> list[Row]:
+    """Best first by the headline on unseen, then by name; rows without it last."""
+
+    def place(row: Row) -> tuple[bool, float, str, str]:
+        score = row.score(GROUP, headline)
+        sign = -1.0 if score is None or score.higher_is_better else 1.0
+        return (score is None, sign * score.mean if score else 0.0, row.method, row.anchor)
+
+    return sorted(rows, key=place)
+
+
+def _ranks(rows: Sequence[Row], headline: str) -> list[Rank]:
+    from lorweb_bench.compare import rank_ranges
+
+    if len(rows) < 2:
+        return [(1, 1)] * len(rows)
+    reports = [row.report.model_copy(update={"per_sample": row.per_sample}) for row in rows]
+    return [tuple(rank) for rank in rank_ranges(reports, metric=headline, group=GROUP)]

@@ -1,0 +1,116 @@
+"""The board as CSV and JSON."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from leaderboard.board import GROUP, Board, Row
+from lorweb_bench.files import write_atomic, write_json
+from lorweb_bench.protocol import TIERS
+from lorweb_bench.report import Score
+
+FORMAT = "lorweb-bench/board"  # so `board.json` is what marks a folder as a site
+GROUPS = ("unseen", "seen", *TIERS, "unseen_hard", "seen_hard")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_csv(path: Path, boards: Sequence[Board]) -> Path:
+    """One line per row of the board: who, what, rank, and per group the headline with its interval; other metrics on unseen."""
+    metrics = list(dict.fromkeys(metric for board in boards for metric in board.metrics))
+    lines = [_line(board, row, metrics) for board in boards for row in board.rows]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(lines[0]) if lines else ["suite", "method"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def _line(board: Board, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+    submission, card, cost = row.entry.submission, row.entry.verdict.card, row.report.cost
+    line: dict[str, Any] = {
+        "suite": text(board.suite.name),
+        "suite_version": text(board.suite.version),
+        "suite_fingerprint": board.suite.fingerprint,
+        "method": text(row.method),
+        "version": text(submission.version),
+        "track": submission.track,
+        "prompt_mode": submission.prompt_mode,
+        "seed": row.report.seed,
+        "kind": row.kind,
+        "rank_low": row.rank[0] if row.rank else None,
+        "rank_high": row.rank[1] if row.rank else None,
+        "verdict": row.entry.verdict.level,
+        "decided": row.entry.verdict.decided.isoformat(),
+        "base_model": text(card.base_model if card else ""),
+        "trainable_parameters": card.parameters.trainable if card else None,
+        "seconds_per_image": cost.seconds_per_image,
+        "sampling_steps": cost.sampling_steps,
+        "device": text(cost.device or ""),
+    }
+    for group in GROUPS:
+        line |= _values(f"{board.headline}_{group}", row.score(group, board.headline))
+    for metric in metrics:
+        if metric != board.headline:
+            line |= _values(f"{metric}_{GROUP}", row.score(GROUP, metric))
+    return line | {"sha256": submission.sha256}
+
+
+def _values(name: str, score: Score | None) -> dict[str, Any]:
+    known = (score.mean, score.ci_low, score.ci_high) if score else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), known, strict=True))
+
+
+def text(value: str) -> str:
+    """Text for a cell: what a spreadsheet would run as a formula gets an apostrophe in front."""
+    return f"'{value}" if value.startswith(FORMULA) else value
+
+
+def write_json_board(path: Path, title: str, boards: Sequence[Board]) -> Path:
+    """Everything that the pages show: per suite its facts and its rows, best first, each with all scores, card and verdict."""
+    content = {
+        "format": FORMAT,
+        "format_version": 1,
+        "title": title,
+        "suites": [
+            {
+                "name": board.suite.name,
+                "version": board.suite.version,
+                "fingerprint": board.suite.fingerprint,
+                "targets_fingerprint": board.suite.targets_fingerprint,
+                "about": board.suite.about,
+                "headline": {"metric": board.headline, "group": GROUP},
+                "rows": [_row(row) for row in board.rows],
+            }
+            for board in boards
+        ],
+    }
+    write_json(path, content)
+    return path
+
+
+def _row(row: Row) -> dict[str, Any]:
+    verdict, report = row.entry.verdict, row.report
+    return {
+        "method": row.method,
+        "version": row.entry.submission.version,
+        "track": report.track,
+        "prompt_mode": report.prompt_mode,
+        "seed": report.seed,
+        "kind": row.kind,
+        "rank": list(row.rank) if row.rank else None,
+        "verdict": {
+            "level": verdict.level,
+            "reasons": list(verdict.reasons),
+            "decided": verdict.decided.isoformat(),
+            "sha256": verdict.sha256,
+            "environment": verdict.environment,
+        },
+        "card": verdict.card.model_dump(mode="json") if verdict.card else None,
+        "cost": report.cost.model_dump(mode="json"),
+        "scores": {group: {metric: score.model_dump(mode="json") for metric, score in of.items()} for group, of in report.scores.items()},
+        "gap": report.gap,
+        "chance": report.chance,
+    }

@@ -1,0 +1,142 @@
+"""The gallery of a public suite: the same few items for every method, with what each made of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from leaderboard.board import Board, Row
+from leaderboard.submission import open_submission, sizes_of
+from lorweb_bench.dataset import Dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import write_atomic
+from lorweb_bench.images import encode, resize
+from lorweb_bench.inspect import choose
+from lorweb_bench.predictions import Predictions
+from lorweb_bench.protocol import TIERS
+from lorweb_bench.quadruplet import Quadruplet, Record
+
+PER_TIER = 4
+LONG_EDGE = 256  # pixels of a shown panel; smaller ones are shown as they are
+SOFT = 128  # smaller panels are enlarged with hard edges
+
+
+@dataclass(frozen=True)
+class Panel:
+    """An image of the site: its address as seen from a page in a folder, its size, and what stands below it."""
+
+    path: str
+    label: str
+    width: int
+    height: int
+    truth: bool = False
+    value: float | None = None
+    root: str = "../"
+
+    @property
+    def src(self) -> str:
+        """The address."""
+        return self.root + self.path
+
+    @property
+    def pixels(self) -> bool:
+        """Whether it is small enough to be shown with hard edges."""
+        return max(self.width, self.height) < SOFT
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item with its panels (a, a′, b, b′) and what each method made."""
+
+    tier: str
+    what: str
+    transformation: str
+    hard: bool
+    panels: tuple[Panel, ...]
+    made: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The shown items by tier, and the files that were written for them. `best` is the place of the best method in `made`."""
+
+    items: Mapping[str, tuple[Item, ...]]
+    files: frozenset[Path]
+    best: int | None
+
+    def strip(self, tiers: Iterable[str]) -> list[dict[str, Any]]:
+        """The first item of each of these tiers in one line, with the best method's image, for the first page."""
+        lines = []
+        for item in (self.items[tier][0] for tier in tiers if tier in self.items):
+            a, a_prime, b, truth = item.panels
+            made = [item.made[self.best]] if self.best is not None else []
+            panels = [Panel(**{**vars(p), "root": ""}) for p in (a, a_prime, b, *made, truth)]
+            lines.append({"tier": item.tier, "what": item.what, "panels": panels})
+        return lines
+
+
+def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
+    """Choose the items by a fixed rule, write their images under `output/gallery`, and tell what is where.
+
+    InputError when the archive of a submission is no longer what was verified.
+    """
+    records = [record for split in suite.scored_splits for record in suite.records(split)]
+    chosen = {tier: choose([record for record in records if record.tier == tier], PER_TIER) for tier in TIERS}
+    wanted = {key for keys in chosen.values() for key in keys}
+    found = {q.key: q for split in suite.scored_splits for q in suite.quadruplets(split, keys=wanted)}
+    sizes = sizes_of(suite)
+    made = [(row, _images(row, suite, sizes)) for row in board.rows]
+    writer = _Writer(output, f"gallery/{board.slug}")
+    items = {
+        tier: tuple(_item(found[key], made, board.headline, writer) for key in sorted(keys, key=lambda k: keys.index(k)))
+        for tier, keys in chosen.items()
+        if keys
+    }
+    best = next((i for i, row in enumerate(board.rows) if row.kind == "method"), None)
+    return Gallery(items, frozenset(writer.written), best)
+
+
+def _images(row: Row, suite: Dataset, sizes: Mapping[str, tuple[int, int]]) -> Predictions:
+    try:
+        return open_submission(row.entry.archive, suite, sizes).predictions
+    except InputError as e:
+        raise InputError(f"{row.entry.archive} is not what was verified: {e}") from None
+
+
+class _Writer:
+    """Writes the images of a gallery."""
+
+    def __init__(self, output: Path, folder: str) -> None:
+        self.output, self.folder = output, folder
+        self.written: list[Path] = []
+
+    def panel(self, image: Image.Image, name: str, label: str, truth: bool = False, value: float | None = None) -> Panel:
+        edge = max(image.size)
+        if edge > LONG_EDGE:
+            image = resize(image, (max(1, round(image.width * LONG_EDGE / edge)), max(1, round(image.height * LONG_EDGE / edge))))
+        path = f"{self.folder}/{name}.png"
+        write_atomic(self.output / path, encode(image, "png"))
+        self.written.append(self.output / path)
+        return Panel(path, label, image.width, image.height, truth, value)
+
+
+def _item(q: Quadruplet, made: list[tuple[Row, Predictions]], metric: str, writer: _Writer) -> Item:
+    if q.b_prime is None:
+        raise InputError(f"The item {q.key!r} has no answer to show.")
+    named = [("a", q.a, "a"), ("a_prime", q.a_prime, "a′"), ("b", q.b, "b"), ("b_prime", q.b_prime, "b′, the truth")]
+    panels = [writer.panel(image, f"{q.key}-{role}", label, truth=role == "b_prime") for role, image, label in named]
+    methods = [writer.panel(images[q.key], f"{q.key}-{row.anchor}", row.method, value=_value(row, q.key, metric)) for row, images in made]
+    return Item(q.record.tier or "", _what(q.record), q.record.transformation, bool(q.record.hard), tuple(panels), tuple(methods))
+
+
+def _value(row: Row, key: str, metric: str) -> float | None:
+    place = np.flatnonzero(row.per_sample["key"].astype(str) == key)
+    return float(row.per_sample[metric][place[0]]) if len(place) else None
+
+
+def _what(record: Record) -> str:
+    text = record.instruction or record.transformation
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,181 @@
+"""The static site of a board: pages for the table, each method and each suite, a gallery, and the same as CSV and JSON."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from leaderboard.board import GROUP, KINDS, Board, Row, boards
+from leaderboard.exports import FORMAT, write_csv, write_json_board
+from leaderboard.gallery import Gallery, make_gallery
+from leaderboard.store import Store
+from lorweb_bench.dataset import Dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import claim_output, finish_output
+from lorweb_bench.pages.render import environment, write_page
+from lorweb_bench.pages.report import TIER_WORDS, Bar, Scale, digits, scale_of, transformation_bars
+from lorweb_bench.protocol import UNSEEN_TIERS
+from lorweb_bench.report import Report, Score
+
+OURS = ("methods", "suites", "gallery")  # folders of the site that hold nothing else
+EXTREMES = 8  # transformations that are shown as the best and as the worst
+STRIP = ("seen_single", "new_parameters", "new_composition")
+LEAD = "Visual analogies: a is to a′ as b is to what? Every score was computed here, from submitted images."
+
+
+class BoardScale(Scale):
+    """What the bars of a board are drawn on."""
+
+    def of(self, score: Score, label: str = "", note: str = "") -> Bar:
+        """The bar of a score, with its interval where it has one."""
+        interval = None if score.ci_low is None or score.ci_high is None else (score.ci_low, score.ci_high)
+        return self.bar(label, note, score.mean, interval)
+
+
+def render(store: Store, output: Path | str, public: Sequence[Dataset] = (), title: str = "Leaderboard") -> Path:
+    """Write the site of a store to the folder `output` and give back its `index.html`. The same store gives the same bytes.
+
+    Items and single transformations are shown of the suites in `public` alone, given in the full view. InputError when the
+    folder holds something else, or a suite is not one that the store has.
+    """
+    output = Path(output)
+    found = boards(store.entries())
+    shown = _public(found, public)
+    claim_output(output, FORMAT)
+    galleries = {slug: make_gallery(board, suite, output) for slug, (board, suite) in shown.items()}
+    site = Site(output, title, found, galleries)
+    kept = {path for gallery in galleries.values() for path in gallery.files}
+    kept |= set(site.write())
+    for path in (p for folder in OURS for p in (output / folder).rglob("*")):
+        if path.is_file() and path not in kept:
+            path.unlink()  # of a method or an item that is no longer shown
+    finish_output(output)
+    return output / "index.html"
+
+
+def _public(found: Sequence[Board], public: Sequence[Dataset]) -> dict[str, tuple[Board, Dataset]]:
+    shown = {}
+    for suite in public:
+        board = next((b for b in found if b.suite.fingerprint == suite.fingerprint), None)
+        if board is None:
+            raise InputError(f"{suite.path} is not a suite of this board; nothing was submitted to it.")
+        if suite.public:
+            raise InputError(f"{suite.path} is a public view, which has no answers to show; give the full view.")
+        shown[board.slug] = (board, suite)
+    return shown
+
+
+class Site:
+    """The pages of a board, once its galleries are made."""
+
+    def __init__(self, output: Path, title: str, found: Sequence[Board], galleries: Mapping[str, Gallery]) -> None:
+        self.output, self.title, self.boards, self.galleries = output, title, found, galleries
+        script = files("leaderboard").joinpath("page/board.js").read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        self.scales = {board.slug: _scale(board) for board in found}
+        metrics = {metric for board in found for metric in board.metrics}
+        self.context: dict[str, Any] = {
+            "script": Markup(script),
+            "script_hash": f"sha256-{digest}",
+            "kicker": title,
+            "boards": found,
+            "galleries": galleries,
+            "digits": {metric: digits(metric) for metric in metrics},
+            "words": TIER_WORDS,
+            "kinds": KINDS,
+        }
+        environment("leaderboard", "page").filters.update(seconds=seconds, amount=amount)
+
+    def write(self) -> Iterable[Path]:
+        """Write every page and file; yields their paths. `board.json` comes last: it marks the site as whole."""
+        for board in self.boards:
+            context = {"board": board, "scale": self.scales[board.slug]}
+            yield self._page(f"suites/{board.slug}.html", "suite", f"{board.suite.name} {board.suite.version}", board.slug, **context)
+            if board.slug in self.galleries:
+                gallery = self.galleries[board.slug]
+                title, here = f"Gallery of {board.suite.name} {board.suite.version}", f"gallery {board.slug}"
+                yield self._page(f"gallery/{board.slug}.html", "gallery", title, here, board=board, items=gallery.items)
+        for method in dict.fromkeys(row.method for board in self.boards for row in (*board.rows, *board.superseded)):
+            yield self._method(method)
+        strip = [item for gallery in self.galleries.values() for item in gallery.strip(STRIP)][:3]
+        yield self._page("index.html", "index", self.title, "index", lead=LEAD, kicker="Leaderboard", strip=strip, scales=self.scales)
+        yield write_csv(self.output / "board.csv", self.boards)
+        yield write_json_board(self.output / "board.json", self.title, self.boards)
+
+    def _page(self, path: str, template: str, title: str, here: str, **context: Any) -> Path:
+        root = "../" * path.count("/")
+        context = {**self.context, "title": title, "here": here, "root": root, **context}
+        write_page(self.output / path, f"{template}.html.j2", "leaderboard", "page", **context)
+        return self.output / path
+
+    def _method(self, method: str) -> Path:
+        mine = [(board, row) for board in self.boards for row in board.rows if row.method == method]
+        older = [(board, row) for board in self.boards for row in board.superseded if row.method == method]
+        parts = [self._part(board, row) for board, row in mine]
+        return self._page(f"methods/{(mine or older)[0][1].slug}.html", "method", method, "method", parts=parts, older=older)
+
+    def _part(self, board: Board, row: Row) -> dict[str, Any]:
+        """What a method's page shows of one submission."""
+        scale = BoardScale(*_ends(board.headline, row))
+        tiers = transformation_bars(row.per_sample, board.headline, scale) if board.slug in self.galleries else {}
+        sign = 1.0 if board.better[board.headline] else -1.0
+        unseen = sorted((bar for tier in UNSEEN_TIERS for bar in tiers.get(tier, [])), key=lambda bar: (-sign * bar.mean, bar.label))
+        half = min(EXTREMES, len(unseen) // 2)
+        return {
+            "row": row,
+            "board": board,
+            "scale": scale,
+            "groups": [name for name in _groups(row.report) if row.report.scores[name]],
+            "kinds": _kind_bars(row.report, board.headline, scale),
+            "tiers": tiers,
+            "best": unseen[:half],
+            "worst": unseen[::-1][:half],
+        }
+
+
+def _groups(report: Report) -> list[str]:
+    """The groups of a report without those by kind, which are drawn."""
+    return [name for name in report.scores if not name.startswith(f"{GROUP}/")]
+
+
+def _kind_bars(report: Report, metric: str, scale: BoardScale) -> list[Bar]:
+    prefix = f"{GROUP}/"
+    kinds = {n.removeprefix(prefix): s for n, s in report.scores.items() if n.startswith(prefix) and not n.endswith("_hard")}
+    bars = [scale.of(s[metric], kind, f"{s[metric].transformations} transformations") for kind, s in kinds.items() if metric in s]
+    return sorted(bars, key=lambda bar: (-bar.mean, bar.label))
+
+
+def _ends(metric: str, row: Row) -> tuple[float, float]:
+    scale = scale_of(metric, row.per_sample[metric].astype(float))
+    return scale.start, scale.end
+
+
+def _scale(board: Board) -> BoardScale:
+    """One scale for all bars of a board: from the lowest that is drawn, to the best there can be or is."""
+    scores = [row.score(group, board.headline) for row in board.rows for group in ("seen", "unseen", *board.tiers)]
+    values = [v for s in scores if s for v in (s.mean, s.ci_low, s.ci_high) if v is not None]
+    low, high = min([0.0, *values]), max([0.0, *values])
+    if board.headline == "edit_recovery":
+        return BoardScale(max(-1.0, math.floor(low * 10) / 10), 1.0)
+    return BoardScale(low, high)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds for reading: three digits that count."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s" if value >= 0.001 else "under 1 ms"
+
+
+def amount(count: int) -> str:
+    """A number of parameters for reading: 0, 812, 254 k, 1.4 M, 12 B."""
+    for size, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            value = count / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return str(count)
