@@ -39,9 +39,12 @@ class Method:
 
     batch_size = 32
     version = "1"
+    track = "closed"
 
-    def __init__(self, name: str, predict_panels: Callable[..., Tensor], longest: int, device: torch.device, about: dict[str, Any]) -> None:
-        self.name, self.longest, self.device, self.about = name, longest, device, about
+    def __init__(
+        self, name: str, predict_panels: Callable[..., Tensor], longest: int, device: torch.device, sampling_steps: int, about: dict[str, Any]
+    ) -> None:
+        self.name, self.longest, self.device, self.sampling_steps, self.about = name, longest, device, sampling_steps, about
         self.predict_panels = predict_panels
 
     def describe(self) -> dict[str, Any]:
@@ -86,8 +89,7 @@ def from_checkpoint(folder: str | Path) -> Method:
     adapter, config = load_checkpoint(Path(folder))
     device = best_device()
     about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": trainable_parameters(adapter)}
-    about["sampling_steps"] = adapter.base.sampling_steps
-    return Method(config.name, adapted(adapter.to(device), config), config.panel, device, about)
+    return Method(config.name, adapted(adapter.to(device), config), config.panel, device, adapter.base.sampling_steps, about)
 
 
 def trainable_parameters(adapter: Adapter) -> int:
@@ -112,4 +114,4 @@ def ceiling() -> Method:
     """The tiny base told the true transformation: what an adapter on it could reach at best."""
     device = best_device()
     base = load_base("tiny").to(device)
-    return Method("ceiling", instructed(base), 64, device, {"base": "tiny", "sampling_steps": base.sampling_steps, "trainable_parameters": 0})
+    return Method("ceiling", instructed(base), 64, device, base.sampling_steps, {"base": "tiny", "trainable_parameters": 0})

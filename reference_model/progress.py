@@ -1,6 +1,7 @@
 """Progress of training on stderr, with the time left and the loss."""
 
 import sys
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -13,6 +14,7 @@ class Progress:
 
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         self.what, self.total, self.done = what, total, done
+        self.first, self.started = done, time.monotonic()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -39,4 +41,5 @@ class Progress:
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=1, loss=f"loss {loss:.4f}")
         elif self.done % max(1, self.total // 20) == 0 or self.done == self.total:
-            print(f"{self.what}: {self.done}/{self.total}, loss {loss:.4f}", file=sys.stderr, flush=True)
+            left = (time.monotonic() - self.started) / (self.done - self.first) * (self.total - self.done)
+            print(f"{self.what}: {self.done}/{self.total}, loss {loss:.4f}, {left:.0f} s left", file=sys.stderr, flush=True)

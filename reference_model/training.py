@@ -70,6 +70,7 @@ def train(config: TrainConfig, folder: Path) -> Path:
     about = {
         "identity": identity,
         "training_dataset": {"name": dataset.manifest.name, "version": dataset.manifest.version, "fingerprint": dataset.fingerprint},
+        "trainable_parameters": sum(p.numel() for p in adapter.trainable().parameters()),
         "losses": [round(float(np.mean(losses[i : i + 50])), 5) for i in range(0, len(losses), 50)],
     }
     write_checkpoint(folder, adapter, config, about)
