@@ -10,6 +10,7 @@ Samii and Assenova 2015), corrected for small numbers of clusters. `benchmarks/c
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,10 @@ class Overlap:
         rows, columns = np.array(entries, dtype=np.intp).reshape(-1, 2).T
         self.signs = np.array([1.0 if len(subset) % 2 else -1.0 for subset in codes])
         self._member = sparse.csc_array((np.ones(len(rows)), (rows, columns)), shape=(len(codes), len(elements)))
+
+    def of(self, rows: np.ndarray) -> Any:
+        """The sets of elements that some items hold, as a sparse matrix of ones, sets x items."""
+        return self._member[:, rows]
 
     def sums(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Per set of elements, the sum of `values` (one row per entry of `rows`) over the items that hold the set."""

@@ -88,8 +88,9 @@ def mean(group: Group, transformation: np.ndarray, values: np.ndarray) -> float:
     return math.fsum(of_tier) / len(of_tier)
 
 
-def _bounds(point: float, offsets: np.ndarray) -> dict[str, float | None]:
-    low, high = (None if math.isnan(offset) else point + float(offset) for offset in offsets)
+def _bounds(point: float, offsets: np.ndarray, least: float = -math.inf, greatest: float = math.inf) -> dict[str, float | None]:
+    """The interval around a point, kept between the least and the greatest value that any item has."""
+    low, high = (None if math.isnan(offset) else min(max(point + float(offset), least), greatest) for offset in offsets)
     return {"ci_low": low, "ci_high": high}
 
 
@@ -118,8 +119,8 @@ def summarise(
         }
         summary[name] = {}
         for m, metric in enumerate(metrics):
-            point = mean(group, transformation, table[metric])
-            summary[name][metric] = {"mean": point, **_bounds(point, offsets[g, m]), **counts}
+            point, own = mean(group, transformation, table[metric]), table[metric][np.concatenate(group)]
+            summary[name][metric] = {"mean": point, **_bounds(point, offsets[g, m], float(own.min()), float(own.max())), **counts}
     return summary
 
 

@@ -178,7 +178,7 @@ def test_what_is_missing_or_unusual_is_said_first(suite, tmp_path):
 
 
 def test_large_panels_are_made_small(tmp_path):
-    large = build_suite(tmp_path / "large", size=400)
+    large = build_suite(tmp_path / "large", size=200)
     text, page = write(large, tmp_path, predictions={})
     assert 'width="160" height="160"' in text and page.tags.count("img") == 4 * 3 * len(SUITE_TIERS)
 
