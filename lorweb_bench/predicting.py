@@ -17,7 +17,7 @@ from lorweb_bench.dataset import Dataset, open_suite
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json
-from lorweb_bench.methods import Method, load_method
+from lorweb_bench.methods import Method, checkpoint_digest, load_method
 from lorweb_bench.pairs import pair_reader, shuffled_pairs
 from lorweb_bench.predictions import MethodName, PredictionsManifest, PredictionsWriter, suite_keys, suite_name
 from lorweb_bench.progress import track as show
@@ -83,7 +83,7 @@ def predict(
             raise unknown_name(what, value, known)
     settings = PredictionsManifest(
         suite=suite_name(suite),
-        method=describe_method(loaded),
+        method=describe_method(loaded, checkpoint_digest(method) if isinstance(method, str) else None),
         track=cast(Any, track or getattr(loaded, "track", "open")),
         prompt_mode=prompt,
         pairs=pairs,
@@ -103,10 +103,12 @@ def predict(
     return writer.finish(every) if whole_run else None
 
 
-def describe_method(method: Method) -> MethodName:
-    """The name, version and own description of a method, as its predictions record them."""
+def describe_method(method: Method, checkpoint: str | None = None) -> MethodName:
+    """The name, version and own description of a method, and its checkpoint's digest, as its predictions record them."""
     describe = getattr(method, "describe", None)
     described = dict(describe()) if callable(describe) else {}
+    if checkpoint is not None:
+        described["checkpoint_sha256"] = checkpoint
     try:
         whole = canonical_json({"version": getattr(method, "version", None), **described, "name": method.name})
         return MethodName.model_validate_json(whole)

@@ -55,7 +55,7 @@ def methods() -> None:
 
     Besides these, a method can be module:attribute, path/to/file.py:attribute, or a checkpoint folder.
     """
-    from lorweb_bench.methods import list_methods
+    from lorweb_bench.methods.listing import list_methods
 
     for info in list_methods():
         click.echo(f"{info.name:16}{'can be run here' if info.missing is None else info.missing}")

@@ -3,17 +3,16 @@
 A user's own is named by entry point (group `lorweb_bench.methods`), `package.module:attribute` or `path/to/file.py:attribute`.
 """
 
-import importlib.util
+import hashlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
 from lorweb_bench.errors import InputError
+from lorweb_bench.files import sha256_file
 from lorweb_bench.quadruplet import Triplet
 from lorweb_bench.registry import find, installed, load_entry
 
@@ -34,9 +33,8 @@ class Method(Protocol):
     """What completes analogies: a name, and one RGB image of b's size per triplet, in order.
 
     Looked up where offered: `version: str`, `batch_size: int`, `track: str`, `describe() -> dict` (kept with its predictions),
-    `prepare(suite)` (called once, before the first batch), `sampling_steps: int`, `device: str`, `needs: str` (in words),
-    `requires: Sequence[str]` (modules that must be installed), and `needs_full_view: bool` with
-    `predict_quadruplets(quadruplets, suite)` in place of `predict`, for bounds that look at the answer.
+    `prepare(suite)` (called once, before the first batch), `sampling_steps: int`, `device: str`, and `needs_full_view: bool`
+    with `predict_quadruplets(quadruplets, suite)` in place of `predict`, for bounds that look at the answer.
     """
 
     name: str
@@ -44,16 +42,6 @@ class Method(Protocol):
     def predict(self, triplets: Sequence[Triplet]) -> Sequence[Image.Image]:
         """One RGB image per triplet, of b's size."""
         ...
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """A line of the list of methods; `missing` says why it cannot run here, or is None."""
-
-    name: str
-    what: str
-    needs: str
-    missing: str | None
 
 
 def load_method(spec: str, **options: Any) -> Method:
@@ -70,13 +58,32 @@ def load_method(spec: str, **options: Any) -> Method:
     return _make(find(spec, "method", TABLE, GROUP), spec, options)
 
 
+def checkpoint_digest(spec: str) -> str | None:
+    """The sha256 over the names and bytes of a checkpoint folder's files, or None where SPEC names no folder.
+
+    It stands with the predictions, so that those of two trainings are never mixed.
+    """
+    folder = Path(spec)
+    if spec in TABLE or not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors")):
+        digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def _from_folder(folder: Path, options: dict[str, Any]) -> Method:
     if not (folder / CHECKPOINT_FILE).is_file():
         raise InputError(f"{folder} is no checkpoint: it has no {CHECKPOINT_FILE}.")
     entries = installed(GROUP, reserved=TABLE)
     if CHECKPOINT not in entries:
         raise InputError(f"Nothing installed opens the checkpoint {folder}: no package has the entry point {CHECKPOINT!r} in {GROUP}.")
-    made: Method = load_entry(entries[CHECKPOINT])(folder, **options)
+    try:
+        made: Method = load_entry(entries[CHECKPOINT])(folder, **options)
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(f"The checkpoint {folder} cannot be opened: {type(e).__name__}: {e}.") from e
     return made
 
 
@@ -95,22 +102,3 @@ def _make(found: Any, spec: str, options: dict[str, Any]) -> Method:
     if not isinstance(found, Method) or not isinstance(found.name, str) or not callable(found.predict):
         raise InputError(f"{spec!r} is no method: it needs a name and predict(triplets).")
     return found
-
-
-def list_methods() -> list[MethodInfo]:
-    """The built-in methods and the installed ones, with what each needs and whether that is there."""
-    built_in = [_info(name, find(name, "method", TABLE, GROUP)) for name in TABLE]
-    return built_in + [_entry_info(entry) for entry in installed(GROUP, reserved=TABLE).values()]
-
-
-def _entry_info(entry: EntryPoint) -> MethodInfo:
-    try:
-        return _info(entry.name, load_entry(entry))
-    except InputError as e:
-        return MethodInfo(entry.name, entry.value, "", str(e))
-
-
-def _info(name: str, found: Any) -> MethodInfo:
-    absent = [module for module in getattr(found, "requires", ()) if importlib.util.find_spec(module) is None]
-    what = (inspect.getdoc(found) or "").partition("\n")[0]
-    return MethodInfo(name, what, getattr(found, "needs", ""), f"not installed: {', '.join(absent)}" if absent else None)

@@ -1,0 +1,203 @@
+"""Methods: the trivial ones and the bounds against known truths, and loading by every kind of name."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from datagen.transformations import library
+from lorweb_bench.dataset import Dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.images import to_array
+from lorweb_bench.methods import TABLE, Method, load_method
+from lorweb_bench.methods.listing import list_methods
+from lorweb_bench.methods.search import LibrarySearch, NearestSeen, Renderer
+from lorweb_bench.methods.trivial import affine_colour_transfer
+
+METHOD_FILE = """
+class Mine:
+    name = "mine"
+    def __init__(self, gain=1):
+        self.gain = gain
+    def predict(self, triplets):
+        return [t.b for t in triplets]
+class Greedy:
+    def __init__(self, needed):
+        pass
+mine = Mine()
+def make():
+    return Mine(2)
+number = 3
+"""
+OPENER = """
+class Opened:
+    def __init__(self, folder):
+        self.name = "opened " + folder.name
+    def predict(self, triplets):
+        return [t.b for t in triplets]
+"""
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_colour_transfer_is_the_least_squares_map(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, a_prime, b = (rng.integers(0, 256, (9, 11, 3), dtype=np.uint8) for _ in range(3))
+
+    def with_one(image: np.ndarray) -> np.ndarray:
+        return np.column_stack([image.reshape(-1, 3), np.ones(image[..., 0].size)])
+
+    expected = with_one(b) @ np.linalg.lstsq(with_one(a), a_prime.reshape(-1, 3).astype(float), rcond=None)[0]
+    difference = affine_colour_transfer(a, a_prime, b).reshape(-1, 3) - expected.round().clip(0, 255)
+    assert np.abs(difference).max() <= 1  # a value at .5 may round either way
+
+
+def test_colour_transfer_recovers_affine_changes_and_bears_flat_images() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(2))
+    assert (affine_colour_transfer(a, 255 - a, b) == 255 - b).all()
+    assert (affine_colour_transfer(a, a[..., ::-1], b) == b[..., ::-1]).all()
+    grey = np.repeat(a[..., :1], 3, 2)
+    assert (affine_colour_transfer(grey, 255 - grey, grey) == 255 - grey).all()
+    assert (affine_colour_transfer(np.full_like(a, 7), np.full_like(a, 9), b) == 9).all()
+
+
+def test_copies(small_suite: Dataset) -> None:
+    triplets = [q.triplet() for q in list(small_suite.quadruplets("seen"))[:3]]
+    assert load_method("copy-b").predict(triplets) == [t.b for t in triplets]
+    assert load_method("copy-a-prime").predict(triplets) == [t.a_prime for t in triplets]
+
+
+def test_library_search_finds_singles_exactly_and_explains_compositions(small_suite: Dataset) -> None:
+    method = LibrarySearch()
+    method.prepare(small_suite)
+    for q in list(small_suite.quadruplets("seen"))[:6]:
+        a, a_prime = to_array(q.a), to_array(q.a_prime)
+        result, errors = a, []
+        for step in method.explain(a, a_prime):
+            result = library().apply(step, result)
+            errors.append(float(((result.astype(float) - a_prime) ** 2).mean()))
+        if q.record.tier == "seen_single":
+            assert errors == [0.0]
+        else:
+            assert errors[-1] == min(errors)
+
+
+def test_nearest_seen_is_exact_on_what_was_trained_and_never_better_than_the_truth(small_suite: Dataset) -> None:
+    method = NearestSeen()
+    method.prepare(small_suite)
+    seen = list(small_suite.quadruplets("seen"))[:8]
+    for q, image in zip(seen, method.predict_quadruplets(seen, small_suite), strict=True):
+        assert (to_array(image) == to_array(q.b_prime)).all()
+    q = next(q for q in small_suite.quadruplets("unseen") if q.record.tier == "new_family")
+    (image,) = method.predict_quadruplets([q], small_suite)
+    trained = [info for info in small_suite.manifest.transformations.values() if info.trained and "+" not in info.family]
+    nearest = min(np.square(library().apply(info.spec, to_array(q.b)).astype(float) - to_array(q.b_prime)).mean() for info in trained)
+    assert np.square(to_array(image).astype(float) - to_array(q.b_prime)).mean() <= nearest
+    with pytest.raises(InputError, match="full view"):
+        method.predict([q.triplet()])
+
+
+def test_the_renderer_keeps_within_its_memory() -> None:
+    class Counting:
+        runs = 0
+
+        def apply(self, spec: dict, image: np.ndarray) -> np.ndarray:
+            Counting.runs += 1
+            return image + spec["by"]
+
+    image = np.zeros((8, 8, 3), np.uint8)
+    renderer = Renderer(Counting(), budget=3 * image.nbytes)
+    for digest in ("one", "one", "two", "three", "four"):
+        for by in (1, 2):
+            assert (renderer.run(str(by), {"by": by}, image, digest) == by).all()
+    assert Counting.runs == 8
+    assert renderer._bytes <= 3 * image.nbytes
+
+
+def test_methods_load_by_name_module_file_class_factory_and_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine_by_file.py"
+    path.write_text(METHOD_FILE)
+    for attribute, gain in (("Mine", 1), ("mine", 1), ("make", 2)):
+        method = load_method(f"{path}:{attribute}")
+        assert isinstance(method, Method)
+        assert method.gain == gain  # type: ignore[attr-defined]
+    assert load_method(f"{path}:Mine", gain=5).gain == 5  # type: ignore[attr-defined]
+    (tmp_path / "mine_by_module.py").write_text(METHOD_FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert load_method("mine_by_module:mine").name == "mine"
+    assert all(isinstance(load_method(name), Method) for name in TABLE)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("copy_b", "did you mean 'copy-b'"),
+        ("nothing-like-it", "there are copy-b"),
+        ("no/such/folder", "is no folder"),
+        ("no_such_file.py:x", "does not exist"),
+        ("no_such_module:x", "cannot be imported"),
+        ("os.path:joim", "did you mean 'join'"),
+        ("os:sep", "is no method"),
+        ("{here}/own.py:Mime", "did you mean 'Mine'"),
+        ("{here}/own.py:number", "is no method"),
+        ("{here}/own.py:Greedy", "without more options"),
+        ("{here}/broken.py:x", "SyntaxError"),
+        ("{here}", "is no checkpoint"),
+    ],
+)
+def test_wrong_specs_are_told_in_one_sentence(spec: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(METHOD_FILE)
+    (tmp_path / "broken.py").write_text("def (")
+    with pytest.raises(InputError, match=sentence) as error:
+        load_method(spec.format(here=tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_an_installed_package_brings_methods_and_opens_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real little distribution on the path; the list reads it without importing it."""
+    (tmp_path / "little_methods.py").write_text(
+        "import json\nimport absent_package.part\n" + METHOD_FILE.replace("class Mine:", "class Mine:\n    'Hands b on.'")
+    )
+    (tmp_path / "little_opener.py").write_text(OPENER)
+    info = tmp_path / "little-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: little\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lorweb_bench.methods]\nlittle = little_methods:Mine\nopener = little_opener:Opened\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert load_method("opener", folder=tmp_path).name == f"opened {tmp_path.name}"
+    with pytest.raises(InputError, match="No module named 'absent_package'"):
+        load_method("little")
+    listed = {info.name: info for info in list_methods()}
+    assert (listed["little"].what, listed["little"].needs) == ("Hands b on.", "absent_package")
+    assert listed["little"].missing == "not installed: absent_package"
+    assert listed["opener"].missing is None
+    assert list(listed)[:5] == list(TABLE)
+    assert "little_methods" not in sys.modules
+
+
+def test_two_packages_cannot_claim_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from lorweb_bench import registry
+
+    twice = [EntryPoint("x", f"m{i}:X", "g") for i in range(2)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: twice)
+    with pytest.raises(InputError, match="'x'.*claims it too"):
+        registry.installed("g")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("copy-b", "m:X", "g")])
+    with pytest.raises(InputError, match="'copy-b'.*claims it too"):
+        registry.installed("g", reserved=TABLE)
+
+
+def test_predictions_have_the_size_of_b() -> None:
+    a = Image.new("RGB", (20, 12), (10, 20, 30))
+    from lorweb_bench.quadruplet import Triplet
+
+    (image,) = load_method("color-transfer").predict([Triplet("k", a, a, a)])
+    assert image.size == (20, 12)

@@ -1,0 +1,170 @@
+"""Metrics against independent implementations and known truths."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+
+from lorweb_bench.dataset import Dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.metrics import TABLE, Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.metrics.candidates import candidates_folder, kept
+from lorweb_bench.metrics.edit_recovery import edit_recovery
+from lorweb_bench.metrics.pixel import mse, psnr
+from lorweb_bench.metrics.structure import ssim
+
+IMAGES = arrays(np.uint8, st.tuples(st.integers(7, 12), st.integers(7, 12), st.just(3)))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    first = draw(IMAGES)
+    return first, draw(arrays(np.uint8, first.shape))
+
+
+def scored_items(suite: Dataset, count: int = 4) -> list[Scored]:
+    quadruplets = list(suite.quadruplets("unseen"))[:count]
+    return [Scored(q, np.asarray(q.b_prime)) for q in quadruplets]
+
+
+@given(pairs())
+def test_pixel_metrics_agree_with_scikit_image(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = pair
+    assert mse(x, y) == pytest.approx(mean_squared_error(x / 255, y / 255), abs=1e-12)
+    if (x != y).any():
+        assert psnr(x, y) == pytest.approx(min(50.0, peak_signal_noise_ratio(y / 255, x / 255, data_range=1.0)))
+
+
+@given(pairs())
+def test_ssim_agrees_with_scikit_image(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = pair
+    assert ssim(x, y) == pytest.approx(structural_similarity(x, y, channel_axis=2, data_range=255), abs=1e-9)
+
+
+def test_ssim_of_larger_images_agrees_with_scikit_image() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (65, 94, 3), dtype=np.uint8)
+    y = (x * 0.7 + 20).astype(np.uint8)
+    assert ssim(x, y) == pytest.approx(structural_similarity(x, y, channel_axis=2, data_range=255), abs=1e-12)
+    with pytest.raises(InputError, match="at least 7"):
+        ssim(x[:6], y[:6])
+
+
+@given(pairs())
+def test_edit_recovery_has_its_fixed_points_and_range(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    b, b_prime = pair
+    assert edit_recovery(b_prime, b, b_prime) == 1.0
+    if (b != b_prime).any():
+        assert edit_recovery(b, b, b_prime) == 0.0
+    assert -1.0 <= edit_recovery(255 - b, b, b_prime) <= 1.0
+
+
+def test_edit_recovery_is_the_share_of_squared_error() -> None:
+    b = np.zeros((8, 8, 3), np.uint8)
+    b_prime = np.full_like(b, 100)
+    assert edit_recovery(np.full_like(b, 50), b, b_prime) == pytest.approx(0.75)
+    assert edit_recovery(np.full_like(b, 255), b, b_prime) == -1.0
+    assert edit_recovery(b, b, b) == 1.0
+    assert edit_recovery(b_prime, b, b) == -1.0
+
+
+def test_a_constant_shift_and_a_blur_move_metrics_as_their_docs_say() -> None:
+    from cv2 import GaussianBlur
+
+    truth = np.random.default_rng(1).integers(40, 200, (32, 32, 3), dtype=np.uint8)
+    b = 255 - truth
+    shifted, blurred = truth + 10, GaussianBlur(truth, (0, 0), 2.0)
+    assert mse(shifted, truth) == pytest.approx((10 / 255) ** 2)
+    assert psnr(shifted, truth) == pytest.approx(20 * math.log10(255 / 10))
+    assert ssim(shifted, truth) > 0.98 > 0.5 > ssim(blurred, truth)
+    assert 1 > edit_recovery(shifted, b, truth) > edit_recovery(blurred, b, truth) > 0
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_built_in_metrics_keep_the_protocol(name: str, small_suite: Dataset) -> None:
+    metric = load_metric(name)
+    assert isinstance(metric, Metric)
+    assert metric.identity == name
+    assert type(metric).__doc__
+    items = scored_items(small_suite)
+    whole = metric.values(items, small_suite)
+    single = [metric.values([item], small_suite)[0] for item in items]
+    assert whole.tolist() == single
+    assert metric.values(items[::-1], small_suite).tolist() == single[::-1]
+    better = 1 if metric.higher_is_better else -1
+    assert all(better * (value - metric.worst) > 0 for value in single)
+
+
+def test_retrieval_knows_the_truth_from_b_and_from_a_candidate(small_suite: Dataset) -> None:
+    retrieval = load_metric("retrieval")
+    items = scored_items(small_suite, 6)
+    assert retrieval.values(items, small_suite).tolist() == [1.0] * 6
+    item = items[0]
+    other = next(name for name in item.record.candidates or () if name != item.record.transformation)
+    image = small_suite.library().apply(small_suite.manifest.transformations[other].spec, item.b)
+    assert retrieval.values([Scored(item.quadruplet, image)], small_suite).tolist() == [0.0]
+    assert retrieval.chance(small_suite) == pytest.approx(1 / 50)  # type: ignore[attr-defined]
+
+
+def test_candidates_are_kept_and_a_damaged_file_is_rendered_again(small_suite: Dataset, tmp_path: Path) -> None:
+    calls = []
+
+    def render() -> np.ndarray:
+        calls.append(1)
+        return np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+
+    for _ in range(2):
+        assert kept(tmp_path, "k", (2, 2, 2, 3), render).sum() == render().sum()
+    assert len(calls) == 3  # once to keep it, and twice here to compare
+    path = tmp_path / "k.npz"
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes(range(24))) + 3] ^= 1
+    for damaged in (bytes(data), data[:50], b""):
+        path.write_bytes(damaged)
+        assert kept(tmp_path, "k", (2, 2, 2, 3), render).tolist() == render().tolist()
+    assert kept(tmp_path / "not" / "there", "k", (2, 2, 2, 3), render).shape == (2, 2, 2, 3)
+    assert candidates_folder(small_suite) == candidates_folder(small_suite)
+
+
+def test_candidates_can_be_kept_nowhere(small_suite: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", "")
+    assert candidates_folder(small_suite) is None
+
+
+def test_unknown_metrics_name_the_nearest(small_suite: Dataset) -> None:
+    with pytest.raises(InputError, match="did you mean 'edit_recovery'"):
+        choose_metrics(["edit_recovry"], small_suite)
+    with pytest.raises(InputError, match="asked for twice"):
+        choose_metrics(["mse", "mse"], small_suite)
+
+
+def test_a_suite_gets_only_the_metrics_that_it_supports(small_suite: Dataset) -> None:
+    manifest = small_suite.manifest
+    nameless = Dataset(small_suite.path, manifest.model_copy(update={"transformation_library": None}))
+    assert [m.identity for m in choose_metrics(None, nameless)] == ["mse", "psnr", "ssim", "edit_recovery"]
+    with pytest.raises(InputError, match="does not support the metric retrieval"):
+        choose_metrics(["retrieval"], nameless)
+    name = next(n for n, info in manifest.transformations.items() if info.tier)
+    open_ended = {**manifest.transformations, name: manifest.transformations[name].model_copy(update={"deterministic": False})}
+    edited = Dataset(small_suite.path, manifest.model_copy(update={"transformations": open_ended}))
+    with pytest.raises(InputError, match="no single right answer"):
+        choose_metrics(["mse"], edited)
+
+
+def test_a_metric_of_ones_own_is_named_by_file(tmp_path: Path, small_suite: Dataset) -> None:
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "class Red:\n"
+        "    identity = 'red[own]'\n    higher_is_better = True\n    worst = -1.0\n"
+        "    def values(self, batch, suite):\n        return np.array([s.prediction[..., 0].mean() / 255 for s in batch])\n"
+        "number = 3\n"
+    )
+    metric = load_metric(f"{tmp_path}/own.py:Red")
+    assert metric.identity == "red[own]"
+    assert len(metric.values(scored_items(small_suite, 2), small_suite)) == 2
+    with pytest.raises(InputError, match="is no metric"):
+        load_metric(f"{tmp_path}/own.py:number")
