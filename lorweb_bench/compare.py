@@ -109,9 +109,7 @@ def _ranks_table(comparison: Comparison) -> object:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "group", "method", Text("mean", justify="right"), "rank", "track", "prompt", "", title="Means and ranks", title_justify="left"
-    )
+    table = Table("group", "method", "mean", "rank", "track", "prompt", "", title="Means and ranks", title_justify="left")
     for name, means in comparison.means.items():
         for i, entry in enumerate(comparison.entries):
             low, high = comparison.ranks[name].get(entry.label, (0, 0))

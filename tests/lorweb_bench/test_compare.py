@@ -1,0 +1,243 @@
+"""Comparing reports: the sign-flip test, Holm, rank ranges, and what is refused."""
+
+import json
+import math
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lorweb_bench.compare import compare_reports
+from lorweb_bench.errors import InputError
+from lorweb_bench.intervals import Clusters, Part
+from lorweb_bench.predictions import MethodName, SuiteName
+from lorweb_bench.report import PER_SAMPLE, Report, Score, write_per_sample, write_report
+from lorweb_bench.significance import holm, rank_ranges, sign_flip, sign_patterns
+from lorweb_bench.statistics import summarise
+
+
+def one_item_each(count: int) -> tuple[list[Part], Clusters]:
+    """So many families with one item and one source each: clusters that share nothing."""
+    return [Part(np.arange(count), np.full(count, 1 / count))], Clusters([f"f{i}" for i in range(count)], [f"s{i}" for i in range(count)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_clusters_alone_it_is_scipys_exact_permutation_test(seed):
+    values = np.random.default_rng(seed).normal(0.4, 1, 10)
+    parts, clusters = one_item_each(10)
+    expected = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=math.inf)
+    assert sign_flip(parts, values[:, None], clusters)[0] == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+def test_many_clusters_are_sampled_and_come_near_scipys_answer():
+    values = np.random.default_rng(5).normal(0.25, 1, 60)
+    parts, clusters = one_item_each(60)
+    expected = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=9999, rng=np.random.default_rng(0))
+    [p] = sign_flip(parts, values[:, None], clusters)
+    assert p == pytest.approx(expected.pvalue, abs=0.02)
+    assert p == sign_flip(parts, values[:, None], clusters)[0]
+    assert 0 < sign_flip(parts, np.full((60, 1), 9.0), clusters)[0] < 0.001
+
+
+def loop_sign_flip(families: list[str], sources: list[str], values: np.ndarray) -> float:
+    """The test by its definition: every pattern, every pair of items that share a family or a source."""
+    labels = sorted(set(families))
+    elements = [set(f.split("+")) | {f"source {s}"} for f, s in zip(families, sources, strict=True)]
+    statistics = []
+    for signs in product((1, -1), repeat=len(labels)):
+        flipped = np.array([signs[labels.index(f)] for f in families]) * values
+        variance = sum(flipped[i] * flipped[j] for i, j in product(range(len(values)), repeat=2) if elements[i] & elements[j])
+        own = sum(sum(flipped[i] for i in range(len(values)) if families[i] == label) ** 2 for label in labels)
+        statistics.append(abs(flipped.sum()) / math.sqrt(max(variance, own)))
+    return float(np.mean([s >= statistics[0] * (1 - 1e-9) for s in statistics]))
+
+
+def test_shared_families_and_sources_are_taken_into_account_as_in_loops():
+    rng = np.random.default_rng(6)
+    families = [f"f{i}+f{i + 1}" for i in range(8)] * 3
+    sources = [f"s{i}" for i in rng.integers(0, 9, 24)]
+    values = rng.normal(0.5, 1, 24)
+    [p] = sign_flip([Part(np.arange(24), np.full(24, 1 / 24))], values[:, None], Clusters(families, sources))
+    assert p == pytest.approx(loop_sign_flip(families, sources, values), abs=1e-12)
+
+
+def test_chance_is_called_significant_about_one_time_in_twenty():
+    rng = np.random.default_rng(7)
+    rejected = []
+    for _ in range(10):
+        pairs = ["+".join(sorted(rng.choice([f"f{i}" for i in range(14)], 2, replace=False))) for _ in range(20)]
+        families = [pair for pair in pairs for _ in range(5)]
+        source = rng.integers(0, 25, 100)
+        effect = rng.normal(size=(14, 25))
+        of_items = np.array([[int(name[1:]) for name in family.split("+")] for family in families])
+        values = effect[of_items].sum(axis=1) + 0.5 * rng.normal(size=(25, 25))[source] + 0.5 * rng.normal(size=(100, 25))
+        clusters = Clusters(families, [f"s{s}" for s in source])
+        p = sign_flip([Part(np.arange(100), np.full(100, 0.01))], values, clusters, flips=200)
+        rejected += (p <= 0.05).tolist()
+    assert np.mean(rejected) <= 0.09
+
+
+def test_no_difference_and_too_few_clusters():
+    parts, clusters = one_item_each(12)
+    assert sign_flip(parts, np.zeros((12, 1)), clusters)[0] == 1.0
+    parts, clusters = one_item_each(7)
+    assert np.isnan(sign_flip(parts, np.ones((7, 1)), clusters)[0])
+
+
+def test_sign_patterns_are_all_or_many():
+    few = sign_patterns(5, seed=0)
+    assert few.shape == (5, 16) and len({tuple(column) for column in few.T}) == 16 and (few[0] == 1).all()
+    assert sign_patterns(30, seed=0, flips=100).shape == (30, 101)
+
+
+def test_holm_by_hand():
+    """0.01 x 4; 0.02 x 3; 0.03 x 2 = 0.06, not below the one before; 0.04 x 1 raised to 0.06."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    adjusted = holm([0.01, math.nan, 0.04])
+    assert adjusted[0] == pytest.approx(0.02) and math.isnan(adjusted[1]) and adjusted[2] == pytest.approx(0.04)
+    assert holm([]) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_smallest_level_at_which_the_step_down_procedure_rejects(p):
+    adjusted, ranked = holm(p), sorted(range(len(p)), key=lambda i: p[i])
+    for level in (0.01, 0.05, 0.3):
+        rejected = set()
+        for step, i in enumerate(ranked):
+            if p[i] * (len(p) - step) > level:
+                break
+            rejected.add(i)
+        assert rejected == {i for i in range(len(p)) if adjusted[i] <= level}
+
+
+def test_ranks_are_ranges_and_turn_with_the_metric():
+    rng = np.random.default_rng(8)
+    parts, clusters = one_item_each(20)
+    base = rng.normal(size=20)
+    values = {"best": base + 1, "near": base + 0.01 * rng.normal(size=20), "like": base + 0.01 * rng.normal(size=20), "worst": base - 1}
+    assert rank_ranges(values, parts, clusters) == {"best": (1, 1), "near": (2, 3), "like": (2, 3), "worst": (4, 4)}
+    assert rank_ranges(values, parts, clusters, higher_is_better=False) == {"best": (4, 4), "near": (2, 3), "like": (2, 3), "worst": (1, 1)}
+    assert rank_ranges({"alone": base}, parts, clusters) == {"alone": (1, 1)}
+    few_parts, few = one_item_each(5)
+    assert rank_ranges({"a": np.ones(5), "b": np.zeros(5)}, few_parts, few) == {"a": (1, 2), "b": (1, 2)}
+    with pytest.raises(InputError, match="different numbers"):
+        rank_ranges({"a": base, "b": base[1:]}, parts, clusters)
+
+
+def labels(items: int = 160, families: int = 16) -> dict[str, np.ndarray]:
+    """A table of two tiers without metrics."""
+    rng = np.random.default_rng(9)
+    number = np.arange(items)
+    tier = np.where(number % 2, "new_family", "seen_single")
+    names = [f"{t}-f{n % families}" for t, n in zip(tier, number, strict=True)]
+    table = {
+        "key": [f"k{n:04d}" for n in number],
+        "split": np.where(number % 2, "unseen", "seen"),
+        "transformation": names,
+        "family": names,
+    }
+    table |= {
+        "kind": ["colour"] * items,
+        "tier": tier,
+        "a_source": ["a"] * items,
+        "b_source": [f"s{s}" for s in rng.integers(0, 30, items)],
+    }
+    return {name: np.array(column) for name, column in table.items()} | {"hard": np.zeros(items, dtype=bool)}
+
+
+def write(folder: Path, name: str, values: np.ndarray, metric: str = "edit_recovery", fingerprint: str = "a" * 64, **changes) -> Path:
+    table = labels(len(values)) | {metric: values}
+    scores = {
+        g: {m: Score(**s, higher_is_better=metric != "mse") for m, s in of.items()}
+        for g, of in summarise(table, [metric], resamples=20).items()
+    }
+    content = {"suite": SuiteName(name="photos", version="1", fingerprint=fingerprint), "method": MethodName(name=name), "track": "closed"}
+    content |= {"prompt_mode": "none", "scores": scores, "missing": 0, "environment": {}}
+    folder.mkdir()
+    write_per_sample(folder / PER_SAMPLE, table)
+    write_report(folder, Report(**(content | changes)))
+    return folder
+
+
+def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp_path):
+    rng = np.random.default_rng(10)
+    base = rng.normal(0, 0.2, 160)
+    good = write(tmp_path / "good", "good", base + 0.3 + rng.normal(0, 0.1, 160))
+    plain = write(tmp_path / "plain", "plain", base)
+    near = write(tmp_path / "near", "near", base + rng.normal(0.01, 0.3, 160))
+    found = compare_reports([good, plain, near])
+    verdicts = {(d.group, d.first, d.second): d for d in found.differences}
+    assert {d.group for d in found.differences} == {"seen", "unseen", "seen_single", "new_family"}
+    clear = verdicts["unseen", "good", "plain"]
+    assert clear.verdict == "good is better" and clear.ci_low > 0 and clear.p <= 0.05
+    assert clear.mean == pytest.approx(found.means["unseen"]["good"] - found.means["unseen"]["plain"])
+    unclear = verdicts["unseen", "plain", "near"]
+    assert unclear.verdict.startswith("within noise; it takes about ") and unclear.needed > unclear.transformations == 8
+    assert found.ranks["unseen"] == {"good": (1, 1), "plain": (2, 3), "near": (2, 3)}
+    text = str(found)
+    assert "edit_recovery on photos 1" in text and "good is better" in text and "2 to 3" in text and "within noise" in text
+    assert compare_reports([good, plain, near]) == found
+
+
+def test_a_lower_error_is_better_and_a_report_equals_itself(tmp_path):
+    base = np.random.default_rng(11).random(160)
+    low, high = write(tmp_path / "low", "low", base / 2, "mse"), write(tmp_path / "high", "high", base, "mse")
+    found = compare_reports([high, low])
+    assert found.metric == "mse" and found.differences[0].verdict == "low is better"
+    same = compare_reports([low, low])
+    assert same.differences[0].p == 1.0 and same.differences[0].verdict == "no difference"
+    assert [entry.label for entry in same.entries] == ["low (low) #1", "low (low) #2"]
+
+
+def test_ranks_keep_to_one_track_and_prompt_mode_and_leave_partial_and_shuffled_out(tmp_path):
+    base = np.random.default_rng(12).random(160)
+    settings_of = {
+        "a": {},
+        "b": {},
+        "c": {"track": "open"},
+        "d": {"prompt_mode": "task"},
+        "e": {"partial": True},
+        "f": {"pairs": "shuffled"},
+    }
+    paths = [write(tmp_path / n, n, base + i, **changes) for i, (n, changes) in enumerate(settings_of.items())]
+    found = compare_reports(paths)
+    assert found.ranks["unseen"] == {"a": (2, 2), "b": (1, 1), "c": (1, 1), "d": (1, 1)}
+    assert "not ranked" in str(found) and "pairs shuffled" in str(found)
+
+
+def test_too_few_families_are_said_to_be_too_few(tmp_path):
+    paths = [write(tmp_path / name, name, np.arange(10.0) + i) for i, name in enumerate("ab")]
+    found = compare_reports(paths)
+    assert {d.verdict for d in found.differences} == {"too few families or photographs to tell"}
+    assert all((d.p, d.ci_low, d.needed) == (None, None, None) for d in found.differences)
+    assert "too few families" in str(found)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    base = np.random.default_rng(13).random(160)
+    one = write(tmp_path / "one", "one", base)
+    with pytest.raises(InputError, match="two reports"):
+        compare_reports([one])
+    with pytest.raises(InputError, match="only reports of one suite"):
+        compare_reports([one, write(tmp_path / "other", "other", base, fingerprint="b" * 64)])
+    with pytest.raises(InputError, match="no metric in common"):
+        compare_reports([one, write(tmp_path / "mse", "mse", base, "mse")])
+    with pytest.raises(InputError, match="'ssim'"):
+        compare_reports([one, one], metric="ssim")
+    with pytest.raises(InputError, match="other items"):
+        compare_reports([one, write(tmp_path / "short", "short", base[:-1])])
+    bare = write(tmp_path / "bare", "bare", base)
+    (bare / PER_SAMPLE).unlink()
+    with pytest.raises(InputError, match=r"bare/per_sample\.parquet is missing"):
+        compare_reports([one, bare])
+    later = write(tmp_path / "later", "later", base)
+    content = json.loads((later / "report.json").read_text())
+    (later / "report.json").write_text(json.dumps(content | {"format_version": 2}))
+    with pytest.raises(InputError, match="format version 1"):
+        compare_reports([one, later])
