@@ -12,6 +12,7 @@ from lorweb_bench.errors import InputError
 
 MAX_PIXELS = 64 * 1024 * 1024
 READ_FORMATS = ("PNG", "JPEG", "WEBP")
+PNG_END = b"IEND\xaeB`\x82"
 
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -31,9 +32,13 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
             if getattr(image, "n_frames", 1) != 1:
                 raise InputError(f"{name} is an animation; give a single image.")
             image.load()
+            if image.format == "PNG" and PNG_END not in data:
+                raise ValueError("it ends too early")  # Pillow is content once it has the pixels
             return _to_rgb(ImageOps.exif_transpose(image))
     except InputError:
         raise
+    except Image.DecompressionBombError:
+        raise InputError(f"{name} has more pixels than the limit of {max_pixels}; make it smaller.") from None
     except Exception as e:  # Pillow's decoders raise nearly anything on damaged bytes
         raise InputError(f"{name} is not a whole png, jpg or webp image ({e}).") from None
 

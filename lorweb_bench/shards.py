@@ -188,11 +188,12 @@ def read_shard(path: Path | str) -> Iterator[Sample]:
     """
     path = Path(path)
     seen: set[str] = set()
-    key, members = "", dict[str, bytes]()
+    key: str | None = None
+    members: dict[str, bytes] = {}
     for name, data in _members(path):
         stem, _, rest = name.partition(".")
         if stem != key:
-            if key:
+            if key is not None:
                 yield _sample(path, key, members)
             if stem in seen:
                 raise InputError(f"{path}: the members of {stem!r} do not stand together.")
@@ -203,7 +204,7 @@ def read_shard(path: Path | str) -> Iterator[Sample]:
         if rest in members:
             raise InputError(f"{path}: {name!r} occurs twice.")
         members[rest] = data
-    if key:
+    if key is not None:
         yield _sample(path, key, members)
 
 
