@@ -1,6 +1,6 @@
 """The frozen base: a flow transformer, a linear image codec and a text encoder, and the tiny one that ships with the package.
 
-`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the clean image inside and returns the velocity that
+`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to the image inside and returns the velocity that
 rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,11 +23,12 @@ from lorweb_bench.errors import InputError
 ASSETS = Path(__file__).parent / "assets"
 TINY_TRANSFORMER = {
     "patch_size": 1,
-    "in_channels": 192,
-    "num_layers": 2,
+    "in_channels": 384,  # the target's tokens beside those of the context under them
+    "out_channels": 192,
+    "num_layers": 1,
     "num_single_layers": 4,
     "attention_head_dim": 32,
-    "num_attention_heads": 5,
+    "num_attention_heads": 4,
     "joint_attention_dim": 128,
     "pooled_projection_dim": 128,
     "guidance_embeds": False,
@@ -37,13 +39,22 @@ SMALLEST_TIME = 0.05
 
 
 class TinyFlux(FluxTransformer2DModel):
-    """A small FLUX transformer that predicts the clean tokens x_0 and returns the velocity (z_t - x_0) / t."""
+    """A small FLUX transformer that is told, and predicts, the change against the context panel that lies under the target.
 
-    def forward(self, hidden_states: Tensor, *args: Any, timestep: Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
+    In every layout the context tokens that follow the target's lie at the same places: b under b', or the grid under the grid. They are also
+    put beside the target's channels, as FLUX.1-Depth does with its control image, and the clean tokens x_0 are the network's output added to
+    them. Returned is the velocity (z_t - x_0) / t. An untrained network therefore hands b back.
+    """
+
+    def forward(self, hidden_states: Tensor, *args: Any, timestep: Tensor, img_ids: Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
         """Velocity of every token, as `FluxTransformer2DModel.forward`; `timestep` runs from 1 (noise) to 0 (image)."""
-        clean = super().forward(hidden_states, *args, timestep=timestep, return_dict=False, **kwargs)[0]
-        velocity = (hidden_states - clean) / timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
-        return {"sample": velocity} if return_dict else (velocity,)
+        target = int((img_ids[:, 0] == 0).sum())
+        under = torch.zeros_like(hidden_states)
+        under[:, :target] = hidden_states[:, target : 2 * target]
+        both = torch.cat([hidden_states, under], 2)
+        change = super().forward(both, *args, timestep=timestep, img_ids=img_ids, return_dict=False, **kwargs)[0]
+        velocity = (hidden_states - under - change) / timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
+        return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
 
 class UnshuffleCodec:
@@ -61,6 +72,7 @@ class UnshuffleCodec:
         return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+LARGEST_NUMBER = 1e6  # in a prompt; without a bound, a long row of digits would become infinity
 WORD = re.compile(r"-?\d+(?:\.\d+)?|[a-z]+|#[0-9a-f]+")
 
 
@@ -112,7 +124,7 @@ class TinyTextEncoder(nn.Module):
         for row, found in enumerate(lists):
             for column, word in enumerate(found):
                 ids[row, column] = 2 if _is_number(word) else self.index.get(word, 1)
-                values[row, column] = float(word) if _is_number(word) else 0.0
+                values[row, column] = max(-LARGEST_NUMBER, min(LARGEST_NUMBER, float(word))) if _is_number(word) else 0.0
         ids, values = ids.to(device), values.to(device)
         embedded = self.words(ids) + self.numbers(self.number_features(values)) * (ids == 2)[..., None]
         start = self.start.expand(len(lists), -1, -1)
@@ -145,31 +157,35 @@ class Base:
         return self
 
 
-def new_tiny_base(vocabulary: Sequence[str], seed: int, transformer: dict[str, Any] | None = None) -> Base:
+def new_tiny_base(vocabulary: Sequence[str], seed: int, settings: dict[str, Any] | None = None) -> Base:
     """An untrained tiny base with seeded weights."""
     torch.manual_seed(seed)
-    config = {**TINY_TRANSFORMER, **(transformer or {})}
-    return Base("tiny", TinyFlux(**config), UnshuffleCodec(), TinyTextEncoder(vocabulary, config["joint_attention_dim"]))
+    config = {**TINY_TRANSFORMER, **(settings or {})}
+    transformer = TinyFlux(**config)
+    nn.init.zeros_(transformer.proj_out.weight)
+    nn.init.zeros_(transformer.proj_out.bias)
+    return Base("tiny", transformer, UnshuffleCodec(), TinyTextEncoder(vocabulary, config["joint_attention_dim"]))
 
 
 def load_base(name: str) -> Base:
     """The frozen base called `tiny`, or the one in a folder written by `pretrain-tiny`.
 
-    Raises InputError when the folder is missing, incomplete or cut.
+    Raises InputError when the folder is missing, incomplete or cut, or its two files belong to different bases.
     """
     folder = ASSETS / "tiny" if name == "tiny" else Path(name)
     try:
         config = json.loads((folder / "config.json").read_text())
-        weights = load_file(folder / "base.safetensors")
-    except (OSError, ValueError, KeyError) as error:
+        base = new_tiny_base(config["vocabulary"], seed=0, settings=config["transformer"])
+        base.name, base.sampling_steps = name, config["sampling_steps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: no whole base there ({error}); name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
         ) from error
+    try:
+        weights = load_file(folder / "base.safetensors")
+        for part, module in (("transformer", base.transformer), ("text_encoder", base.text_encoder)):
+            module.load_state_dict({n.removeprefix(f"{part}."): w.float() for n, w in weights.items() if n.startswith(f"{part}.")})
     except Exception as error:  # safetensors has its own error class for a cut file
-        raise InputError(f"{folder / 'base.safetensors'}: not a whole safetensors file ({error}); make or download it again") from error
-    base = new_tiny_base(config["vocabulary"], seed=0, transformer=config["transformer"])
-    part = {k: {n[len(k) + 1 :]: w.float() for n, w in weights.items() if n.startswith(k + ".")} for k in ("transformer", "text_encoder")}
-    base.transformer.load_state_dict(part["transformer"])
-    base.text_encoder.load_state_dict(part["text_encoder"])
-    base.name, base.sampling_steps = name, config["sampling_steps"]
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make or download it again") from error
     return base.freeze()

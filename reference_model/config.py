@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,10 +11,16 @@ from lorweb_bench.errors import InputError
 from reference_model.flow import Times
 
 
-class Strict(BaseModel):
-    """A section of the config; unknown keys are refused."""
+Settings = TypeVar("Settings", bound=BaseModel)
 
-    model_config = ConfigDict(extra="forbid")
+
+class Strict(BaseModel):
+    """A section of the config; unknown keys, infinity and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterConfig(Strict):
@@ -35,16 +41,16 @@ class TrainingConfig(Strict):
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.05
-    warmup: int = 30
-    decay_from: float = 0.5
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: int = Field(30, ge=0)
+    decay_from: float = Field(0.5, ge=0, le=1)
     exchange_pairs: float = Field(0.0, ge=0, le=1, description="share of samples whose pairs (a, a') and (b, b') trade places")
     reverse_pairs: float = Field(0.0, ge=0, le=1, description="share of samples whose pairs both run backwards")
     times: Times = Times()
     precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0, description="processor threads; 0 leaves it to torch")
     save_every: int = Field(100, ge=1, description="steps between resumable states")
 
@@ -55,7 +61,7 @@ class TrainConfig(Strict):
     name: str = Field(description="the method's name in reports")
     base: str = Field(description="`tiny`, a folder written by pretrain-tiny, or a hub name (dry run)")
     layout: Literal["target-only", "paper"] = "paper"
-    panel: int = Field(512, description="long edge of a panel in pixels, at most")
+    panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
     encoder: str = Field(description="`pair` (the base's own pair encoder) or a hub name of a vision tower")
     adapter: AdapterConfig
     dataset: Path | None = Field(None, description="training dataset folder")
@@ -68,37 +74,52 @@ def read_settings(path: Path, overrides: list[str]) -> dict[str, Any]:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a training config") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path}: holds no settings; see reference_model/configs for examples")
     for override in overrides:
         key, equals, value = override.partition("=")
-        if not equals:
+        keys = key.split(".")
+        if not equals or not all(keys):
             raise InputError(f"--set {override}: write key=value")
-        _put(raw, key.split("."), yaml.safe_load(value))
+        try:
+            _put(raw, keys, yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override}: the value is not YAML ({' '.join(str(error).split())})") from error
     return raw
 
 
 def read_train_config(path: Path, overrides: list[str]) -> TrainConfig:
     """The training config in a YAML file; InputError names the file, the key and the nearest known key."""
+    return checked(TrainConfig, read_settings(path, overrides), path)
+
+
+def checked(model: type[Settings], raw: dict[str, Any], path: Path) -> Settings:
+    """The settings of `path` as a model; InputError names the first wrong key and the nearest known one."""
     try:
-        return TrainConfig.model_validate(read_settings(path, overrides))
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error)}") from error
+        raise InputError(f"{path}: {_first_problem(error, model)}") from error
 
 
 def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1], 1):
         raw = raw.setdefault(key, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"--set {'.'.join(keys)}: `{'.'.join(keys[:depth])}` is a value and has no keys of its own")
     raw[keys[-1]] = value
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors()[0]
     key = ".".join(str(x) for x in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"`{key}`: {problem['msg']}"
-    known = sorted({n for m in (TrainConfig, AdapterConfig, TrainingConfig, Times) for n in m.model_fields})
-    near = difflib.get_close_matches(str(problem["loc"][-1]), known, 1)
+    near = difflib.get_close_matches(str(problem["loc"][-1]), sorted(_known_keys(model)), 1)
     return f"unknown key `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")
+
+
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    sections = [f.annotation for f in model.model_fields.values() if isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel)]
+    return set(model.model_fields).union(*map(_known_keys, sections))

@@ -1,9 +1,9 @@
 """Rectified flow: z_t = (1 - t) x_0 + t x_1 with noise x_1; the model predicts the velocity x_1 - x_0."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from reference_model.base import Base
@@ -14,13 +14,15 @@ from reference_model.sampling import velocity_of
 class Times(BaseModel):
     """How training times are drawn: a share at exactly 1 (pure noise), the rest uniform in [low, 1]; and how the loss weighs them.
 
-    Weight `t2` turns the velocity's squared error into that of the clean image, which suits a base that predicts the image and few sampling steps.
+    Weight `t2` turns the velocity's squared error into that of the clean image, which suits a base that predicts the image and few sampling steps. With
+    `relative`, a sample's error is divided by the mean square of its change against the context under it, plus that floor: mild edits count.
     """
 
     model_config = ConfigDict(extra="forbid")
-    share_at_one: float = 0.0
-    low: float = 0.0
+    share_at_one: Annotated[float, Field(ge=0, le=1)] = 0.0
+    low: Annotated[float, Field(ge=0, le=1)] = 0.0
     weight: Literal["none", "t2"] = "none"
+    relative: Annotated[float, Field(gt=0)] | None = None
 
 
 def draw_times(times: Times, count: int, generator: torch.Generator) -> Tensor:
@@ -39,4 +41,9 @@ def flow_loss(
     t = time.view(-1, 1, 1)
     velocity = velocity_of(base, (1 - t) * clean + t * noise, sequenced, time, prompt)
     error = (velocity.float() - (noise - clean)).square()
-    return (error * t.square() if times.weight == "t2" else error).mean()
+    if times.weight == "t2":
+        error = error * t.square()
+    if times.relative is None:
+        return error.mean()
+    change = (clean - sequenced.context[:, : clean.shape[1]]).square().mean((1, 2)) + times.relative
+    return (error.mean((1, 2)) / change).mean()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 
 from lorweb_bench.dataset import Dataset, open_dataset
@@ -23,7 +23,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.files import write_json
 from lorweb_bench.library import load_library
 from reference_model.base import TINY_TRANSFORMER, Base, new_tiny_base, words_of
-from reference_model.config import read_settings
+from reference_model.config import Strict, checked, read_settings
 from reference_model.encoder import PairEncoder
 from reference_model.flow import Times, flow_loss
 from reference_model.grid import context_of, target_of
@@ -31,25 +31,23 @@ from reference_model.progress import Progress
 from reference_model.state import load_state, save_state, write_tensors
 
 
-class Phase(BaseModel):
+class Phase(Strict):
     """One phase of pretraining: optimizer steps, samples per step, peak learning rate and warm-up steps."""
 
-    model_config = ConfigDict(extra="forbid")
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int = 200
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(200, ge=1)
 
 
-class PretrainingConfig(BaseModel):
+class PretrainingConfig(Strict):
     """`lorweb-bench pretrain-tiny CONFIG`: the training dataset, the seed, the threads and the two phases."""
 
-    model_config = ConfigDict(extra="forbid")
     dataset: Path
-    seed: int = 0
-    threads: int = 0
-    single_share: float = 0.4
-    copy_share: float = 0.05
+    seed: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0)
+    single_share: float = Field(0.4, ge=0, le=1)
+    copy_share: float = Field(0.05, ge=0, le=1)
     compile: bool = False
     transformer: dict[str, Any] = {}
     encoder: Phase
@@ -174,8 +172,8 @@ def pretrain_encoder(edits: Edits, config: PretrainingConfig, folder: Path, iden
     return encoder, optimise("encoder", encoder, config.encoder, loss_of, draw, folder, identity)
 
 
-# Half of the samples start from pure noise, as sampling does; the squared error is that of the clean image.
-EDIT_TIMES = Times(share_at_one=0.5, low=0.4, weight="t2")
+# Half of the samples start from pure noise, as sampling does; the squared error is that of the clean image, relative to the change.
+EDIT_TIMES = Times(share_at_one=0.5, low=0.4, weight="t2", relative=0.05)
 
 
 def edit_loss(base: Base, before: Tensor, after: Tensor, prompts: list[str], generator: torch.Generator) -> Tensor:
@@ -209,10 +207,7 @@ def pretrain_base(edits: Edits, config: PretrainingConfig, folder: Path, identit
 
 def read_config(path: Path, overrides: list[str]) -> PretrainingConfig:
     """The pretraining config in a YAML file, with `key=value` overrides; InputError names what is wrong in it."""
-    try:
-        return PretrainingConfig.model_validate(read_settings(path, overrides))
-    except ValidationError as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    return checked(PretrainingConfig, read_settings(path, overrides), path)
 
 
 def pretrain(config: PretrainingConfig, folder: Path, parts: tuple[str, ...] = ("encoder", "base")) -> None:
