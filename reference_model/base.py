@@ -1,7 +1,7 @@
 """The frozen base: a flow transformer, a linear image codec and a text encoder, and the tiny one that ships with the package.
 
-`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to the image inside and returns the velocity that
-rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
+`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to the image inside and returns the
+velocity that rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
 """
 
 import json
@@ -41,9 +41,9 @@ SMALLEST_TIME = 0.05
 class TinyFlux(FluxTransformer2DModel):
     """A small FLUX transformer that is told, and predicts, the change against the context panel that lies under the target.
 
-    In every layout the context tokens that follow the target's lie at the same places: b under b', or the grid under the grid. They are also
-    put beside the target's channels, as FLUX.1-Depth does with its control image, and the clean tokens x_0 are the network's output added to
-    them. Returned is the velocity (z_t - x_0) / t. An untrained network therefore hands b back.
+    In every layout the context tokens that follow the target's lie at the same places: b under b', or the grid under the grid. They are
+    also put beside the target's channels, as FLUX.1-Depth does with its control image, and the clean tokens x_0 are the network's output
+    added to them. Returned is the velocity (z_t - x_0) / t. An untrained network therefore hands b back.
     """
 
     def forward(self, hidden_states: Tensor, *args: Any, timestep: Tensor, img_ids: Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
@@ -187,5 +187,7 @@ def load_base(name: str) -> Base:
             module.load_state_dict({n.removeprefix(f"{part}."): w.float() for n, w in weights.items() if n.startswith(f"{part}.")})
     except Exception as error:  # safetensors has its own error class for a cut file
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make or download it again") from error
+        raise InputError(
+            f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make or download it again"
+        ) from error
     return base.freeze()

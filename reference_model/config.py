@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lorweb_bench.errors import InputError
 from reference_model.flow import Times
 
-
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -24,7 +23,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterConfig(Strict):
-    """What is trained: `lorweb` (a basis and its router), `single-lora` (no router), `token-control` (no router, the features as prompt tokens)."""
+    """What is trained: `lorweb` (basis and router), `single-lora` (no router) or `token-control` (no router, features as prompt tokens)."""
 
     kind: Literal["lorweb", "single-lora", "token-control"]
     elements: int = Field(1, ge=1, description="N, how many LoRAs the basis holds; 1 for a single LoRA")

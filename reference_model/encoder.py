@@ -1,10 +1,11 @@
 """The frozen eyes of the router: features of an analogy's pair.
 
-`PairEncoder` looks at (a, a') as one six-channel picture, and was pretrained to name the transformation. `SeparateEncoder` is the paper's way:
-a vision tower encodes a, a' and b each alone, and the features are concatenated.
+`PairEncoder` looks at (a, a') as one six-channel picture, and was pretrained to name the transformation. `SeparateEncoder` is the paper's
+way: a vision tower encodes a, a' and b each alone, and the features are concatenated.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class Residual(nn.Module):
 
 
 class PairEncoder(nn.Module):
-    """A small network from the pair (a, a') to features (batch, `features`); the grid of the last maps is kept, because place tells geometry."""
+    """A small network from the pair (a, a') to features (batch, `features`); it keeps the grid of its last maps: place tells geometry."""
 
     features = 192
 
@@ -71,12 +72,16 @@ class PairEncoder(nn.Module):
 class SeparateEncoder(nn.Module):
     """The paper's encoder: any transformers vision tower with an image embedding, applied to a, a' and b alone; features concatenated."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, tower: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.tower, self.size = tower, size
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-        self.features = 3 * int(tower.config.projection_dim)
+        config: Any = tower.config
+        self.features = 3 * int(config.projection_dim)
 
     def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
         """Features (batch, 3 x embedding) of uint8 images (batch, 3, height, width)."""

@@ -14,8 +14,9 @@ from reference_model.sampling import velocity_of
 class Times(BaseModel):
     """How training times are drawn: a share at exactly 1 (pure noise), the rest uniform in [low, 1]; and how the loss weighs them.
 
-    Weight `t2` turns the velocity's squared error into that of the clean image, which suits a base that predicts the image and few sampling steps. With
-    `relative`, a sample's error is divided by the mean square of its change against the context under it, plus that floor: mild edits count.
+    Weight `t2` turns the velocity's squared error into that of the clean image, which suits a base that predicts the image and few sampling
+    steps. With `relative`, a sample's error is divided by the mean square of its change against the context under it, plus that floor:
+    mild edits count.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -35,7 +36,7 @@ def draw_times(times: Times, count: int, generator: torch.Generator) -> Tensor:
 def flow_loss(
     base: Base, clean: Tensor, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], times: Times, generator: torch.Generator
 ) -> Tensor:
-    """Mean loss of predicting the velocity of `clean` (batch, target tokens, channels) at drawn times; all randomness comes from `generator`."""
+    """Mean loss of predicting the velocity of `clean` (batch, target tokens, channels) at drawn times; `generator` draws all."""
     time = draw_times(times, len(clean), generator).to(clean.device)
     noise = torch.randn(clean.shape, generator=generator).to(clean)
     t = time.view(-1, 1, 1)

@@ -1,6 +1,6 @@
 """How the four panels of an analogy become one token sequence, and back.
 
-Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each panel at the coordinates of the target and
+Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each panel at the target's coordinates and
 told apart by the first position axis (0 target, 1 b, 2 a, 3 a'). Layout `paper` (arXiv 2602.15727): the noisy 2x2 grid [a, a'; b, b'] is
 predicted whole from the clean grid [a, a'; b, b]; the answer is its bottom-right quadrant. Layout `edit`: b' from b and a prompt, no pair.
 """
@@ -16,7 +16,7 @@ LAYOUTS = ("target-only", "paper", "edit")
 
 @dataclass(frozen=True)
 class Sequenced:
-    """Context tokens and the positions of the whole sequence: `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3)."""
+    """Context tokens and all positions: `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3)."""
 
     context: Tensor
     target_ids: Tensor

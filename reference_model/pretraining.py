@@ -1,7 +1,7 @@
 """Make the tiny base and its pair encoder: an instruction editor and a namer of transformations, both on trained transformations alone.
 
-Both draw fresh edits on the fly: an image of the training dataset, one of the transformations that its manifest lists, run by the library that
-the manifest names. So neither can meet an unseen transformation or a source outside the training dataset.
+Both draw fresh edits on the fly: an image of the training dataset, one of the transformations that its manifest lists, run by the library
+that the manifest names. So neither can meet an unseen transformation or a source outside the training dataset.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The router: from an analogy's features to the coefficients of every adapted layer, in one batched product.
 
-Per layer l, with its own projection P_l and keys K_l: q = P_l f, e = softmax(K_l q / sqrt(d)) (arXiv 2602.15727). The coefficients depend on
-the triplet alone, so they are computed once per triplet, never per step.
+Per layer l, with its own projection P_l and keys K_l: q = P_l f, e = softmax(K_l q / sqrt(d)) (arXiv 2602.15727). The coefficients depend
+on the triplet alone, so they are computed once per triplet, never per step.
 """
 
 from typing import Literal

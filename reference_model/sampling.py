@@ -12,7 +12,7 @@ from reference_model.grid import Sequenced
 def velocity_of(base: Base, noisy: Tensor, sequenced: Sequenced, time: Tensor, prompt: tuple[Tensor, Tensor]) -> Tensor:
     """Velocity (batch, target tokens, channels) of the noisy target tokens.
 
-    `time` (batch) runs from 1 (noise) to 0 (image); `prompt` holds the prompt tokens (batch, n, width) and the pooled vectors (batch, width).
+    `time` (batch) runs from 1 (noise) to 0 (image); `prompt` holds prompt tokens (batch, n, width) and pooled vectors (batch, width).
     """
     tokens, pooled = prompt
     velocity: Tensor = base.transformer(

@@ -23,7 +23,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
 
 
 def save_state(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, identity: str, losses: list[float]) -> None:
-    """Write the trainable weights of `module`, the optimizer's moments, the step and the losses so far; `identity` names the run's settings."""
+    """Write the trainable weights, the optimizer's moments, the step and the losses so far; `identity` names the run's settings."""
     trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
     tensors: dict[str, Tensor] = {f"weight/{n}": p for n, p in trainable.items()}
     for name, parameter in trainable.items():

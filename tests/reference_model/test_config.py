@@ -1,0 +1,97 @@
+"""Configs: what is refused, and that the sentence helps."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lorweb_bench.errors import InputError
+from reference_model import pretraining
+from reference_model.config import read_train_config
+
+WriteYaml = Callable[..., Path]
+SHIPPED = Path(pretraining.__file__).parent / "configs"
+
+
+def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> None:
+    overrides = ["training.steps=7", "training.times.weight=t2", "adapter.alpha=2.5", "training.gradient_checkpointing=true"]
+    config = read_train_config(write_yaml(), overrides)
+    assert (config.training.steps, config.training.times.weight, config.adapter.alpha) == (7, "t2", 2.5)
+    assert config.training.gradient_checkpointing is True
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("training.stpes=7", "unknown key `training.stpes`; did you mean `steps`"),
+        ("adapter.ranks=7", "unknown key `adapter.ranks`; did you mean `rank`"),
+        ("training.times.wieght=t2", "unknown key `training.times.wieght`; did you mean `weight`"),
+        ("zzzz=1", "unknown key `zzzz`"),
+        ("training.steps=many", "`training.steps`"),
+        ("training.steps=0", "`training.steps`"),
+        ("training.learning_rate=-1", "`training.learning_rate`"),
+        ("training.learning_rate=.nan", "`training.learning_rate`"),
+        ("training.learning_rate=.inf", "`training.learning_rate`"),
+        ("training.warmup=-1", "`training.warmup`"),
+        ("training.save_every=0", "`training.save_every`"),
+        ("training.exchange_pairs=1.5", "`training.exchange_pairs`"),
+        ("training.times.low=2", "`training.times.low`"),
+        ("training.times.share_at_one=-1", "`training.times.share_at_one`"),
+        ("training=5", "`training`"),
+        ("adapter.kind=lora", "`adapter.kind`.*'lorweb', 'single-lora' or 'token-control'"),
+        ("adapter.rank=0", "`adapter.rank`"),
+        ("panel=0", "`panel`"),
+        ("layout=grid", "`layout`"),
+        ("training.steps", "write key=value"),
+        ("=5", "write key=value"),
+        ("training.=5", "write key=value"),
+        ("training.steps=[1, 2", "--set training.steps=.*YAML"),
+        ("name.first=x", "--set name.first: `name` is a value"),
+        ("training.steps.more=1", "--set training.steps.more: `training.steps` is a value"),
+        ("training.betas=[0.9, 1.0]", "`training.betas.1`"),
+        ("training.seed=-1", "`training.seed`"),
+    ],
+)
+def test_what_is_wrong_is_named(write_yaml: WriteYaml, override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_train_config(write_yaml(), [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["adapter", "training", "base", "name"])
+def test_a_missing_section_is_named(settings: Callable[..., dict[str, Any]], tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in settings().items() if k != missing}))
+    with pytest.raises(InputError, match=rf"config.yaml: `{missing}`"):
+        read_train_config(path, [])
+
+
+@pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"just text", b"a: [1, 2", b"\xff\xfe\x00"])
+def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.yaml: "):
+        read_train_config(path, [])
+
+
+def test_a_config_that_is_not_there_or_is_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+        read_train_config(tmp_path / "none.yaml", [])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_train_config(tmp_path, [])
+
+
+@pytest.mark.parametrize("path", sorted(p for p in SHIPPED.glob("*.yaml") if "pretraining" not in p.name), ids=lambda p: p.stem)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    assert read_train_config(path, []).name in ("lorweb", "single-lora", "token-control")
+
+
+def test_the_shipped_pretraining_config_is_valid_and_its_unknown_keys_are_named() -> None:
+    path = SHIPPED / "tiny-pretraining.yaml"
+    assert pretraining.read_config(path, ["base.steps=3"]).base.steps == 3
+    for override, key in (("stepps=1", "stepps"), ("base.stpes=3", "base.stpes"), ("base.steps=x", "base.steps")):
+        with pytest.raises(InputError, match=rf"`{key}`") as caught:
+            pretraining.read_config(path, [override])
+        assert "\n" not in str(caught.value)
