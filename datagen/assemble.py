@@ -20,6 +20,7 @@ from lorweb_bench.library import load_library
 from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
 
 CALIBRATION_PAIRS = 12
+TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
 KEPT_BYTES = 256 * 2**20
 _KEPT: dict[Load, np.ndarray] = {}
 
@@ -67,19 +68,22 @@ def library_of(name: str) -> Library:
 
 
 def calibrate(recipe: Recipe, roles: Roles) -> Calibration:
-    """Calibration pairs from the sources of that role: photographs and scenes in turn, a and b never of one source.
+    """Calibration pairs from the sources of that role: a photograph and a scene where there are both, never twice one source.
 
-    With one source alone, its crops serve as both. Scenes are taken by their number, so that more scenes change nothing.
+    Scenes are taken by their number, so that more scenes change nothing. InputError when there are not two sources.
     """
     pool = roles.needed("calibration")
+    kinds = [kind for kind in (pool.photographs, pool.scenes) if kind]
+    if sum(map(len, kinds)) < 2:
+        raise InputError("The role calibration has one source and needs two or more, an a and a b; give it a greater share.")
     size, pictures = panel_of(recipe), []
     for i in range(2 * CALIBRATION_PAIRS):
-        kind = pool.photographs if (i % 2 == 0 and pool.photographs) or not pool.scenes else pool.scenes
-        source = kind[(i // 2) % len(kind)]
+        kind = kinds[i % len(kinds)]
+        source = kind[i // len(kinds) % len(kind)]
         pictures.append(_panel(source, recipe, int.from_bytes(draw(recipe.seed, "calibration", source.name, i)[:6])))
     if size.long_edge is not None:
         pictures = [fit(picture, (pictures[i - i % 2].shape[1], pictures[i - i % 2].shape[0])) for i, picture in enumerate(pictures)]
-    # A photograph's partner is a scene where there are both; every other pair is turned, so that both kinds serve as b.
+    # Every other pair is turned, so that photographs and scenes both serve as b.
     pairs = [(pictures[i], pictures[i + 1]) if i % 4 else (pictures[i + 1], pictures[i]) for i in range(0, len(pictures), 2)]
     return Calibration(library_of(recipe.transformations.library), pairs)
 
@@ -149,46 +153,58 @@ def _used(transformations: Mapping[str, Described], tier: str, recipe: Recipe) -
     return names[: recipe.tiers.transformations]  # the chosen ones stand before the other trained ones
 
 
+@dataclass(frozen=True)
+class Side:
+    """One pair of an item: its source, the panel, the panel transformed, and the panel's file."""
+
+    source: Source
+    before: np.ndarray
+    after: np.ndarray
+    file: bytes
+
+
 def make(work: Work, item: Planned) -> Made | None:
     """Make an item: crops are drawn until the change is visible in both pairs; None when `filters.attempts` were not enough.
 
     In training data `analogies_per_pair` items in turn share one (a, a_prime).
     """
-    recipe, spec = work.recipe, work.transformations[item.transformation]
+    recipe, library = work.recipe, library_of(work.recipe.transformations.library)
     assert isinstance(recipe.analogies_per_pair, int)
-    pair = item.turn // recipe.analogies_per_pair
-    first = _changed(work, item, "a", pair, work.a, None)
+    first = _side(work, item, "a", item.turn // recipe.analogies_per_pair, work.a, None)
     if first is None:
         return None
-    a_source, a, a_prime = first
-    for start in range(3 if recipe.is_suite else 1):
-        second = _changed(work, item, f"b{start}" if start else "b", item.turn, work.b, a_source.name)
+    for start in range(TIED if recipe.is_suite else 1):
+        second = _side(work, item, f"b{start}" if start else "b", item.turn, work.b, first.source.name)
         if second is None:
             return None
-        b_source, b, b_prime = second
-        if recipe.panel.long_edge is not None:
-            a, b = fit(a, (b.shape[1], b.shape[0])), b
-            a_prime = library_of(recipe.transformations.library).apply(spec, a)
         candidates = None
         if recipe.is_suite:
             candidates = choose_candidates(
-                library_of(recipe.transformations.library), work.transformations, item.transformation, b, b_prime, recipe, item.key
+                library, work.transformations, item.transformation, item.key, second.before, second.after, recipe
             )
             if candidates is None:
                 continue
-        panels = {"a": a, "a_prime": a_prime, "b": b, "b_prime": b_prime}
-        ext = recipe.panel.format
-        return Made(
-            {role: (images.encode(p, ext), ext) for role, p in panels.items()}, _record(work, item, a_source, b_source, b, candidates)
-        )
+        if first.before.shape != second.before.shape:  # panels by their long edge
+            height, width = second.before.shape[:2]
+            first = _transformed(work, item, first.source, fit(first.before, (width, height)))
+        return _made(work, item, first, second, candidates)
     return None
 
 
-def _record(
-    work: Work, item: Planned, a_source: Source, b_source: Source, b: np.ndarray, candidates: Sequence[str] | None
-) -> dict[str, Any]:
+def _made(work: Work, item: Planned, first: Side, second: Side, candidates: Sequence[str] | None) -> Made:
+    ext = work.recipe.panel.format
+    files = {
+        "a": first.file,
+        "a_prime": images.encode(first.after, ext),
+        "b": second.file,
+        "b_prime": images.encode(second.after, ext),
+    }
+    return Made({role: (data, ext) for role, data in files.items()}, _record(work, item, first, second, candidates))
+
+
+def _record(work: Work, item: Planned, first: Side, second: Side, candidates: Sequence[str] | None) -> dict[str, Any]:
     spec = work.transformations[item.transformation]
-    both = (a_source, b_source)
+    both = (first.source, second.source)
     record = {
         "id": item.key,
         "transformation": item.transformation,
@@ -196,37 +212,40 @@ def _record(
         "kind": spec["kind"],
         "tier": spec["tier"],
         "instruction": spec["instruction"],
-        "a_source": a_source.name,
-        "b_source": b_source.name,
-        "licence": "; ".join(dict.fromkeys(s.licence for s in both)),
-        "attribution": "; ".join(dict.fromkeys(s.attribution for s in both)),
-        "width": b.shape[1],
-        "height": b.shape[0],
+        "a_source": first.source.name,
+        "b_source": second.source.name,
+        "licence": "; ".join(dict.fromkeys(source.licence for source in both)),
+        "attribution": "; ".join(dict.fromkeys(source.attribution for source in both)),
+        "width": second.before.shape[1],
+        "height": second.before.shape[0],
     }
     if work.recipe.is_suite:
         record |= {"hard": work.hard[item.transformation], "candidates": candidates}
     return record
 
 
-def _changed(
-    work: Work, item: Planned, role: str, turn: int, pool: Pool, other: str | None
-) -> tuple[Source, np.ndarray, np.ndarray] | None:
+def _side(work: Work, item: Planned, role: str, turn: int, pool: Pool, other: str | None) -> Side | None:
     """A source, a crop of it and the crop transformed, with a change within the recipe's bounds; never the source `other`."""
-    recipe, spec = work.recipe, work.transformations[item.transformation]
-    library, bounds = library_of(recipe.transformations.library), recipe.filters
+    recipe, bounds = work.recipe, work.recipe.filters
     for attempt in range(bounds.attempts):
         random = generator(recipe.seed, item.split, item.transformation, role, turn, attempt)
         source = _pick(random, pool, _photograph_turn(recipe, role, turn, random))
         if source.name == other:
             continue
-        image = _panel(source, recipe, int(random.integers(2**48)))
-        if recipe.panel.format == "jpg":  # the transformation runs on what the file decodes to
-            image = images.to_array(images.decode(images.encode(image, "jpg"), source.name))
-        changed = library.apply(spec, image)
-        change = levels(image, changed)
-        if bounds.minimum_change <= change <= (bounds.maximum_change or 255.0) and blank(changed) <= bounds.maximum_blank:
-            return source, image, changed
+        side = _transformed(work, item, source, _panel(source, recipe, int(random.integers(2**48))))
+        change = levels(side.before, side.after)
+        if bounds.minimum_change <= change <= (bounds.maximum_change or 255.0) and blank(side.after) <= bounds.maximum_blank:
+            return side
     return None
+
+
+def _transformed(work: Work, item: Planned, source: Source, image: np.ndarray) -> Side:
+    """The panel as its file decodes, and that transformed."""
+    recipe = work.recipe
+    file = images.encode(image, recipe.panel.format)
+    if recipe.panel.format == "jpg":
+        image = images.to_array(images.decode(file, source.name))
+    return Side(source, image, library_of(recipe.transformations.library).apply(work.transformations[item.transformation], image), file)
 
 
 def _photograph_turn(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:

@@ -18,7 +18,7 @@ from datagen.tiers import Described
 from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json, claim_output, read_json, write_json
+from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_json
 from lorweb_bench.manifest import MANIFEST, read_manifest
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.shards import ShardWriter, shard_done
@@ -75,8 +75,13 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
         return Built(_finished(folder, recipe, training), {}, ())
     sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe)
     _refuse_shared_sources(sources.names, training)
-    _take(folder, _claim(recipe, sources.names, training))
-    plan = make_plan(recipe, sources, training)
+    resumed = _take(folder, _claim(recipe, sources.names, training))
+    try:
+        plan = make_plan(recipe, sources, training)
+    except InputError:
+        if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
+            _release(folder)
+        raise
     pieces = [
         Piece(split, i // SHARD, tuple(items[i : i + SHARD])) for split, items in plan.items.items() for i in range(0, len(items), SHARD)
     ]
@@ -163,14 +168,24 @@ def _claim(recipe: Recipe, names: Mapping[str, list[str]], training: Dataset | N
     }
 
 
-def _take(folder: Path, claim: dict[str, Any]) -> None:
-    """Claim the output folder; InputError naming what differs when other work was begun there."""
+def _take(folder: Path, claim: dict[str, Any]) -> bool:
+    """Claim the output folder, and whether it was begun before; InputError naming what differs when other work was begun there."""
     identity = hashlib.sha256(canonical_json(claim).encode()).hexdigest()
     marker = folder / BUILDING
-    if marker.is_file() and (differs := _differences(read_json(marker), claim)):
+    resumed = marker.is_file()
+    if resumed and (differs := _differences(read_json(marker), claim)):
         raise InputError(f"{folder} holds a build that was begun with {differs}; choose another folder with -o, or delete it.")
     claim_output(folder, DATASET_FORMAT, identity)
     write_json(marker, claim)
+    return resumed
+
+
+def _release(folder: Path) -> None:
+    """Undo `_take`."""
+    (folder / BUILDING).unlink(missing_ok=True)
+    finish_output(folder)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:

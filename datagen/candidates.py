@@ -19,10 +19,10 @@ def choose_candidates(
     library: Library,
     transformations: Mapping[str, Mapping[str, Any]],
     truth: str,
+    key: str,
     b: np.ndarray,
     b_prime: np.ndarray,
     recipe: Recipe,
-    key: str,
 ) -> list[str] | None:
     """50 ids with the truth among them, sorted: the nearest to b_prime by MSE on b, and others drawn by the item's key.
 
@@ -30,21 +30,19 @@ def choose_candidates(
     transformations all of those that can be told apart are candidates. None when none is left.
     """
     wanted = min(CANDIDATES, len(transformations)) - 1
-    ran: dict[str, float] = {}
-    pool = _pool(transformations, truth, recipe.seed, key)
-    for name in pool:
-        ran[name] = levels(library.apply(transformations[name], b), b_prime)
-    apart = {name: distance for name, distance in ran.items() if distance >= max(recipe.tiers.indistinct, 1e-6)}
+    least = max(recipe.tiers.indistinct, 1e-6)  # equal results are never told apart
+
+    def distance(name: str) -> float:
+        return levels(library.apply(transformations[name], b), b_prime)
+
+    ran = {name: distance(name) for name in _pool(transformations, truth, recipe.seed, key)}
+    apart = {name: far for name, far in ran.items() if far >= least}
     nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, wanted)]
     chosen = dict.fromkeys(nearest)
     for name in _others(transformations, recipe.seed, key):
         if len(chosen) >= wanted:
             break
-        if name == truth or name in chosen:
-            continue
-        if name not in ran:
-            ran[name] = levels(library.apply(transformations[name], b), b_prime)
-        if ran[name] >= max(recipe.tiers.indistinct, 1e-6):
+        if name != truth and name not in chosen and (ran[name] if name in ran else distance(name)) >= least:
             chosen[name] = None
     return sorted([truth, *chosen]) if len(chosen) >= min(wanted, 1) else None
 

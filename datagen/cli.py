@@ -1,8 +1,15 @@
 """The commands of `lorweb-bench datagen`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from datagen.transformations import Library
+
+GALLERY_PIXELS = 96
+NARROW = 150  # columns that the table of transformations gets where no terminal says how wide it is
 
 
 @click.group()
@@ -11,18 +18,70 @@ def datagen() -> None:
 
 
 @datagen.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The dataset's folder.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe, e.g. source.path=photos.")
-@click.option("--workers", default=1, show_default=True, help="Processes to build with; the result does not depend on it.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; the result does not depend on it.")
 @click.option("--engine", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Where the processes run.")
-def build(recipe: Path, output: Path, settings: tuple[str, ...], workers: int, engine: str) -> None:
-    """Build the dataset that RECIPE asks for. Started again, it goes on where it was stopped."""
+def build(recipe: str, output: Path, settings: tuple[str, ...], workers: int, engine: str) -> None:
+    """Build the dataset that RECIPE asks for: a YAML file, or the name of a ready one such as photos-mini.
+
+    Started again, it goes on where it was stopped.
+    """
     from datagen.build import build as build_dataset
     from datagen.build import report
     from datagen.recipe import read_recipe
 
     built = build_dataset(read_recipe(recipe, settings), output, workers, engine)
     report(built)
-    counts = ", ".join(f"{info.samples} {split}" for split, info in built.dataset.manifest.splits.items())
+    counts = ", ".join(f"{info.samples:,} {split}" for split, info in built.dataset.manifest.splits.items())
     click.echo(f"{output}: {built.dataset.name} {built.dataset.version}, {counts}, fingerprint {built.dataset.fingerprint}")
+
+
+@datagen.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Draw every one of them to this PNG.")
+def transformations(output: Path | None) -> None:
+    """List the transformation library: id, kind, parameters, instruction; -o draws the gallery."""
+    from datagen.transformations import library
+    from lorweb_bench.errors import InputError
+
+    if output is not None and output.suffix.lower() != ".png":
+        raise InputError(f"{output}: the gallery is a PNG; give a name that ends in .png.")
+    _show(library())
+    if output is not None:
+        _draw(library(), output)
+        click.echo(f"Gallery: {output}")
+
+
+def _show(found: "Library") -> None:
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = NARROW
+    table = Table(header_style="bold")
+    for column in ("id", "kind", "parameters", "instruction"):
+        table.add_column(column, overflow="fold")
+    listed = [found.describe(family.name, values) for family in found.families.values() for values in family.presets]
+    for one in listed:
+        name = one["id"] if one["deterministic"] else f"{one['id']} (a fresh seed each time)"
+        table.add_row(name, one["kind"], json.dumps(one["parameters"]).strip("{}"), one["instruction"])
+    console.print(table)
+    console.print(f"{len(listed)} transformations of {len(found.families)} families; other parameters within their ranges are possible.")
+
+
+def _draw(found: "Library", output: Path) -> None:
+    import io
+
+    from datagen.sources import Panel, panel
+    from datagen.sources.photographs import bundled
+    from datagen.transformations.gallery import gallery
+    from lorweb_bench.files import write_atomic
+
+    source = next(source for source in bundled() if source.name == "astronaut")
+    buffer = io.BytesIO()
+    gallery(found, panel(source, Panel(square=GALLERY_PIXELS), 4)).save(buffer, "PNG")
+    write_atomic(output, buffer.getvalue())

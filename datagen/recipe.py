@@ -215,12 +215,27 @@ class Recipe(_Section):
         return bool(set(self.splits) & set(SUITE_SPLITS))
 
 
+def find_recipe(path: str | Path) -> Path:
+    """The file of a recipe: the path itself, or the ready recipe of that name (`photos-mini`); InputError when there is neither."""
+    path = Path(path)
+    ready = {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+    if path.is_file() or path.name != str(path):
+        if not path.is_file():
+            raise InputError(f"There is no recipe {path}; the ready ones are {', '.join(ready)}.")
+        return path
+    if path.stem not in ready:
+        near = difflib.get_close_matches(path.stem, ready, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the ready ones are {', '.join(ready)}."
+        raise InputError(f"There is no recipe {path}; {hint}")
+    return ready[path.stem]
+
+
 def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe; `settings` are overrides `key.subkey=YAML value`.
 
     InputError, naming file, line and key, for what is no YAML, an unknown key (with the nearest known one) or a wrong value.
     """
-    path = Path(path)
+    path = find_recipe(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
