@@ -76,7 +76,7 @@ def verify(path: Path | str, suite: Dataset, reproduction: Report | None = None,
         submission = open_submission(path, suite, sizes)
     except InputError as e:
         return ended(reasons=(str(e),))
-    from lorweb_bench.evaluate import score
+    from lorweb_bench.evaluation import score
 
     report = score(submission.predictions, suite, workers=workers)
     ended_with = {"card": submission.card, "report": report}

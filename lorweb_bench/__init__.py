@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lorweb_bench.dataset import open_dataset, open_suite
     from lorweb_bench.errors import InputError
-    from lorweb_bench.evaluate import evaluate, score
+    from lorweb_bench.evaluation import evaluate, score
     from lorweb_bench.quadruplet import Quadruplet, Triplet
 
 _HOME = {
     "InputError": "lorweb_bench.errors",
     "Quadruplet": "lorweb_bench.quadruplet",
     "Triplet": "lorweb_bench.quadruplet",
-    "evaluate": "lorweb_bench.evaluate",
+    "evaluate": "lorweb_bench.evaluation",
     "open_dataset": "lorweb_bench.dataset",
     "open_suite": "lorweb_bench.dataset",
-    "score": "lorweb_bench.evaluate",
+    "score": "lorweb_bench.evaluation",
 }
 
 __all__ = ["InputError", "Quadruplet", "Triplet", "evaluate", "open_dataset", "open_suite", "score"]

@@ -78,8 +78,14 @@ def suite_name(suite: Dataset) -> SuiteName:
 
 
 def suite_keys(suite: Dataset, split: str) -> list[list[str]]:
-    """The keys of a split, per shard, in order; no shard is read."""
-    return [[item.key for item in read_sidecar(suite.path / entry.path).items] for entry in suite.split(split).shards]
+    """The keys of a split, per shard, in order; no shard is read. InputError when a sidecar's number is not the manifest's."""
+    found = []
+    for entry in suite.split(split).shards:
+        keys = [item.key for item in read_sidecar(suite.path / entry.path).items]
+        if len(set(keys)) != entry.samples:
+            raise InputError(f"{suite.path / entry.path}: its sidecar names {len(set(keys))} keys, the manifest says {entry.samples} samples.")
+        found.append(keys)
+    return found
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,9 @@ def open_predictions(source: str | Path | Mapping[str, Any], suite: Dataset, nam
         opened = Predictions(_nameless(suite, name or "in-memory", len(source)), source)
     else:
         opened = _open_folder(Path(source), suite, name)
-    place = "These predictions" if isinstance(source, Mapping) else str(source)
+    place = "The mapping" if isinstance(source, Mapping) else str(source)
     if not opened.images:
-        raise InputError(f"{place} holds no predictions; one image per key is needed, <key>.png, .jpg or .webp.")
+        raise InputError(f"{place} holds no predictions by key; one image per key is needed, <key>.png, .jpg or .webp.")
     known = {key for split in suite.scored_splits for keys in suite_keys(suite, split) for key in keys}
     if extra := sorted(set(opened.images) - known):
         raise InputError(

@@ -74,7 +74,7 @@ def methods() -> None:
 @ENGINE
 def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
     """Run a method on a suite, or on its public view. Running it again resumes."""
-    from lorweb_bench.evaluate import predict as run
+    from lorweb_bench.evaluation import predict as run
 
     made = run(method, suite, out, **settings)
     if made is None:
@@ -95,7 +95,7 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
 @ENGINE
 def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **settings: Any) -> None:
     """Score predictions against a suite: a folder that predict wrote, or a bare folder of <key>.png, .jpg or .webp."""
-    from lorweb_bench.evaluate import score as run
+    from lorweb_bench.evaluation import score as run
 
     _show(run(predictions, suite, _names(metrics), out=out, **settings), out)
 
@@ -110,7 +110,7 @@ def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **sett
 @ENGINE
 def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **settings: Any) -> None:
     """Predict, then score; the predictions stay in OUTPUT/predictions. Running it again resumes."""
-    from lorweb_bench.evaluate import evaluate as run
+    from lorweb_bench.evaluation import evaluate as run
 
     _show(run(method, suite, _names(metrics), out=out, **settings), out)
 

@@ -9,7 +9,7 @@ import yaml
 
 from leaderboard.submission import pack
 from lorweb_bench.dataset import Dataset
-from lorweb_bench.evaluate import predict
+from lorweb_bench.evaluation import predict
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-card.yaml"
 

@@ -14,7 +14,7 @@ from leaderboard.store import DATABASE, Added, Store
 from leaderboard.submission import pack
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.evaluate import predict
+from lorweb_bench.evaluation import predict
 from lorweb_bench.report import Report, read_per_sample
 
 

@@ -17,7 +17,7 @@ from leaderboard.card import read_card
 from leaderboard.submission import open_submission, pack, sizes_of
 from lorweb_bench.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
-from lorweb_bench.evaluate import predict
+from lorweb_bench.evaluation import predict
 from lorweb_bench.images import encode, pixel_hash
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-card.yaml"

@@ -18,7 +18,7 @@ from leaderboard.submission import open_submission, pack, read_object, sizes_of
 from leaderboard.verify import read_verdict, verify
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.evaluate import evaluate, score
+from lorweb_bench.evaluation import evaluate, score
 from lorweb_bench.files import write_json
 from lorweb_bench.images import encode
 
