@@ -168,9 +168,10 @@ def write(folder: Path, name: str, values: np.ndarray, metric: str = "edit_recov
 def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp_path):
     rng = np.random.default_rng(10)
     base = rng.normal(0, 0.2, 160)
-    good = write(tmp_path / "good", "good", base + 0.3 + rng.normal(0, 0.1, 160))
+    good = write(tmp_path / "good", "good", base + 1 + rng.normal(0, 0.1, 160))
     plain = write(tmp_path / "plain", "plain", base)
-    near = write(tmp_path / "near", "near", base + rng.normal(0.01, 0.3, 160))
+    turns = np.where(np.arange(160) % 16 // 2 % 2, 0.3, -0.3)  # better in one half of the families, worse in the other
+    near = write(tmp_path / "near", "near", base + turns + 0.02)
     found = compare_reports([good, plain, near])
     verdicts = {(d.group, d.first, d.second): d for d in found.differences}
     assert {d.group for d in found.differences} == {"seen", "unseen", "seen_single", "new_family"}
