@@ -20,6 +20,7 @@ from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_json
 from lorweb_bench.manifest import MANIFEST, read_manifest
+from lorweb_bench.progress import track
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.shards import ShardWriter, shard_done
 
@@ -73,7 +74,7 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
     folder, training = Path(folder), _training(recipe)
     if (folder / MANIFEST).is_file():
         return Built(_finished(folder, recipe, training), {}, ())
-    sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe)
+    sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources.names, training))
     try:
@@ -105,7 +106,10 @@ def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | No
     items = {split: plan_items(recipe, split, chosen.transformations) for split in recipe.splits}
     used = {item.transformation for group in items.values() for item in group}
     listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
-    hard = {name: calibration.hard(listed[name], recipe.filters.minimum_change) for name in sorted(used)} if recipe.is_suite else {}
+    hard: dict[str, bool] = {}
+    if recipe.is_suite:
+        for name in track(sorted(used), len(used), "trying the trivial methods"):
+            hard[name] = calibration.hard(listed[name], recipe.filters.minimum_change)
     work = {}
     for split in recipe.splits:
         a_role, b_role = ("a", "b") if recipe.is_suite else (split, split)

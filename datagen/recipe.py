@@ -43,7 +43,9 @@ class SourceSection(_Section):
         "for deciding what is visible, distinct and hard. Of pairs all are train unless this says otherwise.",
     )
     assign: dict[Literal["train", "dev", "calibration", "a", "b"], tuple[str, ...]] = Field(
-        default_factory=dict, description="Photographs by name for each role, instead of by share; those that stand nowhere are not used."
+        default_factory=dict,
+        description="Photographs by name for each role, instead of by share; those that stand nowhere are not used. "
+        "`--set source.path=…` sets this and `sha256` aside.",
     )
     sha256: dict[str, str] | None = Field(
         default=None, description="Relative file name to sha256: exactly these files are used, so that two labs build one suite."
@@ -248,6 +250,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
         raise InputError(f"{path} is no recipe: it needs the keys {', '.join(Recipe.model_fields)}.")
     for setting in settings:
         _override(content, setting)
+    _set_aside(content, settings)
     try:
         return Recipe.model_validate(content)
     except ValidationError as e:
@@ -268,6 +271,15 @@ def _override(content: dict[str, Any], setting: str) -> None:
         content[parts[-1]] = yaml.safe_load(value)
     except yaml.YAMLError as e:
         raise InputError(f"--set {setting!r}: the value is not YAML ({' '.join(str(e).split())}).") from None
+
+
+def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:
+    """Another source.path by setting: the photographs that the recipe assigns or pins are those of the old one."""
+    given, source = {setting.partition("=")[0].strip() for setting in settings}, content.get("source")
+    if "source.path" in given and isinstance(source, dict):
+        for key in ("assign", "sha256"):
+            if f"source.{key}" not in given:
+                source.pop(key, None)
 
 
 def _explain(error: ValidationError, path: Path, tree: yaml.Node | None, content: Mapping[str, Any], settings: Sequence[str]) -> str:

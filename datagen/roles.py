@@ -49,14 +49,15 @@ def panel_of(recipe: Recipe) -> Panel:
     return Panel(recipe.panel.square, recipe.panel.long_edge, recipe.panel.format)
 
 
-def share_out(recipe: Recipe) -> Roles:
+def share_out(recipe: Recipe, workers: int = 1) -> Roles:
     """Give every photograph and scene of the recipe one role.
 
     A pure function of the seed and the names: photographs by `assign` or by share, scenes by share. A scene keeps its role
-    whatever the number of scenes. InputError when there are too few photographs, or `assign` names one that is not there.
+    whatever the number of scenes. `workers` processes check the files. InputError when there are too few photographs, or
+    `assign` names one that is not there.
     """
     section = recipe.source
-    photographs, skipped = _photographs(recipe)
+    photographs, skipped = _photographs(recipe, workers)
     by_role = _assigned(section, photographs) if section.assign else _shared(section, photographs, recipe.seed)
     scenes = _scenes(recipe)
     names = [source.name for source in photographs] + [source.name for group in scenes.values() for source in group]
@@ -66,7 +67,7 @@ def share_out(recipe: Recipe) -> Roles:
     return Roles({role: Pool(tuple(by_role.get(role, ())), tuple(scenes.get(role, ()))) for role in ROLES}, skipped)
 
 
-def _photographs(recipe: Recipe) -> tuple[list[Source], tuple[str, ...]]:
+def _photographs(recipe: Recipe, workers: int) -> tuple[list[Source], tuple[str, ...]]:
     from datagen.sources import photographs
 
     section = recipe.source
@@ -81,6 +82,7 @@ def _photographs(recipe: Recipe) -> tuple[list[Source], tuple[str, ...]]:
         min_side=max(section.min_side, recipe.panel.square or 16),
         licence=section.licence,
         attribution=section.attribution,
+        workers=workers,
     )
     return found, tuple(f"{one.file}: {one.reason}" for one in skipped)
 

@@ -1,11 +1,12 @@
 """Tiers: which transformations are trained on, and which a suite holds that are new, and how new."""
 
+import contextlib
 import difflib
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from datagen.filters import Calibration
 from datagen.recipe import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.errors import InputError
+from lorweb_bench.progress import track
 
 Described = dict[str, Any]  # family, kind, parameters, instruction, tier, deterministic, trained
 ROUNDS = 12  # how often a pair of families is tried with other parameters before it is given up
@@ -103,7 +105,7 @@ def _ordered_pairs(seed: int, families: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _visible(specs: Mapping[str, Described], calibration: Calibration, least: float, notes: list[str]) -> dict[str, Described]:
-    changes = {name: calibration.change(name, spec) for name, spec in specs.items()}
+    changes = {name: calibration.change(name, specs[name]) for name in track(specs, len(specs), "measuring transformations")}
     notes.extend(
         f"{name} changes an image by {change:.1f} levels only, it is left out" for name, change in changes.items() if change < least
     )
@@ -127,8 +129,20 @@ def _compositions(
     wanted: int,
 ) -> dict[str, Described]:
     """Up to `wanted` compositions: each pair of families in turn, both orders, other presets at every turn."""
+    tracked = cast(Generator[tuple[str, str], None, None], track(_tries(recipe.seed, singles, pairs), wanted, "choosing compositions"))
+    with contextlib.closing(tracked) as tries:  # the bar goes when enough are found
+        return _found(recipe, library, calibration, singles, tries, wanted)
+
+
+def _found(
+    recipe: Recipe,
+    library: Library,
+    calibration: Calibration,
+    singles: Mapping[str, Described],
+    tries: Iterator[tuple[str, str]],
+    wanted: int,
+) -> dict[str, Described]:
     found: dict[str, Described] = {}
-    tries = _tries(recipe.seed, singles, pairs)
     while len(found) < wanted:
         batch: dict[str, Described] = {}
         for first, second in tries:
@@ -180,7 +194,8 @@ def suite_tiers(recipe: Recipe, library: Library, calibration: Calibration, trai
     count, liked = recipe.tiers.transformations, list(recipe.tiers.new_parameters)
 
     def shows(specs: Mapping[str, Described]) -> dict[str, Described]:
-        return {n: s for n, s in specs.items() if calibration.blank(n, s) <= recipe.filters.maximum_blank}
+        names = track(specs, len(specs), "measuring transformations")
+        return {name: specs[name] for name in names if calibration.blank(name, specs[name]) <= recipe.filters.maximum_blank}
 
     chosen: dict[str, list[str]] = {
         "seen_single": _spread(recipe.seed, shows(singles), count, liked),

@@ -84,6 +84,13 @@ def test_settings_override_any_key(write) -> None:  # type: ignore[no-untyped-de
     assert (recipe.filters.attempts, recipe.source.scenes) == (2, 80)
 
 
+def test_another_path_sets_the_assigned_photographs_aside() -> None:
+    own = read_recipe("photos-mini", ["source.path=photos"])
+    assert (own.source.path, own.source.assign) == ("photos", {})
+    assert read_recipe("photos-mini", ["source.scenes=9"]).source.assign
+    assert read_recipe("photos-mini", ["source.path=photos", "source.assign={a: [mine]}"]).source.assign == {"a": ("mine",)}
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
