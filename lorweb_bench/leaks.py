@@ -164,7 +164,7 @@ def _look(path: str, piece: tuple[str, int]) -> list[Seen]:
             if data not in done:
                 done.add(data)
                 image = images.to_array(images.decode(data, f"{path}: sample {sample.key!r} {role}"))
-                seen = Seen(sample.key, role, images.pixel_hash(image), dhash(image), _thumbnail(image))
+                seen = Seen(sample.key, role, images.pixel_hash(image), dhash(image), thumbnail(image))
                 unique.setdefault(seen.pixels, seen)
     return list(unique.values())
 
@@ -177,7 +177,8 @@ def dhash(image: np.ndarray) -> int:
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
 
 
-def _thumbnail(image: np.ndarray) -> np.ndarray:
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """A uint8 8 x 8 x 3 thumbnail of a uint8 H x W x 3 image, each pixel the mean of its area."""
     import cv2
 
     return cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA)
@@ -220,13 +221,13 @@ def like_images(train: Sequence[Seen], suite: Sequence[Seen]) -> list[ImagePair]
     return sorted(pairs, key=lambda pair: (not pair.equal, pair.levels, pair.suite_key))
 
 
-def _nearest(thumbnails: np.ndarray, thumbnail: np.ndarray) -> tuple[int | None, float]:
+def _nearest(thumbnails: np.ndarray, one: np.ndarray) -> tuple[int | None, float]:
     """The index of the nearest of float32 N x 8 x 8 x 3 thumbnails and its RMSE; None where none is near."""
     if not len(thumbnails):
         return None, 0.0
-    levels = np.sqrt(((thumbnails - thumbnail) ** 2).mean(axis=(1, 2, 3)))
+    levels = np.sqrt(((thumbnails - one) ** 2).mean(axis=(1, 2, 3)))
     best = int(levels.argmin())
-    correlation = np.corrcoef(thumbnails[best].ravel(), thumbnail.ravel())[0, 1]
+    correlation = np.corrcoef(thumbnails[best].ravel(), one.ravel())[0, 1]
     return (best, float(levels[best])) if levels[best] <= NEAR_LEVELS and correlation >= NEAR_CORRELATION else (None, 0.0)
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -235,7 +234,7 @@ def test_a_writer_that_is_killed_leaves_no_final_name(tmp_path: Path, write_data
     with pytest.raises(InputError, match="empty dataset"):
         finish_dataset(tmp_path, {"name": "n", "version": "1", "view": "full"})
     write_dataset(tmp_path, {"train": ["x"]})
-    assert sorted(os.listdir(tmp_path / "train")) == ["000000.json", "000000.tar"]
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["000000.json", "000000.tar"]
 
 
 def test_a_shard_without_samples_is_done_and_not_listed(tmp_path: Path, sample: SampleOf) -> None:

@@ -1,0 +1,115 @@
+"""The training order: every sample once an epoch, the same for a seed, taken up anywhere, shared out over readers."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lorweb_bench.dataset import Dataset, finish_dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.images import encode, to_array
+from lorweb_bench.protocol import ROLES
+from lorweb_bench.shards import ShardWriter
+from lorweb_bench.stream import Order, batches
+
+
+def keys(dataset: Dataset, order: Order, number: int, reader: int = 0, readers: int = 1, skip: int = 0) -> list[list[str]]:
+    return [[r.id for r in batch["records"]] for batch in islice(batches(dataset, order, reader, readers, skip), number)]
+
+
+@pytest.mark.parametrize("buffer", [0, 3, 1000])
+def test_an_epoch_has_every_sample_once(tiny: Dataset, buffer: int) -> None:
+    read = [key for batch in keys(tiny, Order("train", 5, 1, buffer), 6) for key in batch]
+    for epoch in range(3):
+        assert sorted(read[10 * epoch : 10 * epoch + 10]) == [f"t{i}" for i in range(10)]
+    assert read[:10] != read[10:20]
+
+
+def test_the_seed_decides(tiny: Dataset) -> None:
+    assert keys(tiny, Order("train", 2, seed=1), 20) == keys(tiny, Order("train", 2, seed=1), 20)
+    assert keys(tiny, Order("train", 2, seed=1), 20) != keys(tiny, Order("train", 2, seed=2), 20)
+
+
+@pytest.mark.parametrize("readers", [1, 2, 3, 5])
+def test_readers_share_an_epoch_without_overlap(tiny: Dataset, readers: int) -> None:
+    order = Order("train", 1)
+    shares = [{key for batch in keys(tiny, order, 40, reader, readers) for key in batch} for reader in range(readers)]
+    if readers > 3:  # more readers than shards: every n-th sample, the same ones' turn changing with the shards' order
+        first = [key for reader in range(readers) for batch in keys(tiny, order, 2, reader, readers) for key in batch]
+        assert sorted(first) == [f"t{i}" for i in range(10)]
+    assert set().union(*shares) == {f"t{i}" for i in range(10)}
+
+
+def test_batches_hold_the_pixels_of_their_records(tiny: Dataset) -> None:
+    batch = next(batches(tiny, Order("train", 4)))
+    for i, record in enumerate(batch["records"]):
+        quadruplet = next(tiny.quadruplets("train", keys={record.id}))
+        for role in ROLES:
+            assert batch[role].dtype == np.uint8
+            assert (batch[role][i].transpose(1, 2, 0) == to_array(getattr(quadruplet, role))).all()
+
+
+@pytest.mark.parametrize("skip", [1, 3, 7])
+def test_it_goes_on_where_it_stopped(tiny: Dataset, skip: int) -> None:
+    order = Order("train", 3, buffer=4)
+    assert keys(tiny, order, 10 - skip, skip=skip) == keys(tiny, order, 10)[skip:]
+
+
+def test_a_batch_has_one_size(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train", 0) as shard:
+        for i in range(9):
+            width = 4 + i % 3
+            image = (encode(np.full((4, width, 3), i, np.uint8)), "png")
+            shard.add(f"k{i}", dict.fromkeys(ROLES, image), {"id": f"k{i}", "width": width, "height": 4})
+    dataset = finish_dataset(tmp_path, {"name": "n", "version": "1", "view": "full"})
+    counts: Counter[str] = Counter()
+    for batch in islice(batches(dataset, Order("train", 2)), 36):
+        assert batch["a"].shape[0] == 2
+        counts.update(record.id for record in batch["records"])
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_more_readers_than_samples_is_told(tiny: Dataset) -> None:
+    with pytest.raises(InputError, match="fewer samples in train than readers"):
+        next(batches(tiny, Order("train", 1), 11, 12))
+
+
+@pytest.fixture
+def training_loader() -> Callable[..., object]:
+    pytest.importorskip("torch")
+    from lorweb_bench.loader import training_loader
+
+    return training_loader
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_torch_loader_goes_on_where_it_stopped(tiny: Dataset, training_loader: Callable[..., object], workers: int) -> None:
+    def first(number: int, start: int = 0) -> list[list[str]]:
+        loader = training_loader(tiny.path, 2, seed=4, start=start, workers=workers, buffer=4)
+        return [[r.id for r in batch["records"]] for batch in islice(loader, number)]  # type: ignore[call-overload]
+
+    assert first(4, start=6) == first(7)[3:]
+
+
+def test_the_torch_loader_gives_tensors_and_shares_nodes(tiny: Dataset, training_loader: Callable[..., object]) -> None:
+    import torch
+
+    nodes = [list(islice(training_loader(tiny.path, 2, rank=rank, world=2), 6)) for rank in range(2)]  # type: ignore[call-overload]
+    assert nodes[0][0]["a_prime"].dtype == torch.uint8
+    assert nodes[0][0]["a_prime"].shape == (2, 3, 10, 12)
+    first = {r.id for batch in nodes[0][:2] for r in batch["records"]}
+    assert not first & {r.id for r in nodes[1][0]["records"]}
+
+
+def test_the_torch_loader_refuses_what_it_cannot_do(tiny: Dataset, small_public: Dataset, training_loader: Callable[..., object]) -> None:
+    for path, options, words in (
+        (tiny.path, {"start": 3}, "middle of a batch"),
+        (tiny.path, {"rank": 2, "world": 2}, "no rank 2"),
+        (tiny.path, {"split": "exam"}, "no split 'exam'"),
+        (small_public.path, {"split": "test"}, "no answers"),
+    ):
+        with pytest.raises(InputError, match=words):
+            training_loader(path, 2, **options)
