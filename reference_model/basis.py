@@ -4,6 +4,7 @@ sum_n e[n] B_n (A_n x) = B_cat diag(e repeated r times) A_cat x, so a per-sample
 (equations of arXiv 2602.15727). Without gates the same code is a plain LoRA.
 """
 
+import json
 import re
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ class Basis:
     """
 
     def __init__(self, transformer: nn.Module, elements: int, rank: int, alpha: float, targets: str = ADAPTED) -> None:
-        self.transformer, self.elements, self.rank = transformer, elements, rank
+        self.transformer, self.elements, self.rank, self.alpha = transformer, elements, rank, alpha
         self.gates: Tensor | None = None
         # PEFT divides alpha by the total rank elements * rank; the paper divides by the rank of one element.
         config = LoraConfig(r=elements * rank, lora_alpha=alpha * elements, target_modules=_linear_names(transformer, targets), bias="none")
@@ -50,6 +51,11 @@ class Basis:
         """The weights under the names that stock diffusers loads: `transformer.<module path>.lora_A.weight`."""
         pairs = {n: {"lora_A": m.lora_A["default"].weight, "lora_B": m.lora_B["default"].weight} for n, m in self.layers.items()}
         return {f"transformer.{n}.{part}.weight": w for n, parts in pairs.items() for part, w in parts.items()}
+
+    def header(self) -> dict[str, str]:
+        """What stock diffusers reads in the header of a file of these weights: without it, it would take alpha to be the rank."""
+        config = {"r": self.elements * self.rank, "lora_alpha": self.alpha * self.elements, "target_modules": list(self.layers)}
+        return {"format": "pt", "lora_adapter_metadata": json.dumps({f"transformer.{k}": v for k, v in config.items()})}
 
     def load(self, tensors: dict[str, Tensor], origin: str) -> None:
         """Set the weights; InputError says which layers or shapes differ."""

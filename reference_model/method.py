@@ -14,18 +14,18 @@ from lorweb_bench.images import resize
 from lorweb_bench.quadruplet import Triplet
 from reference_model.adapter import Adapter
 from reference_model.base import Base, load_base
-from reference_model.checkpoint import load_checkpoint
+from reference_model.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.grid import answer_of, context_of
+from reference_model.quadruplets import SIDE_MULTIPLE
 from reference_model.sampling import sample
-
-SIDE_MULTIPLE = 16  # of pixels, so that every codec and the pair encoder can cut the panel
 
 
 def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
     """Width and height that the model works at: at most `longest` on the long edge, sides in multiples of 16."""
     scale = min(1.0, longest / max(width, height))
-    return tuple(max(SIDE_MULTIPLE, round(side * scale / SIDE_MULTIPLE) * SIDE_MULTIPLE) for side in (width, height))  # type: ignore[return-value]
+    sides = (min(round(side * scale / SIDE_MULTIPLE), longest // SIDE_MULTIPLE) for side in (width, height))
+    return tuple(SIDE_MULTIPLE * max(1, side) for side in sides)  # type: ignore[return-value]
 
 
 def to_tensor(images: Sequence[Image.Image], size: tuple[int, int], device: torch.device) -> Tensor:
@@ -42,7 +42,13 @@ class Method:
     track = "closed"
 
     def __init__(
-        self, name: str, predict_panels: Callable[..., Tensor], longest: int, device: torch.device, sampling_steps: int, about: dict[str, Any]
+        self,
+        name: str,
+        predict_panels: Callable[..., Tensor],
+        longest: int,
+        device: torch.device,
+        sampling_steps: int,
+        about: dict[str, Any],
     ) -> None:
         self.name, self.longest, self.device, self.sampling_steps, self.about = name, longest, device, sampling_steps, about
         self.predict_panels = predict_panels
@@ -86,7 +92,7 @@ def adapted(adapter: Adapter, config: TrainConfig) -> Callable[..., Tensor]:
 
 def from_checkpoint(folder: str | Path) -> Method:
     """The method in a checkpoint folder."""
-    adapter, config = load_checkpoint(Path(folder))
+    adapter, config = load_checkpoint(checkpoint_folder(folder))
     device = best_device()
     about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": trainable_parameters(adapter)}
     return Method(config.name, adapted(adapter.to(device), config), config.panel, device, adapter.base.sampling_steps, about)

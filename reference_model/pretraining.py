@@ -28,7 +28,10 @@ from reference_model.encoder import PairEncoder
 from reference_model.flow import Times, flow_loss
 from reference_model.grid import context_of, target_of
 from reference_model.progress import Progress
+from reference_model.quadruplets import check_panels
 from reference_model.state import load_state, save_state, write_tensors
+
+SAVE_SECONDS = 120  # between resumable states
 
 
 class Phase(Strict):
@@ -88,6 +91,7 @@ def edits_of(dataset: Dataset, single_share: float, copy_share: float) -> Edits:
     if "train" not in dataset.manifest.splits:
         raise InputError(f"{dataset.path}: no split `train`; pretraining takes a training dataset, not a suite")
     images = [np.asarray(image) for q in dataset.quadruplets("train") for image in (q.a, q.b)]
+    check_panels(dataset, "train", images)
     specs = [{"id": i, **t.model_dump()} for i, t in sorted(dataset.manifest.transformations.items())]
     singles = [s for s in specs if "steps" not in s["parameters"]]
     compositions = [s for s in specs if "steps" in s["parameters"]]
@@ -125,7 +129,7 @@ def optimise(
             optimizer.step()
             losses.append(round(loss.item(), 6))
             progress.advance(loss=float(np.mean(losses[-50:])))
-            if time.monotonic() - saved > 120:
+            if time.monotonic() - saved > SAVE_SECONDS:
                 save_state(state, step + 1, module, optimizer, identity, losses)
                 saved = time.monotonic()
     save_state(state, phase.steps, module, optimizer, identity, losses)

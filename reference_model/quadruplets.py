@@ -10,6 +10,7 @@ from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 
 ROLES = ("a", "a_prime", "b", "b_prime")
+SIDE_MULTIPLE = 16  # of pixels, so that every codec and the pair encoder can cut the panel
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,21 @@ class Quadruplets:
         return torch.where(reversed_, chosen[[1, 0, 3, 2]], chosen)
 
 
+def check_panels(dataset: Dataset, split: str, images: list[np.ndarray]) -> tuple[int, int]:
+    """Height and width of all panels of a split; InputError when they are of several sizes, or cannot be cut into patches."""
+    shapes = {image.shape[:2] for image in images}
+    if len(shapes) != 1:
+        raise InputError(f"{dataset.path}: split `{split}` holds {len(shapes)} sizes of panels; build it with `panel.square`")
+    height, width = shapes.pop()
+    if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
+        raise InputError(
+            f"{dataset.path}: its panels are {width} x {height}; build it with sides that are multiples of {SIDE_MULTIPLE} (`panel.square`)"
+        )
+    return height, width
+
+
 def read_quadruplets(dataset: Dataset, split: str, panel: int) -> Quadruplets:
-    """All quadruplets of a split; InputError when there are none, or when they differ in size or exceed the panel of the config."""
+    """All quadruplets of a split; InputError when there are none, or when their sizes differ, exceed `panel` or cannot be cut."""
     if split not in dataset.manifest.splits:
         raise InputError(f"{dataset.path}: no split `{split}`, only {', '.join(dataset.manifest.splits)}; name a training dataset")
     stacks: list[list[np.ndarray]] = []
@@ -48,9 +62,7 @@ def read_quadruplets(dataset: Dataset, split: str, panel: int) -> Quadruplets:
     for q in dataset.quadruplets(split):
         stacks.append([np.asarray(getattr(q, role)) for role in ROLES])
         keys.append(q.key)
-    shapes = {image.shape for four in stacks for image in four}
-    if len(shapes) != 1:
-        raise InputError(f"{dataset.path}: split `{split}` holds {len(shapes)} sizes of panels; build it with `panel.square`")
-    if max(shapes.pop()[:2]) > panel:
+    height, width = check_panels(dataset, split, [four[0] for four in stacks])  # the four are of one size
+    if max(height, width) > panel:
         raise InputError(f"{dataset.path}: its panels are larger than `panel: {panel}` of the config; build it smaller or raise `panel`")
     return Quadruplets(torch.from_numpy(np.stack(stacks)).permute(1, 0, 4, 2, 3).contiguous(), keys)

@@ -44,9 +44,11 @@ def transformer_config(base: str) -> dict[str, Any]:
     if base in HUB_TRANSFORMERS:
         return HUB_TRANSFORMERS[base]
     folder = ASSETS / "tiny" if base == "tiny" else Path(base)
-    if (folder / "config.json").exists():
+    try:
         return {**TINY_TRANSFORMER, **json.loads((folder / "config.json").read_text())["transformer"]}
-    raise InputError(f"base `{base}`: neither a folder of a base nor one of {', '.join(['tiny', *HUB_TRANSFORMERS])}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = ", ".join(["tiny", *HUB_TRANSFORMERS])
+        raise InputError(f"base `{base}`: neither a folder of a base nor one of {known} ({error})") from error
 
 
 def shapes_of(config: TrainConfig) -> Shapes:

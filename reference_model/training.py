@@ -13,7 +13,7 @@ from torch import Tensor
 from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
 from reference_model.adapter import Adapter, new_adapter
-from reference_model.checkpoint import is_finished, write_checkpoint
+from reference_model.checkpoint import base_digests, is_finished, write_checkpoint
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.flow import flow_loss
 from reference_model.grid import context_of, target_of
@@ -33,7 +33,7 @@ def rate_at(step: int, training: TrainingConfig) -> float:
 
 
 def batch_loss(adapter: Adapter, config: TrainConfig, images: Tensor, generator: torch.Generator) -> Tensor:
-    """The flow loss of a batch of quadruplets, uint8 (4, batch, 3, height, width); leaves the batch's gates in place for the backward pass."""
+    """The flow loss of a batch of quadruplets, uint8 (4, batch, 3, height, width); the batch's gates stay for the backward pass."""
     a, a_prime, b, b_prime = images
     base = adapter.base
     features = adapter.features(a, a_prime, b)
@@ -47,13 +47,14 @@ def batch_loss(adapter: Adapter, config: TrainConfig, images: Tensor, generator:
 def identity_of(config: TrainConfig, dataset: Dataset) -> str:
     """A digest of everything that decides the weights: a resume under another one is refused."""
     settings = config.model_dump_json(exclude={"dataset": True, "training": {"threads", "save_every"}})
-    return hashlib.sha256((settings + dataset.fingerprint).encode()).hexdigest()
+    data = [dataset.fingerprint, dataset.manifest.targets_fingerprint, *base_digests(config.base).values()]
+    return hashlib.sha256(f"{settings} {data}".encode()).hexdigest()
 
 
 def train(config: TrainConfig, folder: Path) -> Path:
     """Train the adapter that `config` describes and write its checkpoint to `folder`; a run that was stopped goes on to the same bytes.
 
-    Raises InputError on a non-finite loss, naming step and samples; the last state stays.
+    Raises InputError on a non-finite loss, naming the step; the last state stays.
     """
     if config.dataset is None:
         raise InputError("no `dataset` to train on; give `--set dataset=FOLDER`")
@@ -97,7 +98,9 @@ def run(adapter: Adapter, config: TrainConfig, data: Quadruplets, accelerator: A
             with accelerator.autocast():
                 loss = batch_loss(adapter, config, images.to(accelerator.device), generator)
             if not torch.isfinite(loss):
-                raise InputError(f"loss is {loss.item()} at step {step}; lower `training.learning_rate`; the state of an earlier step is in {state}")
+                raise InputError(
+                    f"{state.parent}: the loss is {loss.item()} at step {step}; lower `training.learning_rate` and name a new folder"
+                )
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(module.parameters(), 1.0)
@@ -109,4 +112,3 @@ def run(adapter: Adapter, config: TrainConfig, data: Quadruplets, accelerator: A
                 saved = time.monotonic()
     adapter.basis.gates = None
     return losses
-

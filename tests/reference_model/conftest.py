@@ -1,6 +1,6 @@
 """Shared by the tests of the reference model: a training dataset, a tiny base pretrained on it for three steps, trained checkpoints."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +44,36 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def training_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine quadruplets of 16 x 16 pixels: three trained transformations and one composition, no scene used twice."""
-    folder = tmp_path_factory.mktemp("datasets") / "train"
+def _write_dataset(folder: Path, sizes: Sequence[tuple[int, int]]) -> Path:
+    """Quadruplets of these heights and widths, of three transformations and a composition in turn; no scene is used twice."""
     lib = library()
     specs = [next(s for s in lib.singles().values() if s["family"] == family) for family in TRAINED]
     specs.append(lib.compose(specs[0], specs[1]))
     with ShardWriter(folder, "train", 0) as shard:
-        for n in range(9):
+        for n, (height, width) in enumerate(sizes):
             spec = specs[n % len(specs)]
-            a, b = scene(2 * n, SIZE, SIZE), scene(2 * n + 1, SIZE, SIZE)
+            a, b = scene(2 * n, height, width), scene(2 * n + 1, height, width)
             panels = {"a": a, "a_prime": lib.apply(spec, a), "b": b, "b_prime": lib.apply(spec, b)}
             record = {"id": f"q{n}", "transformation": spec["id"], "family": spec["family"], "kind": spec["kind"], "tier": "seen_single"}
             record |= {"instruction": spec["instruction"], "a_source": f"scene-{2 * n}", "b_source": f"scene-{2 * n + 1}"}
-            record |= {"licence": "CC0-1.0", "attribution": "procedural", "width": SIZE, "height": SIZE}
+            record |= {"licence": "CC0-1.0", "attribution": "procedural", "width": width, "height": height}
             shard.add(f"q{n}", {role: (encode(panel, "png"), "png") for role, panel in panels.items()}, record)
     listed = {s["id"]: {**{k: v for k, v in s.items() if k != "id"}, "tier": "seen_single", "trained": True} for s in specs}
     fields = {"name": "little-train", "version": "1", "view": "full", "recipe": {}, "transformation_library": "datagen"}
     finish_dataset(folder, {**fields, "transformations": listed})
     return folder
+
+
+@pytest.fixture(scope="session")
+def training_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine quadruplets of 16 x 16 pixels."""
+    return _write_dataset(tmp_path_factory.mktemp("datasets") / "train", [(SIZE, SIZE)] * 9)
+
+
+@pytest.fixture
+def write_panels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`write_panels((height, width), ...)`: a training dataset with a quadruplet of each size."""
+    return lambda *sizes: _write_dataset(tmp_path_factory.mktemp("datasets") / "panels", sizes)
 
 
 @pytest.fixture(scope="session")

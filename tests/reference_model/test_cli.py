@@ -1,0 +1,88 @@
+"""The commands: train, apply."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorweb_bench.cli import main
+from lorweb_bench.quadruplet import Triplet
+from reference_model.method import from_checkpoint
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("train", ...)`: exit code, stdout, stderr."""
+
+    def call(*args: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main([str(a) for a in args])
+        out, err = capsys.readouterr()
+        return int(exit_.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def pictures(triplet: Callable[..., Triplet], tmp_path: Path) -> list[Path]:
+    """a, a' and b as PNG files of 40 x 24 pixels."""
+    shown = triplet(7, 40, 24)
+    paths = [tmp_path / f"{role}.png" for role in ("a", "a_prime", "b")]
+    for path in paths:
+        getattr(shown, path.stem).save(path)
+    return paths
+
+
+def test_apply_makes_b_prime(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out.png"
+    code, said, _ = run("apply", "--model", trained("lorweb"), *pictures, "-o", out, "--seed", 5)
+    assert code == 0
+    assert "40 x 24, by lorweb (works at up to 16 px)" in said
+    a, a_prime, b = (Image.open(path).convert("RGB") for path in pictures)
+    expected = from_checkpoint(trained("lorweb")).predict([Triplet("b", a, a_prime, b, seed=5)])[0]
+    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(expected))
+
+
+def test_apply_names_the_image_that_it_cannot_read(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(pictures[0].read_bytes()[:200])
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    for bad in (cut, text, tmp_path / "none.png", tmp_path):
+        code, _, err = run("apply", "--model", trained("lorweb"), pictures[0], bad, pictures[2], "-o", tmp_path / "out.png")
+        assert code == 2 and str(bad) in err and "Traceback" not in err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_apply_names_a_model_that_is_none(run: Run, pictures: list[Path], tmp_path: Path) -> None:
+    code, _, err = run("apply", "--model", tmp_path / "none", *pictures, "-o", tmp_path / "out.png")
+    assert code == 2
+    assert "none/config.json: no checkpoint there" in err.replace("\n", " ")
+
+
+def test_train_trains_and_a_second_call_is_done_at_once(run: Run, write_yaml: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_yaml("single-lora")
+    for _ in range(2):
+        code, said, err = run("train", path, "-o", tmp_path / "out", "--set", "training.steps=2")
+        assert (code, said) == (0, f"checkpoint: {tmp_path / 'out'}\n")
+    assert "training" not in err
+
+
+def test_train_needs_an_output_or_a_dry_run(run: Run, write_yaml: Callable[..., Path], tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    path = write_yaml()
+    assert run("train", path)[0] == 2
+    code, said, _ = run("train", path, "--dry-run", "--set", "adapter.elements=7")
+    assert code == 0 and "trainable parameters" in said
+    assert sorted(tmp_path.rglob("*")) == [*before, path]
+
+
+def test_a_wrong_key_is_one_sentence_and_exit_code_2(run: Run, write_yaml: Callable[..., Path], tmp_path: Path) -> None:
+    code, said, err = run("train", write_yaml(), "-o", tmp_path / "out", "--set", "training.stpes=3")
+    assert (code, said) == (2, "")
+    assert err.startswith("Error: ") and "did you mean `steps`?" in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

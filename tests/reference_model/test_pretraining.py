@@ -1,0 +1,107 @@
+"""Pretraining the tiny base: the same bytes across a stop, and nothing but trained transformations."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from datagen.transformations import library
+from lorweb_bench.dataset import open_dataset
+from lorweb_bench.errors import InputError
+from reference_model import pretraining
+from reference_model.adapter import load_pair_encoder
+from reference_model.base import load_base
+from reference_model.pretraining import PretrainingConfig, edits_of, pretrain, step_ids, trained_steps
+
+FILES = ("base.safetensors", "encoder.safetensors", "config.json")
+
+
+@pytest.mark.parametrize("part", ["encoder", "base"])
+def test_a_stopped_pretraining_goes_on_to_the_same_bytes(
+    pretraining_config: PretrainingConfig, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    save = pretraining.save_state
+
+    def save_and_stop(path: Path, step: int, *rest: object) -> None:
+        save(path, step, *rest)  # type: ignore[arg-type]
+        if step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "save_state", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(pretraining_config, tmp_path, (part,))
+    assert [p.name for p in tmp_path.iterdir()] == [f"{part}.state.safetensors"]
+    pretrain(pretraining_config, tmp_path, (part,))
+    assert (tmp_path / f"{part}.safetensors").read_bytes() == (base_folder / f"{part}.safetensors").read_bytes()
+
+
+def test_finished_parts_are_not_made_again(pretraining_config: PretrainingConfig, base_folder: Path) -> None:
+    before = {name: (base_folder / name).read_bytes() for name in FILES}
+    pretrain(pretraining_config, base_folder)
+    assert {name: (base_folder / name).read_bytes() for name in FILES} == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(pretraining_config: PretrainingConfig, base_folder: Path) -> None:
+    other = pretraining_config.model_copy(update={"seed": 1})
+    with pytest.raises(InputError, match="other settings"):
+        pretrain(other, base_folder)
+
+
+def test_the_base_says_what_it_was_made_from(training_dataset: Path, base_folder: Path) -> None:
+    about, dataset = json.loads((base_folder / "config.json").read_text()), open_dataset(training_dataset)
+    assert about["format"] == "lorweb-bench/base"
+    assert about["training_dataset"]["fingerprint"] == dataset.fingerprint
+    assert about["trained_transformations"] == sorted(dataset.manifest.transformations)
+    assert about["sources"] == sorted(f"scene-{n}" for n in range(18))
+    assert {"shift", "invert", "degrees"} <= set(about["vocabulary"])
+    assert not any(word.lstrip("-")[0].isdigit() for word in about["vocabulary"])
+    assert load_base(str(base_folder)).text_encoder.vocabulary == about["vocabulary"]
+    with safe_open(base_folder / "base.safetensors", "pt") as file:
+        assert {file.get_tensor(k).dtype for k in file.keys()} == {torch.float16}  # noqa: SIM118 (safe_open is no mapping)
+
+
+def test_edits_are_the_librarys_own_on_images_of_the_dataset(training_dataset: Path) -> None:
+    dataset = open_dataset(training_dataset)
+    edits = edits_of(dataset, single_share=0.5, copy_share=0.2)
+    assert (len(edits.singles), len(edits.compositions)) == (3, 1)
+    before, after, chosen = edits.draw((0, 1), 60)
+    known = {image.tobytes() for image in edits.images}
+    for x, y, spec in zip(before.permute(0, 2, 3, 1).numpy(), after.permute(0, 2, 3, 1).numpy(), chosen, strict=True):
+        assert np.ascontiguousarray(x).tobytes() in known
+        expected = x if spec is None else library().apply(spec, np.ascontiguousarray(x))
+        assert np.array_equal(y, expected)
+    copies, compositions = sum(s is None for s in chosen), sum(s is not None and "__" in s["id"] for s in chosen)
+    assert 4 <= copies <= 22 and 12 <= compositions <= 38
+    again = edits.draw((0, 1), 60)
+    assert torch.equal(again[0], before) and torch.equal(again[1], after)
+    assert not torch.equal(edits.draw((0, 2), 60)[0], before)
+
+
+def test_the_encoder_names_both_steps_of_a_composition(training_dataset: Path, base_folder: Path) -> None:
+    edits = edits_of(open_dataset(training_dataset), 0.5, 0.0)
+    index = trained_steps(edits)
+    singles, (composition,) = edits.singles, edits.compositions
+    first, second = step_ids([*singles, composition], index, edits.library)
+    assert [index[s["id"]] for s in singles] == first[:3].tolist()
+    assert second[:3].tolist() == [len(index)] * 3  # there is no second step
+    names = {i: name for name, i in index.items()}
+    assert f"{names[int(first[3])]}__{names[int(second[3])]}" == composition["id"]
+    assert load_pair_encoder(str(base_folder)).names[0].out_features == len(index)
+
+
+def test_what_is_no_training_dataset_is_refused(pretraining_config: PretrainingConfig, small_suite_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no split `train`"):
+        pretrain(pretraining_config.model_copy(update={"dataset": small_suite_path}), tmp_path)
+
+
+def test_panels_of_several_sizes_are_refused(write_panels: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="2 sizes"):
+        edits_of(open_dataset(write_panels((16, 16), (32, 16))), 0.5, 0.0)
+    with pytest.raises(InputError, match="multiples of 16"):
+        edits_of(open_dataset(write_panels((24, 24))), 0.5, 0.0)

@@ -1,0 +1,259 @@
+"""Training: the same bytes every time, also across a kill; what is refused, and what stops it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lorweb_bench.cli import main
+from lorweb_bench.dataset import open_dataset
+from lorweb_bench.errors import InputError
+from reference_model.adapter import new_adapter
+from reference_model.config import TrainConfig, TrainingConfig
+from reference_model.quadruplets import Quadruplets, read_quadruplets
+from reference_model.training import STATE, batch_loss, rate_at, train
+
+Config = Callable[..., TrainConfig]
+WriteYaml = Callable[..., Path]
+WEIGHTS = ("adapter_model.safetensors", "router.safetensors")
+KINDS = ("lorweb", "single-lora", "token-control")
+
+
+def weights_of(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in WEIGHTS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_config_gives_the_same_bytes(config: Config, trained: Callable[[str], Path], tmp_path: Path, kind: str) -> None:
+    again = train(config(kind), tmp_path / "again")
+    assert sorted(p.name for p in again.iterdir()) == ["adapter_model.safetensors", "config.json", "router.safetensors"]
+    for file in again.iterdir():
+        assert file.read_bytes() == (trained(kind) / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_moves_every_trainable_weight_and_no_other(config: Config, trained: Callable[[str], Path], kind: str) -> None:
+    fresh, settings = new_adapter(config(kind), seed=0), config(kind)
+    before = {k: v.clone() for k, v in fresh.basis.tensors().items()}
+    after = load_file(trained(kind) / "adapter_model.safetensors")
+    assert before.keys() == after.keys()
+    assert all((before[k] - after[k]).abs().max() > 0 for k in before)
+    routing = load_file(trained(kind) / "router.safetensors")
+    names = {"lorweb": {"router.projections", "router.keys"}, "single-lora": set(), "token-control": {"token.weight", "token.bias"}}
+    assert routing.keys() == names[kind]
+    total = sum(v.numel() for v in [*after.values(), *routing.values()])
+    assert json.loads((trained(kind) / "config.json").read_text())["trainable_parameters"] == total
+    assert settings.adapter.kind == kind
+
+
+def test_a_finished_run_is_not_run_again(config: Config, trained: Callable[[str], Path]) -> None:
+    stamps = {p: p.stat().st_mtime_ns for p in trained("lorweb").iterdir()}
+    assert train(config(), trained("lorweb")) == trained("lorweb")
+    assert {p: p.stat().st_mtime_ns for p in trained("lorweb").iterdir()} == stamps
+
+
+def test_training_lowers_the_loss(config: Config, training_dataset: Path) -> None:
+    """The same batch and noise before and after, on the samples that were trained on."""
+    settings = config(training={"steps": 30, "batch": 4, "times": {"share_at_one": 1.0, "weight": "t2"}})
+    data = read_quadruplets(open_dataset(training_dataset), "train", settings.panel)
+
+    def loss(adapter_steps: int) -> float:
+        from accelerate import Accelerator
+
+        from reference_model.training import run
+
+        adapter = new_adapter(settings, seed=0)
+        if adapter_steps:
+            run(adapter, settings, data, Accelerator(cpu=True), Path("/nonexistent/state"), "x")
+        with torch.no_grad():
+            return batch_loss(adapter, settings, data.images, torch.Generator().manual_seed(1)).item()
+
+    assert loss(30) < 0.8 * loss(0)
+
+
+def stopped(config: TrainConfig, folder: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the state of step `after` is written, and then break off as Ctrl-C does."""
+    from reference_model import training
+
+    save = training.save_state
+
+    def save_and_stop(path: Path, step: int, *rest: object) -> None:
+        save(path, step, *rest)  # type: ignore[arg-type]
+        if step == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_state", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder)
+
+
+@pytest.mark.parametrize("layout", ["target-only", "paper"])
+def test_a_stopped_run_goes_on_to_the_same_bytes(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    settings = config(layout=layout, training={"save_every": 2})
+    undisturbed = train(settings, tmp_path / "undisturbed")
+    stopped(settings, tmp_path / "stopped", 2, monkeypatch)
+    assert (tmp_path / "stopped" / STATE).exists()
+    assert weights_of(train(settings, tmp_path / "stopped")) == weights_of(undisturbed)
+    assert (tmp_path / "stopped" / "config.json").read_bytes() == (undisturbed / "config.json").read_bytes()
+    assert not (tmp_path / "stopped" / STATE).exists()
+
+
+def test_gradient_checkpointing_and_the_save_interval_do_not_change_the_weights(
+    config: Config, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    again = train(config(training={"gradient_checkpointing": True, "save_every": 1}), tmp_path / "again")
+    for name in WEIGHTS:
+        ours, theirs = load_file(again / name), load_file(trained("lorweb") / name)
+        for key in theirs:
+            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_bytes(config: Config, write_yaml: WriteYaml, tmp_path: Path) -> None:
+    settings = config(training={"steps": 40})
+    folder, path = tmp_path / "killed", write_yaml(training={"steps": 40, "save_every": 1})
+    command = [sys.executable, "-c", "from lorweb_bench.cli import main; main()", "train", str(path), "-o", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "/40" in line:  # the first steps are done and saved
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert (folder / STATE).exists() and not (folder / "config.json").exists()
+    with pytest.raises(InputError, match=r"killed.*no checkpoint there"):
+        from reference_model.checkpoint import load_checkpoint
+
+        load_checkpoint(folder)
+    assert weights_of(train(settings, folder)) == weights_of(train(settings, tmp_path / "undisturbed"))
+
+
+def test_a_resume_under_other_settings_is_refused(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(config(training={"save_every": 1}), tmp_path, 1, monkeypatch)
+    for other in (config(training={"learning_rate": 0.01}), config(adapter={"rank": 1}), config(layout="paper")):
+        with pytest.raises(InputError, match="other settings; delete it, or name another output folder"):
+            train(other, tmp_path)
+    train(config(training={"save_every": 50, "threads": 0}), tmp_path)  # these change no weight
+
+
+def test_a_resume_on_another_base_is_refused(
+    settings: Callable[..., dict[str, object]], base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(base_folder, tmp_path / "base")
+    config = TrainConfig.model_validate(settings(base=str(tmp_path / "base"), training={"save_every": 1}))
+    stopped(config, tmp_path / "out", 1, monkeypatch)
+    from safetensors.torch import save_file
+
+    path = tmp_path / "base" / "base.safetensors"
+    save_file({k: v * 1.5 for k, v in load_file(path).items()}, path)
+    with pytest.raises(InputError, match="other settings"):
+        train(config, tmp_path / "out")
+
+
+def test_a_cut_state_is_named(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(config(training={"save_every": 1}), tmp_path, 1, monkeypatch)
+    state = tmp_path / STATE
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"training_state\.safetensors: not a whole training state"):
+        train(config(), tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_named(
+    write_yaml: WriteYaml, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_yaml(training={"steps": 40, "learning_rate": 1e30})
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", str(path), "-o", str(tmp_path / "out")])
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("Error: ") and "at step" in message and "training.learning_rate" in message
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_an_output_that_holds_something_else_is_refused(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds something else \(notes\.txt\)"):
+        train(config(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "not json", '{"format": "lorweb-bench/checkpoint"}'])
+def test_an_output_whose_config_is_not_of_this_run_is_refused(config: Config, tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=str(tmp_path)):
+        train(config(), tmp_path)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_a_finished_checkpoint_of_other_settings_is_not_overwritten(config: Config, trained: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="other settings"):
+        train(config(training={"seed": 1}), trained("lorweb"))
+
+
+def test_an_output_that_is_a_file_is_refused(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file"):
+        train(config(), tmp_path / "file")
+
+
+def test_what_cannot_be_trained_on_is_named(config: Config, small_suite_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no `dataset`"):
+        train(config(dataset=None), tmp_path / "out")
+    with pytest.raises(InputError, match="no split `train`, only seen, unseen"):
+        train(config(dataset=small_suite_path, panel=32), tmp_path / "out")
+    with pytest.raises(InputError, match="tower"):
+        train(config(encoder="tower"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_panels_of_the_wrong_size_are_refused(write_panels: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="larger than `panel: 16`"):
+        read_quadruplets(open_dataset(write_panels((32, 32))), "train", 16)
+    with pytest.raises(InputError, match="2 sizes"):
+        read_quadruplets(open_dataset(write_panels((16, 16), (32, 16))), "train", 32)
+    with pytest.raises(InputError, match="multiples of 16"):
+        read_quadruplets(open_dataset(write_panels((20, 24))), "train", 32)
+
+
+def test_every_epoch_shows_every_sample_once() -> None:
+    images = torch.arange(7, dtype=torch.uint8).view(1, 7, 1, 1, 1).expand(4, 7, 3, 1, 1) + torch.arange(4).view(4, 1, 1, 1, 1) * 10
+    data = Quadruplets(images.to(torch.uint8), [str(i) for i in range(7)])
+    shown = torch.cat([data.batch(5, step, 3, exchange=0.0, reverse=0.0)[0, :, 0, 0, 0] for step in range(14)])
+    epochs = shown.view(6, 7).sort(dim=1).values
+    assert torch.equal(epochs, torch.arange(7).expand(6, 7).to(torch.uint8))
+    assert not torch.equal(shown[:7], shown[7:14])
+    big = data.batch(5, 0, 17, exchange=0.0, reverse=0.0)  # a batch larger than the dataset
+    assert np.bincount(big[0, :, 0, 0, 0]).tolist().count(3) == 3
+    again = data.batch(5, 4, 3, exchange=0.5, reverse=0.5)
+    assert torch.equal(again, data.batch(5, 4, 3, exchange=0.5, reverse=0.5))
+
+
+def test_exchanged_pairs_trade_places_and_reversed_pairs_run_backwards() -> None:
+    images = (torch.arange(4).view(4, 1, 1, 1, 1) * 10 + torch.arange(6).view(1, 6, 1, 1, 1)).expand(4, 6, 3, 2, 2).to(torch.uint8)
+    data = Quadruplets(images, [str(i) for i in range(6)])
+    orders = {(0.0, 0.0): [0, 1, 2, 3], (1.0, 0.0): [2, 3, 0, 1], (0.0, 1.0): [1, 0, 3, 2], (1.0, 1.0): [3, 2, 1, 0]}
+    for (exchange, reverse), order in orders.items():
+        batch = data.batch(0, 0, 6, exchange, reverse)[:, :, 0, 0, 0]
+        assert (batch // 10).tolist() == [[role] * 6 for role in order]
+        assert all(len(set(column.tolist())) == 1 for column in (batch % 10).T)  # all four panels are of one sample
+    halves = Quadruplets(images, data.keys).batch(0, 0, 2000, 0.5, 0.0)[0, :, 0, 0, 0] // 10
+    assert 0.45 < (halves == 2).float().mean() < 0.55
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
+    training = TrainingConfig(steps=100, batch=1, learning_rate=1.0, warmup=10, decay_from=0.5)
+    rates = [rate_at(step, training) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10:51] == [1.0] * 41
+    assert rates[75] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.01 and rates[50:] == sorted(rates[50:], reverse=True)
+    assert rate_at(0, TrainingConfig(steps=1, batch=1, learning_rate=1.0, warmup=0, decay_from=1.0)) == 1.0
