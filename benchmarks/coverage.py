@@ -1,7 +1,7 @@
 """Coverage of the 95 % intervals, by simulation: suites whose items share families and photographs, with known means.
 
-    python benchmarks/coverage.py                    # about three minutes on one core
-    python benchmarks/coverage.py --designs 60       # the long run
+    python benchmarks/coverage.py --designs 40       # about three minutes on one core
+    python benchmarks/coverage.py --tests            # how often the sign-flip test takes chance for a difference, at 5 %
 
 Every design is a suite drawn anew (which families, which compositions, which photograph behind each item); on each design
 many outcomes are drawn from random effects. An interval covers when it holds the mean of the population that families and
@@ -17,6 +17,7 @@ import numpy as np
 
 from lorweb_bench import statistics
 from lorweb_bench.intervals import Part, intervals
+from lorweb_bench.significance import sign_flip
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,18 @@ def simulate(setting: Setting, designs: int, columns: int, resamples: int, seed:
     return result
 
 
+def false_alarms(setting: Setting, designs: int, columns: int, seed: int) -> dict[str, float]:
+    """Per estimate the percentage of tests that reject, at 5 %, a mean that is right."""
+    rng, known, rejected = np.random.default_rng(seed), truth(setting), {}  # type: ignore[var-annotated]
+    for number in range(designs):
+        table = statistics.ordered(design(rng), [])
+        values, clusters = outcomes(setting, table, columns, rng) - known, statistics.clusters_of(table)
+        for name, parts in estimates(table).items():
+            if not name.startswith("gap"):
+                rejected.setdefault(name, []).extend(sign_flip(parts, values, clusters, number, flips=200) <= 0.05)
+    return {name: 100 * float(np.mean(found)) for name, found in rejected.items()}
+
+
 def main() -> None:
     """Print a table per setting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -154,9 +167,14 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=40, help="outcomes drawn per design")
     parser.add_argument("--resamples", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tests", action="store_true", help="false alarms of the sign-flip test instead of coverage")
     given = parser.parse_args()
     started = time.monotonic()
     for setting in SETTINGS:
+        if given.tests:
+            found = false_alarms(setting, given.designs, given.columns, given.seed)
+            print(setting.name, *(f"{name} {rate:.1f}" for name, rate in found.items()), sep=", ", flush=True)
+            continue
         print(f"\n{setting.name}: {given.designs} designs x {given.columns} outcomes")
         print(f"{'':26s}covers  too high  too low   plain   width / ideal")
         for name, row in simulate(setting, given.designs, given.columns, given.resamples, given.seed).items():
