@@ -149,7 +149,7 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
         rows = {entry.submission.id: Row(entry, kind_of(entry.submission.method)) for entry in own}
         kept = [rows[i] for i in last.values()]
         headline = _headline(kept)
-        kept = ordered(_with_ranks(kept, headline), headline)
+        kept = best_first(_with_ranks(kept, headline), headline)
         old = tuple(row for i, row in rows.items() if i not in last.values())
         found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
     return found
@@ -193,7 +193,7 @@ def _tables(rows: Sequence[Row]) -> Iterable[Table]:
         yield Table(*place, tuple(row for row in rows if row in here or row.anchor in borrowed), frozenset(borrowed))
 
 
-def ordered(rows: Iterable[Row], headline: str) -> list[Row]:
+def best_first(rows: Iterable[Row], headline: str) -> list[Row]:
     """Best first by the headline on unseen, then by name; rows without it last."""
 
     def place(row: Row) -> tuple[bool, float, str, str]:
@@ -204,10 +204,16 @@ def ordered(rows: Iterable[Row], headline: str) -> list[Row]:
     return sorted(rows, key=place)
 
 
-def _ranks(rows: Sequence[Row], headline: str) -> list[Rank]:
-    from lorweb_bench.compare import rank_ranges
+def _ranks(rows: Sequence[Row], metric: str) -> list[Rank]:
+    """The range of each row's rank among them, by the headline on unseen, paired by item."""
+    from lorweb_bench.significance import rank_ranges
+    from lorweb_bench.statistics import clusters_of, groups, ordered, parts_of
 
     if len(rows) < 2:
         return [(1, 1)] * len(rows)
-    reports = [row.report.model_copy(update={"per_sample": row.per_sample}) for row in rows]
-    return [tuple(rank) for rank in rank_ranges(reports, metric=headline, group=GROUP)]
+    tables = {row.anchor: ordered(row.per_sample, [metric]) for row in rows}
+    items = next(iter(tables.values()))
+    parts = parts_of(groups(items)[GROUP], items["transformation"])
+    higher = all(score.higher_is_better for row in rows if (score := row.score(GROUP, metric)))
+    ranks = rank_ranges({anchor: table[metric] for anchor, table in tables.items()}, parts, clusters_of(items), higher)
+    return [ranks[row.anchor] for row in rows]

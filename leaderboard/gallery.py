@@ -1,7 +1,7 @@
 """The gallery of a public suite: the same few items for every method, with what each made of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from leaderboard.board import Board, Row
 from leaderboard.submission import open_submission, sizes_of
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import write_atomic
 from lorweb_bench.images import encode, resize
 from lorweb_bench.inspect import choose
 from lorweb_bench.predictions import Predictions
@@ -68,12 +67,16 @@ class Gallery:
     best: int | None
 
     def strip(self, tiers: Iterable[str]) -> list[dict[str, Any]]:
-        """The first item of each of these tiers in one line, with the best method's image, for the first page."""
+        """An item of each of these tiers in one line, with the best method's image, for the first page.
+
+        The next item for each next tier: tiers go through the families in one order, and would show the same one.
+        """
         lines = []
-        for item in (self.items[tier][0] for tier in tiers if tier in self.items):
+        for turn, shown in enumerate(self.items[tier] for tier in tiers if tier in self.items):
+            item = shown[turn % len(shown)]
             a, a_prime, b, truth = item.panels
             made = [item.made[self.best]] if self.best is not None else []
-            panels = [Panel(**{**vars(p), "root": ""}) for p in (a, a_prime, b, *made, truth)]
+            panels = [replace(p, root="") for p in (a, a_prime, b, *made, replace(truth, label="truth"))]
             lines.append({"tier": item.tier, "what": item.what, "panels": panels})
         return lines
 
@@ -91,7 +94,7 @@ def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
     made = [(row, _images(row, suite, sizes)) for row in board.rows]
     writer = _Writer(output, f"gallery/{board.slug}")
     items = {
-        tier: tuple(_item(found[key], made, board.headline, writer) for key in sorted(keys, key=lambda k: keys.index(k)))
+        tier: tuple(_item(found[key], made, board.headline, writer) for key in keys)
         for tier, keys in chosen.items()
         if keys
     }
@@ -118,7 +121,8 @@ class _Writer:
         if edge > LONG_EDGE:
             image = resize(image, (max(1, round(image.width * LONG_EDGE / edge)), max(1, round(image.height * LONG_EDGE / edge))))
         path = f"{self.folder}/{name}.png"
-        write_atomic(self.output / path, encode(image, "png"))
+        (self.output / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.output / path).write_bytes(encode(image, "png"))  # `board.json`, written last, says that the site is whole
         self.written.append(self.output / path)
         return Panel(path, label, image.width, image.height, truth, value)
 

@@ -169,7 +169,7 @@ def seconds(value: float | None) -> str:
     """Seconds for reading: three digits that count."""
     if value is None:
         return "–"
-    return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s" if value >= 0.001 else "under 1 ms"
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s" if value >= 0.1 else f"{value * 1000:.2g} ms"
 
 
 def amount(count: int) -> str:
