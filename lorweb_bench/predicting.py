@@ -17,13 +17,13 @@ from lorweb_bench.dataset import Dataset, open_suite
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json
-from lorweb_bench.methods import Method, checkpoint_digest, load_method
+from lorweb_bench.methods import TABLE, Method, checkpoint_digest, load_method
 from lorweb_bench.pairs import pair_reader, shuffled_pairs
 from lorweb_bench.predictions import MethodName, PredictionsManifest, PredictionsWriter, suite_keys, suite_name
 from lorweb_bench.progress import track as show
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
 from lorweb_bench.quadruplet import Quadruplet, Triplet
-from lorweb_bench.registry import unknown_name
+from lorweb_bench.registry import absolute, unknown_name
 
 BATCH = 16  # items a call, where the method has no batch_size
 GIVE_UP = 8  # failed batches in a row, none of whose items came through
@@ -75,32 +75,24 @@ def predict(
     InputError when the settings do not fit, and, after all other items, when the method failed on some: they are named, and
     the same call tries them again.
     """
-    suite = suite if isinstance(suite, Dataset) else open_suite(suite)
+    suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     loaded = load_method(method) if isinstance(method, str) else method
+    _check_words(prompt, pairs, track)
     _check(loaded, suite, limit, shard)
-    for value, what, known in ((prompt, "prompt mode", PROMPT_MODES), (pairs, "way to pair", PAIRS), (track or "open", "track", TRACKS)):
-        if value not in known:
-            raise unknown_name(what, value, known)
-    settings = PredictionsManifest(
-        suite=suite_name(suite),
-        method=describe_method(loaded, checkpoint_digest(method) if isinstance(method, str) else None),
-        track=cast(Any, track or getattr(loaded, "track", "open")),
-        prompt_mode=prompt,
-        pairs=pairs,
-        seed=seed,
-        samples=0,
-    )
-    writer = PredictionsWriter(Path(out), settings)
+    whose = describe_method(loaded, checkpoint_digest(method) if isinstance(method, str) else None)
+    asked: dict[str, Any] = {"track": track or getattr(loaded, "track", "open"), "prompt_mode": prompt, "pairs": pairs, "seed": seed}
+    settings = PredictionsManifest(suite=suite_name(suite), method=whose, samples=0, **asked)
+    writer = PredictionsWriter(Path(out).resolve(), settings)
     before, wanted = writer.finished(), _chosen(suite, limit, shard)
     if before is not None and wanted <= writer.done():
         return before
     writer.begin()
     todo = [piece for piece in _pieces(suite, wanted - writer.done()) if piece.keys]
     pair_of = shuffled_pairs(suite, seed) if pairs == "shuffled" else {}
-    _run(Task(method if workers > 1 or engine != "local" else loaded, suite, prompt, seed, pair_of), writer, todo, workers, engine)
-    every = sum(suite.split(split).samples for split in suite.scored_splits)
-    whole_run = shard is None or len(writer.done()) == every
-    return writer.finish(every) if whole_run else None
+    in_task = loaded if workers == 1 and engine == "local" else absolute(method, TABLE) if isinstance(method, str) else method
+    _run(Task(in_task, suite, prompt, seed, pair_of), writer, todo, workers, engine)
+    complete = _chosen(suite, limit, None) <= writer.done()
+    return writer.finish(sum(suite.split(split).samples for split in suite.scored_splits)) if complete else None
 
 
 def describe_method(method: Method, checkpoint: str | None = None) -> MethodName:
@@ -114,6 +106,12 @@ def describe_method(method: Method, checkpoint: str | None = None) -> MethodName
         return MethodName.model_validate_json(whole)
     except (TypeError, ValueError) as e:
         raise InputError(f"The method {method.name!r} describes itself in a way that cannot be kept: {e}.") from None
+
+
+def _check_words(prompt: str, pairs: str, track: str | None) -> None:
+    for value, what, known in ((prompt, "prompt mode", PROMPT_MODES), (pairs, "way to pair", PAIRS), (track or "open", "track", TRACKS)):
+        if value not in known:
+            raise unknown_name(what, value, known)
 
 
 def _check(method: Method, suite: Dataset, limit: int | None, shard: tuple[int, int] | None) -> None:

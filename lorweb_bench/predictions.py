@@ -83,7 +83,9 @@ def suite_keys(suite: Dataset, split: str) -> list[list[str]]:
     for entry in suite.split(split).shards:
         keys = [item.key for item in read_sidecar(suite.path / entry.path).items]
         if len(set(keys)) != entry.samples:
-            raise InputError(f"{suite.path / entry.path}: its sidecar names {len(set(keys))} keys, the manifest says {entry.samples} samples.")
+            raise InputError(
+                f"{suite.path / entry.path}: its sidecar names {len(set(keys))} keys, the manifest says {entry.samples} samples."
+            )
         found.append(keys)
     return found
 
@@ -145,7 +147,7 @@ def open_predictions(source: str | Path | Mapping[str, Any], suite: Dataset, nam
     elif isinstance(source, Mapping):
         opened = Predictions(_nameless(suite, name or "in-memory", len(source)), source)
     else:
-        opened = _open_folder(Path(source), suite, name)
+        opened = _open_folder(Path(source).resolve(), suite, name)
     place = "The mapping" if isinstance(source, Mapping) else str(source)
     if not opened.images:
         raise InputError(f"{place} holds no predictions by key; one image per key is needed, <key>.png, .jpg or .webp.")

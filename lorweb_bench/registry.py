@@ -50,6 +50,16 @@ def find(spec: str, what: str, table: Mapping[str, str], group: str) -> Any:
     return load_entry(entries[spec])
 
 
+def absolute(spec: str, table: Mapping[str, str]) -> str:
+    """SPEC with the file or folder that it names as an absolute path: a process elsewhere has another working folder."""
+    if spec in table:
+        return spec
+    place, colon, attribute = spec.rpartition(":")
+    path = Path(place if colon else spec)
+    named = path.suffix == ".py" if colon else path.is_dir()
+    return f"{path.resolve()}{colon}{attribute if colon else ''}" if named else spec
+
+
 def load_entry(entry: EntryPoint) -> Any:
     """Import what an entry point names; InputError when that fails."""
     try:

@@ -14,11 +14,12 @@ from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import claim_output, finish_output
 from lorweb_bench.images import resize, to_array
-from lorweb_bench.metrics import Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.metrics import TABLE, Metric, Scored, choose_metrics, load_metric
 from lorweb_bench.predictions import Predictions, open_predictions, suite_keys, suite_name
 from lorweb_bench.progress import track
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.quadruplet import Quadruplet
+from lorweb_bench.registry import absolute
 from lorweb_bench.report import PAGE, PER_SAMPLE, Report, Score, environment, write_per_sample, write_report
 
 BATCH = 32  # items that are in memory at a time
@@ -64,7 +65,7 @@ def score(
     says it. Missing predictions count the worst value of each metric. A prediction of another size is refused, or with
     `resize` brought to b's size by the fixed kernel and counted in the report. InputError for whatever does not fit.
     """
-    suite = suite if isinstance(suite, Dataset) else open_suite(suite)
+    suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which has no answers; score against the full view.")
     chosen = choose_metrics(metrics, suite)
@@ -75,7 +76,7 @@ def score(
         raise InputError(f"A metric cannot be called {taken!r}: the per-item table has a column of that name.")
     by_identity: dict[str, str | Metric] = {m.identity: m for m in chosen}
     if workers > 1 or engine != "local":  # a name is loaded in each process: what a file defines cannot be sent to one
-        by_identity |= {load_metric(m).identity: m for m in metrics or () if isinstance(m, str)}
+        by_identity |= {load_metric(m).identity: absolute(m, TABLE) for m in metrics or () if isinstance(m, str)}
     table = _table(Task(suite, tuple(by_identity.values()), resize), opened, workers, engine)
     report = _report(table, opened, suite, chosen, seed)
     if out is not None:

@@ -142,7 +142,7 @@ class Base:
     transformer: FluxTransformer2DModel
     codec: UnshuffleCodec
     text_encoder: TinyTextEncoder
-    sampling_steps: int = 2
+    sampling_steps: int = 1
 
     def to(self, device: str | torch.device) -> "Base":
         """The same base on another device."""

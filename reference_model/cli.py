@@ -44,7 +44,7 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
 
 
 @click.command()
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `tiny` is the one that ships.")
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `lorweb` is the one that ships.")
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("a_prime", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))

@@ -49,6 +49,7 @@ class Plan:
     folder: Path
     photos: Path | None
     full: bool
+    training_steps: int | None
     workers: int
 
     @property
@@ -103,13 +104,13 @@ class Plan:
         for seed in self.seeds:
             for method in TRAINED:
                 settings = {"dataset": str(self.train), "training.seed": seed, "training.threads": 1}
-                if self.full:
-                    settings["training.steps"] = FULL_STEPS
+                if self.training_steps:
+                    settings["training.steps"] = self.training_steps
                 changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
                 out = self.folder / "checkpoints" / self.run_name(method, seed)
                 commands.append(("train", str(configs / f"tiny-{method}.yaml"), "-o", str(out), *changes))
         # Three one-thread runs on two cores do more than two-thread runs one after the other.
-        yield Step("train LoRWeB, the single LoRA and the control", tuple(commands), together=2 if self.full else 3)
+        yield Step("train LoRWeB, the single LoRA and the control", tuple(commands), together=3)
 
     def _board(self) -> Iterator[Step]:
         suite, submissions, store = ("--suite", str(self.suite)), self.folder / "submissions", self.folder / "board.store"
@@ -130,14 +131,15 @@ class Plan:
         """Write the card of every submission."""
         for name, (method, _) in self.rows().items():
             config = self.folder / "checkpoints" / name / "config.json"
-            write_atomic(self.folder / "cards" / f"{name}.yaml", yaml.safe_dump(card_of(method, self.seed_of(name), config), sort_keys=False).encode())
+            card = yaml.safe_dump(card_of(method, self.seed_of(name), config), sort_keys=False)
+            write_atomic(self.folder / "cards" / f"{name}.yaml", card.encode())
 
     def seed_of(self, name: str) -> int:
         """The training seed of a row."""
         return int(name.rpartition("-seed")[2]) if "-seed" in name else 0
 
 
-FULL_STEPS = 2000
+FULL_STEPS = 1500
 
 
 def card_of(method: str, training_seed: int, config: Path) -> dict[str, object]:
@@ -222,13 +224,14 @@ def claim(folder: Path) -> None:
 @click.command()
 @click.option("-o", "--output", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder for everything it makes.")
 @click.option("--photos", type=click.Path(path_type=Path), help="Photographs of your own instead of the bundled ones.")
-@click.option("--full", is_flag=True, help="Train longer, with three seeds: the README's table.")
+@click.option("--full", is_flag=True, help=f"Three training seeds, {FULL_STEPS} steps each.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps of each adapter.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
-def demo(output: Path, photos: Path | None, full: bool, workers: int) -> None:
+def demo(output: Path, photos: Path | None, full: bool, steps: int | None, workers: int) -> None:
     """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard: ten minutes on two cores."""
     folder = output.resolve()
     claim(folder)
-    plan = Plan(folder, photos.resolve() if photos else None, full, workers)
+    plan = Plan(folder, photos.resolve() if photos else None, full, steps or (FULL_STEPS if full else None), workers)
     environment = {**os.environ, "LORWEB_BENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     run_all(list(plan.steps()), plan, environment)
     summary(plan)

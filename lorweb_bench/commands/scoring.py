@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
 
 if TYPE_CHECKING:
@@ -117,13 +116,13 @@ def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **setting
 
 @click.command()
 @click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
-def compare(reports: tuple[Path, ...]) -> None:
+@click.option("--metric", help="Which metric; by default edit_recovery where all have it.")
+@click.option("--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap and the sign flips.")
+def compare(reports: tuple[Path, ...], metric: str | None, seed: int) -> None:
     """Compare reports of one suite: paired by item, per group, with intervals."""
     from lorweb_bench.compare import compare_reports
 
-    if len(reports) < 2:
-        raise InputError("A comparison needs two reports or more.")
-    click.echo(compare_reports(reports))
+    click.echo(compare_reports(reports, metric, seed))
 
 
 def _show(report: "Report", out: Path) -> None:

@@ -88,7 +88,7 @@ def write_door(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
         folder / "index.html",
         "door.html.j2",
         title="Visual analogies, end to end",
-        lead="A dataset, a reference model with its controls, nine kinds of method scored on seen and unseen transformations, a leaderboard.",
+        lead="A dataset, a reference model with its controls, nine kinds of method on seen and unseen transformations, a leaderboard.",
         groups=groups,
         cells=cells,
         links={name: f"reports/{path.name}/index.html" for name, path in reports.items()},
