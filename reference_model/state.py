@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -17,9 +18,23 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata=about)
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:
+        if about:
+            _sort_metadata(file)
+        file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _sort_metadata(file: BinaryIO) -> None:
+    """Put the header's metadata in order, in place: safetensors writes it in an order that differs from one call to the next."""
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(text) <= size
+    file.seek(8)
+    file.write(text.ljust(size))
 
 
 def save_state(path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, identity: str, losses: list[float]) -> None:
