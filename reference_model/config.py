@@ -2,10 +2,10 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lorweb_bench.errors import InputError
 from reference_model.flow import Times
@@ -61,10 +61,17 @@ class TrainConfig(Strict):
     base: str = Field(description="`tiny`, a folder written by pretrain-tiny, or a hub name (dry run)")
     layout: Literal["target-only", "paper"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
+    pair_shrink: Literal[1, 2] = Field(1, description="target-only: the panels a and a' are shrunk by this factor, so cost fewer tokens")
     encoder: str = Field(description="`pair` (the base's own pair encoder) or a hub name of a vision tower")
     adapter: AdapterConfig
     dataset: Path | None = Field(None, description="training dataset folder")
     training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _shrinks_where_it_can(self) -> Self:
+        if self.pair_shrink > 1 and self.layout == "paper":
+            raise ValueError("pair_shrink needs the layout target-only: in the paper's grid all panels are of one size")
+        return self
 
 
 def read_settings(path: Path, overrides: list[str]) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors()[0]
     key = ".".join(str(x) for x in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"`{key}`: {problem['msg']}"
+        return f"`{key}`: {problem['msg']}" if key else str(problem["ctx"]["error"])
     near = difflib.get_close_matches(str(problem["loc"][-1]), sorted(_known_keys(model)), 1)
     return f"unknown key `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")
 

@@ -30,12 +30,12 @@ class Sequenced:
         return torch.cat([self.target_ids, self.context_ids])
 
 
-def position_ids(panel: int, rows: int, columns: int) -> Tensor:
-    """Positions (rows * columns, 3) of one panel: its number, row and column."""
+def position_ids(panel: int, rows: int, columns: int, shrunk: float = 1.0) -> Tensor:
+    """Positions (rows * columns, 3) of one panel: its number, row and column; those of a shrunk panel spread over the whole one."""
     grid = torch.zeros(rows, columns, 3)
     grid[..., 0] = panel
-    grid[..., 1] = torch.arange(rows)[:, None]
-    grid[..., 2] = torch.arange(columns)
+    grid[..., 1] = ((torch.arange(rows) + 0.5) * shrunk - 0.5)[:, None]
+    grid[..., 2] = (torch.arange(columns) + 0.5) * shrunk - 0.5
     return grid.view(-1, 3)
 
 
@@ -57,7 +57,7 @@ def context_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor)
         grid = quadrants(a, a_prime, b, b)
         return Sequenced(flat(grid), position_ids(0, 2 * rows, 2 * columns), position_ids(1, 2 * rows, 2 * columns), rows, columns)
     panels: Sequence[Tensor] = [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
-    ids = torch.cat([position_ids(n, rows, columns) for n in range(1, len(panels) + 1)])
+    ids = torch.cat([position_ids(n, *x.shape[1:3], shrunk=rows / x.shape[1]) for n, x in enumerate(panels, 1)])
     return Sequenced(torch.cat([flat(x) for x in panels], 1), position_ids(0, rows, columns), ids, rows, columns)
 
 

@@ -47,6 +47,7 @@ class Plan:
     """Where the demo writes and what it runs: one training seed, or three of a longer training with `full`."""
 
     folder: Path
+    recipes: Path
     photos: Path | None
     full: bool
     training_steps: int | None
@@ -88,8 +89,8 @@ class Plan:
         yield from self._board()
 
     def _data(self) -> Iterator[Step]:
-        recipes, data = files("datagen") / "recipes", self.folder / "data"
-        own = ("--set", f"source.path={self.photos}", "--set", "source.assign={}") if self.photos else ()
+        recipes, data = self.recipes, self.folder / "data"
+        own = ("--set", f"source.path={self.photos}") if self.photos else ()
         build = ("datagen", "build", "--workers", str(self.workers))
         relative = ("--set", f"tiers.relative_to={self.train}")
         yield Step("build the training dataset", ((*build, str(recipes / "photos-mini-train.yaml"), "-o", str(self.train), *own),))
@@ -178,12 +179,31 @@ def run_step(step: Step, environment: dict[str, str], number: int, count: int) -
     click.echo(f"      done in {time.monotonic() - started:.0f} s", err=True)
 
 
+# What a command of the demo runs: the public command line, which ends with the demo even where that was killed.
+CHILD = "from lorweb_bench.commands.demo import child; child()"
+
+
+def child() -> None:
+    """Run the command line in a process of the demo; where the demo is gone, end within a second."""
+    from lorweb_bench.cli import main
+
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    main(sys.argv[1:])
+
+
 def run_command(command: Command, environment: dict[str, str], stop: threading.Event) -> None:
     """One public command as a process of its own; its last words are shown, and its progress where it stands alone."""
     if stop.is_set():
         return
     process = subprocess.Popen(
-        [sys.executable, "-m", "lorweb_bench", *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-c", CHILD, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
     last = ""
@@ -224,14 +244,16 @@ def claim(folder: Path) -> None:
 @click.command()
 @click.option("-o", "--output", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder for everything it makes.")
 @click.option("--photos", type=click.Path(path_type=Path), help="Photographs of your own instead of the bundled ones.")
+@click.option("--recipes", type=click.Path(path_type=Path), help="Folder with a photos-mini-train.yaml and a photos-mini.yaml of your own.")
 @click.option("--full", is_flag=True, help=f"Three training seeds, {FULL_STEPS} steps each.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps of each adapter.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
-def demo(output: Path, photos: Path | None, full: bool, steps: int | None, workers: int) -> None:
+def demo(output: Path, photos: Path | None, recipes: Path | None, full: bool, steps: int | None, workers: int) -> None:
     """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard: ten minutes on two cores."""
     folder = output.resolve()
     claim(folder)
-    plan = Plan(folder, photos.resolve() if photos else None, full, steps or (FULL_STEPS if full else None), workers)
+    own = Path(str(files("datagen"))) / "recipes"
+    plan = Plan(folder, (recipes or own).resolve(), photos.resolve() if photos else None, full, steps or (FULL_STEPS if full else None), workers)
     environment = {**os.environ, "LORWEB_BENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     run_all(list(plan.steps()), plan, environment)
     summary(plan)
