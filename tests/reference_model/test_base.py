@@ -47,6 +47,14 @@ def test_a_token_holds_its_own_patch_and_nothing_else(codec: UnshuffleCodec) -> 
     assert changed.nonzero().tolist() == [[1, 2]]
 
 
+def test_a_shrunk_image_is_the_mean_of_its_squares(codec: UnshuffleCodec) -> None:
+    images = torch.randint(0, 256, (2, 3, 32, 16), dtype=torch.uint8)
+    tokens = codec.encode(images, shrink=2)
+    assert tokens.shape == (2, 2, 1, 192)
+    means = images.float().view(2, 3, 16, 2, 8, 2).mean(dim=(3, 5))
+    assert (codec.decode(tokens).float() - means).abs().max() <= 0.5001  # rounded to whole levels
+
+
 def test_decoding_clips_what_a_model_overshoots(codec: UnshuffleCodec) -> None:
     decoded = codec.decode(torch.tensor([-3.0, 3.0]).view(1, 1, 2, 1).expand(-1, -1, -1, 192))
     assert torch.equal(decoded[..., :8], torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

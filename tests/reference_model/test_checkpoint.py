@@ -36,9 +36,11 @@ def panels(size: int = 16) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layout", ["target-only", "paper"])
-def test_what_is_written_predicts_the_same_when_read_again(config: Config, tmp_path: Path, kind: str, layout: str) -> None:
-    settings = config(kind, layout=layout)
+@pytest.mark.parametrize(("layout", "pair_shrink"), [("target-only", 1), ("target-only", 2), ("paper", 1)])
+def test_what_is_written_predicts_the_same_when_read_again(
+    config: Config, tmp_path: Path, kind: str, layout: str, pair_shrink: int
+) -> None:
+    settings = config(kind, layout=layout, pair_shrink=pair_shrink)
     adapter = new_adapter(settings, seed=3)
     for parameter in adapter.trainable().parameters():
         nn.init.normal_(parameter, std=0.3)

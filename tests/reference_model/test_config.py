@@ -60,6 +60,11 @@ def test_what_is_wrong_is_named(write_yaml: WriteYaml, override: str, sentence: 
     assert "\n" not in str(caught.value)
 
 
+def test_settings_that_exclude_each_other_are_named(write_yaml: WriteYaml) -> None:
+    with pytest.raises(InputError, match=r"config\.yaml: pair_shrink needs the layout target-only"):
+        read_train_config(write_yaml(layout="paper"), ["pair_shrink=2"])
+
+
 @pytest.mark.parametrize("missing", ["adapter", "training", "base", "name"])
 def test_a_missing_section_is_named(settings: Callable[..., dict[str, Any]], tmp_path: Path, missing: str) -> None:
     path = tmp_path / "config.yaml"

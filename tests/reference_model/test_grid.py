@@ -58,5 +58,14 @@ def test_target_only_keeps_each_panel_whole_at_the_coordinates_of_the_target() -
         assert torch.equal(ids, position_ids(number, ROWS, COLUMNS))
 
 
+def test_a_shrunk_pair_spreads_over_the_panel_that_it_shows() -> None:
+    b, small = torch.zeros(1, 4, 6, 1), torch.zeros(1, 2, 3, 1)
+    sequenced = context_of("target-only", small, small, b)
+    assert sequenced.context.shape[1] == len(sequenced.context_ids) == 4 * 6 + 2 * (2 * 3)
+    _, of_b, of_a, of_a_prime = (sequenced.ids[sequenced.ids[:, 0] == number, 1:] for number in range(4))
+    for ids in (of_a, of_a_prime):  # a token that stands for four lies in their middle
+        assert torch.equal(ids.view(2, 3, 2), of_b.view(2, 2, 3, 2, 2).mean(dim=(1, 3)))
+
+
 def test_positions_are_row_and_column() -> None:
     assert position_ids(2, 2, 3).tolist() == [[2, 0, 0], [2, 0, 1], [2, 0, 2], [2, 1, 0], [2, 1, 1], [2, 1, 2]]
