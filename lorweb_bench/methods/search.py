@@ -19,8 +19,8 @@ from lorweb_bench.quadruplet import Quadruplet, Triplet
 if TYPE_CHECKING:
     from lorweb_bench.dataset import Dataset
 
-BEAM = 3  # library-search: single transformations that are tried as a part of a composition
-FAMILIES = 12  # library-search: families of the other part whose every preset is then tried
+BEAM = 2  # library-search: single transformations that are tried as a part of a composition
+FAMILIES = 4  # library-search: families of the other part whose every preset is then tried
 NEAREST = 5  # nearest-seen: singles whose compositions are tried
 MEMORY = 256 << 20  # bytes of rendered images that are kept at hand
 
