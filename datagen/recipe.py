@@ -106,6 +106,9 @@ class TransformationsSection(_Section):
     families: Literal["all"] | tuple[str, ...] = Field(
         default="all", description="The families to train on, less those held out by `tiers`."
     )
+    presets: dict[str, tuple[dict[str, Any], ...]] = Field(
+        default_factory=dict, description="By family: the parameter values to train on, instead of the library's own presets."
+    )
     compositions: CompositionsSection = Field(default=CompositionsSection(), description="Which compositions are trained on.")
     single_share: float = Field(default=0.5, ge=0, le=1, description="The share of the training items that are single transformations.")
 

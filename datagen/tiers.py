@@ -67,6 +67,18 @@ def trained_families(recipe: Recipe, library: Library) -> list[str]:
     return families
 
 
+def _presets(recipe: Recipe, library: Library, families: Sequence[str]) -> dict[str, Described]:
+    """The transformations of these families, described, by id: the recipe's own values where it gives some, else the library's."""
+    own = recipe.transformations.presets
+    if strange := [name for name in own if name not in families]:
+        raise InputError(f"transformations.presets: {strange[0]!r} is not among the trained families.")
+    by_family: dict[str, list[Described]] = {}
+    for spec in library.singles().values():
+        by_family.setdefault(spec["family"], []).append(spec)
+    by_family |= {family: [library.describe(family, values) for values in rows] for family, rows in own.items()}
+    return {spec["id"]: spec for family, group in by_family.items() if family in families for spec in group}
+
+
 def held_out_parameters(recipe: Recipe, library: Library) -> dict[str, Described]:
     """The transformations of `tiers.new_parameters`, described, by id."""
     described = [library.describe(family, values) for family, rows in recipe.tiers.new_parameters.items() for values in rows]
@@ -77,7 +89,7 @@ def trained(recipe: Recipe, library: Library, calibration: Calibration) -> Selec
     """The transformations of a training dataset: single presets and compositions, each visible and distinct from the others."""
     selection = Selection()
     families, held = trained_families(recipe, library), held_out_parameters(recipe, library)
-    singles = {n: s for n, s in library.singles().items() if s["family"] in families and n not in held}
+    singles = {n: s for n, s in _presets(recipe, library, families).items() if n not in held}
     singles = _visible(singles, calibration, recipe.filters.minimum_change, selection.notes)
     singles = _distinct(singles, {}, calibration, recipe.tiers.indistinct, selection.notes)
     if not singles:
@@ -129,7 +141,9 @@ def _compositions(
     wanted: int,
 ) -> dict[str, Described]:
     """Up to `wanted` compositions: each pair of families in turn, both orders, other presets at every turn."""
-    tracked = cast(Generator[tuple[str, str], None, None], track(_tries(recipe.seed, singles, pairs), wanted, "choosing compositions"))
+    tracked = cast(
+        Generator[tuple[str, str], None, None], track(_tries(recipe.seed, singles, pairs), wanted + wanted // 8, "choosing compositions")
+    )
     with contextlib.closing(tracked) as tries:  # the bar goes when enough are found
         return _found(recipe, library, calibration, singles, tries, wanted)
 

@@ -43,7 +43,7 @@ def test_a_killed_build_goes_on_to_the_same_result(train: Dataset, tmp_path: Pat
     )
     command = [sys.executable, "-c", code, str(train.path.parent / "train.yaml"), str(folder)]
     deaths = 0
-    for wanted in (1, 3, 5):
+    for wanted in (1, 5):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list(folder.glob("*/*.json"))) < wanted:
             time.sleep(0.01)

@@ -99,6 +99,14 @@ def test_twins_and_invisible_ones_are_dropped_and_reported(write, train: Dataset
     assert any("levels only" in note for note in strict.notes)
 
 
+def test_a_recipe_may_give_its_own_parameters(write) -> None:  # type: ignore[no-untyped-def]
+    settings = ["transformations={families: [hue_shift, flip], presets: {hue_shift: [{degrees: 77}, {degrees: 180}]}}"]
+    recipe = read_recipe(write(), settings)
+    selection = trained(recipe, library(), calibrate(recipe, share_out(recipe)))
+    assert {n for n in selection.transformations if n.startswith("hue")} == {"hue_shift-degrees_77"}  # 180 is held out
+    assert any(n.startswith("flip") for n in selection.transformations)
+
+
 def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # type: ignore[no-untyped-def]
     known = {n: i.model_dump(mode="json") for n, i in train.manifest.transformations.items()}
     recipe = read_recipe(write(), ["tiers.minimum_distance=200"])
@@ -116,6 +124,7 @@ def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # t
         ("tiers.new_parameters={sobel: [{gain: 3}]}", "not among the trained families"),
         ("tiers.new_parameters={hue_shift: [{degree: 3}]}", "degree"),
         ("transformations.families=[fresh_noise]", "fresh seed"),
+        ("transformations.presets={sobel: [{gain: 3}]}", "transformations.presets: 'sobel' is not among"),
         ("transformations.library=nowhere", "nowhere"),
     ],
 )
