@@ -22,15 +22,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("reference_model.cli:train", "Train the reference model, or print its size with --dry-run."),
     "pretrain-tiny": ("reference_model.cli:pretrain_tiny", "Pretrain the tiny base that ships with the project."),
     "apply": ("reference_model.cli:apply", "Apply a checkpoint to A, A_PRIME, B."),
-    "compose": ("reference_model.cli:compose", "Write one analogy's adapter as a standard LoRA file."),
-    "import-lorweb": ("reference_model.cli:import_lorweb", "Import the released LoRWeB checkpoint format."),
-    "inspect-model": ("reference_model.cli:inspect_model", "Show what a checkpoint's basis does on a suite."),
     "methods": ("lorweb_bench.commands.scoring:methods", "List what can be scored, and what each needs."),
     "predict": ("lorweb_bench.commands.scoring:predict", "Run a method on a suite."),
     "score": ("lorweb_bench.commands.scoring:score", "Score predictions against a suite."),
     "evaluate": ("lorweb_bench.commands.scoring:evaluate", "Predict, then score."),
     "compare": ("lorweb_bench.commands.scoring:compare", "Compare reports, paired by item, with intervals."),
-    "leaderboard": ("leaderboard.cli:leaderboard", "Pack, verify, store, render and serve a leaderboard."),
+    "leaderboard": ("leaderboard.cli:leaderboard", "Pack, verify, store and render a leaderboard."),
 }
 
 

@@ -11,7 +11,7 @@ from lorweb_bench.errors import InputError
 from reference_model.base import ASSETS, Base, load_base
 from reference_model.basis import Basis
 from reference_model.config import AdapterConfig, TrainConfig
-from reference_model.encoder import PairEncoder
+from reference_model.encoder import PairEncoder, SeparateEncoder
 from reference_model.router import Router
 
 
@@ -73,6 +73,27 @@ def load_pair_encoder(base_name: str) -> PairEncoder:
     return encoder
 
 
+def load_encoder(config: TrainConfig) -> PairEncoder | SeparateEncoder:
+    """The frozen encoder that a config names: the base's own `pair` encoder, or the paper's way with a CLIP tower from a folder or the hub.
+
+    Raises InputError that says what to download where the tower is missing.
+    """
+    if config.encoder == "pair":
+        return load_pair_encoder(config.base)
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    try:
+        tower = CLIPVisionModelWithProjection.from_pretrained(config.encoder, use_safetensors=True)
+        processor = CLIPImageProcessor.from_pretrained(config.encoder)
+    except (OSError, ValueError) as error:
+        way = f"download it with `hf download {config.encoder}`, or name a folder that holds it"
+        raise InputError(f"encoder `{config.encoder}`: not on this machine and not to be had from the hub; {way}") from error
+    size = int(tower.config.image_size)
+    encoder = SeparateEncoder(tower, size, processor.image_mean, processor.image_std)
+    encoder.requires_grad_(False).eval()
+    return encoder
+
+
 def new_adapter(config: TrainConfig, seed: int) -> Adapter:
     """A base with a fresh, seeded adapter on it, every other weight frozen."""
     base = load_base(config.base)
@@ -81,9 +102,7 @@ def new_adapter(config: TrainConfig, seed: int) -> Adapter:
     basis = Basis(base.transformer, settings.elements, settings.rank, settings.alpha)
     if settings.kind == "single-lora":
         return Adapter(base, basis, None, None, None)
-    if config.encoder != "pair":
-        raise InputError(f"encoder `{config.encoder}`: the tiny base is routed by its own `pair` encoder")
-    encoder = load_pair_encoder(config.base)
+    encoder = load_encoder(config)
     if settings.kind == "token-control":
         token = nn.Linear(encoder.features, settings.tokens * base.transformer.config.joint_attention_dim)
         return Adapter(base, basis, encoder, None, token)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lorweb_bench.errors import InputError
 from reference_model.flow import Times
 
+CONFIGS = Path(__file__).parent / "configs"
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -75,7 +76,12 @@ class TrainConfig(Strict):
 
 
 def read_settings(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """The mapping in a YAML file with `key=value` overrides (dotted keys, YAML values); InputError names the file and what is wrong."""
+    """The mapping in a YAML file with `key=value` overrides (dotted keys, YAML values); InputError names the file and what is wrong.
+
+    A bare name such as `tiny-lorweb` stands for a config that comes with the package, where there is no file of that name.
+    """
+    ready = CONFIGS / f"{path}.yaml"
+    path = ready if not path.exists() and ready.exists() else path
     try:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:

@@ -23,6 +23,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
             _sort_metadata(file)
         file.flush()
         os.fsync(file.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # safetensors makes files that only their owner can read
     temporary.replace(path)
 
 
