@@ -57,7 +57,7 @@ def context_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor)
         grid = quadrants(a, a_prime, b, b)
         return Sequenced(flat(grid), position_ids(0, 2 * rows, 2 * columns), position_ids(1, 2 * rows, 2 * columns), rows, columns)
     panels: Sequence[Tensor] = [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
-    ids = torch.cat([position_ids(n, *x.shape[1:3], shrunk=rows / x.shape[1]) for n, x in enumerate(panels, 1)])
+    ids = torch.cat([position_ids(n, x.shape[1], x.shape[2], rows / x.shape[1]) for n, x in enumerate(panels, 1)])
     return Sequenced(torch.cat([flat(x) for x in panels], 1), position_ids(0, rows, columns), ids, rows, columns)
 
 

@@ -83,8 +83,8 @@ def adapted(adapter: Adapter, config: TrainConfig) -> Callable[..., Tensor]:
     def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
         features = adapter.features(a, a_prime, b)
         adapter.basis.gates = adapter.router(features) if adapter.router is not None and features is not None else None
-        pair = [base.codec.encode(x, config.pair_shrink) for x in (a, a_prime)]
-        sequenced = context_of(config.layout, *pair, base.codec.encode(b))
+        first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
+        sequenced = context_of(config.layout, first, second, base.codec.encode(b))
         tokens = sample(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
         return base.codec.decode(answer_of(config.layout, tokens, sequenced.rows, sequenced.columns))
 

@@ -39,10 +39,10 @@ def batch_loss(adapter: Adapter, config: TrainConfig, images: Tensor, generator:
     features = adapter.features(a, a_prime, b)
     adapter.basis.gates = adapter.router(features) if adapter.router is not None and features is not None else None
     prompt = adapter.prompt([""] * len(b), features)
-    pair = [base.codec.encode(x, config.pair_shrink) for x in (a, a_prime)]
-    panels = [base.codec.encode(x) for x in (b, b_prime)]
-    clean = target_of(config.layout, *pair, *panels)
-    return flow_loss(base, clean, context_of(config.layout, *pair, panels[0]), prompt, config.training.times, generator)
+    first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
+    third, fourth = (base.codec.encode(x) for x in (b, b_prime))
+    clean = target_of(config.layout, first, second, third, fourth)
+    return flow_loss(base, clean, context_of(config.layout, first, second, third), prompt, config.training.times, generator)
 
 
 def identity_of(config: TrainConfig, dataset: Dataset) -> str:
