@@ -253,7 +253,9 @@ def demo(output: Path, photos: Path | None, recipes: Path | None, full: bool, st
     folder = output.resolve()
     claim(folder)
     own = Path(str(files("datagen"))) / "recipes"
-    plan = Plan(folder, (recipes or own).resolve(), photos.resolve() if photos else None, full, steps or (FULL_STEPS if full else None), workers)
+    plan = Plan(
+        folder, (recipes or own).resolve(), photos.resolve() if photos else None, full, steps or (FULL_STEPS if full else None), workers
+    )
     environment = {**os.environ, "LORWEB_BENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     run_all(list(plan.steps()), plan, environment)
     summary(plan)
