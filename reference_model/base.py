@@ -63,7 +63,10 @@ class UnshuffleCodec:
     patch = 8
 
     def encode(self, images: Tensor, shrink: int = 1) -> Tensor:
-        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk first; sides multiples of 8 * shrink."""
+        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk first.
+
+        Their sides are multiples of 8 * shrink.
+        """
         pixels = F.avg_pool2d(images.float(), shrink) if shrink > 1 else images.float()
         return F.pixel_unshuffle(pixels / 127.5 - 1, self.patch).permute(0, 2, 3, 1)
 
