@@ -1,7 +1,6 @@
 """Running pieces of work in several processes or on Ray, with the results in the order of the pieces."""
 
 import contextlib
-import functools
 import importlib
 import multiprocessing
 import os
@@ -89,14 +88,12 @@ def _on_ray(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> It
         raise InputError("The engine 'ray' needs Ray: pip install 'lorweb-bench[ray]'.") from None
     ours = not ray.is_initialized()
     if ours:
-        address = os.environ.get("RAY_ADDRESS")
-        local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        ray.init(address=address, log_to_driver=False, logging_level="warning", **local)
+        _start_ray(ray, workers)
     waiting: deque[Any] = deque()
     try:
-        remote = ray.remote(num_cpus=1, max_retries=3)(functools.partial(_call, function))
+        remote, shared = ray.remote(num_cpus=1, max_retries=3)(_call), ray.put(function)  # the function is sent once
         for piece in pieces:
-            waiting.append(remote.remote(piece))
+            waiting.append(remote.remote(shared, piece))
             if len(waiting) >= 2 * workers:
                 yield _ray_result(ray, waiting.popleft())
         while waiting:
@@ -109,6 +106,15 @@ def _on_ray(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> It
             ray.shutdown()
 
 
+def _start_ray(ray: Any, workers: int) -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+    except Exception as e:  # Ray raises plain Exception when a node does not come up
+        raise InputError(f"Ray could not be started or reached ({e}); --engine local needs no Ray.") from e
+
+
 def _call(function: Callable[[P], R], piece: P) -> R:
     return function(piece)
 
@@ -118,3 +124,5 @@ def _ray_result(ray: Any, task: Any) -> Any:
         return ray.get(task)
     except ray.exceptions.RayTaskError as e:
         raise e.cause if isinstance(e.cause, Exception) else e from None
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        raise InputError("A worker process died, most likely for want of memory; start again with fewer --workers.") from None

@@ -238,6 +238,8 @@ def test_a_writer_that_is_killed_leaves_no_final_name(tmp_path: Path, write_data
 
 
 def test_a_shard_without_samples_is_done_and_not_listed(tmp_path: Path, sample: SampleOf) -> None:
+    with ShardWriter(tmp_path, "train", 0) as shard:
+        shard.add(*sample("from-another-time"))
     with ShardWriter(tmp_path, "train", 0):
         pass
     with ShardWriter(tmp_path, "train", 1) as shard:
