@@ -99,7 +99,10 @@ def test_twins_and_invisible_ones_are_dropped_and_reported(write, train: Dataset
 
 
 def test_a_recipe_may_give_its_own_parameters(write) -> None:  # type: ignore[no-untyped-def]
-    settings = ["transformations={families: [hue_shift, flip], presets: {hue_shift: [{degrees: 77}, {degrees: 180}]}}"]
+    settings = [
+        "transformations={families: [hue_shift, flip], presets: {hue_shift: [{degrees: 77}, {degrees: 180}]}}",
+        "tiers.new_parameters={hue_shift: [{degrees: 180}]}",
+    ]
     recipe = read_recipe(write(), settings)
     selection = trained(recipe, library(), calibrate(recipe, share_out(recipe)))
     assert {n for n in selection.transformations if n.startswith("hue")} == {"hue_shift-degrees_77"}  # 180 is held out
