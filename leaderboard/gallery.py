@@ -93,11 +93,7 @@ def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
     sizes = sizes_of(suite)
     made = [(row, _images(row, suite, sizes)) for row in board.rows]
     writer = _Writer(output, f"gallery/{board.slug}")
-    items = {
-        tier: tuple(_item(found[key], made, board.headline, writer) for key in keys)
-        for tier, keys in chosen.items()
-        if keys
-    }
+    items = {tier: tuple(_item(found[key], made, board.headline, writer) for key in keys) for tier, keys in chosen.items() if keys}
     best = next((i for i, row in enumerate(board.rows) if row.kind == "method"), None)
     return Gallery(items, frozenset(writer.written), best)
 

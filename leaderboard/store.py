@@ -113,10 +113,10 @@ class Store:
                 made.replace(place)
         try:
             with self.session() as session:
-                _record(session, verdict, suite, digest, values)
-        except IntegrityError:  # the same archive was added at the same moment
-            return Added(self.find(digest) or verdict, new=False)
-        return Added(verdict, new=True)
+                new = _record(session, verdict, suite, digest, values)
+        except IntegrityError:  # the same archive was recorded at the same moment
+            new = False
+        return Added(verdict if new else self.find(digest) or verdict, new)
 
     def entries(self) -> list[Entry]:
         """The accepted submissions, oldest first, each with its last verdict."""
@@ -157,7 +157,8 @@ def _copied(path: Path, folder: Path) -> Path:
         raise InputError(f"{path} cannot be copied into {folder.parent} ({e.strerror}).") from None
 
 
-def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, values: str) -> None:
+def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, values: str) -> bool:
+    """Record an accepted submission; False where it stands there at that level already."""
     report, card = verdict.report, verdict.card
     if report is None or card is None or verdict.level is None:
         raise ValueError("only an accepted submission is recorded")
@@ -171,7 +172,10 @@ def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, val
                 about=about(suite),
             )
         )
-    submission = session.scalars(select(SubmissionRow).where(SubmissionRow.sha256 == digest)).first() or SubmissionRow(
+    submission = session.scalars(select(SubmissionRow).where(SubmissionRow.sha256 == digest)).first()
+    if submission is not None and submission.verdicts[-1].level == verdict.level:
+        return False
+    submission = submission or SubmissionRow(
         sha256=digest,
         bytes=verdict.bytes,
         received=verdict.decided,
@@ -185,6 +189,7 @@ def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, val
     content = verdict.model_dump(mode="json")
     submission.verdicts.append(VerdictRow(decided=verdict.decided, level=verdict.level, verdict=content, per_sample=values))
     session.add(submission)
+    return True
 
 
 def about(suite: Dataset) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def test_things_that_are_no_file(tmp_path: Path) -> None:
 
 def test_a_huge_directory_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_bytes(zipped([(f"x{i}", b"") for i in range(20_000)]))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InputError, match="a submission to this suite has at most"):
         open_archive(tmp_path / "bad.zip", LIMITS)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2

@@ -100,15 +100,15 @@ def test_anything_else_is_refused_with_the_reason(name: str) -> None:
 
 
 def test_huge_images_cost_nothing() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     huge = made(zlib.compress(bytes(10**6)), head=header(60_000, 60_000))
     with pytest.raises(InputError, match="60000x60000"):
         check_plain(huge, SIZE, "x.png")
     bomb = made(zlib.compress(bytes(10**8)))  # as large as it says in the header, but with endless rows
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InputError, match="not as long"):
         check_plain(bomb, SIZE, "x.png")
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @settings(max_examples=200, deadline=None)
