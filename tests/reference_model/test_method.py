@@ -23,7 +23,9 @@ SIZES = [(16, 16), (32, 16), (16, 16), (20, 12), (100, 60), (16, 32), (32, 16)] 
 
 @pytest.fixture(scope="module")
 def method(trained: Callable[[str], Path]) -> Method:
-    return from_checkpoint(trained("lorweb"))
+    found = from_checkpoint(trained("lorweb"))
+    found.longest = 32  # larger than in training, so that there are panels of several sizes
+    return found
 
 
 @pytest.fixture

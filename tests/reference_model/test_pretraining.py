@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,27 @@ def test_a_stopped_pretraining_goes_on_to_the_same_bytes(
     assert [p.name for p in tmp_path.iterdir()] == [f"{part}.state.safetensors"]
     pretrain(pretraining_config, tmp_path, (part,))
     assert (tmp_path / f"{part}.safetensors").read_bytes() == (base_folder / f"{part}.safetensors").read_bytes()
+
+
+def test_every_step_has_noise_and_edits_of_its_own(
+    pretraining_config: PretrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise, edits = [], []
+    loss, draw = pretraining.edit_loss, pretraining.Edits.draw
+
+    def watched_loss(*given: Any) -> torch.Tensor:
+        noise.append(given[-1].initial_seed())
+        return loss(*given)
+
+    def watched_draw(self: pretraining.Edits, seed: tuple[int, ...], count: int) -> Any:
+        edits.append(seed)
+        return draw(self, seed, count)
+
+    monkeypatch.setattr(pretraining, "edit_loss", watched_loss)
+    monkeypatch.setattr(pretraining.Edits, "draw", watched_draw)
+    pretrain(pretraining_config, tmp_path)
+    assert len(noise) == len(set(noise)) == 3
+    assert len(set(edits)) == 6  # three of each part
 
 
 def test_finished_parts_are_not_made_again(pretraining_config: PretrainingConfig, base_folder: Path) -> None:
