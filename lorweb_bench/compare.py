@@ -145,9 +145,9 @@ def compare_reports(paths: Sequence[str | Path], metric: str | None = None, seed
     InputError for fewer than two reports, another format version, a missing per-item table, other suites or items, or a
     metric that not all have.
     """
-    reports = [_opened(Path(path)) for path in paths]
-    if len(reports) < 2:
+    if len(paths) < 2:
         raise InputError("A comparison needs two reports or more.")
+    reports = [_opened(Path(path)) for path in paths]
     first = reports[0]
     for path, report in zip(paths, reports, strict=True):
         if report.suite.fingerprint != first.suite.fingerprint:
