@@ -93,7 +93,7 @@ def open_archive(path: Path | str, limits: Mapping[str, int]) -> Archive:
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for its writer
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a named pipe would wait for its writer
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e.strerror}).") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
