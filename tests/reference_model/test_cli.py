@@ -58,6 +58,11 @@ def test_apply_names_the_image_that_it_cannot_read(run: Run, pictures: list[Path
     assert not (tmp_path / "out.png").exists()
 
 
+def test_apply_refuses_an_output_that_is_a_folder(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+    code, _, err = run("apply", "--model", trained("lorweb"), *pictures, "-o", tmp_path)
+    assert code == 2 and str(tmp_path) in err.replace("\n", "")
+
+
 def test_apply_names_a_model_that_is_none(run: Run, pictures: list[Path], tmp_path: Path) -> None:
     code, _, err = run("apply", "--model", tmp_path / "none", *pictures, "-o", tmp_path / "out.png")
     assert code == 2
