@@ -48,7 +48,7 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("a_prime", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="PNG to write.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG to write.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int) -> None:
     """Make b' so that A : A_PRIME :: B : b'."""
