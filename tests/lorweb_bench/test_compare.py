@@ -165,7 +165,7 @@ def write(folder: Path, name: str, values: np.ndarray, metric: str = "edit_recov
     return folder
 
 
-def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp_path):
+def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp_path, monkeypatch):
     rng = np.random.default_rng(10)
     base = rng.normal(0, 0.2, 160)
     good = write(tmp_path / "good", "good", base + 1 + rng.normal(0, 0.1, 160))
@@ -181,6 +181,7 @@ def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp
     unclear = verdicts["unseen", "plain", "near"]
     assert unclear.verdict.startswith("within noise; it takes about ") and unclear.needed > unclear.transformations == 8
     assert found.ranks["unseen"] == {"good": (1, 1), "plain": (2, 3), "near": (2, 3)}
+    monkeypatch.setenv("COLUMNS", "160")  # so that no cell is broken over lines
     text = str(found)
     assert "edit_recovery on photos 1" in text and "good is better" in text and "2 to 3" in text and "within noise" in text
     assert compare_reports([good, plain, near]) == found
