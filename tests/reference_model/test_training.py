@@ -61,7 +61,7 @@ def test_a_finished_run_is_not_run_again(config: Config, trained: Callable[[str]
     assert {p: p.stat().st_mtime_ns for p in trained("lorweb").iterdir()} == stamps
 
 
-def test_training_lowers_the_loss(config: Config, training_dataset: Path) -> None:
+def test_training_lowers_the_loss(config: Config, training_dataset: Path, tmp_path: Path) -> None:
     """The same batch and noise before and after, on the samples that were trained on."""
     settings = config(training={"steps": 30, "batch": 4, "times": {"share_at_one": 1.0, "weight": "t2"}})
     data = read_quadruplets(open_dataset(training_dataset), "train", settings.panel)
@@ -73,7 +73,7 @@ def test_training_lowers_the_loss(config: Config, training_dataset: Path) -> Non
 
         adapter = new_adapter(settings, seed=0)
         if adapter_steps:
-            run(adapter, settings, data, Accelerator(cpu=True), Path("/nonexistent/state"), "x")
+            run(adapter, settings, data, Accelerator(cpu=True), tmp_path / STATE, "x")
         with torch.no_grad():
             return batch_loss(adapter, settings, data.images, torch.Generator().manual_seed(1)).item()
 
