@@ -19,7 +19,8 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json
 from lorweb_bench.methods import TABLE, Method, checkpoint_digest, load_method
 from lorweb_bench.pairs import pair_reader, shuffled_pairs
-from lorweb_bench.predictions import MethodName, PredictionsManifest, PredictionsWriter, suite_keys, suite_name
+from lorweb_bench.prediction_writer import PredictionsWriter
+from lorweb_bench.predictions import MethodName, PredictionsManifest, suite_keys, suite_name
 from lorweb_bench.progress import track as show
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
 from lorweb_bench.quadruplet import Quadruplet, Triplet
