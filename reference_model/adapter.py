@@ -1,14 +1,13 @@
 """A base with its adapter: the LoRA layers, the router or the token projection, and the encoder that feeds them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
-from reference_model.base import ASSETS, Base, load_base
+from reference_model.base import Base, base_folder, load_base
 from reference_model.basis import Basis
 from reference_model.config import AdapterConfig, TrainConfig
 from reference_model.encoder import PairEncoder, SeparateEncoder
@@ -43,6 +42,15 @@ class Adapter:
             modules["token"] = self.token
         return modules
 
+    @property
+    def trainable_parameters(self) -> int:
+        """How many weights are trained."""
+        return sum(p.numel() for p in self.trainable().parameters())
+
+    def gate(self, features: Tensor | None) -> None:
+        """Set the basis to the mix of a batch, from the encoder's features; without a router the basis has no gates."""
+        self.basis.gates = self.router(features) if self.router is not None and features is not None else None
+
     def prompt(self, prompts: list[str], features: Tensor | None) -> tuple[Tensor, Tensor]:
         """Prompt tokens and pooled vectors; the control appends the features as tokens of the prompt's width."""
         with torch.no_grad():
@@ -62,7 +70,7 @@ class Adapter:
 
 def load_pair_encoder(base_name: str) -> PairEncoder:
     """The frozen pair encoder that was pretrained beside a base."""
-    path = (ASSETS / "tiny" if base_name == "tiny" else Path(base_name)) / "encoder.safetensors"
+    path = base_folder(base_name) / "encoder.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
             encoder = PairEncoder(int(file.metadata()["steps"]))

@@ -171,12 +171,17 @@ def new_tiny_base(vocabulary: Sequence[str], seed: int, settings: dict[str, Any]
     return Base("tiny", transformer, UnshuffleCodec(), TinyTextEncoder(vocabulary, config["joint_attention_dim"]))
 
 
+def base_folder(name: str) -> Path:
+    """The folder of a base: `tiny` is the one that ships, anything else is a path."""
+    return ASSETS / "tiny" if name == "tiny" else Path(name)
+
+
 def load_base(name: str) -> Base:
     """The frozen base called `tiny`, or the one in a folder written by `pretrain-tiny`.
 
     Raises InputError when the folder is missing, incomplete or cut, or its two files belong to different bases.
     """
-    folder = ASSETS / "tiny" if name == "tiny" else Path(name)
+    folder = base_folder(name)
     try:
         config = json.loads((folder / "config.json").read_text())
         base = new_tiny_base(config["vocabulary"], seed=0, settings=config["transformer"])

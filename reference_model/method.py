@@ -82,7 +82,7 @@ def adapted(adapter: Adapter, config: TrainConfig) -> Callable[..., Tensor]:
 
     def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
         features = adapter.features(a, a_prime, b)
-        adapter.basis.gates = adapter.router(features) if adapter.router is not None and features is not None else None
+        adapter.gate(features)
         first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
         sequenced = context_of(config.layout, first, second, base.codec.encode(b))
         tokens = sample(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
@@ -95,13 +95,8 @@ def from_checkpoint(folder: str | Path) -> Method:
     """The method in a checkpoint folder."""
     adapter, config = load_checkpoint(checkpoint_folder(folder))
     device = best_device()
-    about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": trainable_parameters(adapter)}
+    about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": adapter.trainable_parameters}
     return Method(config.name, adapted(adapter.to(device), config), config.panel, device, adapter.base.sampling_steps, about)
-
-
-def trainable_parameters(adapter: Adapter) -> int:
-    """How many weights were trained."""
-    return sum(p.numel() for p in adapter.trainable().parameters())
 
 
 def instructed(base: Base) -> Callable[..., Tensor]:

@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
 
 from lorweb_bench.errors import InputError
-from reference_model.base import ASSETS, TINY_TRANSFORMER
+from reference_model.base import TINY_TRANSFORMER, base_folder
 from reference_model.basis import Basis
 from reference_model.config import TrainConfig
 from reference_model.encoder import PairEncoder
@@ -43,7 +42,7 @@ def transformer_config(base: str) -> dict[str, Any]:
     """The transformer's config of a base that is known by name or lies in a folder."""
     if base in HUB_TRANSFORMERS:
         return HUB_TRANSFORMERS[base]
-    folder = ASSETS / "tiny" if base == "tiny" else Path(base)
+    folder = base_folder(base)
     try:
         return {**TINY_TRANSFORMER, **json.loads((folder / "config.json").read_text())["transformer"]}
     except (OSError, ValueError, KeyError, TypeError) as error:

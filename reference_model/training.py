@@ -37,7 +37,7 @@ def batch_loss(adapter: Adapter, config: TrainConfig, images: Tensor, generator:
     a, a_prime, b, b_prime = images
     base = adapter.base
     features = adapter.features(a, a_prime, b)
-    adapter.basis.gates = adapter.router(features) if adapter.router is not None and features is not None else None
+    adapter.gate(features)
     prompt = adapter.prompt([""] * len(b), features)
     first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
     third, fourth = (base.codec.encode(x) for x in (b, b_prime))
@@ -72,7 +72,7 @@ def train(config: TrainConfig, folder: Path) -> Path:
     about = {
         "identity": identity,
         "training_dataset": {"name": dataset.manifest.name, "version": dataset.manifest.version, "fingerprint": dataset.fingerprint},
-        "trainable_parameters": sum(p.numel() for p in adapter.trainable().parameters()),
+        "trainable_parameters": adapter.trainable_parameters,
         "losses": [round(float(np.mean(losses[i : i + 50])), 5) for i in range(0, len(losses), 50)],
     }
     write_checkpoint(folder, adapter, config, about)

@@ -122,8 +122,6 @@ def compare(reports: tuple[Path, ...], metric: str | None, seed: int) -> None:
     """Compare reports of one suite: paired by item, per group, with intervals."""
     from lorweb_bench.compare import compare_reports
 
-    if len(reports) < 2:
-        raise click.UsageError("A comparison needs two reports or more.")
     click.echo(compare_reports(reports, metric, seed))
 
 
