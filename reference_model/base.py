@@ -23,7 +23,7 @@ from lorweb_bench.errors import InputError
 ASSETS = Path(__file__).parent / "assets"
 TINY_TRANSFORMER = {
     "patch_size": 1,
-    "in_channels": 384,  # the target's tokens beside those of the context under them
+    "in_channels": 400,  # a token of the image after, of the image before, and where it lies
     "out_channels": 192,
     "num_layers": 1,
     "num_single_layers": 4,
@@ -38,22 +38,33 @@ TINY_TRANSFORMER = {
 SMALLEST_TIME = 0.05
 
 
-class TinyFlux(FluxTransformer2DModel):
-    """A small FLUX transformer that is told, and predicts, the change against the context panel that lies under the target.
+def place_features(ids: Tensor) -> Tensor:
+    """Sixteen features (tokens, 16) of the row and column in positions (tokens, 3): rotary positions tell distances alone."""
+    angles = ids[:, 1:, None] * torch.pi / 16 * 2 ** torch.arange(4, device=ids.device)
+    return torch.cat([angles.sin(), angles.cos()], 2).flatten(1)
 
-    In every layout the context tokens that follow the target's lie at the same places: b under b', or the grid under the grid. They are
-    also put beside the target's channels, as FLUX.1-Depth does with its control image, and the clean tokens x_0 are the network's output
-    added to them. Returned is the velocity (z_t - x_0) / t. An untrained network therefore hands b back.
+
+class TinyFlux(FluxTransformer2DModel):
+    """A small FLUX transformer whose tokens are pairs: an image after beside the image before, as FLUX.1-Depth sees its control image.
+
+    The sequence comes as every FLUX base gets it: the target, then the context panels, told apart by the first position axis (0 target,
+    1 what lies under it, 2 a, 3 a'). The target's tokens are joined with those under them and the tokens of a' with those of a, place by
+    place, which halves the work. The network's output is the change, so an untrained one hands b back; returned is the velocity
+    (z_t - x_0) / t, zero for the context.
     """
 
     def forward(self, hidden_states: Tensor, *args: Any, timestep: Tensor, img_ids: Tensor, return_dict: bool = True, **kwargs: Any) -> Any:
         """Velocity of every token, as `FluxTransformer2DModel.forward`; `timestep` runs from 1 (noise) to 0 (image)."""
-        target = int((img_ids[:, 0] == 0).sum())
-        under = torch.zeros_like(hidden_states)
-        under[:, :target] = hidden_states[:, target : 2 * target]
-        both = torch.cat([hidden_states, under], 2)
-        change = super().forward(both, *args, timestep=timestep, img_ids=img_ids, return_dict=False, **kwargs)[0]
-        velocity = (hidden_states - under - change) / timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
+        panel = img_ids[:, 0]
+        is_after = (panel == 0) | (panel == 3)
+        after, before, ids = hidden_states[:, is_after], hidden_states[:, ~is_after], img_ids[is_after]
+        places = place_features(ids).to(after).expand(len(after), -1, -1)
+        pairs = torch.cat([after, before, places], 2)
+        change = super().forward(pairs, *args, timestep=timestep, img_ids=ids, return_dict=False, **kwargs)[0]
+        target = int((panel == 0).sum())
+        time = timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
+        velocity = torch.zeros_like(hidden_states)
+        velocity[:, :target] = (after - before - change)[:, :target] / time
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
 

@@ -176,8 +176,8 @@ def pretrain_encoder(edits: Edits, config: PretrainingConfig, folder: Path, iden
     return encoder, optimise("encoder", encoder, config.encoder, loss_of, draw, folder, identity)
 
 
-# Half of the samples start from pure noise, as sampling does; the squared error is that of the clean image, relative to the change.
-EDIT_TIMES = Times(share_at_one=0.5, low=0.4, weight="t2", relative=0.05)
+# Most samples start from pure noise, as sampling in one step does; the squared error is that of the clean image, relative to the change.
+EDIT_TIMES = Times(share_at_one=0.8, low=0.4, weight="t2", relative=0.05)
 
 
 def edit_loss(base: Base, before: Tensor, after: Tensor, prompts: list[str], generator: torch.Generator) -> Tensor:
