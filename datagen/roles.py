@@ -8,7 +8,7 @@ from datagen.recipe import ROLES, Recipe, SourceSection
 from datagen.sources import Panel, Source
 from lorweb_bench.errors import InputError
 
-LEAST = {"train": 2, "dev": 1, "calibration": 2, "a": 2, "b": 2}  # photographs that a role with a share needs
+LEAST = {"train": 2, "dev": 2, "calibration": 2, "a": 2, "b": 2}  # photographs that a role with a share needs
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int)
     from lorweb_bench.quadruplet import Triplet
     from reference_model.method import from_checkpoint
 
+    if output.suffix.lower() != ".png":
+        raise InputError(f"{output}: the answer is written as PNG; give it a name that ends in .png")
     images = []
     for path in (a, a_prime, b):
         try:

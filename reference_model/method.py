@@ -99,6 +99,11 @@ def from_checkpoint(folder: str | Path) -> Method:
     return Method(config.name, adapted(adapter.to(device), config), config.panel, device, adapter.base.sampling_steps, about)
 
 
+def shipped() -> Method:
+    """LoRWeB as it ships with the package, trained on the tiny base."""
+    return from_checkpoint("lorweb")
+
+
 def instructed(base: Base) -> Callable[..., Tensor]:
     """The bare base as an instruction editor: b' from b and the prompt alone."""
 

@@ -129,7 +129,7 @@ def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 usable"), (1, "at least 9"), (8, "2 for train, 1 for dev, 2 for calibration, 2 for a, 2 for b")]
+    ("count", "said"), [(0, "0 usable"), (1, "at least 10"), (8, "2 for train, 2 for dev, 2 for calibration, 2 for a, 2 for b")]
 )
 def test_too_few_photographs(write, tmp_path: Path, count: int, said: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError) as error:

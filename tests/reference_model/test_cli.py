@@ -91,3 +91,9 @@ def test_a_wrong_key_is_one_sentence_and_exit_code_2(run: Run, write_yaml: Calla
     assert (code, said) == (2, "")
     assert err.startswith("Error: ") and "did you mean `steps`?" in err and len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_apply_writes_png_under_a_name_that_says_so(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+    code, _, err = run("apply", "--model", trained("lorweb"), *pictures, "-o", tmp_path / "out.jpg")
+    assert code == 2 and "out.jpg: the answer is written as PNG" in err.replace("\n", " ")
+    assert not (tmp_path / "out.jpg").exists()
