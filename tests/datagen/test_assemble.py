@@ -126,7 +126,7 @@ def test_distances_agree_with_plain_numpy() -> None:
     assert calibration.distinct(twice, {}, 2.0) == {"again": ("invert", 0.0)}
 
 
-@pytest.mark.parametrize("count", [9, 17, 60])
+@pytest.mark.parametrize("count", [10, 17, 60])
 def test_photographs_are_shared_out_by_share_and_never_too_thin(write, tmp_path, count: int) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reference_model.base import Base, new_tiny_base
+from reference_model.base import Base, new_tiny_base, place_features
 from reference_model.flow import Times, draw_times, flow_loss
 from reference_model.grid import LAYOUTS, Sequenced, answer_of, context_of
 from reference_model.sampling import sample, velocity_of
@@ -64,14 +64,16 @@ def test_the_tiny_base_returns_the_velocity_of_its_clean_prediction(base: Base) 
     with torch.no_grad():
         velocity = velocity_of(base, noisy, sequenced, time, prompt)
         b = sequenced.context[:, :4]
-        target, rest = torch.cat([noisy, b], 2), torch.cat([sequenced.context, torch.zeros(3, 12, 192)], 2)
+        first, second = sequenced.context[:, 4:8], sequenced.context[:, 8:]  # a and a', one under the other as b lies under b'
+        ids = torch.cat([sequenced.ids[:4], sequenced.ids[12:]])
+        pairs = torch.cat([torch.cat([noisy, second], 1), torch.cat([b, first], 1), place_features(ids).expand(3, -1, -1)], 2)
         change = FluxTransformer2DModel.forward(
             base.transformer,
-            torch.cat([target, rest], 1),
+            pairs,
             encoder_hidden_states=prompt[0],
             pooled_projections=prompt[1],
             timestep=time,
-            img_ids=sequenced.ids,
+            img_ids=ids,
             txt_ids=torch.zeros(4, 3),
         ).sample[:, :4]
     assert velocity.shape == noisy.shape
