@@ -83,10 +83,35 @@ def add(submission: Path, suite: Path, store: Path, reproduction: Path | None, w
 
 
 @leaderboard.command()
+@click.argument("suite", type=FOLDER)
+@STORE
+@click.option("--standing", required=True, type=click.Choice(["private", "public", "retired"]), help="What holds from now on.")
+def suite(suite: Path, store: Path, standing: str) -> None:
+    """Say what may be shown of a suite: of a private one (the default) no item, of a public one all.
+
+    A private suite is retired before it is shown; a retired one takes no more submissions.
+    """
+    from typing import cast
+
+    from leaderboard.store import Store
+    from leaderboard.suites import Standing, declare
+    from lorweb_bench.dataset import open_suite
+
+    opened = open_suite(suite)
+    before = declare(Store(store), opened, cast(Standing, standing))
+    click.echo(f"{opened.name} {opened.version} is {standing} in {store}{'' if before == standing else f'; it was {before}'}.")
+
+
+@leaderboard.command()
 @STORE
 @click.option("-o", "--output", required=True, metavar="SITE", type=FOLDER, help="The folder of the site.")
 @click.option(
-    "--gallery", "galleries", metavar="SUITE", type=FOLDER, multiple=True, help="Show items of this suite, answers included: it is public."
+    "--gallery",
+    "galleries",
+    metavar="SUITE",
+    type=FOLDER,
+    multiple=True,
+    help="Show items of this public or retired suite, answers included.",
 )
 @click.option("--title", default="Leaderboard of visual analogies", show_default=True, help="The title of the board.")
 def render(store: Path, output: Path, galleries: tuple[Path, ...], title: str) -> None:

@@ -40,8 +40,8 @@ class BoardScale(Scale):
 def render(store: Store, output: Path | str, public: Sequence[Dataset] = (), title: str = "Leaderboard") -> Path:
     """Write the site of a store to the folder `output` and give back its `index.html`. The same store gives the same bytes.
 
-    Items and single transformations are shown of the suites in `public` alone, given in the full view. InputError when the
-    folder holds something else, or a suite is not one that the store has.
+    Items are shown of the suites in `public` alone, given in the full view. InputError when the folder holds something else,
+    or a suite is not one that the store has, or private there.
     """
     output = Path(output)
     found = boards(store.entries())
@@ -66,6 +66,11 @@ def _public(found: Sequence[Board], public: Sequence[Dataset]) -> dict[str, tupl
             raise InputError(f"{suite.path} is not a suite of this board; nothing was submitted to it.")
         if suite.public:
             raise InputError(f"{suite.path} is a public view, which has no answers to show; give the full view.")
+        if board.suite.standing == "private":
+            raise InputError(
+                f"{suite.name} {suite.version} is private, so none of its items is shown; "
+                "`lorweb-bench leaderboard suite` says that it is public, or retires it."
+            )
         shown[board.slug] = (board, suite)
     return shown
 
@@ -122,7 +127,7 @@ class Site:
     def _part(self, board: Board, row: Row) -> dict[str, Any]:
         """What a method's page shows of one submission."""
         scale = BoardScale(*_ends(board.headline, row))
-        tiers = transformation_bars(row.per_sample, board.headline, scale) if board.slug in self.galleries else {}
+        tiers = transformation_bars(row.per_sample, board.headline, scale) if board.suite.standing != "private" else {}
         sign = 1.0 if board.better[board.headline] else -1.0
         unseen = sorted((bar for tier in UNSEEN_TIERS for bar in tiers.get(tier, [])), key=lambda bar: (-sign * bar.mean, bar.label))
         half = min(EXTREMES, len(unseen) // 2)

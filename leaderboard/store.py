@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session
 
 from leaderboard.submission import most_bytes, sizes_of
+from leaderboard.suites import check_answers, suite_row
 from leaderboard.tables import SubmissionRow, SuiteRow, Table, VerdictRow
 from leaderboard.verify import Verdict, require_full, verify
 from lorweb_bench.dataset import Dataset
@@ -137,8 +137,9 @@ class Store:
             raise InputError(f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes.")
         with self.session() as session:
             row = session.get(SuiteRow, suite.fingerprint)
-        if row is not None and row.targets_fingerprint != suite.manifest.targets_fingerprint:
-            raise InputError(f"{suite.path} has other answers or labels than the {row.name} {row.version} in {self.folder}; use that one.")
+        check_answers(row, suite)
+        if row is not None and row.standing == "retired":
+            raise InputError(f"{row.name} {row.version} is retired in {self.folder}: its items may be shown, so nothing is scored on it.")
 
     @contextmanager
     def _incoming(self) -> Iterator[Path]:
@@ -163,15 +164,7 @@ def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, val
     if report is None or card is None or verdict.level is None:
         raise ValueError("only an accepted submission is recorded")
     if session.get(SuiteRow, suite.fingerprint) is None:
-        session.add(
-            SuiteRow(
-                fingerprint=suite.fingerprint,
-                targets_fingerprint=suite.manifest.targets_fingerprint,
-                name=suite.name,
-                version=suite.version,
-                about=about(suite),
-            )
-        )
+        session.add(suite_row(suite))
     submission = session.scalars(select(SubmissionRow).where(SubmissionRow.sha256 == digest)).first()
     if submission is not None and submission.verdicts[-1].level == verdict.level:
         return False
@@ -190,33 +183,6 @@ def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, val
     submission.verdicts.append(VerdictRow(decided=verdict.decided, level=verdict.level, verdict=content, per_sample=values))
     session.add(submission)
     return True
-
-
-def about(suite: Dataset) -> dict[str, Any]:
-    """What a board tells of a suite: how many items, transformations and families it has by tier and by kind; no keys."""
-    records = [record for split in suite.scored_splits for record in suite.records(split)]
-
-    def counted(label: str) -> dict[str, dict[str, int]]:
-        values = Counter(getattr(record, label) or "" for record in records)
-        return {
-            value: {
-                "samples": count,
-                "transformations": len({r.transformation for r in records if (getattr(r, label) or "") == value}),
-                "families": len({r.family for r in records if (getattr(r, label) or "") == value}),
-                "hard": sum(bool(r.hard) for r in records if (getattr(r, label) or "") == value),
-            }
-            for value, count in sorted(values.items())
-        }
-
-    return {
-        "splits": {split: suite.split(split).samples for split in suite.scored_splits},
-        "tiers": counted("tier"),
-        "kinds": counted("kind"),
-        "sizes": sorted({f"{r.width}x{r.height}" for r in records}),
-        "licences": sorted({r.licence for r in records if r.licence}),
-        "transformation_library": suite.manifest.transformation_library,
-        "tiers_relative_to": suite.manifest.tiers_relative_to,
-    }
 
 
 def _engine(url: str | URL) -> Engine:

@@ -26,7 +26,7 @@ class Table(DeclarativeBase):
 
 
 class SuiteRow(Table):
-    """A suite that the board has scored on, and what may be said of it in public: counts, never keys."""
+    """A suite of the board; `standing` says what may be shown of it (see `suites.declare`), `about` has counts and no keys."""
 
     __tablename__ = "suites"
 
@@ -34,6 +34,7 @@ class SuiteRow(Table):
     targets_fingerprint: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(200))
     version: Mapped[str] = mapped_column(String(100))
+    standing: Mapped[str] = mapped_column(String(20), default="private")
     about: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 

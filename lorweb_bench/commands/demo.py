@@ -118,7 +118,7 @@ class Plan:
         reports = {name: self.folder / "reports" / name for name in self.rows()}
         evaluate = tuple(("evaluate", *told, *suite, "-o", str(reports[name])) for name, (_, told) in self.rows().items())
         yield Step("predict and score nine kinds of method", evaluate, together=self.workers)
-        pack, add = [], []
+        pack, add = [], [("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")]
         for name in self.rows():
             archive, card = str(submissions / f"{name}.zip"), str(self.folder / "cards" / f"{name}.yaml")
             pack.append(("leaderboard", "pack", str(reports[name] / "predictions"), *suite, "--card", card, "-o", archive))

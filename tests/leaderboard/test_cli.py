@@ -32,6 +32,10 @@ def test_from_predictions_to_the_site(
     assert run("add", "good.zip", *suite, "--store", "store") == 0
     assert run("add", "good.zip", *suite, "--store", "store") == 0
     assert "already in store" in capsys.readouterr().out
+    assert run("render", "--store", "store", "-o", "site", "--gallery", small_suite_path) == 2
+    assert "is private, so none of its items is shown" in capsys.readouterr().err
+    assert run("suite", small_suite_path, "--store", "store", "--standing", "retired") == 0
+    assert "small 1 is retired in store; it was private." in capsys.readouterr().out
     assert run("render", "--store", "store", "-o", "site", "--gallery", small_suite_path) == 0
     assert "copy-b" in Path("site/index.html").read_text()
     assert {p.name for p in tmp_path.iterdir()} == {"good.zip", "good.verdict.json", "store", "site"}

@@ -17,6 +17,7 @@ from leaderboard.exports import text
 from leaderboard.render import amount, render, seconds
 from leaderboard.store import Store
 from leaderboard.submission import pack
+from leaderboard.suites import declare
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.evaluation import predict
@@ -66,6 +67,7 @@ def store(small_suite: Dataset, good_zip: Path, example_card: dict[str, Any], tm
     """A board with a trivial method, two honest ones, a hostile card, and one on the open track."""
     folder = tmp_path_factory.mktemp("board")
     store = Store(folder / "store")
+    declare(store, small_suite, "public")
     store.add(good_zip, small_suite)
     for name, share, fields in (
         ("good", 0.8, {}),
@@ -184,7 +186,9 @@ def test_the_same_store_gives_the_same_site_and_old_pages_go(store: Store, small
     assert not list((again / "gallery").rglob("*.png")), "no item is shown of a suite that is not public"
 
 
-def test_a_private_suite_tells_no_transformation_and_no_item(store: Store, small_suite: Dataset, tmp_path: Path) -> None:
+def test_a_private_suite_tells_no_transformation_and_no_item(small_suite: Dataset, good_zip: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.add(good_zip, small_suite)
     render(store, tmp_path / "site")
     named = {record.transformation for split in small_suite.splits for record in small_suite.records(split)}
     keys = {record.id for split in small_suite.splits for record in small_suite.records(split)}
