@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lorweb_bench.errors import InputError
 
@@ -118,6 +118,15 @@ def read_card(path: Path | str) -> Card:
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise InputError(f"{path} is not readable YAML ({' '.join(str(e).split())[:200]}).") from None
     return check_card(content, str(path))
+
+
+def is_line(text: str) -> bool:
+    """Whether a text may stand in a card as one line: 1 to 300 letters, none of them invisible."""
+    try:
+        TypeAdapter(Text).validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def check_card(content: Any, name: str) -> Card:

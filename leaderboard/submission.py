@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.archive import Archive, deadline, open_archive
-from leaderboard.card import CARD_BYTES, Card, check_card, read_card, validate
+from leaderboard.card import CARD_BYTES, Card, check_card, is_line, read_card, validate
 from leaderboard.png import NotPlain, check_plain, largest
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
@@ -154,6 +154,8 @@ def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite:
         raise InputError(f"{name}: seeds lack {manifest.seed}, the seed of the predictions; add it.")
     if any(value is not None and not 0 <= value < 10**15 for value in manifest.cost.model_dump(exclude={"device"}).values()):
         raise InputError(f"{name}: the cost in the predictions is negative or beyond all measure; predict again.")
+    if not is_line(manifest.cost.device or "-"):
+        raise InputError(f"{name}: the device in the predictions is longer than a line, or holds invisible characters; predict again.")
     own = suite.manifest.tiers_relative_to
     other = [d.name for d in card.training_data if d.fingerprint and own and d.fingerprint != own]
     if card.track == "closed" and other:
