@@ -1,8 +1,12 @@
-"""Commands of the reference model: train, apply, pretrain-tiny."""
+"""Commands of the reference model: train, apply, compose, pretrain-tiny."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @click.command("pretrain-tiny")
@@ -43,8 +47,25 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
     click.echo(f"checkpoint: {train_adapter(settings, output)}")
 
 
+MODEL = click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `lorweb` is the one that ships.")
+
+
+def _read_images(*paths: Path) -> "list[Image]":
+    """The images in these files; InputError names the one that cannot be read."""
+    from lorweb_bench.errors import InputError
+    from lorweb_bench.images import decode
+
+    images = []
+    for path in paths:
+        try:
+            images.append(decode(path.read_bytes(), str(path)))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return images
+
+
 @click.command()
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `lorweb` is the one that ships.")
+@MODEL
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("a_prime", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
@@ -54,19 +75,49 @@ def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int)
     """Make b' so that A : A_PRIME :: B : b'."""
     from lorweb_bench.errors import InputError
     from lorweb_bench.files import write_atomic
-    from lorweb_bench.images import decode, encode
+    from lorweb_bench.images import encode
     from lorweb_bench.quadruplet import Triplet
     from reference_model.method import from_checkpoint
 
     if output.suffix.lower() != ".png":
         raise InputError(f"{output}: the answer is written as PNG; give it a name that ends in .png")
-    images = []
-    for path in (a, a_prime, b):
-        try:
-            images.append(decode(path.read_bytes(), str(path)))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    method = from_checkpoint(model)
+    images = _read_images(a, a_prime, b)
+    method = from_checkpoint(model, merge=True)
     answer = method.predict([Triplet(key="b", a=images[0], a_prime=images[1], b=images[2], prompt=None, seed=seed)])[0]
     write_atomic(output, encode(answer, "png"))
     click.echo(f"{output}: {answer.width} x {answer.height}, by {method.name} (works at up to {method.longest} px)")
+
+
+@click.command()
+@MODEL
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("a_prime", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file to write.")
+@click.option("--rank", type=click.IntRange(min=1), help="Shrink to this rank by SVD; without it, the whole rank of the basis.")
+@click.option("--mix", nargs=2, type=click.Path(path_type=Path), metavar="A2 A2_PRIME", help="A second pair, to walk towards.")
+@click.option("--weight", type=click.FloatRange(0, 1), help="How far to walk: 0 is A : A_PRIME, 1 is A2 : A2_PRIME; 0.5 if left out.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True, help="Of the file.")
+def compose(
+    model: Path,
+    a: Path,
+    a_prime: Path,
+    b: Path,
+    output: Path,
+    rank: int | None,
+    mix: tuple[Path, Path] | None,
+    weight: float | None,
+    dtype: str,
+) -> None:
+    """Write the LoRA of one analogy as a file that stock diffusers loads."""
+    from lorweb_bench.errors import InputError
+
+    if output.suffix != ".safetensors":
+        raise InputError(f"{output}: a LoRA is written as safetensors; give it a name that ends in .safetensors")
+    if weight is not None and not mix:
+        raise InputError("--weight says how far to walk to a second pair; add `--mix A2 A2_PRIME`")
+    from reference_model.composing import compose_file
+
+    pairs = [_read_images(*pair) for pair in ((a, a_prime), mix or ()) if pair]
+    for line in compose_file(model, pairs, _read_images(b)[0], output, rank, 0.5 if weight is None else weight, dtype):
+        click.echo(line)

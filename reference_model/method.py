@@ -1,6 +1,7 @@
 """The reference model as a method: checkpoints, and the base told the true transformation (`ceiling`)."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from reference_model.base import Base, load_base
 from reference_model.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.grid import answer_of, context_of
+from reference_model.merging import can_merge, merged
 from reference_model.quadruplets import SIDE_MULTIPLE
 from reference_model.sampling import sample
 
@@ -76,27 +78,32 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def adapted(adapter: Adapter, config: TrainConfig) -> Callable[..., Tensor]:
-    """The adapter as a function from (a, a', b, prompts, seeds) to b'; the mix is computed once for the batch, not once per step."""
+def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Callable[..., Tensor]:
+    """The adapter as a function from (a, a', b, prompts, seeds) to b'; the mix is computed once for the batch, not once per step.
+
+    With `merge`, it is merged into the weights while a batch of one is sampled, where these are not quantised.
+    """
     base = adapter.base
+    merge = merge and can_merge(adapter.basis)
 
     def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
         features = adapter.features(a, a_prime, b)
         adapter.gate(features)
         first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
         sequenced = context_of(config.layout, first, second, base.codec.encode(b))
-        tokens = sample(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
+        with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
+            tokens = sample(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
         return base.codec.decode(answer_of(config.layout, tokens, sequenced.rows, sequenced.columns))
 
     return predict_panels
 
 
-def from_checkpoint(folder: str | Path) -> Method:
-    """The method in a checkpoint folder."""
+def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
+    """The method in a checkpoint folder; `merge` suits one triplet at a time, see `adapted`."""
     adapter, config = load_checkpoint(checkpoint_folder(folder))
     device = best_device()
     about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": adapter.trainable_parameters}
-    return Method(config.name, adapted(adapter.to(device), config), config.panel, device, adapter.base.sampling_steps, about)
+    return Method(config.name, adapted(adapter.to(device), config, merge), config.panel, device, adapter.base.sampling_steps, about)
 
 
 def shipped() -> Method:

@@ -1,0 +1,62 @@
+"""The merged mix against the gated one, and the weights after it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import nn
+
+from reference_model.basis import Basis
+from reference_model.merging import can_merge, merged
+
+Flux = Callable[..., FluxTransformer2DModel]
+Inputs = Callable[..., dict[str, Any]]
+
+
+def with_basis(transformer: FluxTransformer2DModel, gated: bool = True) -> Basis:
+    basis = Basis(transformer, elements=3, rank=2, alpha=5)
+    torch.manual_seed(3)
+    for parameter in basis.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    basis.gates = torch.randn(len(basis.layers), 1, 3).softmax(-1) if gated else None
+    return basis
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_merged_transformer_is_the_gated_one(flux: Flux, flux_inputs: Inputs, gated: bool) -> None:
+    transformer = flux()
+    basis = with_basis(transformer, gated)
+    inputs = flux_inputs(batch=1)
+    with torch.no_grad():
+        expected = transformer(**inputs)[0]
+        ran: list[Any] = []
+        hooks = [layer.lora_A["default"].register_forward_hook(lambda *_: ran.append(1)) for layer in basis.layers.values()]
+        with merged(basis):
+            torch.testing.assert_close(transformer(**inputs)[0], expected, rtol=1e-4, atol=1e-5)
+        assert not ran  # the LoRA layers are passed by
+        for hook in hooks:
+            hook.remove()
+        torch.testing.assert_close(transformer(**inputs)[0], expected, rtol=0, atol=0)
+        assert (flux()(**inputs)[0] - expected).abs().max() > 1e-2
+
+
+def test_the_weights_come_back_to_the_bit_also_in_bfloat16_and_after_an_error(flux: Flux) -> None:
+    transformer = flux(torch.bfloat16)
+    basis = with_basis(transformer)
+    before = {name: layer.base_layer.weight.clone() for name, layer in basis.layers.items()}
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt), merged(basis):
+            assert all(not torch.equal(layer.base_layer.weight, before[name]) for name, layer in basis.layers.items())
+            raise KeyboardInterrupt
+    assert all(torch.equal(layer.base_layer.weight, before[name]) and not layer.merged for name, layer in basis.layers.items())
+
+
+def test_weights_that_are_not_plain_are_not_merged(flux: Flux) -> None:
+    transformer = flux()
+    basis = with_basis(transformer)
+    assert can_merge(basis)
+    layer = next(iter(basis.layers.values()))
+    layer.base_layer.weight = nn.Parameter(layer.base_layer.weight.to(torch.int8), requires_grad=False)
+    assert not can_merge(basis)
