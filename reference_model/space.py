@@ -64,7 +64,9 @@ def open_space(folder: str | Path) -> Space:
     config = read_config(folder)
     settings = config.adapter
     if settings.kind == "token-control":
-        raise InputError(f"{folder}: the token control is no LoRA alone (it reads tokens beside it); name a lorweb or single-lora checkpoint")
+        raise InputError(
+            f"{folder}: the token control is no LoRA alone (it reads tokens beside it); name a lorweb or single-lora checkpoint"
+        )
     with torch.device("meta"):
         shaped = Basis(FluxTransformer2DModel(**transformer_config(config.base)), settings.elements, settings.rank, settings.alpha)
     path = folder / "adapter_model.safetensors"

@@ -26,7 +26,7 @@ from lorweb_bench.cli import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-RUN = ("datasets", "scoring", "methods", "training")  # in this order, in one folder: each page goes on where the last one ended
+RUN = ("datasets", "scoring", "methods", "training", "lora-space")  # in this order, in one folder: each goes on where the last one ended
 PAGES = tuple(sorted(path.stem for path in DOCS.glob("*.md")))
 MODEL = ROOT / "reference_model"
 WITH = "# with "  # an asset that ships; the block is left out where that is not there
