@@ -1,30 +1,31 @@
 """The store of a board: what was verified, in a database; archives and per-item values as files named by their content."""
 
+import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, select
-from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy import URL, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from leaderboard.database import Database
 from leaderboard.submission import most_bytes, sizes_of
 from leaderboard.suites import check_answers, suite_row
-from leaderboard.tables import SubmissionRow, SuiteRow, Table, VerdictRow
+from leaderboard.tables import SiteRow, SubmissionRow, SuiteRow, VerdictRow
 from leaderboard.verify import Verdict, require_full, verify
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import sha256_file
+from lorweb_bench.files import canonical_json, sha256_file
+from lorweb_bench.predictions import SuiteName
 from lorweb_bench.report import Report, write_per_sample
 
 DATABASE = "board.sqlite"
 A_DAY = 24 * 3600
-WAIT = 30  # seconds that one writer waits for another
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Entry:
 class Store:
     """A board's store in a folder: `board.sqlite`, `submissions/<sha256>.zip`, `per_sample/<sha256>.parquet`.
 
-    `url` is an SQLAlchemy address of another database. InputError when the folder or the database cannot be used.
+    `url` is the address of another database, as `postgresql://user@host/name`; the files stay in the folder. Opening brings
+    the schema up to date. InputError when the folder or the database cannot be used.
     """
 
     def __init__(self, folder: Path | str, url: str | None = None, create: bool = True) -> None:
@@ -59,17 +61,9 @@ class Store:
         if url is None and not (self.folder / DATABASE).is_file() and (there or not create):
             raise InputError(f"{folder} is no store (it has no {DATABASE}); `lorweb-bench leaderboard add` makes one in a new folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.engine = _engine(url or URL.create("sqlite", database=str(self.folder / DATABASE)))
-        try:
-            Table.metadata.create_all(self.engine)
-        except DatabaseError as e:
-            raise InputError(f"The database of {folder} cannot be used ({str(e.orig)[:200]}).") from None
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """One transaction: committed when the block ends well, undone when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        self.url = url
+        self.database = Database(url or URL.create("sqlite", database=str(self.folder / DATABASE)), str(folder))
+        self.writing, self.reading = self.database.writing, self.database.reading
 
     def archive(self, sha256: str) -> Path:
         """Where the archive of a submission lies."""
@@ -81,9 +75,9 @@ class Store:
 
     def find(self, sha256: str) -> Verdict | None:
         """The last verdict on an archive, or None where the store does not have it."""
-        of_archive = select(VerdictRow).join(SubmissionRow).where(SubmissionRow.sha256 == sha256)
-        with self.session() as session:
-            row = session.scalars(of_archive.order_by(VerdictRow.id.desc()).limit(1)).first()
+        last = select(VerdictRow).join(SubmissionRow, SubmissionRow.last_verdict == VerdictRow.id)
+        with self.reading() as session:
+            row = session.scalars(last.where(SubmissionRow.sha256 == sha256)).first()
         return Verdict.model_validate(row.verdict) if row else None
 
     def add(self, path: Path | str, suite: Dataset, reproduction: Report | None = None, workers: int = 1) -> Added:
@@ -107,23 +101,36 @@ class Store:
                 return Added(verdict, new=False)
             table = folder / "per_sample.parquet"
             write_per_sample(table, verdict.report.per_sample or {})
-            values = sha256_file(table)
-            for made, place in ((table, self.per_sample(values)), (copy, self.archive(digest))):
-                place.parent.mkdir(exist_ok=True)
-                made.replace(place)
+            values = self.keep(copy, digest, table)
         try:
-            with self.session() as session:
-                new = _record(session, verdict, suite, digest, values)
+            with self.writing() as session:
+                if session.get(SuiteRow, suite.fingerprint) is None:
+                    session.add(suite_row(suite))
+                new = record(session, verdict, digest, values)
         except IntegrityError:  # the same archive was recorded at the same moment
             new = False
         return Added(verdict if new else self.find(digest) or verdict, new)
 
+    def keep(self, archive: Path, digest: str, table: Path) -> str:
+        """Move an archive and its per-item values to where they stay; gives back the name of the values."""
+        values = sha256_file(table)
+        for made, place in ((table, self.per_sample(values)), (archive, self.archive(digest))):
+            place.parent.mkdir(exist_ok=True)
+            made.replace(place)
+        return values
+
     def entries(self) -> list[Entry]:
-        """The accepted submissions, oldest first, each with its last verdict."""
-        with self.session() as session:
-            rows = session.scalars(select(SubmissionRow).order_by(SubmissionRow.id)).all()
-            last = [(row, row.suite, row.verdicts[-1]) for row in rows if row.verdicts]
-        return [self._entry(*found) for found in last]
+        """What counts, oldest first, each with its last verdict: neither withdrawn nor scored against answers that were replaced."""
+        found = (
+            select(SubmissionRow, SuiteRow, VerdictRow)
+            .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
+            .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
+            .where(SubmissionRow.withdrawn.is_(None))
+            .order_by(SubmissionRow.id)
+        )
+        with self.reading() as session:
+            entries = [self._entry(*row) for row in session.execute(found)]
+        return [entry for entry in entries if entry.verdict.targets_fingerprint == entry.suite.targets_fingerprint]
 
     def _entry(self, row: SubmissionRow, suite: SuiteRow, last: VerdictRow) -> Entry:
         verdict = Verdict.model_validate(last.verdict)
@@ -135,7 +142,7 @@ class Store:
         require_full(suite)
         if not path.is_file():
             raise InputError(f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes.")
-        with self.session() as session:
+        with self.reading() as session:
             row = session.get(SuiteRow, suite.fingerprint)
         check_answers(row, suite)
         if row is not None and row.standing == "retired":
@@ -158,21 +165,24 @@ def _copied(path: Path, folder: Path) -> Path:
         raise InputError(f"{path} cannot be copied into {folder.parent} ({e.strerror}).") from None
 
 
-def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, values: str) -> bool:
-    """Record an accepted submission; False where it stands there at that level already."""
+def record(session: Session, verdict: Verdict, digest: str, values: str, job: int | None = None) -> bool:
+    """Record an accepted submission to a known suite; False where it stands there at that level, scored in the same way."""
     report, card = verdict.report, verdict.card
     if report is None or card is None or verdict.level is None:
         raise ValueError("only an accepted submission is recorded")
-    if session.get(SuiteRow, suite.fingerprint) is None:
-        session.add(suite_row(suite))
     submission = session.scalars(select(SubmissionRow).where(SubmissionRow.sha256 == digest)).first()
-    if submission is not None and submission.verdicts[-1].level == verdict.level:
+    last = session.get(VerdictRow, submission.last_verdict) if submission and submission.last_verdict else None
+    if submission is not None and submission.withdrawn is not None:
+        submission.withdrawn = None
+        changed(session)
+    scoring = scoring_of(verdict)
+    if last is not None and job is None and last.level == verdict.level and last.scoring in (None, scoring):
         return False
     submission = submission or SubmissionRow(
         sha256=digest,
         bytes=verdict.bytes,
         received=verdict.decided,
-        suite_fingerprint=suite.fingerprint,
+        suite_fingerprint=report.suite.fingerprint,
         method=card.method,
         version=card.version or "",
         track=report.track,
@@ -180,21 +190,29 @@ def _record(session: Session, verdict: Verdict, suite: Dataset, digest: str, val
         card=card.model_dump(mode="json"),
     )
     content = verdict.model_dump(mode="json")
-    submission.verdicts.append(VerdictRow(decided=verdict.decided, level=verdict.level, verdict=content, per_sample=values))
-    session.add(submission)
+    row = VerdictRow(
+        decided=verdict.decided, level=verdict.level, verdict=content, per_sample=values, scoring=scoring, job_id=job, submission=submission
+    )
+    session.add_all([submission, row])
+    session.flush()
+    submission.last_verdict = row.id
+    changed(session)
     return True
 
 
-def _engine(url: str | URL) -> Engine:
-    try:
-        engine = create_engine(url)
-    except Exception as e:  # a wrong address, or a driver that is not installed
-        raise InputError(f"The database address cannot be used ({type(e).__name__}: {str(e)[:200]}).") from None
-    if engine.dialect.name == "sqlite":
+def changed(session: Session) -> None:
+    """Note that the board is not what its pages show."""
+    session.execute(update(SiteRow).values(revision=SiteRow.revision + 1))
 
-        @event.listens_for(engine, "connect")
-        def _(connection: Any, _: Any) -> None:
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA busy_timeout = {WAIT * 1000}")
 
-    return engine
+def scoring_of(verdict: Verdict) -> str | None:
+    """What a verdict was scored with; see `scoring_identity`."""
+    if verdict.report is None:
+        return None
+    return scoring_identity(verdict.suite, verdict.targets_fingerprint, verdict.report.metrics, verdict.environment["lorweb-bench"])
+
+
+def scoring_identity(suite: SuiteName, targets_fingerprint: str | None, metrics: Iterable[str], version: str) -> str:
+    """A digest of what makes two verdicts comparable: the suite's version and answers, the metrics, and our own version."""
+    parts = [suite.name, suite.version, suite.fingerprint, targets_fingerprint, sorted(metrics), version]
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

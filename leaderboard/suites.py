@@ -33,7 +33,10 @@ def suite_row(suite: Dataset, standing: Standing = "private") -> SuiteRow:
 def check_answers(row: SuiteRow | None, suite: Dataset) -> None:
     """InputError when the store knows the suite with other answers or labels."""
     if row is not None and row.targets_fingerprint != suite.manifest.targets_fingerprint:
-        raise InputError(f"{suite.path} has other answers or labels than the {row.name} {row.version} of this store; use that one.")
+        raise InputError(
+            f"{suite.path} has other answers or labels than the {row.name} {row.version} of this store; use that one, "
+            "or put it in its place with `lorweb-bench leaderboard suite --replace`."
+        )
 
 
 def declare(store: "Store", suite: Dataset, standing: Standing) -> Standing:
@@ -44,7 +47,7 @@ def declare(store: "Store", suite: Dataset, standing: Standing) -> Standing:
     """
     if suite.public:
         raise InputError(f"{suite.path} is a public view; give the suite's full view.")
-    with store.session() as session:
+    with store.writing() as session:
         row = session.get(SuiteRow, suite.fingerprint)
         check_answers(row, suite)
         if row is None:

@@ -73,7 +73,7 @@ def test_a_failure_between_leaves_the_board_as_it_was(
     """The files lie there, the database knows nothing: the next try completes it."""
     store = Store(tmp_path / "store")
     with monkeypatch.context() as patch:
-        patch.setattr("leaderboard.store._record", lambda *_: 1 / 0)
+        patch.setattr("leaderboard.store.record", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.add(good_zip, small_suite)
     assert store.entries() == []
