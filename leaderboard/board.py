@@ -3,17 +3,18 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from leaderboard.runs import last_runs, report_of, values_of
 from leaderboard.store import Entry
 from leaderboard.tables import SuiteRow
 from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
-from lorweb_bench.report import Report, Score, read_per_sample
+from lorweb_bench.report import Report, Score
 
 HEADLINE, GROUP = "edit_recovery", "unseen"
 TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")
@@ -28,16 +29,32 @@ Rank = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A line of a table: an accepted submission, and its rank where it has one. `kind` is method, trivial or bound."""
+    """A line of a table: a method's accepted runs, and its rank where it has one. `kind` is method, trivial or bound."""
 
-    entry: Entry
+    runs: tuple[Entry, ...]  # by their seeds
     kind: str
     rank: Rank | None = None
 
     @property
+    def entry(self) -> Entry:
+        """The first run: its card and its images stand for the method."""
+        return self.runs[0]
+
+    @cached_property
     def report(self) -> Report:
-        """The scores that the board computed."""
-        return self.entry.report
+        """The scores that the board computed; of several runs those of their mean."""
+        return report_of(self.runs, self.per_sample if len(self.runs) > 1 else {})
+
+    @property
+    def level(self) -> str:
+        """`reproduced` where every run is, else `re-scored`."""
+        levels = {run.verdict.level for run in self.runs}
+        return "reproduced" if levels == {"reproduced"} else "re-scored"
+
+    def spread(self, metric: str = HEADLINE) -> tuple[float, float] | None:
+        """The lowest and the highest mean on unseen of several runs."""
+        found = [run.report.scores[GROUP][metric].mean for run in self.runs if metric in run.report.scores.get(GROUP, {})]
+        return (min(found), max(found)) if len(found) > 1 else None
 
     @property
     def method(self) -> str:
@@ -67,8 +84,8 @@ class Row:
 
     @cached_property
     def per_sample(self) -> dict[str, np.ndarray]:
-        """The values per item; InputError when the store's file is damaged."""
-        return read_per_sample(self.entry.per_sample)
+        """The values per item, of several runs their means; InputError when the store's file is damaged."""
+        return values_of(self.runs)
 
 
 @dataclass(frozen=True)
@@ -140,24 +157,22 @@ def kind_of(method: str) -> str:
 
 
 def boards(entries: Sequence[Entry]) -> list[Board]:
-    """The boards of all suites, by name. Of one method's submissions with equal settings the last counts, others are superseded."""
+    """The boards of all suites, by name. A row is a method with all its runs; of one run the last submission counts."""
     found = []
     suites = {entry.suite.fingerprint: entry.suite for entry in entries}
     for suite in sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint)):
         own = [entry for entry in entries if entry.suite.fingerprint == suite.fingerprint]
-        last = {_setting(entry): entry.submission.id for entry in own}
-        rows = {entry.submission.id: Row(entry, kind_of(entry.submission.method)) for entry in own}
-        kept = [rows[i] for i in last.values()]
+        last = last_runs(own)
+        by_method: dict[Any, list[Entry]] = {}
+        for run in sorted(last, key=lambda run: run[2]):
+            by_method.setdefault(run[0], []).append(last[run])
+        kept = [Row(tuple(runs), kind_of(runs[0].submission.method)) for runs in by_method.values()]
         headline = _headline(kept)
         kept = best_first(_with_ranks(kept, headline), headline)
-        old = tuple(row for i, row in rows.items() if i not in last.values())
+        counting = {entry.submission.id for entry in last.values()}
+        old = tuple(Row((entry,), kind_of(entry.submission.method)) for entry in own if entry.submission.id not in counting)
         found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
     return found
-
-
-def _setting(entry: Entry) -> tuple[Any, ...]:
-    s = entry.submission
-    return (s.method, s.version, s.track, s.prompt_mode, entry.report.seed)
 
 
 def _headline(rows: Sequence[Row]) -> str:
@@ -176,7 +191,7 @@ def _with_ranks(rows: Sequence[Row], headline: str) -> list[Row]:
     for place in dict.fromkeys(_table_of(row) for row in rows):
         methods = [row for row in rows if row.kind == "method" and _table_of(row) == place]
         ranks = _ranks(methods, headline)
-        ranked += [Row(row.entry, row.kind, rank) for row, rank in zip(methods, ranks, strict=True)]
+        ranked += [replace(row, rank=rank) for row, rank in zip(methods, ranks, strict=True)]
     return ranked
 
 

@@ -74,12 +74,19 @@ def verify(submission: Path, suite: Path, reproduction: Path | None, output: Pat
 @WORKERS
 def add(submission: Path, suite: Path, store: Path, reproduction: Path | None, workers: int) -> None:
     """Verify a submission and record it in a store. Adding the same archive again changes nothing."""
+    from leaderboard.runs import takes_the_place_of
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
-    added = Store(store).add(submission, open_suite(suite), _report(reproduction), workers)
+    board = Store(store)
+    added = board.add(submission, open_suite(suite), _report(reproduction), workers)
     _print(added.verdict, submission)
     click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
+    if added.new and (old := takes_the_place_of(board.entries(), added.verdict.sha256)):
+        click.echo(
+            f"It takes the place of {old.submission.sha256[:12]} of {old.verdict.decided.date()}, the same method, version and seeds; "
+            "a card with another version or other seeds would stand beside it."
+        )
 
 
 @leaderboard.command()

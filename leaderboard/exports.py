@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.board import GROUP, Board, Row
+from leaderboard.store import Entry
 from lorweb_bench.files import write_atomic, write_json
 from lorweb_bench.protocol import TIERS
-from lorweb_bench.report import Score
+from lorweb_bench.report import Report, Score
 
 FORMAT = "lorweb-bench/board"  # so `board.json` is what marks a folder as a site
 GROUPS = ("unseen", "seen", *TIERS, "unseen_hard", "seen_hard")
@@ -38,12 +39,13 @@ def _line(board: Board, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "version": text(submission.version),
         "track": submission.track,
         "prompt_mode": submission.prompt_mode,
-        "seed": row.report.seed,
+        "runs": len(row.runs),
+        "seeds": "; ".join(" ".join(map(str, seeds_of(run))) for run in row.runs),
         "kind": row.kind,
         "rank_low": row.rank[0] if row.rank else None,
         "rank_high": row.rank[1] if row.rank else None,
-        "verdict": row.entry.verdict.level,
-        "decided": row.entry.verdict.decided.isoformat(),
+        "verdict": row.level,
+        "decided": max(run.verdict.decided for run in row.runs).isoformat(),
         "base_model": text(card.base_model if card else ""),
         "trainable_parameters": card.parameters.trainable if card else None,
         "seconds_per_image": cost.seconds_per_image,
@@ -52,10 +54,18 @@ def _line(board: Board, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
     }
     for group in GROUPS:
         line |= _values(f"{board.headline}_{group}", row.score(group, board.headline))
+    line |= dict(
+        zip((f"{board.headline}_lowest_run", f"{board.headline}_highest_run"), row.spread(board.headline) or (None, None), strict=True)
+    )
     for metric in metrics:
         if metric != board.headline:
             line |= _values(f"{metric}_{GROUP}", row.score(GROUP, metric))
-    return line | {"sha256": submission.sha256}
+    return line | {"sha256": " ".join(run.submission.sha256 for run in row.runs)}
+
+
+def seeds_of(run: Entry) -> list[int]:
+    """The seeds that a run's card declares."""
+    return run.verdict.card.seeds if run.verdict.card else []
 
 
 def _values(name: str, score: Score | None) -> dict[str, Any]:
@@ -92,25 +102,36 @@ def write_json_board(path: Path, title: str, boards: Sequence[Board]) -> Path:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    verdict, report = row.entry.verdict, row.report
+    card, report = row.entry.verdict.card, row.report
     return {
         "method": row.method,
         "version": row.entry.submission.version,
         "track": report.track,
         "prompt_mode": report.prompt_mode,
-        "seed": report.seed,
         "kind": row.kind,
         "rank": list(row.rank) if row.rank else None,
-        "verdict": {
-            "level": verdict.level,
-            "reasons": list(verdict.reasons),
-            "decided": verdict.decided.isoformat(),
-            "sha256": verdict.sha256,
-            "environment": verdict.environment,
-        },
-        "card": verdict.card.model_dump(mode="json") if verdict.card else None,
+        "verdict": row.level,
+        "runs": [_run(run) for run in row.runs],
+        "card": card.model_dump(mode="json") if card else None,
         "cost": report.cost.model_dump(mode="json"),
         "scores": {group: {metric: score.model_dump(mode="json") for metric, score in of.items()} for group, of in report.scores.items()},
         "gap": report.gap,
         "chance": report.chance,
     }
+
+
+def _run(run: Entry) -> dict[str, Any]:
+    verdict = run.verdict
+    return {
+        "seeds": seeds_of(run),
+        "verdict": verdict.level,
+        "reasons": list(verdict.reasons),
+        "decided": verdict.decided.isoformat(),
+        "sha256": verdict.sha256,
+        "environment": verdict.environment,
+        "scores": {split: _means(run.report, split) for split in ("seen", "unseen")},
+    }
+
+
+def _means(report: Report, group: str) -> dict[str, float]:
+    return {metric: score.mean for metric, score in report.scores.get(group, {}).items()}

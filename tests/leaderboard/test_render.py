@@ -15,6 +15,7 @@ from PIL import Image
 from leaderboard.board import boards, slug
 from leaderboard.exports import text
 from leaderboard.render import amount, render, seconds
+from leaderboard.runs import takes_the_place_of
 from leaderboard.store import Store
 from leaderboard.submission import pack
 from leaderboard.suites import declare
@@ -23,6 +24,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.evaluation import predict
 from lorweb_bench.images import to_array, to_image
 from lorweb_bench.quadruplet import Quadruplet
+from lorweb_bench.report import read_per_sample
 
 SCRIPT = "<script>alert(1)</script>"
 MARKUP = f"{SCRIPT}<img src=x onerror=alert(2)>\"'&{{{{ 7*7 }}}}</textarea>"
@@ -169,7 +171,7 @@ def test_csv_and_json_say_the_same(site: Path) -> None:
     for line, row in zip(lines, rows, strict=True):
         assert float(line["edit_recovery_unseen"]) == row["scores"]["unseen"]["edit_recovery"]["mean"]
         assert line["rank_low"] == ("" if row["rank"] is None else str(row["rank"][0]))
-        assert line["sha256"] == row["verdict"]["sha256"]
+        assert line["sha256"] == row["runs"][0]["sha256"] and line["verdict"] == row["verdict"]
     assert content["format"] == "lorweb-bench/board"
     assert text("=HYPERLINK(1)") == "'=HYPERLINK(1)" and text("plain") == "plain"
 
@@ -231,6 +233,51 @@ def test_a_later_submission_takes_the_place_of_an_earlier_one(
     assert len(board.superseded) == 1
     render(store, tmp_path / "site")
     assert "Superseded" in (tmp_path / "site/methods/copy-b.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def three_runs(small_suite: Dataset, example_card: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Three trainings of one method, packed with the same prediction seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    store = Store(folder / "store")
+    for seed, share in ((1, 0.5), (2, 0.6), (3, 0.7)):
+        predict(Part("trained", share), small_suite, folder / str(seed))
+        card = folder / f"{seed}.yaml"
+        card.write_text(json.dumps(example_card | {"method": "trained", "seeds": [0, seed]}))
+        store.add(pack(folder / str(seed), small_suite, card, folder / f"{seed}.zip"), small_suite)
+    return store
+
+
+def test_runs_with_other_seeds_are_one_row_and_none_is_lost(three_runs: Store, tmp_path: Path) -> None:
+    (board,) = boards(three_runs.entries())
+    (row,) = board.rows
+    assert [run.verdict.card.seeds for run in row.runs if run.verdict.card] == [[0, 1], [0, 2], [0, 3]] and not board.superseded
+    each = [run.report.scores["unseen"]["edit_recovery"].mean for run in row.runs]
+    score = row.score("unseen")
+    assert score is not None and score.mean == pytest.approx(np.mean(each)) and row.spread() == (min(each), max(each))
+    per_run = [read_per_sample(run.per_sample)["psnr"] for run in row.runs]
+    assert row.per_sample["psnr"] == pytest.approx(np.mean(per_run, axis=0)), "the mean of each item"
+    render(three_runs, tmp_path / "site")
+    page = (tmp_path / "site/methods/trained.html").read_text()
+    assert all(f">{seeds}</th>" in page for seeds in ("0, 1", "0, 2", "0, 3")) and "3 runs" in (tmp_path / "site/index.html").read_text()
+    (line,) = csv.DictReader((tmp_path / "site/board.csv").open(newline=""))
+    assert (line["runs"], line["seeds"]) == ("3", "0 1; 0 2; 0 3") and len(line["sha256"].split()) == 3
+    assert float(line["edit_recovery_lowest_run"]) == min(each)
+
+
+def test_the_same_run_again_takes_the_place_of_the_first(
+    three_runs: Store, small_suite: Dataset, example_card: dict[str, Any], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    for name, share in (("first", 0.5), ("again", 0.6)):
+        predict(Part("trained", share), small_suite, tmp_path / name)
+        (tmp_path / "card.yaml").write_text(json.dumps(example_card | {"method": "trained", "seeds": [0, 1]}))
+        added = store.add(pack(tmp_path / name, small_suite, tmp_path / "card.yaml", tmp_path / f"{name}.zip"), small_suite)
+    (first, _) = entries = store.entries()
+    assert takes_the_place_of(entries, added.verdict.sha256) == first
+    assert takes_the_place_of(entries, first.submission.sha256) is None
+    (board,) = boards(entries)
+    assert len(board.rows[0].runs) == 1 and [row.entry for row in board.superseded] == [first]
 
 
 def test_words_for_numbers() -> None:

@@ -1,0 +1,76 @@
+"""The runs of a method, one for each set of seeds, and what they are together: no row is the best of several."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from leaderboard.store import Entry
+from lorweb_bench.errors import InputError
+from lorweb_bench.predictions import Cost
+from lorweb_bench.report import Report, Score, read_per_sample
+
+Table = dict[str, np.ndarray]
+Method = tuple[str, str, str, str]
+Run = tuple[Method, int | None, tuple[int, ...]]
+
+
+def method_of(entry: Entry) -> Method:
+    """What makes one row of a table: name, version, track and prompt mode."""
+    s = entry.submission
+    return (s.method, s.version, s.track, s.prompt_mode)
+
+
+def run_of(entry: Entry) -> Run:
+    """What makes one run of a method: its seeds, as the card has them, and that of the predictions."""
+    card = entry.verdict.card
+    return (method_of(entry), entry.report.seed, tuple(card.seeds) if card else ())
+
+
+def last_runs(entries: Iterable[Entry]) -> dict[Run, Entry]:
+    """Of each run the submission that counts: the last."""
+    return {run_of(entry): entry for entry in entries}
+
+
+def takes_the_place_of(entries: Sequence[Entry], sha256: str | None) -> Entry | None:
+    """The earlier submission of the same run, which the one with this digest supersedes."""
+    new = next((entry for entry in entries if entry.submission.sha256 == sha256), None)
+    if new is None:
+        return None
+    earlier = [e for e in entries if e.submission.id < new.submission.id and e.suite.fingerprint == new.suite.fingerprint]
+    return last_runs(earlier).get(run_of(new))
+
+
+def values_of(runs: Sequence[Entry]) -> Table:
+    """The table of per-item values: of several runs the mean of each item's. InputError when a file of the store is damaged."""
+    tables = [read_per_sample(entry.per_sample) for entry in runs]
+    if len(tables) == 1:
+        return tables[0]
+    orders = [np.argsort(table["key"].astype(str), kind="stable") for table in tables]
+    first = {name: column[orders[0]] for name, column in tables[0].items()}
+    for entry, table, order in zip(runs, tables, orders, strict=True):
+        if not np.array_equal(table["key"][order].astype(str), first["key"].astype(str)):
+            raise InputError(f"{entry.per_sample} has other items than those of the same suite; add that submission again.")
+    common = [m for m in runs[0].report.metrics if all(m in entry.report.metrics for entry in runs)]
+    mean = {m: np.mean([table[m][order].astype(float) for table, order in zip(tables, orders, strict=True)], axis=0) for m in common}
+    return first | mean
+
+
+def report_of(runs: Sequence[Entry], values: Table) -> Report:
+    """The report of a method: of several runs the scores of their mean values, with intervals over items, not over seeds."""
+    first = runs[0].report
+    if len(runs) == 1:
+        return first
+    from lorweb_bench.statistics import gap, summarise
+
+    common = [m for m in first.metrics if all(m in entry.report.metrics for entry in runs)]
+    better = {m: score.higher_is_better for of in first.scores.values() for m, score in of.items()}
+    scores = {
+        group: {m: Score(**value, higher_is_better=better[m]) for m, value in of.items()} for group, of in summarise(values, common).items()
+    }
+    return first.model_copy(update={"scores": scores, "gap": gap(values, common, first.track), "cost": _cost(runs)})
+
+
+def _cost(runs: Sequence[Entry]) -> Cost:
+    costs = [entry.report.cost for entry in runs]
+    took = [cost.seconds_per_image for cost in costs if cost.seconds_per_image is not None]
+    return costs[0].model_copy(update={"seconds_per_image": sum(took) / len(took) if len(took) == len(costs) else None})
