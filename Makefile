@@ -12,7 +12,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U pip
-	$(BIN)/pip install -q -c constraints.txt -e ".[model,leaderboard,dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[model,metrics,leaderboard,dev]"
 	touch $@
 
 demo: install

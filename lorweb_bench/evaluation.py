@@ -25,6 +25,7 @@ def evaluate(
     *,
     out: str | Path | None = None,
     prompt: PromptMode = "none",
+    skip_unavailable: bool = False,
     workers: int = 1,
     engine: str = "local",
     **settings: Any,
@@ -37,12 +38,12 @@ def evaluate(
     suite = suite if isinstance(suite, Dataset) else open_suite(suite)
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which has no answers; use predict, and score against the full view.")
-    choose_metrics(metrics, suite)  # a wrong name is told before the method has run
+    choose_metrics(metrics, suite, skip_unavailable)  # a wrong name is told before the method has run
     if out is None:
         with tempfile.TemporaryDirectory(prefix="lorweb-bench-") as folder:
             predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
-            return score(folder, suite, metrics, workers=workers, engine=engine)
+            return score(folder, suite, metrics, skip_unavailable=skip_unavailable, workers=workers, engine=engine)
     claim_output(out, REPORT_FORMAT)
     folder = str(Path(out) / "predictions")
     predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
-    return score(folder, suite, metrics, out=out, workers=workers, engine=engine)
+    return score(folder, suite, metrics, out=out, skip_unavailable=skip_unavailable, workers=workers, engine=engine)

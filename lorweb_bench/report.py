@@ -16,6 +16,7 @@ REPORT = "report.json"
 PER_SAMPLE = "per_sample.parquet"
 PAGE = "index.html"
 PACKAGES = ("lorweb-bench", "numpy", "opencv-python-headless", "scikit-image", "scipy", "pillow")
+WEIGHTED = ("torch", "torchvision", "open_clip_torch", "lpips")
 
 
 class Score(BaseModel):
@@ -36,6 +37,8 @@ class Report(BaseModel):
 
     `gap` is None on the open track. `chance` is what guessing gets, for the metrics where that is known. `resized` counts the
     predictions that had another size and were resized on request; `partial` marks predictions of a part of the suite.
+    `metric_settings` is what a metric with weights depends on, by identity; `not_computed` why a metric that was asked for is
+    not there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +55,8 @@ class Report(BaseModel):
     scores: dict[str, dict[str, Score]]
     gap: dict[str, Any] | None = None
     chance: dict[str, float] = Field(default_factory=dict)
+    metric_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    not_computed: dict[str, str] = Field(default_factory=dict)
     missing: int
     resized: int = 0
     cost: Cost = Cost()
@@ -64,10 +69,10 @@ class Report(BaseModel):
         return tuple(next(iter(self.scores.values()), {}))
 
 
-def environment() -> dict[str, str]:
-    """What the scores were computed with: Python, the platform, and the packages that move a number."""
+def environment(weights: bool = False) -> dict[str, str]:
+    """What the scores were computed with: Python, the platform, and the packages that move a number; `weights`: of any metric."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *(WEIGHTED if weights else ())):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -55,6 +55,7 @@ def score(
     name: str | None = None,
     out: str | Path | None = None,
     resize: bool = False,
+    skip_unavailable: bool = False,
     workers: int = 1,
     engine: str = "local",
     seed: int = BOOTSTRAP_SEED,
@@ -62,13 +63,15 @@ def score(
     """Score a predictions folder, a bare folder of images, or images by key, against a suite; write the report's folder `out`.
 
     `metrics` None: every metric without downloaded weights that the suite supports. `name` is the method's, where no manifest
-    says it. Missing predictions count the worst value of each metric. A prediction of another size is refused, or with
+    says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says. Missing
+    predictions count the worst value of each metric. A prediction of another size is refused, or with
     `resize` brought to b's size by the fixed kernel and counted in the report. InputError for whatever does not fit.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which has no answers; score against the full view.")
-    chosen = choose_metrics(metrics, suite)
+    selection = choose_metrics(metrics, suite, skip_unavailable)
+    chosen = selection.metrics
     opened = open_predictions(predictions, suite, name)
     if out is not None:
         claim_output(out, REPORT_FORMAT)
@@ -76,9 +79,10 @@ def score(
         raise InputError(f"A metric cannot be called {taken!r}: the per-item table has a column of that name.")
     by_identity: dict[str, str | Metric] = {m.identity: m for m in chosen}
     if workers > 1 or engine != "local":  # a name is loaded in each process: what a file defines cannot be sent to one
-        by_identity |= {load_metric(m).identity: absolute(m, TABLE) for m in metrics or () if isinstance(m, str)}
+        named = {load_metric(m).identity: absolute(m, TABLE) for m in metrics or () if isinstance(m, str)}
+        by_identity |= {identity: spec for identity, spec in named.items() if identity in by_identity}
     table = _table(Task(suite, tuple(by_identity.values()), resize), opened, workers, engine)
-    report = _report(table, opened, suite, chosen, seed)
+    report = _report(table, opened, suite, chosen, seed).model_copy(update={"not_computed": selection.not_computed})
     if out is not None:
         write_report_folder(Path(out), report, suite, opened)
     return report
@@ -113,10 +117,11 @@ def _report(table: dict[str, np.ndarray], opened: Predictions, suite: Dataset, m
         scores={g: {m: Score(**value, higher_is_better=higher[m]) for m, value in of.items()} for g, of in summary.items()},
         gap=gap(table, list(higher), made.track, seed),
         chance={identity: float(chance(suite)) for identity, chance in chances.items() if callable(chance)},
+        metric_settings={m.identity: m.settings() for m in metrics if hasattr(m, "settings")},
         missing=int(table["missing"].sum()),
         resized=int(table["resized"].sum()),
         cost=made.cost,
-        environment=environment(),
+        environment=environment(any(getattr(m, "needs_weights", False) for m in metrics)),
         per_sample=table,
     )
 

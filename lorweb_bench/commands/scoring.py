@@ -14,6 +14,9 @@ SUITE = click.option("--suite", required=True, type=click.Path(path_type=Path), 
 OUT = click.option("-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 METHOD = click.option("--method", required=True, metavar="SPEC", help="A name, module:attribute, file.py:attribute, or checkpoint folder.")
 METRICS = click.option("--metrics", metavar="A,B,…", help="Which metrics; by default all that need no downloaded weights.")
+SKIP = click.option(
+    "--skip-unavailable", is_flag=True, help="Leave out metrics whose weights or packages are not there; the report says which and why."
+)
 WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 ENGINE = click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where pieces run.")
 PREDICTING = (
@@ -89,6 +92,7 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
 @METRICS
 @click.option("--name", help="The method's name, for a bare folder of images.")
 @click.option("--resize", is_flag=True, help="Resize predictions of a wrong size to b's; the report says how many.")
+@SKIP
 @click.option("--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap.")
 @WORKERS
 @ENGINE
@@ -104,6 +108,7 @@ def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **sett
 @SUITE
 @OUT
 @METRICS
+@SKIP
 @_predicting
 @WORKERS
 @ENGINE
@@ -145,6 +150,7 @@ def _show(report: "Report", out: Path) -> None:
     notes = [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
     notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(report.missing)
     notes += ["the predictions are of a part of the suite"] * report.partial
+    notes += [f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()]
     notes += [f"{report.resized} predictions were resized"] * bool(report.resized)
     notes += ["shown the pair of another transformation"] * (report.pairs == "shuffled")
     for note in notes:

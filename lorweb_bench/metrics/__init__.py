@@ -1,7 +1,7 @@
 """Metrics: one small module each, found by name.
 
 A metric is any object like `Metric`. A user's own is named by entry point (group `lorweb_bench.metrics`),
-`package.module:attribute` or `path/to/file.py:attribute`, as methods are.
+`package.module:attribute` or `path/to/file.py:attribute`, as methods are. `name[backbone/weights]` makes one with an argument.
 """
 
 import inspect
@@ -27,6 +27,10 @@ TABLE = {
     "ssim": "lorweb_bench.metrics.structure:Ssim",
     "edit_recovery": "lorweb_bench.metrics.edit_recovery:EditRecovery",
     "retrieval": "lorweb_bench.metrics.retrieval:Retrieval",
+    "lpips_to_b": "lorweb_bench.metrics.perceptual:LpipsToB",
+    "lpips_to_b_prime": "lorweb_bench.metrics.perceptual:LpipsToBPrime",
+    "clip_direction": "lorweb_bench.metrics.clip:ClipDirection",
+    "clip_image": "lorweb_bench.metrics.clip:ClipImage",
 }
 
 
@@ -76,7 +80,9 @@ class Metric(Protocol):
 
     `identity` names all that the value depends on (backbone, weights, kernel); two identities are never compared.
     `worst` is what a missing prediction counts. `values` gives one finite float per item, each independent of its batch.
-    A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it) and `chance(suite) -> float`.
+    A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it), `unavailable() -> str | None`
+    (what it lacks on this machine, and where to get it), `needs_weights: bool` (then it is computed only where it is asked for),
+    `settings() -> dict` (kept in the report) and `chance(suite) -> float`.
     """
 
     identity: str
@@ -88,12 +94,27 @@ class Metric(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The metrics to compute, in order, and by name why others that were asked for cannot be."""
+
+    metrics: list[Metric]
+    not_computed: dict[str, str]
+
+
 def load_metric(spec: str) -> Metric:
-    """The metric that a SPEC names; InputError with the nearest name when there is none, or when it is no metric."""
-    found = find(spec, "metric", TABLE, GROUP)
-    if inspect.isclass(found) or (callable(found) and not hasattr(found, "values")):
+    """The metric that a SPEC names; InputError with the nearest name when there is none, or when it is no metric.
+
+    `name[argument]` calls what `name` stands for with the argument: `clip_image[ViT-B-32/openai]`.
+    """
+    name, bracket, argument = spec.partition("[")
+    given = (argument.removesuffix("]"),) if bracket and spec.endswith("]") else ()
+    found = find(name if given else spec, "metric", TABLE, GROUP)
+    if given or inspect.isclass(found) or (callable(found) and not hasattr(found, "values")):
         try:
-            found = found()
+            found = found(*given)
+        except InputError:
+            raise
         except Exception as e:
             raise InputError(f"The metric {spec!r} cannot be made: {type(e).__name__}: {e}.") from e
     if not isinstance(found, Metric):
@@ -107,23 +128,43 @@ def unsupported(metric: Metric, suite: "Dataset") -> str | None:
     return ask(suite) if ask is not None else None
 
 
-def choose_metrics(wanted: Sequence[str | Metric] | None, suite: "Dataset") -> list[Metric]:
-    """The metrics asked for, in that order; None: every built-in that the suite supports.
+def unavailable(metric: Metric) -> str | None:
+    """What the metric lacks on this machine, with the way out, or None where it can be computed."""
+    ask = getattr(metric, "unavailable", None)
+    return ask() if ask is not None else None
 
-    InputError for an unknown name, a metric that the suite does not support, and an identity that occurs twice.
+
+def choose_metrics(wanted: Sequence[str | Metric] | None, suite: "Dataset", skip_unavailable: bool = False) -> Chosen:
+    """The metrics asked for, in that order; None: every built-in without downloaded weights that the suite supports.
+
+    InputError for an unknown name, a metric that the suite does not support, an identity that occurs twice, and for one
+    whose weights or packages are not there, unless `skip_unavailable`: then it is left out, and the reason kept.
     """
     chosen = [load_metric(m) if isinstance(m, str) else m for m in (list(TABLE) if wanted is None else wanted)]
     reasons = {m.identity: unsupported(m, suite) for m in chosen}
     if wanted is None:
-        chosen = [m for m in chosen if reasons[m.identity] is None]
+        chosen = [m for m in chosen if reasons[m.identity] is None and not getattr(m, "needs_weights", False)]
+        if not chosen:
+            raise InputError(f"{suite.path} has no metric that needs no weights; name some with --metrics: {_offered(suite)}.")
     elif refused := next((m.identity for m in chosen if reasons[m.identity]), None):
-        raise InputError(f"{suite.path} does not support the metric {refused}: {reasons[refused]}.")
-    if not chosen:
-        raise InputError(f"No metric is left for {suite.path}; name some with --metrics.")
+        raise InputError(f"{suite.path} does not support the metric {refused}: {reasons[refused]}; it supports {_offered(suite)}.")
     identities = [m.identity for m in chosen]
     if twice := next((i for i in identities if identities.count(i) > 1), None):
         raise InputError(f"The metric {twice} is asked for twice.")
-    return chosen
+    lacking = {m.identity: reason for m in chosen if (reason := unavailable(m))}
+    chosen = [m for m in chosen if m.identity not in lacking]
+    if lacking and not (skip_unavailable and chosen):
+        identity, reason = next(iter(lacking.items()))
+        rest = "--skip-unavailable scores the rest" if chosen else "no other metric is left"
+        raise InputError(f"{identity} cannot be computed here: {reason}; {rest}.")
+    if not chosen:
+        raise InputError(f"No metric is left for {suite.path}; name some with --metrics.")
+    return Chosen(chosen, lacking)
+
+
+def _offered(suite: "Dataset") -> str:
+    """The built-in metrics that a suite supports, as a list to choose from."""
+    return ", ".join(name for name in TABLE if unsupported(load_metric(name), suite) is None)
 
 
 def inexact(suite: "Dataset") -> str | None:

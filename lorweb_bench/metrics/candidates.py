@@ -3,9 +3,6 @@
 import hashlib
 import importlib
 import importlib.util
-import os
-import shutil
-import zipfile
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,22 +12,13 @@ import numpy as np
 
 from lorweb_bench.files import canonical_json
 from lorweb_bench.library import GROUP
+from lorweb_bench.metrics.cache import cache_folder, keep, read_kept
 from lorweb_bench.protocol import CANDIDATES
 
 if TYPE_CHECKING:
     from lorweb_bench.dataset import Dataset
 
-CACHE_VARIABLE = "LORWEB_BENCH_CACHE"
 MAX_BYTES = 1 << 30  # of one suite's candidates; a larger suite is not kept
-MAX_SUITES = 4  # kept at a time
-
-
-def cache_folder() -> Path | None:
-    """Where things that can be computed again are kept: $LORWEB_BENCH_CACHE, else ~/.cache/lorweb-bench; None when it is empty."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named == "":
-        return None
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorweb-bench"
 
 
 def candidates_folder(suite: "Dataset") -> Path | None:
@@ -65,36 +53,10 @@ def library_digest(name: str) -> str:
     return digest.hexdigest()
 
 
-def make_room(folder: Path) -> None:
-    """Create the folder, and drop the least recently used of its kind beyond `MAX_SUITES`; does nothing on a read-only disk."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-        kept = sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime, reverse=True)
-    except OSError:
-        return
-    for old in kept[MAX_SUITES:]:
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def kept(folder: Path | None, key: str, shape: tuple[int, ...], render: Callable[[], np.ndarray]) -> np.ndarray:
     """The uint8 array kept under `key`, or `render()`, which is then kept. A file that is not whole is rendered again."""
-    if folder is None:
-        return render()
-    path = folder / f"{key}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:  # a zip: its checksum is compared on reading
-            array = file["images"]
-        if array.shape == shape and array.dtype == np.uint8:
-            return np.asarray(array)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        pass
-    array = render()
-    temporary = folder / f".{key}.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as f:
-            np.savez(f, images=array)
-        temporary.replace(path)  # not flushed to disk: what a power cut leaves fails its checksum
-    except OSError:
-        temporary.unlink(missing_ok=True)  # a full or read-only disk costs time, not the result
+    array = read_kept(folder, key, np.uint8)
+    if array is None or array.shape != shape:
+        array = render()
+        keep(folder, key, array)
     return array

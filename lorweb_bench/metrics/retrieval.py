@@ -11,7 +11,8 @@ import numpy as np
 from lorweb_bench.errors import InputError
 from lorweb_bench.library import load_library
 from lorweb_bench.metrics import Scored, inexact
-from lorweb_bench.metrics.candidates import candidates_folder, kept, make_room
+from lorweb_bench.metrics.cache import make_room
+from lorweb_bench.metrics.candidates import candidates_folder, kept
 from lorweb_bench.metrics.pixel import mse
 
 if TYPE_CHECKING:

@@ -196,6 +196,7 @@ def _notes(report: Report) -> list[str]:
         notes.append("The predictions were made for a part of the suite only. This report is never ranked.")
     if report.pairs == "shuffled":
         notes.append("The method was shown the pair of another transformation: this measures how much it uses the analogy at all.")
+    notes += [f"{metric} was asked for and not computed: {reason}." for metric, reason in report.not_computed.items()]
     if report.resized:
         notes.append(f"{report.resized:,} predictions had another size than b and were resized on request.")
     return notes
