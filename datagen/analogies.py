@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from datagen.assemble import Made, fit
-from datagen.filters import blank, levels
+from datagen.filters import failed
+from datagen.notes import Dropped, Note
 from datagen.recipe import ROLES, Recipe
 from datagen.roles import panel_of
 from datagen.sources import Pair, Panel, pair_panels
@@ -40,15 +41,14 @@ class PairWork:
     recipe: Recipe
     transformations: Mapping[str, Described]
 
-    def make(self, item: PlannedPairs) -> Made | None:
-        """The item, with a fitted to the size of b; None when the change of a pair is outside `filters`."""
-        panel, bounds = panel_of(self.recipe), self.recipe.filters
+    def make(self, item: PlannedPairs) -> Made | Dropped:
+        """The item, with a fitted to the size of b; dropped when a pair does not pass `filters`."""
+        panel = panel_of(self.recipe)
         panels: dict[str, tuple[bytes, str]] = {}
         (a, a_prime), (b, b_prime) = (_panels(pair, panel, self.recipe.seed) for pair in (item.first, item.second))
         for before, after in ((a, a_prime), (b, b_prime)):
-            change = levels(before, after)
-            if not bounds.minimum_change <= change <= (bounds.maximum_change or 255.0) or blank(after) > bounds.maximum_blank:
-                return None
+            if (failure := failed(before, after, self.recipe.filters)) is not None:
+                return Dropped(failure)
         size = (b.shape[1], b.shape[0])
         for role, image in (("a", a), ("a_prime", a_prime), ("b", b), ("b_prime", b_prime)):
             pair = item.first if role.startswith("a") else item.second
@@ -93,7 +93,7 @@ class Collected:
 
     tasks: Mapping[str, Sequence[Pair]]
     roles: Mapping[str, str]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     fixed: bool = False  # quadruplets: the first pair of two is (a, a_prime), the second (b, b_prime)
 
     @property
@@ -134,20 +134,20 @@ def collect(recipe: Recipe, workers: int = 1) -> Collected:
     return Collected(tasks, roles, notes, recipe.source.kind == "quadruplets")
 
 
-def _read(recipe: Recipe, workers: int) -> tuple[list[Pair], tuple[str, ...]]:
+def _read(recipe: Recipe, workers: int) -> tuple[list[Pair], tuple[Note, ...]]:
     section, path = recipe.source, recipe.source.path
     assert path is not None
     if section.kind == "relation252k":
         from datagen.sources.relation252k import relation252k
 
         found, ingest = relation252k(path, section.on_bad, workers=workers)
-        return found, tuple(ingest.lines())
+        return found, (*map(Note, ingest.lines()), *(one.note for one in ingest.skipped))
     from datagen.sources.pairs import pairs
     from datagen.sources.quadruplets import quadruplets
 
     read = pairs if section.kind == "pairs" else quadruplets
     found, skipped = read(path, section.on_bad, licence=section.licence, attribution=section.attribution, workers=workers)
-    return found, tuple(f"{one.file}: {one.reason}" for one in skipped)
+    return found, tuple(one.note for one in skipped)
 
 
 def _reverse(pair: Pair) -> Pair:

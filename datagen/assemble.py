@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from datagen.candidates import choose_candidates
-from datagen.filters import Calibration, blank, levels
+from datagen.filters import Calibration, failed
+from datagen.notes import Dropped
 from datagen.recipe import Recipe
 from datagen.roles import Pool, Roles, panel_of
 from datagen.sources import Load, Source, panel
@@ -45,7 +46,7 @@ class Work:
     b: Pool
     hard: Mapping[str, bool]
 
-    def make(self, item: Planned) -> "Made | None":
+    def make(self, item: Planned) -> "Made | Dropped":
         """See `make`."""
         return make(self, item)
 
@@ -163,20 +164,20 @@ class Side:
     file: bytes
 
 
-def make(work: Work, item: Planned) -> Made | None:
-    """Make an item: crops are drawn until the change is visible in both pairs; None when `filters.attempts` were not enough.
+def make(work: Work, item: Planned) -> Made | Dropped:
+    """Make an item: crops are drawn until the change is visible in both pairs; dropped when `filters.attempts` were not enough.
 
     In training data `analogies_per_pair` items in turn share one (a, a_prime).
     """
     recipe, library = work.recipe, library_of(work.recipe.transformations.library)
     assert isinstance(recipe.analogies_per_pair, int)
     first = _side(work, item, "a", item.turn // recipe.analogies_per_pair, work.a, None)
-    if first is None:
-        return None
+    if isinstance(first, Dropped):
+        return first
     for start in range(TIED if recipe.is_suite else 1):
         second = _side(work, item, f"b{start}" if start else "b", item.turn, work.b, first.source.name)
-        if second is None:
-            return None
+        if isinstance(second, Dropped):
+            return second
         candidates = None
         if recipe.is_suite:
             candidates = choose_candidates(
@@ -188,7 +189,7 @@ def make(work: Work, item: Planned) -> Made | None:
             height, width = second.before.shape[:2]
             first = _transformed(work, item, first.source, fit(first.before, (width, height)))
         return _made(work, item, first, second, candidates)
-    return None
+    return Dropped("indistinct")
 
 
 def _made(work: Work, item: Planned, first: Side, second: Side, candidates: Sequence[str] | None) -> Made:
@@ -224,19 +225,20 @@ def _record(work: Work, item: Planned, first: Side, second: Side, candidates: Se
     return record
 
 
-def _side(work: Work, item: Planned, role: str, turn: int, pool: Pool, other: str | None) -> Side | None:
+def _side(work: Work, item: Planned, role: str, turn: int, pool: Pool, other: str | None) -> Side | Dropped:
     """A source, a crop of it and the crop transformed, with a change within the recipe's bounds; never the source `other`."""
-    recipe, bounds = work.recipe, work.recipe.filters
-    for attempt in range(bounds.attempts):
+    recipe, failure = work.recipe, "one_source"
+    for attempt in range(recipe.filters.attempts):
         random = generator(recipe.seed, item.split, item.transformation, role, turn, attempt)
         source = _pick(random, pool, _photograph_turn(recipe, role, turn, random))
         if source.name == other:
             continue
         side = _transformed(work, item, source, _panel(source, recipe, int(random.integers(2**48))))
-        change = levels(side.before, side.after)
-        if bounds.minimum_change <= change <= (bounds.maximum_change or 255.0) and blank(side.after) <= bounds.maximum_blank:
+        found = failed(side.before, side.after, recipe.filters)
+        if found is None:
             return side
-    return None
+        failure = found
+    return Dropped(failure)
 
 
 def _transformed(work: Work, item: Planned, source: Source, image: np.ndarray) -> Side:

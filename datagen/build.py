@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from datagen import tiers
 from datagen.analogies import Collected, PairWork, collect, plan_pairs
 from datagen.assemble import Made, Work, calibrate, library_of, plan_items
+from datagen.notes import Dropped, Note, left_out, told
 from datagen.recipe import Recipe
 from datagen.roles import Roles, share_out
 from datagen.tiers import Described
@@ -32,8 +33,8 @@ LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "sciki
 class Worker(Protocol):
     """Makes the items of one split: `Work` from photographs, `PairWork` from pairs."""
 
-    def make(self, item: Any) -> Made | None:
-        """The item, or None when it cannot be made as the recipe's filters ask."""
+    def make(self, item: Any) -> Made | Dropped:
+        """The item, or which of the recipe's filters it failed."""
         ...
 
 
@@ -53,7 +54,7 @@ class Plan:
     work: Mapping[str, Worker]
     items: Mapping[str, Sequence[Any]]
     transformations: Mapping[str, Described]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Built:
 
     dataset: Dataset
     dropped: Mapping[str, int]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "local") -> Built:
@@ -126,7 +127,9 @@ def build_shard(folder: str, work: Mapping[str, Worker], piece: Piece) -> int:
         made = 0
         for item in piece.items:
             sample = work[piece.split].make(item)
-            if sample is not None:
+            if isinstance(sample, Dropped):
+                shard.drop(sample.filter)
+            else:
                 shard.add(item.key, sample.images, sample.record)
                 made += 1
     return made
@@ -229,6 +232,7 @@ def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, A
         "recipe": recipe.model_dump(mode="json"),
         "transformations": dict(plan.transformations),
         "transformation_library": None if recipe.from_pairs else recipe.transformations.library,
+        "left_out": left_out(plan.notes),
         "tiers_relative_to": training.fingerprint if training else None,
     }
 
@@ -239,7 +243,7 @@ def _samples(dataset: Dataset, split: str) -> int:
 
 def report(built: Built) -> None:
     """Print on stderr what was left out and how many items were dropped."""
-    for note in built.notes:
+    for note in told(built.notes):
         print(f"note: {note}", file=sys.stderr)
     for split, count in built.dropped.items():
-        print(f"note: {count} items of {split} were dropped: no crop that was tried shows the change", file=sys.stderr)
+        print(f"note: {count} items of {split} were dropped: nothing that was tried passes the filters", file=sys.stderr)

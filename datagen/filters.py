@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from datagen.recipe import FiltersSection
 from datagen.transformations.catalogue import Library, steps
 from lorweb_bench.methods.trivial import affine_colour_transfer
 from lorweb_bench.metrics.edit_recovery import edit_recovery
@@ -28,6 +29,16 @@ def blank(image: np.ndarray) -> float:
     """The share of an image's pixels (uint8 H x W x 3) that its most common colour has, in steps of 8 levels: 1 is nothing to see."""
     bins = (image >> 3).reshape(-1, 3) @ np.array([1, 32, 1024], np.int32)
     return float(np.bincount(bins).max() / len(bins))
+
+
+def failed(before: np.ndarray, after: np.ndarray, filters: FiltersSection) -> str | None:
+    """The name of the first filter of a recipe that a pair does not pass; None when it passes all."""
+    change = levels(before, after)
+    if change < filters.minimum_change:
+        return "minimum_change"
+    if change > (filters.maximum_change or 255.0):
+        return "maximum_change"
+    return "maximum_blank" if blank(after) > filters.maximum_blank else None
 
 
 class Calibration:

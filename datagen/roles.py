@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from datagen.notes import Note
 from datagen.recipe import ROLES, Recipe, SourceSection
 from datagen.sources import Panel, Source
 from lorweb_bench.errors import InputError
@@ -29,7 +30,7 @@ class Roles:
     """The sources by role, and the files that were left out with the reason."""
 
     pools: Mapping[str, Pool]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def names(self) -> dict[str, list[str]]:
@@ -67,7 +68,7 @@ def share_out(recipe: Recipe, workers: int = 1) -> Roles:
     return Roles({role: Pool(tuple(by_role.get(role, ())), tuple(scenes.get(role, ()))) for role in ROLES}, skipped)
 
 
-def _photographs(recipe: Recipe, workers: int) -> tuple[list[Source], tuple[str, ...]]:
+def _photographs(recipe: Recipe, workers: int) -> tuple[list[Source], tuple[Note, ...]]:
     from datagen.sources import photographs
 
     section = recipe.source
@@ -84,7 +85,7 @@ def _photographs(recipe: Recipe, workers: int) -> tuple[list[Source], tuple[str,
         attribution=section.attribution,
         workers=workers,
     )
-    return found, tuple(f"{one.file}: {one.reason}" for one in skipped)
+    return found, tuple(one.note for one in skipped)
 
 
 def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str, list[Source]]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from datagen.filters import Calibration
+from datagen.notes import Note
 from datagen.recipe import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.errors import InputError
@@ -22,10 +23,10 @@ ROUNDS = 12  # how often a pair of families is tried with other parameters befor
 
 @dataclass
 class Selection:
-    """Transformations by id as the manifest lists them, and in words what was left out and why."""
+    """Transformations by id as the manifest lists them, and what was left out and why."""
 
     transformations: dict[str, Described] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def of(self, tier: str) -> list[str]:
         """The ids of a tier, in the order of choice."""
@@ -100,7 +101,7 @@ def trained(recipe: Recipe, library: Library, calibration: Calibration) -> Selec
     wanted = recipe.transformations.compositions.count
     found = _compositions(recipe, library, calibration, singles, allowed, wanted)
     if len(found) < wanted:
-        selection.notes.append(f"only {len(found)} of {wanted} compositions have two steps that can both be seen")
+        selection.notes.append(Note(f"only {len(found)} of {wanted} compositions have two steps that can both be seen"))
     for tier, group in (("seen_single", singles), ("seen_composition", found)):
         selection.transformations.update({n: _info(s, tier, trained=True) for n, s in group.items()})
     return selection
@@ -116,19 +117,21 @@ def _ordered_pairs(seed: int, families: Sequence[str]) -> list[tuple[str, str]]:
     return sorted(((a, b) for a, b in pairs), key=lambda pair: draw(seed, "pair", *pair))
 
 
-def _visible(specs: Mapping[str, Described], calibration: Calibration, least: float, notes: list[str]) -> dict[str, Described]:
+def _visible(specs: Mapping[str, Described], calibration: Calibration, least: float, notes: list[Note]) -> dict[str, Described]:
     changes = {name: calibration.change(name, specs[name]) for name in track(specs, len(specs), "measuring transformations")}
     notes.extend(
-        f"{name} changes an image by {change:.1f} levels only, it is left out" for name, change in changes.items() if change < least
+        Note(f"{name} changes an image by {change:.1f} levels only, it is left out", "not_visible")
+        for name, change in changes.items()
+        if change < least
     )
     return {name: spec for name, spec in specs.items() if changes[name] >= least}
 
 
 def _distinct(
-    specs: Mapping[str, Described], known: Mapping[str, Described], calibration: Calibration, least: float, notes: list[str]
+    specs: Mapping[str, Described], known: Mapping[str, Described], calibration: Calibration, least: float, notes: list[Note]
 ) -> dict[str, Described]:
     near = calibration.distinct(specs, known, least)
-    notes.extend(f"{name} is only {d:.1f} levels from {other}, it is left out" for name, (other, d) in near.items())
+    notes.extend(Note(f"{name} is only {d:.1f} levels from {other}, it is left out", "indistinct") for name, (other, d) in near.items())
     return {name: spec for name, spec in specs.items() if name not in near}
 
 
@@ -231,7 +234,7 @@ def suite_tiers(recipe: Recipe, library: Library, calibration: Calibration, trai
     for tier, group in (("seen_single", singles), ("seen_composition", compositions)):
         for name, spec in group.items():
             selection.transformations.setdefault(name, _info(spec, tier, trained=True))
-    selection.notes.extend(f"the tier {tier} is empty" for tier, names in chosen.items() if not names)
+    selection.notes.extend(Note(f"the tier {tier} is empty") for tier, names in chosen.items() if not names)
     return selection
 
 
@@ -246,7 +249,7 @@ def _spread(seed: int, specs: Mapping[str, Described], count: int, liked: Sequen
 
 
 def _new_parameters(
-    recipe: Recipe, library: Library, calibration: Calibration, singles: Mapping[str, Described], notes: list[str]
+    recipe: Recipe, library: Library, calibration: Calibration, singles: Mapping[str, Described], notes: list[Note]
 ) -> dict[str, Described]:
     """Held-out values of trained families that keep their distance from every trained value of the same family."""
     least, families = recipe.tiers.minimum_distance, {t["family"] for t in singles.values()}
@@ -261,12 +264,13 @@ def _new_parameters(
             kept[name] = spec
             continue
         other, distance = near[name]
-        notes.append(f"{name} is {distance:.1f} levels from the trained {other}, under the distance of {least:g}; it is left out")
+        text = f"{name} is {distance:.1f} levels from the trained {other}, under the distance of {least:g}; it is left out"
+        notes.append(Note(text, "minimum_distance"))
     return kept
 
 
 def _new_family(
-    recipe: Recipe, library: Library, calibration: Calibration, known: Mapping[str, Described], notes: list[str]
+    recipe: Recipe, library: Library, calibration: Calibration, known: Mapping[str, Described], notes: list[Note]
 ) -> dict[str, Described]:
     """Every preset of the families that no trained transformation, and no step of one, belongs to."""
     used = {family for t in known.values() for family in t["family"].split("+")}

@@ -1,5 +1,6 @@
 """Datasets and suites: opening, reading that hands out nothing unchecked, and finishing what was written."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -146,16 +147,20 @@ def open_suite(path: Path | str, check: bool = True) -> Dataset:
 def finish_dataset(folder: Path | str, fields: Mapping[str, Any], credits: Iterable[tuple[str, str]] = ()) -> Dataset:
     """Derive `dataset.json` and the card from the sidecars under `folder`, and give the dataset back.
 
-    `fields` are the manifest's own: name, version, view, recipe, transformations, transformation_library, tiers_relative_to.
+    `fields` are the manifest's own: name, version, view, recipe, transformations, transformation_library, tiers_relative_to,
+    left_out, to which the sidecars' counts are added.
     `credits` adds pairs of licence and attribution to those of the records. InputError when a shard is not whole, a key occurs
     twice, or image extensions differ.
     """
     folder = Path(folder)
     splits: dict[str, Any] = {}
     sidecars: dict[Path, Sidecar] = {}
+    dropped = Counter(fields.get("left_out", {}))
     for split in SPLITS:
         shards = [path.with_suffix(".tar") for path in sorted((folder / split).glob("[0-9]*.json"))]
         whole = {shard: _whole(shard) for shard in shards}
+        for sidecar in whole.values():
+            dropped.update(sidecar.dropped)
         whole = {shard: sidecar for shard, sidecar in whole.items() if sidecar.samples}
         if whole:
             entries = [
@@ -164,7 +169,14 @@ def finish_dataset(folder: Path | str, fields: Mapping[str, Any], credits: Itera
             splits[split] = {"samples": sum(s.samples for s in whole.values()), "shards": entries}
             sidecars.update(whole)
     items = _all_items(folder, sidecars)
-    draft = {"format": DATASET_FORMAT, "format_version": FORMAT_VERSION, **fields, "splits": splits, "fingerprint": fingerprint_of(items)}
+    draft = {
+        "format": DATASET_FORMAT,
+        "format_version": FORMAT_VERSION,
+        **fields,
+        "splits": splits,
+        **({"left_out": dict(sorted(dropped.items()))} if dropped else {}),
+        "fingerprint": fingerprint_of(items),
+    }
     try:
         manifest = Manifest.model_validate(draft)
     except ValidationError as e:

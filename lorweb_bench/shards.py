@@ -4,13 +4,14 @@ import hashlib
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench import images
 from lorweb_bench.errors import InputError
@@ -50,6 +51,7 @@ class Sidecar(BaseModel):
     keys: str  # sha256 over the keys in the order of the shard, one a line
     extension: str | None
     credits: tuple[tuple[str, str], ...] = ()  # each licence with its attribution, once
+    dropped: dict[str, int] = Field(default_factory=dict)  # items that were planned and not written, by filter
     items: tuple[Item, ...]
 
 
@@ -112,6 +114,7 @@ class ShardWriter:
     _items: list[Item] = field(default_factory=list, init=False)
     _keys: set[str] = field(default_factory=set, init=False)
     _credits: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _dropped: Counter[str] = field(default_factory=Counter, init=False)
     _extension: str | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
@@ -150,6 +153,10 @@ class ShardWriter:
         self._credits.update({(record.get("licence", ""), record.get("attribution", ""))} - {("", "")})
         self._extension = ext
 
+    def drop(self, filter: str) -> None:
+        """Count an item that was planned and did not pass `filter`."""
+        self._dropped[filter] += 1
+
     def _write(self, name: str, data: bytes) -> None:
         member = tarfile.TarInfo(name)  # its defaults are mtime 0, uid and gid 0
         member.size = len(data)
@@ -172,6 +179,7 @@ class ShardWriter:
                 keys=keys_digest(item.key for item in self._items),
                 extension=self._extension,
                 credits=tuple(sorted(self._credits)),
+                dropped=dict(sorted(self._dropped.items())),
                 items=tuple(self._items),
             )
             write_json(self.path.with_suffix(".json"), sidecar.model_dump(mode="json"))

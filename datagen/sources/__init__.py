@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from datagen.notes import Note
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import resize
 
@@ -53,10 +54,15 @@ class Pair:
 
 
 class Skipped(NamedTuple):
-    """A file that was left out, and why, in words."""
+    """A file that was left out, and why, in words; a reason that is a Note names the filter, any other one is a bad file."""
 
     file: str
     reason: str
+
+    @property
+    def note(self) -> Note:
+        """Both in one sentence, counted as `unreadable` where the reason names no filter."""
+        return Note(f"{self.file}: {self.reason}", getattr(self.reason, "filter", "") or "unreadable")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
+from datagen.notes import Note
 from datagen.sources import Skipped, Source
 from datagen.sources.decoding import ImageFile, check_files, image_files, slugs
 from lorweb_bench.errors import InputError
@@ -101,7 +102,7 @@ def folder(
     skipped: list[Skipped] = []
     if sha256 is not None:
         _check_pins(root, sha256)
-        skipped = [Skipped(name, "not among the files that the recipe pins") for name in names if name not in sha256]
+        skipped = [Skipped(name, Note("not among the files that the recipe pins", "not_pinned")) for name in names if name not in sha256]
         names = sorted(sha256)
         files = [root / name for name in names]
     sources: list[Source] = []
@@ -111,9 +112,9 @@ def folder(
             raise InputError(found.problem)
         reason = found.problem
         if not reason and (first := seen.setdefault(found.digest, name)) != name:
-            reason = f"the same picture as {first}"
+            reason = Note(f"the same picture as {first}", "duplicate")
         if not reason and min(found.height, found.width) < min_side:
-            reason = f"{found.width} x {found.height} pixels, its short side under {min_side}"
+            reason = Note(f"{found.width} x {found.height} pixels, its short side under {min_side}", "min_side")
         if reason:
             skipped.append(Skipped(name, reason))
         else:

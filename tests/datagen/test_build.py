@@ -123,6 +123,7 @@ def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore
     small = ["transformations={families: [invert, flip, tint]}", "tiers={}"]
     built = build(read_recipe(write(), [*_source(folder, licence="CC0", attribution="me"), *small]), tmp_path / "out")
     assert any("broken.png" in note for note in built.notes)
+    assert built.dataset.manifest.left_out["unreadable"] == 1
     assert all((r.licence, r.attribution) == ("CC0", "me") for r in built.dataset.records("train"))
     with pytest.raises(InputError, match="broken.png"):
         build(read_recipe(write(), [*_source(folder, on_bad="fail"), *small]), tmp_path / "other")
@@ -158,6 +159,18 @@ def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None: 
         assert np.array_equal(np.asarray(exact), np.asarray(q.b_prime))
     with pytest.raises(InputError, match="lossless"):
         read_recipe(write(), ["panel.format=jpg", "splits={seen: 4, unseen: 4}"])
+
+
+def test_what_each_filter_leaves_out_is_counted_in_the_manifest(write, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    strict = ["filters={maximum_change: 60, minimum_change: 2, attempts: 1}", "transformations={families: [invert, tint]}", "tiers={}"]
+    built = build(read_recipe(write(), [*strict, "splits={train: 30}"]), tmp_path / "out")
+    left_out = built.dataset.manifest.left_out
+    assert left_out["maximum_change"] >= 8
+    assert built.dropped["train"] == sum(left_out[name] for name in ("maximum_change", "one_source") if name in left_out)
+    assert built.dataset.manifest.splits["train"].samples == 30 - built.dropped["train"]
+    monkeypatch.setattr(building, "SHARD", 4)
+    again = build(read_recipe(write(), [*strict, "splits={train: 30}"]), tmp_path / "again")
+    assert again.dataset.manifest.left_out == built.dataset.manifest.left_out
 
 
 def _pairs(folder: Path, tasks: dict[str, int]) -> Path:
