@@ -51,6 +51,11 @@ class Row:
         levels = {run.verdict.level for run in self.runs}
         return "reproduced" if levels == {"reproduced"} else "re-scored"
 
+    @property
+    def leaks(self) -> bool:
+        """Whether declared training data of a run holds what the suite calls new: then nothing is unseen, and it has no rank."""
+        return any(one.leaks for run in self.runs for one in run.verdict.training)
+
     def spread(self, metric: str = HEADLINE) -> tuple[float, float] | None:
         """The lowest and the highest mean on unseen of several runs."""
         found = [run.report.scores[GROUP][metric].mean for run in self.runs if metric in run.report.scores.get(GROUP, {})]
@@ -189,7 +194,9 @@ def _with_ranks(rows: Sequence[Row], headline: str) -> list[Row]:
     """The rows, methods with their rank within track and prompt mode."""
     ranked = [row for row in rows if row.kind != "method"]
     for place in dict.fromkeys(_table_of(row) for row in rows):
-        methods = [row for row in rows if row.kind == "method" and _table_of(row) == place]
+        here = [row for row in rows if row.kind == "method" and _table_of(row) == place]
+        ranked += [row for row in here if row.leaks]
+        methods = [row for row in here if not row.leaks]
         ranks = _ranks(methods, headline)
         ranked += [replace(row, rank=rank) for row, rank in zip(methods, ranks, strict=True)]
     return ranked

@@ -19,6 +19,13 @@ WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_defa
 REPRODUCTION = click.option(
     "--reproduction", metavar="REPORT", type=FOLDER, help="Your own report of the same method; where it agrees the level is `reproduced`."
 )
+TRAINING = click.option(
+    "--training",
+    metavar="DATASET",
+    type=FOLDER,
+    multiple=True,
+    help="A training dataset that the card declares, or its dataset.json: searched for what the suite calls new.",
+)
 SHOWN = ("edit_recovery", "retrieval")
 
 
@@ -48,15 +55,16 @@ def pack(predictions: Path, suite: Path, card: Path, output: Path) -> None:
 @ARCHIVE
 @SUITE
 @REPRODUCTION
+@TRAINING
 @click.option("-o", "--output", metavar="VERDICT.json", type=FOLDER, help="The verdict; by default SUBMISSION.verdict.json beside it.")
 @WORKERS
-def verify(submission: Path, suite: Path, reproduction: Path | None, output: Path | None, workers: int) -> None:
+def verify(submission: Path, suite: Path, reproduction: Path | None, training: tuple[Path, ...], output: Path | None, workers: int) -> None:
     """Check a submission and score it from its images; write the verdict. A refused one exits with 2."""
     from leaderboard.verify import verify as run
     from lorweb_bench.dataset import open_suite
     from lorweb_bench.files import write_json
 
-    verdict = run(submission, open_suite(suite), _report(reproduction), workers)
+    verdict = run(submission, open_suite(suite), _report(reproduction), workers, training)
     output = output or submission.with_suffix(".verdict.json")
     try:
         write_json(output, verdict.model_dump(mode="json"))
@@ -71,15 +79,16 @@ def verify(submission: Path, suite: Path, reproduction: Path | None, output: Pat
 @SUITE
 @STORE
 @REPRODUCTION
+@TRAINING
 @WORKERS
-def add(submission: Path, suite: Path, store: Path, reproduction: Path | None, workers: int) -> None:
+def add(submission: Path, suite: Path, store: Path, reproduction: Path | None, training: tuple[Path, ...], workers: int) -> None:
     """Verify a submission and record it in a store. Adding the same archive again changes nothing."""
     from leaderboard.runs import takes_the_place_of
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
     board = Store(store)
-    added = board.add(submission, open_suite(suite), _report(reproduction), workers)
+    added = board.add(submission, open_suite(suite), _report(reproduction), workers, training)
     _print(added.verdict, submission)
     click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
     if added.new and (old := takes_the_place_of(board.entries(), added.verdict.sha256)):
@@ -142,7 +151,8 @@ def _print(verdict: "Verdict", submission: Path) -> None:
         raise InputError(f"{submission} is refused: {verdict.reasons[0]}")
     report = verdict.report
     click.echo(f"Accepted, {verdict.level}: {report.method.name} on {report.suite.name} {report.suite.version}.")
-    click.echo(f"{verdict.reasons[0]}")
+    for reason in verdict.reasons:
+        click.echo(reason)
     for group in ("seen", "unseen"):
         for metric in SHOWN:
             if metric in report.scores[group]:

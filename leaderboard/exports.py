@@ -45,6 +45,7 @@ def _line(board: Board, row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "rank_low": row.rank[0] if row.rank else None,
         "rank_high": row.rank[1] if row.rank else None,
         "verdict": row.level,
+        "leaks": row.leaks,
         "decided": max(run.verdict.decided for run in row.runs).isoformat(),
         "base_model": text(card.base_model if card else ""),
         "trainable_parameters": card.parameters.trainable if card else None,
@@ -128,6 +129,7 @@ def _run(run: Entry) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "decided": verdict.decided.isoformat(),
         "sha256": verdict.sha256,
+        "training": [one.model_dump(mode="json") for one in verdict.training],
         "environment": verdict.environment,
         "scores": {split: _means(run.report, split) for split in ("seen", "unseen")},
     }

@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from leaderboard.database import Database
 from leaderboard.submission import most_bytes, sizes_of
 from leaderboard.suites import check_answers, suite_row
 from leaderboard.tables import SiteRow, SubmissionRow, SuiteRow, VerdictRow
-from leaderboard.verify import Verdict, require_full, verify
+from leaderboard.verify import Verdict, keeping, require_full, says_the_same, verify
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json, sha256_file
@@ -80,11 +80,14 @@ class Store:
             row = session.scalars(last.where(SubmissionRow.sha256 == sha256)).first()
         return Verdict.model_validate(row.verdict) if row else None
 
-    def add(self, path: Path | str, suite: Dataset, reproduction: Report | None = None, workers: int = 1) -> Added:
+    def add(
+        self, path: Path | str, suite: Dataset, reproduction: Report | None = None, workers: int = 1, training: Sequence[Path] = ()
+    ) -> Added:
         """Verify a submission and record it, all or nothing. One that is there already is not scored or recorded again.
 
         A refused submission leaves no trace. With a `reproduction` (see `verify`) one that is there already gets a second
-        verdict, `reproduced`. InputError as of `verify`, and when the store knows the suite with other answers.
+        verdict, `reproduced`; with `training` one that says what was found. InputError as of `verify`, and when the store knows
+        the suite with other answers.
         """
         path = Path(path)
         self._check(path, suite)
@@ -94,9 +97,10 @@ class Store:
             copy = _copied(path, folder)  # nobody changes it between the check and the scoring
             digest = sha256_file(copy)
             known = self.find(digest)
-            if known is not None and self.archive(digest).is_file() and (reproduction is None or known.level == "reproduced"):
+            nothing_new = known is not None and not training and (reproduction is None or known.level == "reproduced")
+            if known is not None and nothing_new and self.archive(digest).is_file():
                 return Added(known, new=False)
-            verdict = verify(copy, suite, reproduction, workers).model_copy(update={"submission": path.name})
+            verdict = verify(copy, suite, reproduction, workers, training).model_copy(update={"submission": path.name})
             if not verdict.accepted or verdict.report is None:
                 return Added(verdict, new=False)
             table = folder / "per_sample.parquet"
@@ -109,7 +113,7 @@ class Store:
                 new = record(session, verdict, digest, values)
         except IntegrityError:  # the same archive was recorded at the same moment
             new = False
-        return Added(verdict if new else self.find(digest) or verdict, new)
+        return Added(self.find(digest) or verdict, new)
 
     def keep(self, archive: Path, digest: str, table: Path) -> str:
         """Move an archive and its per-item values to where they stay; gives back the name of the values."""
@@ -172,11 +176,13 @@ def record(session: Session, verdict: Verdict, digest: str, values: str, job: in
         raise ValueError("only an accepted submission is recorded")
     submission = session.scalars(select(SubmissionRow).where(SubmissionRow.sha256 == digest)).first()
     last = session.get(VerdictRow, submission.last_verdict) if submission and submission.last_verdict else None
+    known = Verdict.model_validate(last.verdict) if last else None
+    verdict = keeping(verdict, known) if known else verdict
     if submission is not None and submission.withdrawn is not None:
         submission.withdrawn = None
         changed(session)
     scoring = scoring_of(verdict)
-    if last is not None and job is None and last.level == verdict.level and last.scoring in (None, scoring):
+    if last and known and job is None and says_the_same(known, verdict) and last.scoring in (None, scoring):
         return False
     submission = submission or SubmissionRow(
         sha256=digest,
@@ -191,7 +197,13 @@ def record(session: Session, verdict: Verdict, digest: str, values: str, job: in
     )
     content = verdict.model_dump(mode="json")
     row = VerdictRow(
-        decided=verdict.decided, level=verdict.level, verdict=content, per_sample=values, scoring=scoring, job_id=job, submission=submission
+        decided=verdict.decided,
+        level=content["level"],
+        verdict=content,
+        per_sample=values,
+        scoring=scoring,
+        job_id=job,
+        submission=submission,
     )
     session.add_all([submission, row])
     session.flush()

@@ -1,6 +1,7 @@
 """Verdicts: a submission is checked, then scored from its images; nothing that it says of itself counts."""
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leaderboard.card import Card
 from leaderboard.submission import most_bytes, open_submission, sizes_of
+from leaderboard.training import TrainingFound, check_training
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import read_json, sha256_file
@@ -24,7 +26,8 @@ class Verdict(BaseModel):
     """What the board found: accepted or not, the reasons, and for an accepted submission its card and its report.
 
     `level` is `re-scored` when the scores were computed from the submitted images, `reproduced` when the keeper ran the method
-    too. `sha256` is None for a file too large to be a submission. `seconds` is what the verdict took.
+    too. `training` is what declared training data shares with the suite, where its manifest was given. `sha256` is None for a
+    file too large to be a submission. `seconds` is what the verdict took.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,18 +43,23 @@ class Verdict(BaseModel):
     suite: SuiteName
     targets_fingerprint: str | None
     card: Card | None = None
+    training: tuple[TrainingFound, ...] = ()
     report: Report | None = None
     environment: dict[str, str] = Field(default_factory=environment)
     decided: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     seconds: float
 
 
-def verify(path: Path | str, suite: Dataset, reproduction: Report | None = None, workers: int = 1) -> Verdict:
+def verify(
+    path: Path | str, suite: Dataset, reproduction: Report | None = None, workers: int = 1, training: Sequence[Path] = ()
+) -> Verdict:
     """Check a submission and score it from its images against the full view of a suite.
 
     A submission that is not in order gets a verdict with `accepted` False and the reason. `reproduction` is the keeper's own
-    report of the same method: where it agrees, the level is `reproduced`, else the submission is refused. InputError when the
-    file cannot be read at all, or the suite is a public view or damaged: that says nothing about the submission.
+    report of the same method: where it agrees, the level is `reproduced`, else the submission is refused. `training` are
+    declared training datasets, or their manifests, to be searched for leaks: what they share with a suite's new tiers refuses a
+    submission to the closed track; on the open one the verdict says so. InputError when the file cannot be read at all, the
+    suite is a public view or damaged, or the card does not declare that training data: that says nothing about the submission.
     """
     path, started = Path(path), time.monotonic()
     require_full(suite)
@@ -76,17 +84,32 @@ def verify(path: Path | str, suite: Dataset, reproduction: Report | None = None,
         submission = open_submission(path, suite, sizes)
     except InputError as e:
         return ended(reasons=(str(e),))
+    found = found.model_copy(update={"card": submission.card, "training": check_training(submission.card, suite, training)})
+    leaks = tuple(one.sentence for one in found.training)
+    if submission.card.track == "closed" and (refused := _not_closed(found.training, suite)):
+        return ended(reasons=(refused, *leaks))
     from lorweb_bench.evaluation import score
 
     report = score(submission.predictions, suite, workers=workers)
-    ended_with = {"card": submission.card, "report": report}
     reason = f"All {len(sizes)} images are there and in order; the scores were computed from them."
     if reproduction is None:
-        return ended(accepted=True, level="re-scored", reasons=(reason,), **ended_with)
+        return ended(accepted=True, level="re-scored", reasons=(reason, *leaks), report=report)
     if difference := differs(report, reproduction):
-        return ended(reasons=(difference,), **ended_with)
+        return ended(reasons=(difference,), report=report)
     again = "The keeper ran the method too, and its scores lie within the intervals."
-    return ended(accepted=True, level="reproduced", reasons=(reason, again), **ended_with)
+    return ended(accepted=True, level="reproduced", reasons=(reason, again, *leaks), report=report)
+
+
+def _not_closed(training: Sequence[TrainingFound], suite: Dataset) -> str | None:
+    """Why a submission to the closed track was not adapted on the suite's own training dataset only, or None."""
+    for one in training:
+        if suite.manifest.tiers_relative_to and not one.own:
+            return (
+                f"The track is closed, but {one.name} ({one.fingerprint[:12]}) is not the suite's own training dataset; the track is open."
+            )
+        if one.leaks:
+            return "The track is closed, but what the suite calls new was trained on."
+    return None
 
 
 def require_full(suite: Dataset) -> None:
@@ -123,6 +146,19 @@ def differs(report: Report, own: Report) -> str | None:
             if not low <= mean <= high:
                 return f"The keeper's run has {metric} {mean:.4f} on {split}; the submitted images have {theirs.mean:.4f}."
     return None
+
+
+def says_the_same(one: Verdict, other: Verdict) -> bool:
+    """Whether two verdicts on an archive differ in nothing that a board shows."""
+    return (one.level, one.training) == (other.level, other.training)
+
+
+def keeping(verdict: Verdict, known: Verdict) -> Verdict:
+    """A new verdict on an accepted archive, with what an earlier one found and this one did not look for."""
+    update: dict[str, Any] = {"training": verdict.training or known.training}
+    if known.level == "reproduced" != verdict.level:
+        update |= {"level": "reproduced", "reasons": (*verdict.reasons, f"Reproduced in the verdict of {known.decided.date()}.")}
+    return verdict.model_copy(update=update)
 
 
 def read_verdict(path: Path | str) -> Verdict:
