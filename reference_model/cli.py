@@ -1,4 +1,4 @@
-"""Commands of the reference model: train, apply, compose, pretrain-tiny."""
+"""Commands of the reference model: train, apply, compose, inspect-model, pretrain-tiny."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,3 +121,18 @@ def compose(
     pairs = [_read_images(*pair) for pair in ((a, a_prime), mix or ()) if pair]
     for line in compose_file(model, pairs, _read_images(b)[0], output, rank, 0.5 if weight is None else weight, dtype):
         click.echo(line)
+
+
+@click.command("inspect-model")
+@click.argument("model", metavar="CHECKPOINT", type=click.Path(path_type=Path))
+@click.option("--suite", required=True, type=click.Path(path_type=Path), help="Suite to look at it with.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="HTML page to write.")
+@click.option("--items", type=click.IntRange(min=1), default=400, show_default=True, help="Items whose coefficients are taken, at most.")
+@click.option(
+    "--effect-items", type=click.IntRange(min=0), default=24, show_default=True, help="Items each element is left out on; 0: none."
+)
+def inspect_model(model: Path, suite: Path, output: Path, items: int, effect_items: int) -> None:
+    """Show the space of a checkpoint: coefficients, a map of the suite's transformations, the effect of each element."""
+    from reference_model.space_page import write_space_page
+
+    click.echo(write_space_page(model, suite, output, items, effect_items))
