@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py --designs 40       # about three minutes on one core
     python benchmarks/coverage.py --tests            # how often the sign-flip test takes chance for a difference, at 5 %
+    python benchmarks/coverage.py --trainings        # of the mean over several trainings, which differ more or less
 
 Every design is a suite drawn anew (which families, which compositions, which photograph behind each item); on each design
 many outcomes are drawn from random effects. An interval covers when it holds the mean of the population that families and
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorweb_bench import statistics
-from lorweb_bench.intervals import Part, intervals
+from lorweb_bench.intervals import Part, between_trainings, intervals
 from lorweb_bench.significance import sign_flip
 
 
@@ -160,6 +161,30 @@ def false_alarms(setting: Setting, designs: int, columns: int, seed: int) -> dic
     return {name: 100 * float(np.mean(found)) for name, found in rejected.items()}
 
 
+def over_trainings(count: int, deviation: float, designs: int, columns: int, resamples: int, seed: int) -> dict[str, float]:
+    """Per estimate the coverage, in percent, of the mean over `count` trainings, and of the same without what trainings add.
+
+    A training is better or worse by `deviation` on all items, by 0.1 on a family, and by 0.2 on an item; items differ as in the
+    first setting.
+    """
+    rng, hits = np.random.default_rng(seed), {}  # type: ignore[var-annotated]
+    for number in range(designs):
+        table = statistics.ordered(design(rng), [])
+        shared = outcomes(SETTINGS[0], table, columns, rng)
+        each = [shared + outcomes(Setting("training", 0.1, 0.0, 0.0, 0.0, 0.2), table, columns, rng) for _ in range(count)]
+        each = [values + deviation * rng.standard_normal(columns) for values in each]
+        clusters, mean = statistics.clusters_of(table), sum(each) / count
+        for name, parts in estimates(table).items():
+            if name not in ("seen", "unseen"):
+                continue
+            points = np.array([sum(p.share * (p.weights @ values[p.rows]) for p in parts) for values in each])
+            extra = [[between_trainings(points[:, c].tolist()) for c in range(columns)]]
+            for kind, known in (("", extra), (" without", None)):
+                low, high = intervals([parts], mean, clusters, number, resamples, known)[0].T + points.mean(axis=0)
+                hits.setdefault(name + kind, []).append((low <= 0) & (high >= 0))
+    return {name: 100 * float(np.mean(found)) for name, found in hits.items()}
+
+
 def main() -> None:
     """Print a table per setting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -167,9 +192,16 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=40, help="outcomes drawn per design")
     parser.add_argument("--resamples", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trainings", action="store_true", help="the mean over several trainings")
     parser.add_argument("--tests", action="store_true", help="false alarms of the sign-flip test instead of coverage")
     given = parser.parse_args()
     started = time.monotonic()
+    if given.trainings:
+        for count in (2, 3, 5):
+            for deviation in (0.0, 0.05, 0.1, 0.3):
+                found = over_trainings(count, deviation, given.designs, given.columns, given.resamples, given.seed)
+                print(f"{count} trainings, deviation {deviation}:", *(f"{name} {rate:.1f}" for name, rate in found.items()), flush=True)
+        return
     for setting in SETTINGS:
         if given.tests:
             found = false_alarms(setting, given.designs, given.columns, given.seed)

@@ -42,6 +42,38 @@ class Spread:
     freedom: np.ndarray
 
 
+@dataclass(frozen=True)
+class Trainings:
+    """What the mean over several trainings of one method varies by because trainings differ, and the degrees of freedom of that."""
+
+    variance: float
+    freedom: float
+
+
+def between_trainings(means: Sequence[float]) -> tuple[Trainings, ...]:
+    """s²/S with S - 1 degrees of freedom, for the estimate of each training; none for one training, which cannot tell.
+
+    Tuples of two methods are joined for their difference: trainings are independent, so their variances add up.
+    """
+    if len(means) < 2:
+        return ()
+    return (Trainings(float(np.var(means, ddof=1)) / len(means), len(means) - 1.0),)
+
+
+def reach(items: Spread, trainings: Sequence[Sequence[Trainings]], tail: float) -> np.ndarray:
+    """Half the width of an interval that leaves `tail` on either side: standard error times Student's quantile, per column.
+
+    Where a column has several sources of variance, the quantile is the mean of theirs, weighted by variance (Cochran and Cox
+    1957): for two or three trainings Satterthwaite's covers too seldom, this never (`benchmarks/coverage.py --trainings`).
+    """
+    from scipy import stats
+
+    total = items.variance + np.array([sum(t.variance for t in own) for own in trainings])
+    weighted = items.variance * stats.t.isf(tail, items.freedom)
+    weighted = weighted + np.array([sum(t.variance * float(stats.t.isf(tail, t.freedom)) for t in own) for own in trainings])
+    return np.asarray(np.divide(weighted, np.sqrt(total), out=np.zeros_like(total), where=total > 0))
+
+
 class Overlap:
     """Sums over all pairs of items that share at least one element, by inclusion and exclusion over sets of elements."""
 
@@ -192,10 +224,12 @@ def intervals(
     clusters: Clusters,
     seed: int = BOOTSTRAP_SEED,
     resamples: int = RESAMPLES,
+    trainings: Sequence[Sequence[Sequence[Trainings]]] | None = None,
 ) -> np.ndarray:
     """95 % intervals as offsets from the point estimates: estimates x columns x (low, high), NaN where none can be given.
 
-    `values` is items x columns. The quantiles of the bootstrap draws give the shape, `spread` the width.
+    `values` is items x columns. The quantiles of the bootstrap draws give the shape, `spread` the width; `trainings`, by
+    estimate and column, is what is added to it where a column is the mean of several trainings.
     """
     from scipy import stats
 
@@ -212,8 +246,8 @@ def intervals(
     for g in chosen:
         deviations = np.concatenate(drawn[g])
         deviations -= deviations.mean(axis=0)
-        known = spread(estimates[g], values, clusters)
-        scale = np.sqrt(known.variance) * stats.t.ppf(tails[1], known.freedom) / stats.norm.ppf(tails[1])
+        extra = trainings[g] if trainings is not None else [()] * values.shape[1]
+        scale = reach(spread(estimates[g], values, clusters), extra, tails[0]) / stats.norm.ppf(tails[1])
         width = deviations.std(axis=0)
         standard = np.divide(deviations, width, out=np.zeros_like(deviations), where=width > 0)
         offsets[g] = (np.quantile(standard, tails, axis=0) * scale).T

@@ -6,7 +6,7 @@ from itertools import combinations, product
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.intervals import Clusters, Part, estimable
+from lorweb_bench.intervals import Clusters, Part, Spread, Trainings, estimable, reach, spread
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 
 LEVEL = 0.05
@@ -60,6 +60,36 @@ def sign_flip(parts: Sequence[Part], values: np.ndarray, clusters: Clusters, see
     return p
 
 
+def difference_p(
+    parts: Sequence[Part],
+    values: np.ndarray,
+    clusters: Clusters,
+    seed: int = BOOTSTRAP_SEED,
+    trainings: Sequence[Sequence[Trainings]] = (),
+) -> np.ndarray:
+    """Two-sided p-values, one per column of paired differences, that the estimate is 0: those of `sign_flip`.
+
+    Where a column is of several trainings, `trainings` has their part of its variance; then the p-value is the larger of the
+    sign-flip's and of the level whose interval just holds 0. NaN with too few clusters.
+    """
+    from scipy.optimize import brentq
+
+    p = sign_flip(parts, values, clusters, seed)
+    for column, extra in enumerate(trainings):
+        if not extra or np.isnan(p[column]):
+            continue
+        known = spread(parts, values[:, [column]], clusters)
+        point = abs(float(sum(part.share * (part.weights @ values[part.rows, column]) for part in parts)))
+
+        def beyond(tail: float, known: Spread = known, extra: Sequence[Trainings] = extra, point: float = point) -> float:
+            return float(reach(known, [extra], tail)[0]) - point
+
+        least, greatest = 1e-12, 0.5 - 1e-9
+        tail = least if beyond(least) < 0 else greatest if beyond(greatest) > 0 else brentq(beyond, least, greatest)
+        p[column] = max(p[column], 2 * tail)
+    return p
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values, in the order given; NaN stays NaN and counts as no test."""
     values = np.asarray(p, dtype=float)
@@ -78,12 +108,14 @@ def rank_ranges(
     clusters: Clusters,
     higher_is_better: bool = True,
     seed: int = BOOTSTRAP_SEED,
+    trainings: Mapping[str, tuple[Trainings, ...]] | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Per method the range of its rank: from 1 + those significantly better to M - those significantly worse.
 
     `values` holds each method's value per item of one metric, in the rows that `parts` (a group) and `clusters` go by. Two
-    methods differ significantly when the Holm-adjusted p of their paired difference is at most 0.05. InputError when the
-    methods have values for different numbers of items.
+    methods differ significantly when the Holm-adjusted p of their paired difference is at most 0.05. `trainings` has, by method,
+    what its trainings add to the variance, where `values` are means over several. InputError when the methods have values for
+    different numbers of items.
     """
     names = list(values)
     if len({len(column) for column in values.values()}) > 1:
@@ -94,7 +126,9 @@ def rank_ranges(
         columns = [np.asarray(values[name], dtype=np.float64) for name in names]
         differences = np.column_stack([columns[i] - columns[j] for i, j in pairs])
         points = sum(part.share * (part.weights @ differences[part.rows]) for part in parts)
-        adjusted = holm(sign_flip(parts, differences, clusters, seed).tolist())
+        known = trainings or {}
+        extra = [known.get(names[i], ()) + known.get(names[j], ()) for i, j in pairs]
+        adjusted = holm(difference_p(parts, differences, clusters, seed, extra).tolist())
         for (i, j), point, p in zip(pairs, np.asarray(points), adjusted, strict=True):
             if p <= LEVEL:
                 first_wins = (point > 0) == higher_is_better

@@ -122,12 +122,15 @@ def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **setting
 @click.command()
 @click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--metric", help="Which metric; by default edit_recovery where all have it.")
+@click.option(
+    "--trainings", is_flag=True, help="Reports of one method are its trainings from several seeds, and are taken together as one."
+)
 @click.option("--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap and the sign flips.")
-def compare(reports: tuple[Path, ...], metric: str | None, seed: int) -> None:
+def compare(reports: tuple[Path, ...], metric: str | None, trainings: bool, seed: int) -> None:
     """Compare reports of one suite: paired by item, per group, with intervals."""
     from lorweb_bench.compare import compare_reports
 
-    click.echo(compare_reports(reports, metric, seed))
+    click.echo(compare_reports(reports, metric, seed, trainings))
 
 
 def _show(report: "Report", out: Path) -> None:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lorweb_bench.compare import compare_reports
+from lorweb_bench.compare import compare_reports, transformations_needed
 from lorweb_bench.errors import InputError
-from lorweb_bench.intervals import Clusters, Part
+from lorweb_bench.intervals import Clusters, Part, between_trainings, intervals
 from lorweb_bench.predictions import MethodName, SuiteName
-from lorweb_bench.report import PER_SAMPLE, Report, Score, write_per_sample, write_report
+from lorweb_bench.report import PER_SAMPLE, Report, Score, open_report, write_per_sample, write_report
 from lorweb_bench.significance import holm, rank_ranges, sign_flip, sign_patterns
 from lorweb_bench.statistics import summarise
 
@@ -211,6 +211,80 @@ def test_ranks_keep_to_one_track_and_prompt_mode_and_leave_partial_and_shuffled_
     found = compare_reports(paths)
     assert found.ranks["unseen"] == {"a": (2, 2), "b": (1, 1), "c": (1, 1), "d": (1, 1)}
     assert "not ranked" in str(found) and "pairs shuffled" in str(found)
+
+
+def trainings_of(folder: Path, name: str, base: np.ndarray, effects: list[float], seed: int, **changes) -> list[Path]:
+    """Reports of one method, each training better or worse on all items by its effect, and by some noise of its own."""
+    rng = np.random.default_rng(seed)
+    return [write(folder / f"{name}-{i}", name, base + e + rng.normal(0, 0.05, len(base)), **changes) for i, e in enumerate(effects)]
+
+
+def test_trainings_of_a_method_are_one_entry_whose_interval_holds_their_variation(tmp_path):
+    base = np.random.default_rng(14).normal(0, 0.2, 160)
+    paths = trainings_of(tmp_path, "lorweb", base, [-0.1, 0.0, 0.1], 15)
+    alone = compare_reports(paths[:2])
+    found = compare_reports([*paths, write(tmp_path / "copy-b", "copy-b", base - 1)], trainings=True)
+    assert [(entry.label, entry.trainings) for entry in found.entries] == [("lorweb", 3), ("copy-b", 1)]
+    means = [open_report(path).scores["unseen"]["edit_recovery"].mean for path in paths]
+    assert found.means["unseen"]["lorweb"] == pytest.approx(np.mean(means))
+    low, high = found.intervals["unseen"]["lorweb"]
+    narrow = alone.intervals["unseen"]["lorweb (lorweb-0)"]
+    assert high - low > narrow[1] - narrow[0]
+    assert high - low > 2 * 1.96 * math.sqrt(np.var(means, ddof=1) / 3)
+    assert "3 trainings" in str(found) and "Of copy-b there is one report" in str(found)
+    only = compare_reports(paths, trainings=True)
+    assert only.differences == () and only.means["unseen"] == {"lorweb": found.means["unseen"]["lorweb"]}
+
+
+def test_a_difference_that_trainings_differ_by_is_within_noise(tmp_path):
+    base = np.random.default_rng(16).normal(0, 0.2, 160)
+    first = trainings_of(tmp_path, "first", base, [-0.3, 0.0, 0.3], 17)
+    second = trainings_of(tmp_path, "second", base + 0.1, [-0.3, 0.05, 0.25], 18)
+    lucky = compare_reports([first[0], second[2]])
+    assert {d.verdict for d in lucky.differences} == {"second is better"}
+    found = compare_reports([*first, *second], trainings=True)
+    assert all(d.p > 0.05 and "it takes more of them" in d.verdict for d in found.differences)
+    assert found.ranks["unseen"] == {"first": (1, 2), "second": (1, 2)}
+    clear = compare_reports([*first, *trainings_of(tmp_path, "third", base + 3, [-0.3, 0.05, 0.25], 19)], trainings=True)
+    assert {d.verdict for d in clear.differences} == {"third is better"}
+
+
+def test_trainings_keep_to_one_setting_and_count_once(tmp_path):
+    base = np.random.default_rng(20).normal(0, 0.2, 160)
+    plain = trainings_of(tmp_path, "m", base, [0.0, 0.1], 21)
+    told = write(tmp_path / "told", "m", base + 1, prompt_mode="task")
+    found = compare_reports([*plain, told], trainings=True)
+    assert [(e.label, e.trainings) for e in found.entries] == [("m (closed, none)", 2), ("m (closed, task)", 1)]
+    with pytest.raises(InputError, match="of one training of m, not of two"):
+        compare_reports([plain[0], plain[0]], trainings=True)
+    same = MethodName(name="m", checkpoint_sha256="c" * 64)
+    twice = [write(tmp_path / f"t{i}", "m", base + i, method=same) for i in range(2)]
+    with pytest.raises(InputError, match="of one training of m"):
+        compare_reports(twice, trainings=True)
+
+
+def test_the_number_needed_is_that_of_a_test_of_a_mean():
+    """The normal formula by hand: n = (1.95996 + 0.84162)² sd² / d², with sd² = 1 and d = 0.5."""
+    assert transformations_needed(0.5, 1.0 / 10, 0.0, 10) == math.ceil((1.959964 + 0.841621) ** 2 / 0.25)
+    assert transformations_needed(0.1, 0.001, 0.002, 10) == math.inf
+    assert transformations_needed(0.0, 0.1, 0.0, 10) is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_intervals_over_trainings_hold_what_they_say(count):
+    """Families, photographs, trainings and their interactions drawn anew: the mean of the population is in the interval."""
+    rng, held = np.random.default_rng(count), []
+    for design in range(60):
+        family, source = rng.permutation(np.repeat(np.arange(16), 8)), rng.integers(0, 30, 128)
+        shared = 0.2 * rng.normal(size=16)[family] + 0.1 * rng.normal(size=30)[source] + 0.2 * rng.normal(size=128)
+        own = 0.1 * rng.normal(size=count) + 0.1 * rng.normal(size=(16, count))[family] + 0.2 * rng.normal(size=(128, count))
+        values = shared[:, None] + own
+        part = Part(np.arange(128), np.full(128, 1 / 128))
+        clusters = Clusters([f"f{f}" for f in family], [f"s{s}" for s in source])
+        extra = [[between_trainings(values.mean(axis=0).tolist())]]
+        low, high = intervals([[part]], values.mean(axis=1)[:, None], clusters, design, 200, extra)[0, 0] + values.mean()
+        held.append(low <= 0 <= high)
+    assert np.mean(held) >= 0.9
 
 
 def test_too_few_families_are_said_to_be_too_few(tmp_path):
