@@ -17,8 +17,8 @@ from leaderboard.store import Store
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import claim_output, finish_output
+from lorweb_bench.pages.bars import TIER_WORDS, Bar, Scale, digits, scale_of, transformation_bars
 from lorweb_bench.pages.render import environment, write_page
-from lorweb_bench.pages.report import TIER_WORDS, Bar, Scale, digits, scale_of, transformation_bars
 from lorweb_bench.protocol import UNSEEN_TIERS
 from lorweb_bench.report import Report, Score
 

@@ -110,7 +110,7 @@ def _start_ray(ray: Any, workers: int) -> None:
     address = os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
     except Exception as e:  # Ray raises plain Exception when a node does not come up
         raise InputError(f"Ray could not be started or reached ({e}); --engine local needs no Ray.") from e
 

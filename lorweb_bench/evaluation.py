@@ -12,7 +12,7 @@ from lorweb_bench.methods import Method
 from lorweb_bench.metrics import Metric, choose_metrics
 from lorweb_bench.predicting import PromptMode, predict
 from lorweb_bench.protocol import REPORT_FORMAT
-from lorweb_bench.report import Report
+from lorweb_bench.report import Report, open_report
 from lorweb_bench.scoring import score
 
 __all__ = ["evaluate", "predict", "score"]
@@ -26,6 +26,7 @@ def evaluate(
     out: str | Path | None = None,
     prompt: PromptMode = "none",
     skip_unavailable: bool = False,
+    shuffled: str | Path | None = None,
     workers: int = 1,
     engine: str = "local",
     **settings: Any,
@@ -39,11 +40,14 @@ def evaluate(
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which has no answers; use predict, and score against the full view.")
     choose_metrics(metrics, suite, skip_unavailable)  # a wrong name is told before the method has run
+    scoring: dict[str, Any] = {"skip_unavailable": skip_unavailable, "shuffled": shuffled, "workers": workers, "engine": engine}
+    if shuffled is not None:
+        open_report(shuffled)  # and so is a report that is not there
     if out is None:
         with tempfile.TemporaryDirectory(prefix="lorweb-bench-") as folder:
             predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
-            return score(folder, suite, metrics, skip_unavailable=skip_unavailable, workers=workers, engine=engine)
+            return score(folder, suite, metrics, **scoring)
     claim_output(out, REPORT_FORMAT)
     folder = str(Path(out) / "predictions")
     predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
-    return score(folder, suite, metrics, out=out, skip_unavailable=skip_unavailable, workers=workers, engine=engine)
+    return score(folder, suite, metrics, out=out, **scoring)

@@ -21,6 +21,7 @@ from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.quadruplet import Quadruplet
 from lorweb_bench.registry import absolute
 from lorweb_bench.report import PAGE, PER_SAMPLE, Report, Score, environment, write_per_sample, write_report
+from lorweb_bench.shuffled import open_shuffled, shuffled_drop
 
 BATCH = 32  # items that are in memory at a time
 LABELS = ("transformation", "family", "kind", "tier", "a_source", "b_source")
@@ -56,6 +57,7 @@ def score(
     out: str | Path | None = None,
     resize: bool = False,
     skip_unavailable: bool = False,
+    shuffled: str | Path | None = None,
     workers: int = 1,
     engine: str = "local",
     seed: int = BOOTSTRAP_SEED,
@@ -63,7 +65,8 @@ def score(
     """Score a predictions folder, a bare folder of images, or images by key, against a suite; write the report's folder `out`.
 
     `metrics` None: every metric without downloaded weights that the suite supports. `name` is the method's, where no manifest
-    says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says. Missing
+    says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says.
+    `shuffled` is the report of a run of the same method on shuffled pairs: what it lost by them is reported beside. Missing
     predictions count the worst value of each metric. A prediction of another size is refused, or with
     `resize` brought to b's size by the fixed kernel and counted in the report. InputError for whatever does not fit.
     """
@@ -73,6 +76,7 @@ def score(
     selection = choose_metrics(metrics, suite, skip_unavailable)
     chosen = selection.metrics
     opened = open_predictions(predictions, suite, name)
+    other = open_shuffled(shuffled, opened.manifest) if shuffled is not None else None
     if out is not None:
         claim_output(out, REPORT_FORMAT)
     if taken := next((m.identity for m in chosen if m.identity in RESERVED), None):
@@ -82,7 +86,12 @@ def score(
         named = {load_metric(m).identity: absolute(m, TABLE) for m in metrics or () if isinstance(m, str)}
         by_identity |= {identity: spec for identity, spec in named.items() if identity in by_identity}
     table = _table(Task(suite, tuple(by_identity.values()), resize), opened, workers, engine)
-    report = _report(table, opened, suite, chosen, seed).model_copy(update={"not_computed": selection.not_computed})
+    report = _report(table, opened, suite, chosen, seed).model_copy(
+        update={
+            "not_computed": selection.not_computed,
+            "shuffled": shuffled_drop(table, [m.identity for m in chosen], other, seed) if other else None,
+        }
+    )
     if out is not None:
         write_report_folder(Path(out), report, suite, opened)
     return report

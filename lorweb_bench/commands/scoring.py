@@ -17,6 +17,12 @@ METRICS = click.option("--metrics", metavar="A,B,…", help="Which metrics; by d
 SKIP = click.option(
     "--skip-unavailable", is_flag=True, help="Leave out metrics whose weights or packages are not there; the report says which and why."
 )
+SHUFFLED = click.option(
+    "--shuffled",
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="A report of the same method with --pairs shuffled; what it lost stands beside.",
+)
 WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 ENGINE = click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where pieces run.")
 PREDICTING = (
@@ -93,6 +99,7 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
 @click.option("--name", help="The method's name, for a bare folder of images.")
 @click.option("--resize", is_flag=True, help="Resize predictions of a wrong size to b's; the report says how many.")
 @SKIP
+@SHUFFLED
 @click.option("--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap.")
 @WORKERS
 @ENGINE
@@ -109,6 +116,7 @@ def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **sett
 @OUT
 @METRICS
 @SKIP
+@SHUFFLED
 @_predicting
 @WORKERS
 @ENGINE
@@ -150,7 +158,9 @@ def _show(report: "Report", out: Path) -> None:
             cells = [cell for metric in report.metrics for cell in _cells(scores[metric], metric == headline)]
             table.add_row(group, str(scores[headline].samples), *cells)
     Console().print(table, markup=False)
-    notes = [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
+    headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline)
+    notes = [f"shuffled pairs lose {headline_drop['drop']:.3f} of {headline} on unseen"] if headline_drop else []
+    notes += [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
     notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(report.missing)
     notes += ["the predictions are of a part of the suite"] * report.partial
     notes += [f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()]

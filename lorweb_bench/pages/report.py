@@ -1,8 +1,7 @@
 """The page of a report: tables with intervals, every transformation, the best, median and worst quadruplets, cost, versions."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,116 +10,15 @@ from PIL import Image
 
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.images import resize
+from lorweb_bench.pages.bars import MAIN_GROUPS, TIER_WORDS, digits, group_bars, scale_of, transformation_bars
 from lorweb_bench.pages.render import data_uri, write_page
-from lorweb_bench.protocol import PSNR_CAP, SEEN_TIERS, TIERS, UNSEEN_TIERS
+from lorweb_bench.pages.scatter import scatter
+from lorweb_bench.protocol import TIERS
 from lorweb_bench.quadruplet import Quadruplet
-from lorweb_bench.report import Report, Score
+from lorweb_bench.report import Report
 
 HEADLINE = "edit_recovery"
-MAIN_GROUPS = ("seen", *SEEN_TIERS, "unseen", *UNSEEN_TIERS)
 LONG_EDGE = 160  # pixels of a shown panel; smaller ones are shown as they are
-MIN_SOURCES = 3  # of one transformation, for an interval of its own
-TIER_WORDS = {
-    "seen_single": "trained transformations",
-    "seen_composition": "trained compositions",
-    "new_parameters": "trained families, new values",
-    "new_composition": "trained families, never together",
-    "new_family": "families never trained",
-    "new_task": "tasks never trained",
-}
-SCALES = {"edit_recovery": (-1.0, 1.0), "retrieval": (0.0, 1.0), "ssim": (-1.0, 1.0), "psnr": (0.0, PSNR_CAP)}
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A mean on a scale: `mean` and interval in the metric's units; `left`, `width`, `low`, `high`, `dots` in percent of the scale."""
-
-    label: str
-    note: str
-    mean: float
-    interval: tuple[float, float] | None
-    left: float
-    width: float
-    low: float | None = None
-    high: float | None = None
-    dots: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Scale:
-    """What the bars of a metric are drawn on."""
-
-    start: float
-    end: float
-
-    def place(self, value: float) -> float:
-        """Percent of the way from start to end, kept within."""
-        return round(100.0 * min(1.0, max(0.0, (value - self.start) / ((self.end - self.start) or 1.0))), 2)
-
-    @property
-    def zero(self) -> float:
-        """Where bars begin: at zero where the scale holds it, else at its start."""
-        return self.place(0.0)
-
-    @property
-    def ticks(self) -> list[tuple[float, float]]:
-        """Five values and their places."""
-        return [(float(value), self.place(float(value))) for value in np.linspace(self.start, self.end, 5)]
-
-    def bar(self, label: str, note: str, mean: float, interval: tuple[float, float] | None, dots: Sequence[float] = ()) -> Bar:
-        """A bar from zero to the mean."""
-        ends = sorted((self.zero, self.place(mean)))
-        low, high = (self.place(interval[0]), self.place(interval[1])) if interval else (None, None)
-        spots = tuple(sorted({self.place(float(value)) for value in dots}))
-        return Bar(label, note, mean, interval, ends[0], round(ends[1] - ends[0], 2), low, high, spots)
-
-
-def digits(metric: str) -> int:
-    """Decimal places that a metric is read with."""
-    return 2 if metric.startswith("psnr") else 4 if metric.startswith("mse") else 3
-
-
-def scale_of(metric: str, values: np.ndarray) -> Scale:
-    """The metric's own scale where it is known, else from zero (or the least value) to the greatest."""
-    known = SCALES.get(metric)
-    return Scale(*known) if known else Scale(min(0.0, float(values.min())), max(float(values.max()), 1e-9))
-
-
-def group_bars(report: Report, metric: str, scale: Scale) -> list[Bar]:
-    """One bar per main group that has items."""
-    bars = []
-    for name in MAIN_GROUPS:
-        score: Score | None = report.scores.get(name, {}).get(metric)
-        if score:
-            interval = None if score.ci_low is None or score.ci_high is None else (score.ci_low, score.ci_high)
-            bars.append(scale.bar(name, TIER_WORDS.get(name, "mean of its tiers"), score.mean, interval))
-    return bars
-
-
-def transformation_bars(table: Mapping[str, np.ndarray], metric: str, scale: Scale) -> dict[str, list[Bar]]:
-    """Per tier a bar per transformation, best first, with its items as dots.
-
-    The interval is Student's, over the sources of b: within one transformation only these are shared. None for fewer than three.
-    """
-    from scipy import stats
-
-    tiers: dict[str, list[Bar]] = {}
-    for tier in TIERS:
-        rows = np.flatnonzero(table["tier"].astype(str) == tier)
-        bars = []
-        for name in np.unique(table["transformation"][rows].astype(str)):
-            own = rows[table["transformation"][rows].astype(str) == name]
-            values, sources = np.asarray(table[metric][own], dtype=float), table["b_source"][own].astype(str)
-            means = np.array([values[sources == source].mean() for source in np.unique(sources)])
-            mean, interval = float(values.mean()), None
-            if len(means) >= MIN_SOURCES:
-                half = float(stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
-                interval = (mean - half, mean + half)
-            items = f"{len(own)} item{'s' if len(own) != 1 else ''}{', hard' if table['hard'][own].all() else ''}"
-            bars.append(scale.bar(str(name), items, mean, interval, values.tolist()))
-        if bars:
-            tiers[tier] = sorted(bars, key=lambda bar: (-bar.mean, bar.label))
-    return tiers
 
 
 def chosen_items(table: Mapping[str, np.ndarray], metric: str, higher_is_better: bool) -> dict[str, dict[str, str]]:
@@ -179,11 +77,17 @@ def _cards(
 
 
 def _command(report: Report) -> str:
+    """What repeats the report: of a folder of images its scoring, else the whole run."""
+    wanted = ["--metrics", ",".join(report.metrics)] if report.metric_settings else []
+    if report.seed is None and report.method.version is None:
+        return shlex.join(
+            ["lorweb-bench", "score", "PREDICTIONS", "--name", report.method.name, "--suite", report.suite.name, *wanted, "-o", "REPORT"]
+        )
     spec = str((report.method.model_extra or {}).get("spec") or report.method.name)
     words = ["lorweb-bench", "evaluate", "--method", spec, "--suite", report.suite.name, "--prompt", report.prompt_mode]
     words += ["--pairs", report.pairs] if report.pairs != "true" else []
     words += ["--track", report.track] + (["--seed", str(report.seed)] if report.seed is not None else [])
-    return shlex.join([*words, "-o", "REPORT"])
+    return shlex.join([*words, *wanted, "-o", "REPORT"])
 
 
 def _notes(report: Report) -> list[str]:
@@ -213,7 +117,8 @@ def write_report_page(
     metrics = report.metrics
     headline = HEADLINE if HEADLINE in metrics else metrics[0] if metrics else None
     metrics = tuple(sorted(metrics, key=lambda metric: metric != headline))
-    context: dict[str, Any] = {"group_bars": [], "tiers": {}, "cards": {}, "scale": None}
+    better = {m: score.higher_is_better for group in report.scores.values() for m, score in group.items()}
+    context: dict[str, Any] = {"group_bars": [], "tiers": {}, "cards": {}, "scale": None, "scatter": scatter(table, metrics, better)}
     if headline:
         scale = scale_of(headline, np.asarray(table[headline], dtype=float))
         context["scale"] = scale
@@ -230,7 +135,7 @@ def write_report_page(
         metrics=metrics,
         headline=headline,
         digits={metric: digits(metric) for metric in metrics},
-        better={m: s.higher_is_better for group in report.scores.values() for m, s in group.items()},
+        better=better,
         main_groups=[name for name in MAIN_GROUPS if name in report.scores],
         kind_groups=[n for n in report.scores if n.startswith("unseen/") and not n.endswith("_hard")],
         hard_groups=[name.removesuffix("_hard") for name in report.scores if name.endswith("_hard")],

@@ -116,6 +116,24 @@ def test_scores_do_not_depend_on_order_workers_or_format(
     )
 
 
+@pytest.mark.parametrize("metrics", [None, ["edit_recovery", "OWN"]], ids=["built-in", "from a file"])
+def test_ray_gives_the_same_numbers(
+    metrics: list[str] | None, small_suite: Dataset, noisy: dict[str, Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(
+        "import numpy as np\nclass Red:\n    identity = 'red'\n    higher_is_better = True\n    worst = -1.0\n"
+        "    def values(self, batch, suite):\n        return np.array([s.prediction[..., 0].mean() / 255 for s in batch])\n"
+    )
+    chosen = metrics and [name.replace("OWN", "own.py:Red") for name in metrics]
+    expected = score(noisy, small_suite, chosen)
+    found = score(noisy, small_suite, chosen, engine="ray", workers=2)
+    assert found.scores == expected.scores
+    assert found.per_sample is not None and expected.per_sample is not None
+    assert {k: v.tolist() for k, v in found.per_sample.items()} == {k: v.tolist() for k, v in expected.per_sample.items()}
+
+
 def test_every_item_is_in_exactly_one_piece(small_suite: Dataset, noisy: dict[str, Image.Image]) -> None:
     opened = open_predictions(noisy, small_suite)
     for workers in (None, 1, 2, 30):
@@ -181,6 +199,38 @@ def test_methods_and_metrics_by_file_run_in_other_processes(small_suite: Dataset
     two = evaluate(f"{path}:mine", small_suite, [f"{path}:Mean", "psnr"], workers=2)
     assert one.scores == two.scores
     assert one.metrics == ("mean[1]", "psnr")
+
+
+def test_shuffled_pairs_cost_what_a_method_takes_from_them(small_suite: Dataset, tmp_path: Path) -> None:
+    """Paired by item: copying b loses exactly nothing, fitting the colours of another pair loses much."""
+    for method in ("copy-b", "color-transfer"):
+        evaluate(method, small_suite, ["edit_recovery", "mse"], out=tmp_path / method, pairs="shuffled")
+    blind = evaluate("copy-b", small_suite, ["edit_recovery"], shuffled=tmp_path / "copy-b")
+    assert blind.shuffled is not None
+    assert {of["edit_recovery"]["drop"] for of in blind.shuffled.values()} == {0.0}
+    looks = evaluate("color-transfer", small_suite, ["mse", "edit_recovery", "psnr"], shuffled=tmp_path / "color-transfer")
+    other = open_report(tmp_path / "color-transfer")
+    assert looks.shuffled is not None and set(looks.shuffled) == set(looks.scores)
+    for group, of in looks.shuffled.items():
+        assert list(of) == ["mse", "edit_recovery"]
+        for metric, told in of.items():
+            assert told["shuffled"] == other.scores[group][metric].mean
+            assert told["drop"] == pytest.approx(looks.scores[group][metric].mean - other.scores[group][metric].mean)
+    assert looks.shuffled["unseen"]["edit_recovery"]["drop"] > 0.1
+
+
+def test_a_report_of_another_run_is_no_shuffled_one(small_suite: Dataset, truth: dict[str, Image.Image], tmp_path: Path) -> None:
+    evaluate("copy-b", small_suite, ["mse"], out=tmp_path / "true")
+    evaluate("copy-b", small_suite, ["mse"], out=tmp_path / "shuffled", pairs="shuffled")
+    for method, report, sentence in (
+        ("copy-b", "true", "its pairs is 'true', not 'shuffled'"),
+        ("copy-a-prime", "shuffled", "its method is 'copy-b', not 'copy-a-prime'"),
+        ("copy-b", "nowhere", "does not exist"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            evaluate(method, small_suite, ["mse"], shuffled=tmp_path / report)
+    with pytest.raises(InputError, match="made from shuffled pairs themselves"):
+        score(tmp_path / "shuffled" / "predictions", small_suite, ["mse"], shuffled=tmp_path / "shuffled")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,21 @@ def test_ssim_of_larger_images_agrees_with_scikit_image() -> None:
         ssim(x[:6], y[:6])
 
 
+def test_pixel_metrics_and_ssim_agree_with_torchmetrics() -> None:
+    """torchmetrics divides variances by n and scikit-image by n - 1, here 49 and 48: so its flat-window SSIM is met within 0.02."""
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.image")
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        x = rng.integers(0, 256, (24, 31, 3), dtype=np.uint8)
+        y = np.clip(x.astype(int) + rng.integers(-50, 50, x.shape), 0, 255).astype(np.uint8)
+        a, b = (torch.tensor(image.transpose(2, 0, 1)[None] / 255.0) for image in (x, y))
+        assert mse(x, y) == pytest.approx(float(torch.nn.functional.mse_loss(a, b)), abs=1e-12)
+        assert psnr(x, y) == pytest.approx(float(functional.peak_signal_noise_ratio(a, b, data_range=1.0)), abs=1e-5)
+        theirs = functional.structural_similarity_index_measure(a, b, gaussian_kernel=False, kernel_size=7, sigma=1.0, data_range=1.0)
+        assert ssim(x, y) == pytest.approx(float(theirs), abs=2e-2)
+
+
 @given(pairs())
 def test_edit_recovery_has_its_fixed_points_and_range(pair: tuple[np.ndarray, np.ndarray]) -> None:
     b, b_prime = pair

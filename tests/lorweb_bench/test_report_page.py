@@ -11,7 +11,9 @@ from PIL import Image
 from lorweb_bench import images
 from lorweb_bench.dataset import Dataset, finish_dataset, open_suite
 from lorweb_bench.files import claim_output
-from lorweb_bench.pages.report import Scale, chosen_items, transformation_bars, write_report_page
+from lorweb_bench.pages.bars import Scale, transformation_bars
+from lorweb_bench.pages.report import chosen_items, write_report_page
+from lorweb_bench.pages.scatter import scatter
 from lorweb_bench.predictions import Cost, MethodName, SuiteName
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.report import Report, Score
@@ -166,6 +168,38 @@ def test_best_median_and_worst_of_each_tier_are_shown_beside_the_truth(suite, tm
     assert page.tags.count("img") == 5 * 3 * len(SUITE_TIERS)
     flipped = chosen_items(table, "edit_recovery", False)
     assert {t: (w["best"], w["worst"]) for t, w in flipped.items()} == {t: (w["worst"], w["best"]) for t, w in chosen.items()}
+
+
+def test_accuracy_stands_against_preservation_with_better_up_and_to_the_right(suite, tmp_path):
+    table = table_of(suite)
+    table["lpips_to_b[alex/v0.1]"] = np.linspace(0, 0.6, len(table["key"]))
+    found = scatter(table, ("edit_recovery", "lpips_to_b[alex/v0.1]"), {"edit_recovery": True, "lpips_to_b[alex/v0.1]": False})
+    assert (found.y.metric, found.x.metric) == ("edit_recovery", "lpips_to_b[alex/v0.1]")
+    assert len(found.points) == len(set(table["transformation"]))
+    by_x, by_y = sorted(found.points, key=lambda p: p.x), sorted(found.points, key=lambda p: p.y)
+    assert [p.left for p in by_x] == sorted((p.left for p in by_x), reverse=True)  # less LPIPS is better, and further right
+    assert [p.top for p in by_y] == sorted((p.top for p in by_y), reverse=True)
+    assert all(0 <= p.left <= 100 and 0 <= p.top <= 100 for p in found.points)
+    [one] = [p for p in found.points if p.label == str(table["transformation"][0])]
+    own = table["transformation"] == table["transformation"][0]
+    assert (one.x, one.y) == pytest.approx((table[found.x.metric][own].mean(), table["edit_recovery"][own].mean()))
+    assert scatter(table, ("edit_recovery",), {"edit_recovery": True}) is None
+    _, page = write(suite, tmp_path)
+    assert "Accuracy against preservation" not in page.text  # psnr and edit_recovery are both of accuracy
+
+
+def test_what_shuffled_pairs_lose_stands_beside(suite, tmp_path):
+    drop = {"unseen": {"edit_recovery": {"shuffled": 0.125, "drop": 0.375, "ci_low": None, "ci_high": None}}}
+    _, page = write(suite, tmp_path, shuffled=drop)
+    assert "Shown another pair" in page.text and "0.125" in page.text and "0.375" in page.text
+
+
+def test_the_command_repeats_what_was_done(suite, tmp_path):
+    _, page = write(suite, tmp_path, method=MethodName(name="upside-down"), seed=None)
+    assert "lorweb-bench score PREDICTIONS --name upside-down --suite little -o REPORT" in page.text
+    settings = {"psnr": {"network": "x"}}
+    _, page = write(suite, tmp_path, metric_settings=settings)
+    assert "--metrics edit_recovery,psnr" in page.text
 
 
 def test_what_is_missing_or_unusual_is_said_first(suite, tmp_path):
