@@ -53,4 +53,5 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for reading, with a true minus sign; a dash where there is none."""
     if value is None or value != value:
         return "–"
-    return f"{value:,.{digits}f}".replace("-", "−")
+    text = f"{value:,.{digits}f}"
+    return (text if text.strip("-0.,") else text.removeprefix("-")).replace("-", "−")  # what rounds to 0 has no sign
