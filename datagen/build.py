@@ -21,6 +21,7 @@ from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_json
 from lorweb_bench.manifest import MANIFEST, read_manifest
+from lorweb_bench.pins import drift
 from lorweb_bench.progress import track
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.shards import ShardWriter, shard_done
@@ -228,6 +229,7 @@ def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, A
     return {
         "name": recipe.name,
         "version": recipe.version,
+        "supersedes": recipe.supersedes,
         "view": "full",
         "recipe": recipe.model_dump(mode="json"),
         "transformations": dict(plan.transformations),
@@ -242,8 +244,10 @@ def _samples(dataset: Dataset, split: str) -> int:
 
 
 def report(built: Built) -> None:
-    """Print on stderr what was left out and how many items were dropped."""
+    """Print on stderr what was left out, how many items were dropped, and how a pinned suite differs from its pin."""
     for note in told(built.notes):
         print(f"note: {note}", file=sys.stderr)
+    if differs := drift(built.dataset):
+        print(f"note: {differs}", file=sys.stderr)
     for split, count in built.dropped.items():
         print(f"note: {count} items of {split} were dropped: nothing that was tried passes the filters", file=sys.stderr)

@@ -171,6 +171,7 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The dataset's name.")
     version: str = Field(min_length=1, description="The dataset's version: a change of what is built needs another one.")
+    supersedes: str | None = Field(default=None, min_length=1, description="The version of this dataset that this one takes the place of.")
     seed: int = Field(ge=0, description="Every random choice follows from it.")
     source: SourceSection = Field(description="The images.")
     panel: PanelSection = Field(description="Size and format of the images.")
@@ -198,6 +199,8 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _suite(self) -> Self:
+        if self.supersedes == self.version:
+            raise ValueError(f"version {self.version} cannot supersede itself: a version never changes, so give the new one another")
         transformed = not self.from_pairs
         if isinstance(self.analogies_per_pair, int) and self.analogies_per_pair < 1:
             raise ValueError("`analogies_per_pair` is 1 or more, or all")

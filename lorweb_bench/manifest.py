@@ -66,6 +66,7 @@ class Manifest(_Strict):
     format_version: Literal[1]
     name: str
     version: str
+    supersedes: str | None = None
     view: Literal["full", "public"]
     recipe: dict[str, Any] | None = None
     splits: dict[str, SplitInfo]

@@ -45,6 +45,8 @@ def publish(suite: Path | str, out: Path | str, prompt: str = "none") -> Dataset
             _write(dataset, places, keys, Path(out), index, prompt)
     manifest = dataset.manifest
     fields: dict[str, Any] = {"name": manifest.name, "version": manifest.version, "view": "public"}
+    if manifest.supersedes is not None:
+        fields["supersedes"] = manifest.supersedes
     credits = {pair for path in {path for path, _ in places.values()} for pair in read_sidecar(path).credits}
     return finish_dataset(out, fields, credits)
 

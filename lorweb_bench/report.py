@@ -38,6 +38,7 @@ class Report(BaseModel):
     `gap` is None on the open track. `chance` is what guessing gets, for the metrics where that is known. `resized` counts the
     predictions that had another size and were resized on request; `partial` marks predictions of a part of the suite.
     `shuffled` is what a run on shuffled pairs lost, where one was given.
+    `unpinned` says how the suite differs from its pinned build, where it does.
     `metric_settings` is what a metric with weights depends on, by identity; `not_computed` why a metric that was asked for is
     not there.
     """
@@ -59,6 +60,7 @@ class Report(BaseModel):
     chance: dict[str, float] = Field(default_factory=dict)
     metric_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     not_computed: dict[str, str] = Field(default_factory=dict)
+    unpinned: str | None = None
     missing: int
     resized: int = 0
     cost: Cost = Cost()

@@ -15,6 +15,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.files import claim_output, finish_output
 from lorweb_bench.images import resize, to_array
 from lorweb_bench.metrics import TABLE, Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.pins import drift
 from lorweb_bench.predictions import Predictions, open_predictions, suite_keys, suite_name
 from lorweb_bench.progress import track
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
@@ -89,6 +90,7 @@ def score(
     report = _report(table, opened, suite, chosen, seed).model_copy(
         update={
             "not_computed": selection.not_computed,
+            "unpinned": str(differs) if (differs := drift(suite)) else None,
             "shuffled": shuffled_drop(table, [m.identity for m in chosen], other, seed) if other else None,
         }
     )

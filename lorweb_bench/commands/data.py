@@ -37,6 +37,8 @@ def inspect(dataset: Path, output: Path | None, html: Path | None, per_tier: int
 def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
     """Check every byte of DATASET against its manifest, and decode every image."""
     from lorweb_bench import verify as verifying
+    from lorweb_bench.dataset import open_dataset
+    from lorweb_bench.pins import drift
 
     found = verifying.verify(dataset, workers, rerun)
     for problem in found.problems:
@@ -45,6 +47,8 @@ def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
         more = f" ({len(found.problems)} problems, listed above)" if len(found.problems) > 1 else ""
         raise InputError(found.problems[0] + more)
     click.echo(f"{dataset} is whole: {len(found.items):,} samples, {found.bytes:,} bytes, every image decoded, fingerprints as stated.")
+    if differs := drift(open_dataset(dataset)):
+        click.echo(f"{differs}.")
     if found.unpinned:
         click.echo(f"An unpinned build: {found.unpinned:,} of {found.rerun:,} images are within 2 levels of what is made here, not equal.")
     elif found.rerun:

@@ -163,6 +163,7 @@ def _show(report: "Report", out: Path) -> None:
     notes += [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
     notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(report.missing)
     notes += ["the predictions are of a part of the suite"] * report.partial
+    notes += [report.unpinned] if report.unpinned else []
     notes += [f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()]
     notes += [f"{report.resized} predictions were resized"] * bool(report.resized)
     notes += ["shown the pair of another transformation"] * (report.pairs == "shuffled")

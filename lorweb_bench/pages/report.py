@@ -96,6 +96,8 @@ def _notes(report: Report) -> list[str]:
     notes = []
     if report.missing:
         notes.append(f"{report.missing:,} of {items:,} predictions are missing; each counts as the worst value of every metric.")
+    if report.unpinned:
+        notes.append(f"{report.unpinned}. These scores are of that build, and not to be set beside those of the pinned one.")
     if report.partial:
         notes.append("The predictions were made for a part of the suite only. This report is never ranked.")
     if report.pairs == "shuffled":

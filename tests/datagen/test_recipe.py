@@ -10,7 +10,19 @@ from datagen.recipe import Recipe, find_recipe, read_recipe
 from lorweb_bench.errors import InputError
 
 READY = ("photos-mini-train", "photos-mini")
-TOP_LEVEL = ["name", "version", "seed", "source", "panel", "transformations", "splits", "tiers", "analogies_per_pair", "filters"]
+TOP_LEVEL = [
+    "name",
+    "version",
+    "supersedes",
+    "seed",
+    "source",
+    "panel",
+    "transformations",
+    "splits",
+    "tiers",
+    "analogies_per_pair",
+    "filters",
+]
 
 
 def test_top_level_keys_are_the_ones_of_the_design() -> None:
