@@ -1,4 +1,4 @@
-"""The frozen base: a flow transformer, a linear image codec and a text encoder, and the tiny one that ships with the package.
+"""The frozen base: a flow transformer, an image codec and a text encoder; and the tiny one that ships with the package.
 
 `TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to the image inside and returns the
 velocity that rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
@@ -7,18 +7,19 @@ velocity that rectified flow asks for, so that every line of training, adapting 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorweb_bench.errors import InputError
+from reference_model import flux
 
 ASSETS = Path(__file__).parent / "assets"
 TINY_TRANSFORMER = {
@@ -72,6 +73,13 @@ class UnshuffleCodec:
     """The image codec of the tiny base: pixels in [-1, 1] cut into patches, lossless and without parameters."""
 
     patch = 8
+
+    def to(self, device: str | torch.device) -> "UnshuffleCodec":
+        """Itself: it has no weights, and works wherever its input is."""
+        return self
+
+    def release(self) -> None:
+        """Nothing to let go."""
 
     def encode(self, images: Tensor, shrink: int = 1) -> Tensor:
         """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk first.
@@ -129,6 +137,9 @@ class TinyTextEncoder(nn.Module):
             [size, angle.sin(), angle.cos(), log, log * 0.2, value[..., None] / 50, fine.sin(), fine.cos(), value[..., None].sign()], -1
         )
 
+    def release(self) -> None:
+        """Nothing to let go: it is small."""
+
     def forward(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Prompt tokens (batch, 4, width) and pooled vectors (batch, width)."""
         device = self.start.device
@@ -151,24 +162,30 @@ class TinyTextEncoder(nn.Module):
 
 @dataclass
 class Base:
-    """A frozen base and what it needs: `name`, the transformer, the image codec, the text encoder, and how many Euler steps suit it."""
+    """A frozen base and what it needs: the transformer, the image codec, the text encoder, and how it is sampled.
+
+    `guidance` is what sampling tells a guidance-distilled transformer; others are not told.
+    """
 
     name: str
     transformer: FluxTransformer2DModel
-    codec: UnshuffleCodec
-    text_encoder: TinyTextEncoder
+    codec: UnshuffleCodec | flux.VaeCodec
+    text_encoder: Any  # TinyTextEncoder or flux.FluxTextEncoder: called with prompts, gives tokens and pooled vectors
     sampling_steps: int = 1
+    guidance: float = 1.0
+    scheduler: FlowMatchEulerDiscreteScheduler = field(default_factory=FlowMatchEulerDiscreteScheduler)
 
     def to(self, device: str | torch.device) -> "Base":
         """The same base on another device."""
-        self.transformer.to(device)
-        self.text_encoder.to(device)
+        for part in (self.transformer, self.codec, self.text_encoder):
+            part.to(device)
         return self
 
     def freeze(self) -> "Base":
         """Switch off gradients of the base's own weights."""
         self.transformer.requires_grad_(False).eval()
-        self.text_encoder.requires_grad_(False).eval()
+        if isinstance(self.text_encoder, nn.Module):
+            self.text_encoder.requires_grad_(False).eval()
         return self
 
 
@@ -183,20 +200,39 @@ def new_tiny_base(vocabulary: Sequence[str], seed: int, settings: dict[str, Any]
 
 
 def base_folder(name: str) -> Path:
-    """The folder of a base: `tiny` is the one that ships, anything else is a path."""
-    return ASSETS / "tiny" if name == "tiny" else Path(name)
+    """The folder of a base: `tiny` is the one that ships, a path is itself, and `owner/name` is looked for on the hub.
+
+    Raises InputError that says what to download where it cannot be had.
+    """
+    if name == "tiny":
+        return ASSETS / "tiny"
+    of_the_hub = re.fullmatch(r"[\w-]+/[\w.-]+", name) and not Path(name).exists()
+    return flux.hub_folder(name) if of_the_hub else Path(name)
 
 
-def load_base(name: str) -> Base:
-    """The frozen base called `tiny`, or the one in a folder written by `pretrain-tiny`.
+def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
+    """The frozen base called `tiny`, in a folder written by `pretrain-tiny` or in diffusers' layout, or on the hub; weights as `dtype`.
 
-    Raises InputError when the folder is missing, incomplete or cut, or its two files belong to different bases.
+    Raises InputError when the folder is missing, incomplete or cut, or its files belong to different bases.
     """
     folder = base_folder(name)
+    if not flux.is_flux_folder(folder):
+        base = load_tiny_base(folder)
+        base.transformer.to(dtype)
+    else:
+        codec, text = flux.VaeCodec(folder, dtype), flux.FluxTextEncoder(folder, dtype)
+        transformer, scheduler = flux.load_transformer(folder, dtype), flux.load_scheduler(folder)
+        base = Base(name, transformer, codec, text, flux.SAMPLING_STEPS, flux.GUIDANCE, scheduler)
+    base.name = name
+    return base.freeze()
+
+
+def load_tiny_base(folder: Path) -> Base:
+    """The base in a folder written by `pretrain-tiny`; InputError when it is missing, incomplete or cut."""
     try:
         config = json.loads((folder / "config.json").read_text())
         base = new_tiny_base(config["vocabulary"], seed=0, settings=config["transformer"])
-        base.name, base.sampling_steps = name, config["sampling_steps"]
+        base.sampling_steps = config["sampling_steps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: no whole base there ({error}); name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
@@ -210,4 +246,4 @@ def load_base(name: str) -> Base:
         raise InputError(
             f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make or download it again"
         ) from error
-    return base.freeze()
+    return base

@@ -13,6 +13,7 @@ from lorweb_bench.files import read_json, sha256_file, write_json
 from reference_model.adapter import Adapter, new_adapter
 from reference_model.base import ASSETS, base_folder
 from reference_model.config import TrainConfig, checked
+from reference_model.flux import digest_of, is_flux_folder
 from reference_model.state import write_tensors
 
 FORMAT = "lorweb-bench/checkpoint"
@@ -23,6 +24,8 @@ UNFINISHED = ("training_state.safetensors", "adapter_model.safetensors", "router
 def base_digests(base: str) -> dict[str, str]:
     """sha256 of the weights of a base and of its pair encoder, by which a checkpoint knows what it was trained on."""
     folder = base_folder(base)
+    if is_flux_folder(folder):
+        return {"base_sha256": digest_of(folder, ("transformer",))}
     try:
         return {f"{part}_sha256": sha256_file(folder / f"{part}.safetensors") for part in ("base", "encoder")}
     except OSError as error:

@@ -3,28 +3,41 @@
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from torch import Tensor
 
 from reference_model.base import Base
 from reference_model.grid import Sequenced
 
 
-def velocity_of(base: Base, noisy: Tensor, sequenced: Sequenced, time: Tensor, prompt: tuple[Tensor, Tensor]) -> Tensor:
-    """Velocity (batch, target tokens, channels) of the noisy target tokens.
+def velocity_of(
+    base: Base, noisy: Tensor, sequenced: Sequenced, time: Tensor, prompt: tuple[Tensor, Tensor], guidance: float = 1.0
+) -> Tensor:
+    """Velocity (batch, target tokens, channels), in float32, of the noisy target tokens.
 
     `time` (batch) runs from 1 (noise) to 0 (image); `prompt` holds prompt tokens (batch, n, width) and pooled vectors (batch, width).
+    `guidance` is told to a guidance-distilled transformer alone.
     """
-    tokens, pooled = prompt
-    velocity: Tensor = base.transformer(
-        hidden_states=torch.cat([noisy, sequenced.context], 1),
+    transformer = base.transformer
+    dtype = transformer.dtype
+    tokens, pooled = (x.to(dtype) for x in prompt)
+    velocity: Tensor = transformer(
+        hidden_states=torch.cat([noisy, sequenced.context], 1).to(dtype),
         encoder_hidden_states=tokens,
         pooled_projections=pooled,
-        timestep=time,
+        timestep=time.to(dtype),
         img_ids=sequenced.ids.to(noisy.device),
         txt_ids=torch.zeros(tokens.shape[1], 3, device=noisy.device),
+        guidance=torch.full_like(time, guidance) if transformer.config.guidance_embeds else None,
         return_dict=False,
     )[0]
-    return velocity[:, : noisy.shape[1]]
+    return velocity[:, : noisy.shape[1]].float()
+
+
+def shift_of(tokens: int, scheduler: FlowMatchEulerDiscreteScheduler) -> float:
+    """How far the times of a sequence of target tokens are shifted towards noise, as the pipeline does."""
+    keys = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+    return float(calculate_shift(tokens, *(scheduler.config[key] for key in keys)))
 
 
 def sample(base: Base, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], seeds: list[int], steps: int) -> Tensor:
@@ -32,10 +45,11 @@ def sample(base: Base, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], seed
     shape = (len(sequenced.target_ids), sequenced.context.shape[2])
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
     latents = torch.stack(noise).to(sequenced.context)
-    scheduler = FlowMatchEulerDiscreteScheduler()
-    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device)
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(base.scheduler.config)
+    shift = {"mu": shift_of(shape[0], scheduler)} if scheduler.config.use_dynamic_shifting else {}
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift)
     for sigma, timestep in zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True):
         time = sigma.expand(len(latents)).to(latents)
-        velocity = velocity_of(base, latents, sequenced, time, prompt)
+        velocity = velocity_of(base, latents, sequenced, time, prompt, base.guidance)
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
     return latents

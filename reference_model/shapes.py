@@ -12,6 +12,7 @@ from reference_model.base import TINY_TRANSFORMER, base_folder
 from reference_model.basis import Basis
 from reference_model.config import TrainConfig
 from reference_model.encoder import PairEncoder
+from reference_model.flux import is_flux_folder
 from reference_model.router import Router
 
 # The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its config.json on the hub).
@@ -44,6 +45,9 @@ def transformer_config(base: str) -> dict[str, Any]:
         return HUB_TRANSFORMERS[base]
     folder = base_folder(base)
     try:
+        if is_flux_folder(folder):
+            raw = json.loads((folder / "transformer" / "config.json").read_text())
+            return {key: value for key, value in raw.items() if not key.startswith("_")}
         return {**TINY_TRANSFORMER, **json.loads((folder / "config.json").read_text())["transformer"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         known = ", ".join(["tiny", *HUB_TRANSFORMERS])
