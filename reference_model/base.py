@@ -199,15 +199,18 @@ def new_tiny_base(vocabulary: Sequence[str], seed: int, settings: dict[str, Any]
     return Base("tiny", transformer, UnshuffleCodec(), TinyTextEncoder(vocabulary, config["joint_attention_dim"]))
 
 
+def local_folder(name: str) -> Path:
+    """The folder of a base on this machine: `tiny` is the one that ships, anything else is a path."""
+    return ASSETS / "tiny" if name == "tiny" else Path(name)
+
+
 def base_folder(name: str) -> Path:
-    """The folder of a base: `tiny` is the one that ships, a path is itself, and `owner/name` is looked for on the hub.
+    """The folder of a base; `owner/name` is had from the hub, where there is no such folder.
 
     Raises InputError that says what to download where it cannot be had.
     """
-    if name == "tiny":
-        return ASSETS / "tiny"
-    of_the_hub = re.fullmatch(r"[\w-]+/[\w.-]+", name) and not Path(name).exists()
-    return flux.hub_folder(name) if of_the_hub else Path(name)
+    folder = local_folder(name)
+    return flux.hub_folder(name) if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not folder.exists() else folder
 
 
 def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:

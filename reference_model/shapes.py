@@ -8,7 +8,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from lorweb_bench.errors import InputError
-from reference_model.base import TINY_TRANSFORMER, base_folder
+from reference_model.base import TINY_TRANSFORMER, local_folder
 from reference_model.basis import Basis
 from reference_model.config import TrainConfig
 from reference_model.encoder import PairEncoder
@@ -43,7 +43,7 @@ def transformer_config(base: str) -> dict[str, Any]:
     """The transformer's config of a base that is known by name or lies in a folder."""
     if base in HUB_TRANSFORMERS:
         return HUB_TRANSFORMERS[base]
-    folder = base_folder(base)
+    folder = local_folder(base)
     try:
         if is_flux_folder(folder):
             raw = json.loads((folder / "transformer" / "config.json").read_text())
