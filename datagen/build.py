@@ -1,9 +1,11 @@
 """Building a dataset from a recipe: plan, make shard by shard in any number of processes, finish. Resumes by itself."""
 
+import contextlib
+import errno
 import functools
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +30,7 @@ from lorweb_bench.shards import ShardWriter, shard_done
 
 SHARD = 512  # items a shard
 BUILDING = ".building.json"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
 
 
@@ -67,15 +70,24 @@ class Built:
     notes: tuple[Note, ...]
 
 
-def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "local") -> Built:
-    """Build the recipe's dataset in `folder`. The result does not depend on workers, engine, or how often it was begun.
+def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "local", part: tuple[int, int] = (1, 1)) -> Built | None:
+    """Build the recipe's dataset in `folder`. The result does not depend on workers, engine, parts, or how often it was begun.
 
-    Shards that are whole are kept. A finished dataset of the same recipe is left as it is. InputError when the folder holds
-    something else or another recipe's work, naming what differs, and for whatever the recipe cannot be built from.
+    Shards that are whole are kept. A finished dataset of the same recipe is left as it is. `part` (i, n), counted from 1, makes
+    every n-th shard alone; parts may run at once on machines that share the folder. The run that finds all shards there writes
+    the manifest, any other gives None. InputError when the folder holds something else or another recipe's work, naming what
+    differs, when there is no space left, and for whatever the recipe cannot be built from.
     """
     folder, training = Path(folder), _training(recipe)
+    if not 1 <= part[0] <= part[1]:
+        raise InputError(f"There is no part {part[0]} of {part[1]}; parts are counted from 1.")
     if (folder / MANIFEST).is_file():
         return Built(_finished(folder, recipe, training), {}, ())
+    with _space_told(folder):
+        return _build(recipe, folder, training, workers, engine, part)
+
+
+def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int, engine: str, part: tuple[int, int]) -> Built | None:
     sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources.names, training))
@@ -88,13 +100,29 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
     pieces = [
         Piece(split, i // SHARD, tuple(items[i : i + SHARD])) for split, items in plan.items.items() for i in range(0, len(items), SHARD)
     ]
-    waiting = [piece for piece in pieces if not shard_done(folder, piece.split, piece.index)]
+    first, step = part
+    waiting = [piece for piece in pieces[first - 1 :: step] if not shard_done(folder, piece.split, piece.index)]
     for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
         pass
+    if step > 1 and not all(shard_done(folder, piece.split, piece.index) for piece in pieces):
+        return None
     dataset = finish_dataset(folder, _fields(recipe, plan, training))
-    (folder / BUILDING).unlink(missing_ok=True)
+    _tidy(folder, alone=step == 1)
     dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
     return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
+
+
+@contextlib.contextmanager
+def _space_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in NO_SPACE:
+            raise
+        raise InputError(
+            f"{folder}: there is no space left to write to ({e.strerror}); make room and start the same command again, it goes on "
+            "from the last whole shard."
+        ) from e
 
 
 def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | None) -> Plan:
@@ -170,7 +198,10 @@ def _claim(recipe: Recipe, names: Mapping[str, list[str]], training: Dataset | N
     """What a build depends on: two builds with one claim have one result."""
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "sources": hashlib.sha256(canonical_json(names).encode()).hexdigest(),
+        "sources": {
+            role: {"count": len(group), "names": hashlib.sha256(canonical_json(group).encode()).hexdigest()}
+            for role, group in names.items()
+        },
         "relative_to": training.fingerprint if training else None,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
@@ -190,10 +221,17 @@ def _take(folder: Path, claim: dict[str, Any]) -> bool:
 
 def _release(folder: Path) -> None:
     """Undo `_take`."""
+    _tidy(folder, alone=False)
+    with contextlib.suppress(OSError):  # it holds something, or a part that ran at the same time was quicker
+        folder.rmdir()
+
+
+def _tidy(folder: Path, alone: bool) -> None:
+    """Take away the marks of a build in progress, and, where no other run can be writing, what killed ones left."""
     (folder / BUILDING).unlink(missing_ok=True)
     finish_output(folder)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    for stale in folder.glob(".*.tmp") if alone else ():
+        stale.unlink(missing_ok=True)
 
 
 def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
@@ -204,6 +242,7 @@ def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset
     new = {"recipe": recipe.model_dump(mode="json"), "relative_to": training.fingerprint if training else None}
     if differs := _differences(old, new):
         raise InputError(f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it.")
+    _tidy(folder, alone=False)  # of a build that was killed between its manifest and its end
     return open_dataset(folder)
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lorweb_bench.commands.options import part
+
 if TYPE_CHECKING:
     from datagen.transformations import Library
 
@@ -23,16 +25,21 @@ def datagen() -> None:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe, e.g. source.path=photos.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; the result does not depend on it.")
 @click.option("--engine", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Where the processes run.")
-def build(recipe: str, output: Path, settings: tuple[str, ...], workers: int, engine: str) -> None:
+@click.option("--shard", callback=part, metavar="I/N", help="Make only every N-th shard, from the I-th on; N jobs may share the folder.")
+def build(recipe: str, output: Path, settings: tuple[str, ...], workers: int, engine: str, shard: tuple[int, int] | None) -> None:
     """Build the dataset that RECIPE asks for: a YAML file, or the name of a ready one such as photos-mini.
 
-    Started again, it goes on where it was stopped.
+    Started again, it goes on where it was stopped. Of several runs with --shard the last to end writes the manifest; so does a run
+    without it.
     """
     from datagen.build import build as build_dataset
     from datagen.build import report
     from datagen.recipe import read_recipe
 
-    built = build_dataset(read_recipe(recipe, settings), output, workers, engine)
+    built = build_dataset(read_recipe(recipe, settings), output, workers, engine, shard or (1, 1))
+    if built is None:
+        click.echo(f"This part is in {output}; the run that completes the folder writes its manifest.")
+        return
     report(built)
     counts = ", ".join(f"{info.samples:,} {split}" for split, info in built.dataset.manifest.splits.items())
     click.echo(f"{output}: {built.dataset.name} {built.dataset.version}, {counts}, fingerprint {built.dataset.fingerprint}")

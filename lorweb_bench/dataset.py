@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lorweb_bench import images
 from lorweb_bench.card import card
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import finish_output, sha256_file, write_atomic, write_json
+from lorweb_bench.files import finish_output, is_temporary, sha256_file, write_atomic, write_json
 from lorweb_bench.library import TransformationLibrary, load_library
 from lorweb_bench.manifest import (
     MANIFEST,
@@ -157,6 +157,8 @@ def finish_dataset(folder: Path | str, fields: Mapping[str, Any], credits: Itera
     sidecars: dict[Path, Sidecar] = {}
     dropped = Counter(fields.get("left_out", {}))
     for split in SPLITS:
+        for stale in filter(is_temporary, (folder / split).glob(".*")):
+            stale.unlink(missing_ok=True)  # left by a process that was killed: every shard is whole now
         shards = [path.with_suffix(".tar") for path in sorted((folder / split).glob("[0-9]*.json"))]
         whole = {shard: _whole(shard) for shard in shards}
         for sidecar in whole.values():

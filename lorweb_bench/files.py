@@ -46,6 +46,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that `atomic_path` writes to: another process is at it, or was killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
 def write_atomic(path: Path | str, data: bytes | str) -> None:
     """Write bytes, or text as UTF-8, so that `path` holds either all of it or what it held before."""
     with atomic_path(path) as temporary:
@@ -99,7 +104,7 @@ def claim_output(folder: Path | str, format: str, identity: str | None = None) -
         if held != claim:
             raise InputError(f"{folder} holds unfinished work with other settings; choose another folder with -o, or delete it.")
         return folder
-    if folder.exists() and any(folder.iterdir()) and _manifest_format(folder, format) != format:
+    if folder.exists() and not all(map(is_temporary, folder.iterdir())) and _manifest_format(folder, format) != format:
         raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(marker, claim)

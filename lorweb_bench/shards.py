@@ -121,8 +121,6 @@ class ShardWriter:
         self.path = shard_path(self.folder, self.split, self.index)
         self.path.with_suffix(".json").unlink(missing_ok=True)  # from here on the shard is not whole
         self.path.unlink(missing_ok=True)
-        for stale in self.path.parent.glob(f".{self.path.name}.*.tmp"):
-            stale.unlink()  # left by a process that was killed
         self._atomic = atomic_path(self.path)
         self._temporary = self._atomic.__enter__()
         self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)

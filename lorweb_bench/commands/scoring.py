@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lorweb_bench.commands.options import part
 from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
 
 if TYPE_CHECKING:
@@ -44,15 +45,6 @@ def _predicting(command: Any) -> Any:
     return command
 
 
-def _part(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    index, _, count = value.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise click.BadParameter(f"{value!r} is no part; give I/N, from 1/N to N/N.")
-    return int(index), int(count)
-
-
 def _names(metrics: str | None) -> list[str] | None:
     return None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
 
@@ -77,7 +69,7 @@ def methods() -> None:
 @SUITE
 @OUT
 @_predicting
-@click.option("--shard", callback=_part, metavar="I/N", help="Only the I-th of N parts; all parts may share one folder.")
+@click.option("--shard", callback=part, metavar="I/N", help="Only the I-th of N parts; all parts may share one folder.")
 @WORKERS
 @ENGINE
 def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:

@@ -115,7 +115,6 @@ def test_no_worker_outlives_its_parent(work: Path, tmp_path: Path, how: signal.S
 
 
 def test_ray_gives_the_same(functions) -> None:  # type: ignore[no-untyped-def]
-    pytest.importorskip("ray")
     assert [value for value, _ in run_pieces(functions.square, range(6), workers=2, engine="ray")] == [x * x for x in range(6)]
     with pytest.raises(KeyError, match="piece 3"):
         list(run_pieces(functions.fail, range(8), workers=2, engine="ray"))
