@@ -1,10 +1,13 @@
 """Running pieces of work in several processes or on Ray, with the results in the order of the pieces."""
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -46,11 +49,11 @@ def run_pieces(
 def _in_processes(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> Iterator[R]:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)  # a plain fork is unsafe once a library has started threads
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(function,))
     try:
         waiting: deque[Future[R]] = deque()
         for piece in pieces:
-            waiting.append(executor.submit(function, piece))
+            waiting.append(executor.submit(_run, piece))
             if len(waiting) >= 2 * workers:  # no more in flight than keeps the workers busy
                 yield waiting.popleft().result()
         while waiting:
@@ -65,7 +68,15 @@ def _in_processes(function: Callable[[P], R], pieces: Sequence[P], workers: int)
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+_FUNCTION: list[Callable[[Any], Any]] = []  # of a worker process: sent once, as it can hold a plan of megabytes
+
+
+def _run(piece: Any) -> Any:
+    return _FUNCTION[0](piece)
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    _FUNCTION[:] = [function]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and stops its workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import cv2
@@ -91,9 +102,9 @@ def _on_ray(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> It
         _start_ray(ray, workers)
     waiting: deque[Any] = deque()
     try:
-        remote, shared = ray.remote(num_cpus=1, max_retries=3)(_call), ray.put(function)  # the function is sent once
+        remote, shared = ray.remote(num_cpus=1, max_retries=3)(_call), ray.put(pickle.dumps(function))
         for piece in pieces:
-            waiting.append(remote.remote(shared, piece))
+            waiting.append(remote.remote(tuple(sys.path), shared, pickle.dumps(piece)))
             if len(waiting) >= 2 * workers:
                 yield _ray_result(ray, waiting.popleft())
         while waiting:
@@ -115,8 +126,15 @@ def _start_ray(ray: Any, workers: int) -> None:
         raise InputError(f"Ray could not be started or reached ({e}); --engine local needs no Ray.") from e
 
 
-def _call(function: Callable[[P], R], piece: P) -> R:
-    return function(piece)
+def _call(path: tuple[str, ...], function: bytes, piece: bytes) -> Any:
+    """Run a piece in a Ray worker, which finds modules where this process does, as a local worker would."""
+    sys.path.extend(folder for folder in path if folder not in sys.path)
+    return _unpickled(function)(pickle.loads(piece))
+
+
+@functools.lru_cache(maxsize=1)
+def _unpickled(function: bytes) -> Callable[[Any], Any]:
+    return pickle.loads(function)
 
 
 def _ray_result(ray: Any, task: Any) -> Any:
@@ -124,5 +142,6 @@ def _ray_result(ray: Any, task: Any) -> Any:
         return ray.get(task)
     except ray.exceptions.RayTaskError as e:
         raise e.cause if isinstance(e.cause, Exception) else e from None
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-        raise InputError("A worker process died, most likely for want of memory; start again with fewer --workers.") from None
+    except ray.exceptions.RayError as e:  # after the retries: a worker that crashed, a node that was lost
+        why = str(e).strip().partition("\n")[0]
+        raise InputError(f"A Ray worker died ({why}), most likely for want of memory; start again with fewer --workers.") from None

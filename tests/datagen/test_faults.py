@@ -1,5 +1,6 @@
 """Whatever dies in the middle of a build, the next run ends where an undisturbed one does."""
 
+import os
 import random
 import shutil
 import signal
@@ -81,7 +82,7 @@ def test_twenty_deaths_at_random_moments_change_no_byte(start: Any, tmp_path: Pa
         process, code = start(folder)
         if ended.count(-signal.SIGKILL) < DEATHS:
             time.sleep(moments.uniform(0.0, 1.2 * seconds))
-            subprocess.run(["kill", "-9", str(process)], check=True)  # a child that has ended is not reaped yet, so this hits no other
+            os.kill(process, signal.SIGKILL)  # a child that has ended is not reaped yet, so this hits no other
         ended.append(code())
         if ended[-1] == 0:
             assert content(folder) == whole  # so no sample is lost or doubled, and nothing is left lying about
@@ -140,7 +141,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # or 127.0.0.1 is taken for the machine's outer address
-    head = {"num_cpus": 2, "include_dashboard": False, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
+    head = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
     nodes = Cluster(initialize_head=True, head_node_args=head)
     try:
         ray.init(address=nodes.address, log_to_driver=False, logging_level="error", _node_ip_address="127.0.0.1")
