@@ -109,6 +109,33 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Book:
+    """How much of a suite's unseen can be looked up in an installed library; `search` is what doing so gets."""
+
+    families: int
+    held: int
+    search: Score | None
+
+    @property
+    def open(self) -> bool:
+        """Whether any of it can."""
+        return self.held > 0
+
+    @property
+    def label(self) -> str:
+        """In two words."""
+        return "closed-book" if not self.held else "open-book" if self.held == self.families else "partly open-book"
+
+    @property
+    def sentence(self) -> str:
+        """What it means."""
+        if not self.held:
+            return f"Closed-book: no public library holds any of the {self.families} families behind the unseen items."
+        which = f"all {self.families}" if self.held == self.families else f"{self.held} of the {self.families}"
+        return f"{self.label.capitalize()}: a library that anyone can install holds {which} families behind the unseen items."
+
+
+@dataclass(frozen=True)
 class Board:
     """A suite with its tables."""
 
@@ -133,6 +160,13 @@ class Board:
     def better(self) -> dict[str, bool]:
         """Whether higher is better, by metric."""
         return {m: s.higher_is_better for row in self.rows for of in row.report.scores.values() for m, s in of.items()}
+
+    @property
+    def book(self) -> Book | None:
+        """Whether the suite is an open book; None where its items have no families, as pairs that somebody edited."""
+        counted = self.suite.about.get("book")
+        search = next((row.score(GROUP, self.headline) for row in self.rows if row.method == "library-search"), None)
+        return Book(counted["families"], counted["held"], search) if counted else None
 
     @property
     def items(self) -> int:

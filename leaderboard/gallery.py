@@ -33,6 +33,7 @@ class Panel:
     height: int
     truth: bool = False
     value: float | None = None
+    of: str = ""  # the row that made it
     root: str = "../"
 
     @property
@@ -112,7 +113,7 @@ class _Writer:
         self.output, self.folder = output, folder
         self.written: list[Path] = []
 
-    def panel(self, image: Image.Image, name: str, label: str, truth: bool = False, value: float | None = None) -> Panel:
+    def panel(self, image: Image.Image, name: str, label: str, **facts: Any) -> Panel:
         edge = max(image.size)
         if edge > LONG_EDGE:
             image = resize(image, (max(1, round(image.width * LONG_EDGE / edge)), max(1, round(image.height * LONG_EDGE / edge))))
@@ -120,7 +121,7 @@ class _Writer:
         (self.output / path).parent.mkdir(parents=True, exist_ok=True)
         (self.output / path).write_bytes(encode(image, "png"))  # `board.json`, written last, says that the site is whole
         self.written.append(self.output / path)
-        return Panel(path, label, image.width, image.height, truth, value)
+        return Panel(path, label, image.width, image.height, **facts)
 
 
 def _item(q: Quadruplet, made: list[tuple[Row, Predictions]], metric: str, writer: _Writer) -> Item:
@@ -128,7 +129,10 @@ def _item(q: Quadruplet, made: list[tuple[Row, Predictions]], metric: str, write
         raise InputError(f"The item {q.key!r} has no answer to show.")
     named = [("a", q.a, "a"), ("a_prime", q.a_prime, "a′"), ("b", q.b, "b"), ("b_prime", q.b_prime, "b′, the truth")]
     panels = [writer.panel(image, f"{q.key}-{role}", label, truth=role == "b_prime") for role, image, label in named]
-    methods = [writer.panel(images[q.key], f"{q.key}-{row.anchor}", row.method, value=_value(row, q.key, metric)) for row, images in made]
+    methods = [
+        writer.panel(images[q.key], f"{q.key}-{row.anchor}", row.method, value=_value(row, q.key, metric), of=row.anchor)
+        for row, images in made
+    ]
     return Item(q.record.tier or "", _what(q.record), q.record.transformation, bool(q.record.hard), tuple(panels), tuple(methods))
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -16,7 +17,7 @@ from leaderboard.gallery import Gallery, make_gallery
 from leaderboard.store import Store
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import claim_output, finish_output
+from lorweb_bench.files import claim_output, finish_output, write_atomic
 from lorweb_bench.pages.bars import TIER_WORDS, Bar, Scale, digits, scale_of, transformation_bars
 from lorweb_bench.pages.render import environment, write_page
 from lorweb_bench.protocol import UNSEEN_TIERS
@@ -25,6 +26,19 @@ from lorweb_bench.report import Report, Score
 OURS = ("methods", "suites", "gallery")  # folders of the site that hold nothing else
 EXTREMES = 8  # transformations that are shown as the best and as the worst
 STRIP = ("seen_single", "new_parameters", "new_composition")
+STANDING_WORDS = {
+    "private": "Private: none of its items and single transformations is shown.",
+    "public": "Public: its items may be shown, answers included.",
+    "retired": "Retired: it was private, takes no more submissions, and its items may be shown.",
+}
+README = """---
+title: {title}
+sdk: static
+app_file: index.html
+---
+
+A leaderboard of visual analogies, a static site: open `index.html`. `board.csv` and `board.json` hold the same.
+"""
 LEAD = "Visual analogies: a is to a′ as b is to what? Every score was computed here, from submitted images."
 
 
@@ -54,8 +68,17 @@ def render(store: Store, output: Path | str, public: Sequence[Dataset] = (), tit
     for path in (p for folder in OURS for p in (output / folder).rglob("*")):
         if path.is_file() and path not in kept:
             path.unlink()  # of a method or an item that is no longer shown
+    _for_hosts(output, title)
     finish_output(output)
     return output / "index.html"
+
+
+def _for_hosts(output: Path, title: str) -> None:
+    """What hosts of static sites look for: GitHub Pages serves the files as they are, and a Space knows what it is."""
+    hosts = {".nojekyll": "", "README.md": README.format(title=json.dumps(title))}
+    for name, content in hosts.items():
+        if not (output / name).exists():  # the keeper's own stays
+            write_atomic(output / name, content)
 
 
 def _public(found: Sequence[Board], public: Sequence[Dataset]) -> dict[str, tuple[Board, Dataset]]:
@@ -93,6 +116,7 @@ class Site:
             "digits": {metric: digits(metric) for metric in metrics},
             "words": TIER_WORDS,
             "kinds": KINDS,
+            "standings": STANDING_WORDS,
         }
         environment("leaderboard", "page").filters.update(seconds=seconds, amount=amount)
 

@@ -1,4 +1,4 @@
-// Sorting and filtering. Without this script every row is there, in the order of the headline.
+// Sorting, filtering, choosing. Without this script every row and image is there, rows in the order of the headline.
 "use strict";
 (() => {
   const value = (row, column) => {
@@ -37,6 +37,30 @@
         sort(table, column, now ? now === "ascending" : head.dataset.first === "descending");
       });
     });
+  }
+
+  // The gallery: which methods are shown stands in the address, so that a comparison can be handed on.
+  const chooser = document.querySelector("form.chooser");
+  if (chooser) {
+    chooser.hidden = false;
+    const boxes = [...chooser.querySelectorAll("input[name=method]")];
+    const show = () => {
+      const chosen = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
+      for (const figure of document.querySelectorAll("figure[data-method]")) figure.hidden = !chosen.has(figure.dataset.method);
+      document.querySelector("#chosen").textContent = chosen.size + " of " + boxes.length + " shown";
+      return chosen;
+    };
+    const wanted = /^#methods=([\w,-]*)$/.exec(location.hash);
+    if (wanted) for (const box of boxes) box.checked = wanted[1].split(",").includes(box.value);
+    const changed = () => history.replaceState(null, "", "#methods=" + [...show()].join(","));
+    chooser.addEventListener("change", changed);
+    for (const button of chooser.querySelectorAll("button[data-choose]")) {
+      button.addEventListener("click", () => {
+        for (const box of boxes) box.checked = button.dataset.choose === "all";
+        changed();
+      });
+    }
+    show();
   }
 
   const controls = document.querySelector("form.controls");
