@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.runs import last_runs, report_of, values_of
+from leaderboard.runs import last_runs, mean_of, metrics_of, report_of, tables_of
 from leaderboard.store import Entry
 from leaderboard.tables import SuiteRow
 from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
@@ -43,7 +43,7 @@ class Row:
     @cached_property
     def report(self) -> Report:
         """The scores that the board computed; of several runs those of their mean."""
-        return report_of(self.runs, self.per_sample if len(self.runs) > 1 else {})
+        return report_of(self.runs, self.tables if len(self.runs) > 1 else [])
 
     @property
     def level(self) -> str:
@@ -90,7 +90,12 @@ class Row:
     @cached_property
     def per_sample(self) -> dict[str, np.ndarray]:
         """The values per item, of several runs their means; InputError when the store's file is damaged."""
-        return values_of(self.runs)
+        return mean_of(self.tables, metrics_of(self.runs))
+
+    @cached_property
+    def tables(self) -> list[dict[str, np.ndarray]]:
+        """The values per item of each run."""
+        return tables_of(self.runs)
 
 
 @dataclass(frozen=True)
@@ -262,14 +267,18 @@ def best_first(rows: Iterable[Row], headline: str) -> list[Row]:
 
 def _ranks(rows: Sequence[Row], metric: str) -> list[Rank]:
     """The range of each row's rank among them, by the headline on unseen, paired by item."""
+    from lorweb_bench.intervals import between_trainings
     from lorweb_bench.significance import rank_ranges
-    from lorweb_bench.statistics import clusters_of, groups, ordered, parts_of
+    from lorweb_bench.statistics import clusters_of, groups, mean, ordered, parts_of
 
     if len(rows) < 2:
         return [(1, 1)] * len(rows)
     tables = {row.anchor: ordered(row.per_sample, [metric]) for row in rows}
     items = next(iter(tables.values()))
-    parts = parts_of(groups(items)[GROUP], items["transformation"])
+    group, transformation = groups(items)[GROUP], items["transformation"]
     higher = all(score.higher_is_better for row in rows if (score := row.score(GROUP, metric)))
-    ranks = rank_ranges({anchor: table[metric] for anchor, table in tables.items()}, parts, clusters_of(items), higher)
+    values = {anchor: table[metric] for anchor, table in tables.items()}
+    runs = {row.anchor: [ordered(table, [metric])[metric] for table in row.tables] for row in rows}
+    trainings = {anchor: between_trainings([mean(group, transformation, run) for run in own]) for anchor, own in runs.items()}
+    ranks = rank_ranges(values, parts_of(group, transformation), clusters_of(items), higher, trainings=trainings)
     return [ranks[row.anchor] for row in rows]

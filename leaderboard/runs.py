@@ -40,34 +40,41 @@ def takes_the_place_of(entries: Sequence[Entry], sha256: str | None) -> Entry | 
     return last_runs(earlier).get(run_of(new))
 
 
-def values_of(runs: Sequence[Entry]) -> Table:
-    """The table of per-item values: of several runs the mean of each item's. InputError when a file of the store is damaged."""
+def tables_of(runs: Sequence[Entry]) -> list[Table]:
+    """The tables of per-item values of each run, by key. InputError when a file of the store is damaged."""
     tables = [read_per_sample(entry.per_sample) for entry in runs]
-    if len(tables) == 1:
-        return tables[0]
     orders = [np.argsort(table["key"].astype(str), kind="stable") for table in tables]
-    first = {name: column[orders[0]] for name, column in tables[0].items()}
-    for entry, table, order in zip(runs, tables, orders, strict=True):
-        if not np.array_equal(table["key"][order].astype(str), first["key"].astype(str)):
+    tables = [{name: column[order] for name, column in table.items()} for table, order in zip(tables, orders, strict=True)]
+    for entry, table in zip(runs, tables, strict=True):
+        if not np.array_equal(table["key"], tables[0]["key"]):
             raise InputError(f"{entry.per_sample} has other items than those of the same suite; add that submission again.")
-    common = [m for m in runs[0].report.metrics if all(m in entry.report.metrics for entry in runs)]
-    mean = {m: np.mean([table[m][order].astype(float) for table, order in zip(tables, orders, strict=True)], axis=0) for m in common}
-    return first | mean
+    return tables
 
 
-def report_of(runs: Sequence[Entry], values: Table) -> Report:
-    """The report of a method: of several runs the scores of their mean values, with intervals over items, not over seeds."""
+def metrics_of(runs: Sequence[Entry]) -> list[str]:
+    """The metrics that all runs have."""
+    return [m for m in runs[0].report.metrics if all(m in entry.report.metrics for entry in runs)]
+
+
+def mean_of(tables: Sequence[Table], metrics: Sequence[str]) -> Table:
+    """The first table with the mean over all of each item's values."""
+    return tables[0] | {m: np.mean([table[m].astype(float) for table in tables], axis=0) for m in metrics}
+
+
+def report_of(runs: Sequence[Entry], tables: Sequence[Table]) -> Report:
+    """The report of a method: of several runs the scores of their mean values, with intervals that hold what runs differ by."""
     first = runs[0].report
     if len(runs) == 1:
         return first
     from lorweb_bench.statistics import gap, summarise
 
-    common = [m for m in first.metrics if all(m in entry.report.metrics for entry in runs)]
+    metrics = metrics_of(runs)
+    values = mean_of(tables, metrics)
     better = {m: score.higher_is_better for of in first.scores.values() for m, score in of.items()}
-    scores = {
-        group: {m: Score(**value, higher_is_better=better[m]) for m, value in of.items()} for group, of in summarise(values, common).items()
-    }
-    return first.model_copy(update={"scores": scores, "gap": gap(values, common, first.track), "cost": _cost(runs)})
+    summary = summarise(values, metrics, trainings=tables)
+    scores = {group: {m: Score(**value, higher_is_better=better[m]) for m, value in of.items()} for group, of in summary.items()}
+    between = gap(values, metrics, first.track, trainings=tables)
+    return first.model_copy(update={"scores": scores, "gap": between, "cost": _cost(runs)})
 
 
 def _cost(runs: Sequence[Entry]) -> Cost:

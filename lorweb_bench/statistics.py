@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.intervals import RESAMPLES, Clusters, Part, intervals
+from lorweb_bench.intervals import RESAMPLES, Clusters, Part, between_trainings, intervals
 from lorweb_bench.protocol import BOOTSTRAP_SEED, SUITE_SPLITS, TIERS
 
 Table = Mapping[str, np.ndarray]
@@ -95,22 +95,25 @@ def _bounds(point: float, offsets: np.ndarray, least: float = -math.inf, greates
 
 
 def summarise(
-    table: Table, metrics: Sequence[str], seed: int = BOOTSTRAP_SEED, resamples: int = RESAMPLES
+    table: Table, metrics: Sequence[str], seed: int = BOOTSTRAP_SEED, resamples: int = RESAMPLES, trainings: Sequence[Table] = ()
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Per group, per metric: `mean`, `ci_low`, `ci_high` (95 %), `transformations`, `samples`.
 
     `table` has one row per item of the suite and the columns key, split, transformation, family, kind, tier, a_source,
     b_source, hard, and one per metric. Every group is aggregated alike, restricted kinds and hard items too: mean per
     transformation, over the transformations of a tier, over the tiers present. The interval is None with fewer than 8
-    families or 8 sources of b. InputError for a table that is not whole or a value that is not finite.
+    families or 8 sources of b. Where `table` holds the means over several trainings, `trainings` are their own tables: what
+    differs between them widens the intervals. InputError for a table that is not whole or a value that is not finite.
     """
-    table = ordered(table, metrics)
+    table, runs = ordered(table, metrics), [ordered(own, metrics) for own in trainings]
     found = groups(table)
     if not metrics:
         return {name: {} for name in found}
     transformation = table["transformation"]
     values = np.column_stack([table[metric] for metric in metrics])
-    offsets = intervals([parts_of(group, transformation) for group in found.values()], values, clusters_of(table), seed, resamples)
+    extra = [[between_trainings([mean(group, transformation, run[m]) for run in runs]) for m in metrics] for group in found.values()]
+    estimates = [parts_of(group, transformation) for group in found.values()]
+    offsets = intervals(estimates, values, clusters_of(table), seed, resamples, extra)
     summary: dict[str, dict[str, dict[str, Any]]] = {}
     for g, (name, group) in enumerate(found.items()):
         counts = {
@@ -148,23 +151,29 @@ def difference(pair: tuple[Group, Group], transformation: np.ndarray) -> list[Pa
 
 
 def gap(
-    table: Table, metrics: Sequence[str], track: str = "closed", seed: int = BOOTSTRAP_SEED, resamples: int = RESAMPLES
+    table: Table,
+    metrics: Sequence[str],
+    track: str = "closed",
+    seed: int = BOOTSTRAP_SEED,
+    resamples: int = RESAMPLES,
+    trainings: Sequence[Table] = (),
 ) -> dict[str, dict[str, dict[str, Any]]] | None:
     """What newness costs, like with like: per unseen tier and metric `seen`, `unseen`, `gap`, `ci_low`, `ci_high`, `families`.
 
     `gap` is seen - unseen. `new_parameters` stands against `seen_single` over the families that both have, each family
     counting the same on both sides; `new_composition` against `seen_composition`, whole tiers. None for the track `open`,
-    where nobody knows what was seen. A comparison that the suite has no items for is left out.
+    where nobody knows what was seen. A comparison that the suite has no items for is left out. `trainings` as of `summarise`.
     """
     if track == "open":
         return None
-    table = ordered(table, metrics)
+    table, runs = ordered(table, metrics), [ordered(own, metrics) for own in trainings]
     sides, transformation, clusters = compared(table), table["transformation"], clusters_of(table)
     if not metrics or not sides:
         return {name: {} for name in sides}
     estimates = [difference(pair, transformation) for pair in sides.values()]
     values = np.column_stack([table[metric] for metric in metrics])
-    offsets = intervals(estimates, values, clusters, seed, resamples)
+    extra = [[between_trainings([_gap(pair, transformation, run[m]) for run in runs]) for m in metrics] for pair in sides.values()]
+    offsets = intervals(estimates, values, clusters, seed, resamples, extra)
     gaps: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in sides}
     for i, (name, pair) in enumerate(sides.items()):
         families, _ = clusters.counts(np.concatenate([part.rows for part in estimates[i]]))
@@ -173,3 +182,8 @@ def gap(
             known = {"seen": seen, "unseen": unseen, "gap": seen - unseen}
             gaps[name][metric] = {**known, **_bounds(seen - unseen, offsets[i, m]), "families": families}
     return gaps
+
+
+def _gap(pair: tuple[Group, Group], transformation: np.ndarray, values: np.ndarray) -> float:
+    seen, unseen = (mean(group, transformation, values) for group in pair)
+    return seen - unseen

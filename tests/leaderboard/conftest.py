@@ -7,8 +7,9 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -18,6 +19,10 @@ from leaderboard.submission import pack
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.evaluation import predict
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = Path("/usr/bin/chromium")
 EXAMPLE = Path(__file__).parents[2] / "docs/example-card.yaml"
 
 
@@ -59,6 +64,33 @@ def lacking(what: str) -> None:
     if os.environ.get("LORWEB_BENCH_CI"):
         pytest.fail(f"{what}, and LORWEB_BENCH_CI says that nothing may be skipped")
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Chromium, without a window. Skipped, or failed in CI, where there is none."""
+    if not CHROMIUM.exists():
+        lacking(f"there is no {CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[["Page"], list[str]]:
+    """What axe finds on a page: each violation of WCAG 2.1 A and AA and of its own best practices, in a line."""
+    script = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
+
+    def violations(page: "Page") -> list[str]:
+        page.evaluate(script)  # evaluated, not added as a tag: the page's policy lets no other script run
+        found: dict[str, Any] = page.evaluate("rules => axe.run(document, rules)", rules)
+        return [f"{one['id']}: {one['help']}, {len(one['nodes'])} times: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+    return violations
 
 
 def free_port() -> int:

@@ -255,6 +255,9 @@ def test_runs_with_other_seeds_are_one_row_and_none_is_lost(three_runs: Store, t
     each = [run.report.scores["unseen"]["edit_recovery"].mean for run in row.runs]
     score = row.score("unseen")
     assert score is not None and score.mean == pytest.approx(np.mean(each)) and row.spread() == (min(each), max(each))
+    single = row.runs[1].report.scores["unseen"]["edit_recovery"]
+    assert single.ci_low is not None and score.ci_low is not None and score.ci_high is not None and single.ci_high is not None
+    assert score.ci_high - score.ci_low > single.ci_high - single.ci_low, "runs that differ widen the interval"
     per_run = [read_per_sample(run.per_sample)["psnr"] for run in row.runs]
     assert row.per_sample["psnr"] == pytest.approx(np.mean(per_run, axis=0)), "the mean of each item"
     render(three_runs, tmp_path / "site")
