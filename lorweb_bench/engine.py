@@ -24,21 +24,21 @@ ENGINES = ("local", "ray")
 
 
 def run_pieces(
-    function: Callable[[P], R], pieces: Sequence[P], workers: int = 1, engine: str = "local", describe: str = "pieces"
+    function: Callable[[P], R], pieces: Sequence[P], workers: int = 1, engine: str = "local", describe: str = "pieces", gpus: float = 0
 ) -> Iterator[R]:
     """Yield `function(piece)` for each piece, in order, from `workers` processes; progress stands on stderr as `describe`.
 
     `function` is picklable: defined at module level, or a partial of such a one. It must finish what it writes before it
     returns, and a piece must not depend on another: then a result does not depend on workers or engine. One worker runs in
-    this process. An exception in a piece, and Ctrl-C, stop the others and are raised here. InputError for bad arguments, and
-    when a worker process dies.
+    this process. On Ray a piece is given `gpus` GPUs of its own, where the cluster has any. An exception in a piece, and
+    Ctrl-C, stop the others and are raised here. InputError for bad arguments, and when a worker process dies.
     """
     if engine not in ENGINES:
         raise InputError(f"There is no engine {engine!r}; there are {' and '.join(ENGINES)}.")
     if workers < 1:
         raise InputError(f"{workers} workers cannot do anything; give 1 or more.")
     if engine == "ray":
-        results = _on_ray(function, pieces, workers)
+        results = _on_ray(function, pieces, workers, gpus)
     elif workers == 1 or len(pieces) < 2:
         results = map(function, pieces)
     else:
@@ -92,7 +92,7 @@ def _die_with(parent: Any) -> None:
     os._exit(1)  # a killed parent leaves no worker behind
 
 
-def _on_ray(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> Iterator[R]:
+def _on_ray(function: Callable[[P], R], pieces: Sequence[P], workers: int, gpus: float) -> Iterator[R]:
     try:
         ray = importlib.import_module("ray")
     except ImportError:
@@ -102,7 +102,10 @@ def _on_ray(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> It
         _start_ray(ray, workers)
     waiting: deque[Any] = deque()
     try:
-        remote, shared = ray.remote(num_cpus=1, max_retries=3)(_call), ray.put(pickle.dumps(function))
+        wanted = {"num_gpus": gpus if ray.cluster_resources().get("GPU") else 0}
+        # Ray ends a process that had a GPU after each task, and a model would be loaded again for each piece: hence max_calls.
+        remote = ray.remote(num_cpus=1, max_retries=3, max_calls=0, **wanted)(_call)
+        shared = ray.put(pickle.dumps(function))
         for piece in pieces:
             waiting.append(remote.remote(tuple(sys.path), shared, pickle.dumps(piece)))
             if len(waiting) >= 2 * workers:

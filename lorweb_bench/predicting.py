@@ -1,7 +1,6 @@
 """Running a method over a suite: batches, prompt modes, shuffled pairs, parts, and resuming per sample."""
 
 import hashlib
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from PIL import Image
 
+from lorweb_bench.cost import cost_of
 from lorweb_bench.dataset import Dataset, open_suite
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
@@ -27,6 +27,7 @@ from lorweb_bench.quadruplet import Quadruplet, Triplet
 from lorweb_bench.registry import absolute, unknown_name
 
 BATCH = 16  # items a call, where the method has no batch_size
+NAMED = 5  # further failures that are named
 GIVE_UP = 8  # failed batches in a row, none of whose items came through
 TASK_PROMPT = "Apply to the third image the change that turns the first image into the second."
 PromptMode = Literal["none", "task", "instruction"]
@@ -36,13 +37,18 @@ PAIRS = ("true", "shuffled")
 
 @dataclass(frozen=True)
 class Task:
-    """All that decides what a method is asked; `pair_of` names whose pair an item is shown, where that is not its own."""
+    """All that decides what a method is asked, and in what batches.
+
+    `pair_of` names whose pair an item is shown, where that is not its own; `options` are what the method is made with.
+    """
 
     method: str | Method
     suite: Dataset
     prompt: PromptMode
     seed: int
     pair_of: Mapping[str, str] = field(default_factory=dict)
+    batch: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ def predict(
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
     track: str | None = None,
+    batch: int | None = None,
+    options: Mapping[str, Any] | None = None,
     workers: int = 1,
     engine: str = "local",
 ) -> PredictionsManifest | None:
@@ -72,15 +80,18 @@ def predict(
 
     What is there of the same settings is kept. `limit` takes the first items of the public order; `shard` (i, n), counted from
     1, takes every n-th: runs over all parts may share a folder, and the one that completes it writes the manifest (None is
-    given back while some are missing). More than one worker, or the engine "ray", loads the method in each process.
+    given back while some are missing). `batch` is how many triplets the method gets at once, in place of its own
+    `batch_size`; `options` are what a method named by SPEC is made with, and are kept with the predictions. More than one
+    worker, or the engine "ray", loads the method in each process.
     InputError when the settings do not fit, and, after all other items, when the method failed on some: they are named, and
     the same call tries them again.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
-    loaded = load_method(method) if isinstance(method, str) else method
+    options = dict(options or {})
+    loaded = _load(method, options)
     _check_words(prompt, pairs, track)
-    _check(loaded, suite, limit, shard)
-    whose = describe_method(loaded, checkpoint_digest(method) if isinstance(method, str) else None)
+    _check(loaded, suite, limit, shard, batch)
+    whose = describe_method(loaded, checkpoint_digest(method) if isinstance(method, str) else None, options)
     asked: dict[str, Any] = {"track": track or getattr(loaded, "track", "open"), "prompt_mode": prompt, "pairs": pairs, "seed": seed}
     settings = PredictionsManifest(suite=suite_name(suite), method=whose, samples=0, **asked)
     writer = PredictionsWriter(Path(out).resolve(), settings)
@@ -91,15 +102,25 @@ def predict(
     todo = [piece for piece in _pieces(suite, wanted - writer.done()) if piece.keys]
     pair_of = shuffled_pairs(suite, seed) if pairs == "shuffled" else {}
     in_task = loaded if workers == 1 and engine == "local" else absolute(method, TABLE) if isinstance(method, str) else method
-    _run(Task(in_task, suite, prompt, seed, pair_of), writer, todo, workers, engine)
+    _run(Task(in_task, suite, prompt, seed, pair_of, batch, options), writer, todo, workers, engine, getattr(loaded, "gpus", 0))
     complete = _chosen(suite, limit, None) <= writer.done()
     return writer.finish(sum(suite.split(split).samples for split in suite.scored_splits)) if complete else None
 
 
-def describe_method(method: Method, checkpoint: str | None = None) -> MethodName:
-    """The name, version and own description of a method, and its checkpoint's digest, as its predictions record them."""
+def _load(method: str | Method, options: dict[str, Any]) -> Method:
+    if isinstance(method, str):
+        return load_method(method, **options)
+    if options:
+        raise InputError(f"{method.name} is made already; options are for a method that is named by a SPEC.")
+    return method
+
+
+def describe_method(method: Method, checkpoint: str | None = None, options: Mapping[str, Any] | None = None) -> MethodName:
+    """The name, version and own description of a method, its options and its checkpoint's digest, as its predictions record them."""
     describe = getattr(method, "describe", None)
     described = dict(describe()) if callable(describe) else {}
+    if options:
+        described["options"] = dict(options)
     if checkpoint is not None:
         described["checkpoint_sha256"] = checkpoint
     try:
@@ -115,7 +136,9 @@ def _check_words(prompt: str, pairs: str, track: str | None) -> None:
             raise unknown_name(what, value, known)
 
 
-def _check(method: Method, suite: Dataset, limit: int | None, shard: tuple[int, int] | None) -> None:
+def _check(method: Method, suite: Dataset, limit: int | None, shard: tuple[int, int] | None, batch: int | None) -> None:
+    if batch is not None and batch < 1:
+        raise InputError(f"A batch of {batch} is none; give 1 or more.")
     if limit is not None and limit < 1:
         raise InputError(f"A limit of {limit} leaves nothing to predict; give 1 or more.")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
@@ -138,7 +161,7 @@ def _pieces(suite: Dataset, wanted: set[str]) -> Iterator[Piece]:
             yield Piece(split, shard, tuple(key for key in keys if key in wanted))
 
 
-def _run(task: Task, writer: PredictionsWriter, todo: list[Piece], workers: int, engine: str) -> None:
+def _run(task: Task, writer: PredictionsWriter, todo: list[Piece], workers: int, engine: str, gpus: float) -> None:
     total = sum(len(piece.keys) for piece in todo)
     failures: dict[str, str] = {}
     if workers == 1 and engine == "local":
@@ -151,12 +174,13 @@ def _run(task: Task, writer: PredictionsWriter, todo: list[Piece], workers: int,
             _require_picklable(task.method)
         size = max(1, min(64, -(-total // (4 * workers))))
         small = [replace(p, keys=p.keys[i : i + size]) for p in todo for i in range(0, len(p.keys), size)]
-        for outcome in run_pieces(partial(_predict_piece, task, writer), small, workers, engine, "predicting"):
+        for outcome in run_pieces(partial(_predict_piece, task, writer), small, workers, engine, "predicting", gpus):
             failures |= {key: reason for key, reason in outcome.items() if reason is not None}
     if failures:
-        key, reason = next(iter(sorted(failures.items())))
+        (key, reason), *others = sorted(failures.items())
+        also = f" (then {', '.join(repr(k) for k, _ in others[:NAMED])}{', …' if len(others) > NAMED else ''})" if others else ""
         raise InputError(
-            f"The method failed on {len(failures)} of {total} samples, the first is {key!r}: {reason}. "
+            f"The method failed on {len(failures)} of {total} samples, the first is {key!r}: {reason}{also}. "
             f"The others are kept in {writer.folder}; mend the method and run the same command again."
         )
 
@@ -184,7 +208,7 @@ _LOADED: dict[Any, Method] = {}
 
 def _loaded_once(task: Task) -> Method:
     """The method, loaded and prepared at most once in a worker process."""
-    key = (task.method, task.suite.fingerprint) if isinstance(task.method, str) else id(task.method)
+    key = (task.method, canonical_json(task.options), task.suite.fingerprint) if isinstance(task.method, str) else id(task.method)
     if key not in _LOADED:
         _LOADED.clear()
         _LOADED[key] = _prepared(task)
@@ -192,7 +216,7 @@ def _loaded_once(task: Task) -> Method:
 
 
 def _prepared(task: Task) -> Method:
-    method = load_method(task.method) if isinstance(task.method, str) else task.method
+    method = load_method(task.method, **task.options) if isinstance(task.method, str) else task.method
     prepare = getattr(method, "prepare", None)
     if callable(prepare):
         prepare(task.suite)
@@ -201,7 +225,7 @@ def _prepared(task: Task) -> Method:
 
 def _batches(task: Task, method: Method, writer: PredictionsWriter, piece: Piece) -> Iterator[dict[str, str | None]]:
     """Predict and write a piece batch by batch; yields per batch why each key failed, or None where it is written."""
-    size = max(1, int(getattr(method, "batch_size", None) or BATCH))
+    size = task.batch or max(1, int(getattr(method, "batch_size", None) or BATCH))
     pairs = pair_reader(task.suite)
     failed: dict[str, str | None] = {}
     in_a_row = 0
@@ -238,7 +262,7 @@ def _predict_batch(task: Task, method: Method, writer: PredictionsWriter, batch:
             writer.add(q.key, image)
             written += 1
     if written:
-        writer.add_cost(batch[0].key, seconds, written, _cost(method))
+        writer.add_cost(batch[0].key, seconds, written, cost_of(method))
     return outcome
 
 
@@ -275,24 +299,8 @@ def _wrong(image: Any, q: Quadruplet) -> str | None:
         return f"it gave an image of mode {image.mode}, not RGB"
     if image.size != q.b.size:
         return f"it gave an image of {image.width}x{image.height}, b is {q.b.width}x{q.b.height}"
-    return None
-
-
-def _cost(method: Method) -> dict[str, Any]:
-    return {
-        "peak_memory_bytes": _peak_memory(),
-        "sampling_steps": getattr(method, "sampling_steps", None),
-        "device": str(getattr(method, "device", "cpu")),
-    }
-
-
-def _peak_memory() -> int | None:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        return int(torch.cuda.max_memory_allocated())
     try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) * (1 if sys.platform == "darwin" else 1024)
+        image.load()
+    except Exception as e:  # a file that was opened and not read yet: Pillow raises nearly anything on a damaged one
+        return f"it gave an image that cannot be read ({e})"
+    return None

@@ -26,6 +26,20 @@ SHUFFLED = click.option(
 )
 WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 ENGINE = click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where pieces run.")
+
+
+def _options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    pairs = [setting.partition("=") for setting in given]
+    if wrong := [setting for setting, (key, equals, _) in zip(given, pairs, strict=True) if not (key.isidentifier() and equals)]:
+        raise click.BadParameter(f"{wrong[0]!r} is no option; give KEY=VALUE.")
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in pairs}
+    except yaml.YAMLError as e:
+        raise click.BadParameter(f"a value is no YAML ({e}); quote it.") from None
+
+
 PREDICTING = (
     click.option("--prompt", type=click.Choice(PROMPT_MODES), default="none", show_default=True, help="What text a method is given."),
     click.option(
@@ -33,6 +47,8 @@ PREDICTING = (
     ),
     click.option("--seed", type=int, default=PREDICT_SEED, show_default=True, help="What each item's seed is made from."),
     click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N items; marked as partial and never ranked."),
+    click.option("--batch", type=click.IntRange(1), metavar="N", help="Triplets that the method gets at once; by default its own."),
+    click.option("--set", "options", multiple=True, callback=_options, metavar="KEY=VALUE", help="An option that the method is made with."),
     click.option(
         "--track", type=click.Choice(TRACKS), help="closed: adapted on the suite's training dataset only. By default the method's."
     ),

@@ -21,6 +21,7 @@ TABLE = {
     "copy-b": "lorweb_bench.methods.trivial:CopyB",
     "copy-a-prime": "lorweb_bench.methods.trivial:CopyAPrime",
     "color-transfer": "lorweb_bench.methods.trivial:ColourTransfer",
+    "patch-analogy": "lorweb_bench.methods.patches:PatchAnalogy",
     "library-search": "lorweb_bench.methods.search:LibrarySearch",
     "nearest-seen": "lorweb_bench.methods.search:NearestSeen",
 }
@@ -33,8 +34,9 @@ class Method(Protocol):
     """What completes analogies: a name, and one RGB image of b's size per triplet, in order.
 
     Looked up where offered: `version: str`, `batch_size: int`, `track: str`, `describe() -> dict` (kept with its predictions),
-    `prepare(suite)` (called once, before the first batch), `sampling_steps: int`, `device: str`, and `needs_full_view: bool`
-    with `predict_quadruplets(quadruplets, suite)` in place of `predict`, for bounds that look at the answer.
+    `prepare(suite)` (called once in each process, before the first batch), `sampling_steps: int`, `device: str`, `gpus: float`
+    (of each process, on Ray), and `needs_full_view: bool` with `predict_quadruplets(quadruplets, suite)` in place of `predict`,
+    for bounds that look at the answer.
     """
 
     name: str

@@ -1,5 +1,8 @@
 """Methods: the trivial ones and the bounds against known truths, and loading by every kind of name."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from datagen.sources.scenes import scene
 from datagen.transformations import library
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import to_array
 from lorweb_bench.methods import TABLE, Method, load_method
 from lorweb_bench.methods.listing import list_methods
+from lorweb_bench.methods.patches import patch_analogy
 from lorweb_bench.methods.search import LibrarySearch, NearestSeen, Renderer
 from lorweb_bench.methods.trivial import affine_colour_transfer
 
@@ -70,6 +75,42 @@ def test_copies(small_suite: Dataset) -> None:
     triplets = [q.triplet() for q in list(small_suite.quadruplets("seen"))[:3]]
     assert load_method("copy-b").predict(triplets) == [t.b for t in triplets]
     assert load_method("copy-a-prime").predict(triplets) == [t.a_prime for t in triplets]
+
+
+def recovered(answer: np.ndarray, b: np.ndarray, b_prime: np.ndarray) -> float:
+    """How much of the change an answer recovers: 1 all of it, 0 none."""
+    return float(1 - np.square(answer.astype(float) - b_prime).mean() / np.square(b.astype(float) - b_prime).mean())
+
+
+@pytest.mark.parametrize("side", [64, 150])
+def test_patch_analogy_carries_over_what_goes_by_appearance(side: int) -> None:
+    """Tones, a negative, an outline of edges: what depends on the surroundings of a pixel alone."""
+    a, b = scene(3, side, side), scene(8, side, side)
+    singles = library().singles()
+    for family, least in (("brightness", 0.9), ("invert", 0.9), ("duotone", 0.4), ("laplacian", 0.4)):
+        spec = next(s for s in singles.values() if s["family"] == family)
+        changed = library().apply(spec, b)
+        assert recovered(patch_analogy(a, library().apply(spec, a), b), b, changed) > least, family
+
+
+def test_patch_analogy_of_a_picture_with_itself_is_nearly_exact() -> None:
+    a = scene(3, 64, 64)
+    spec = next(s for s in library().singles().values() if s["family"] == "emboss")
+    a_prime = library().apply(spec, a)
+    assert recovered(patch_analogy(a, a_prime, a), a, a_prime) > 0.8
+    assert np.abs(patch_analogy(a, a, a).astype(int) - a).max() <= 1  # a pair that changes nothing
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (33, 20), (47, 64)])
+def test_patch_analogy_bears_every_size_and_flat_images_and_gives_the_same_bytes_again(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    a, a_prime, b = (rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(3))
+    first = patch_analogy(a, a_prime, b)
+    assert (first.shape, first.dtype) == (b.shape, np.uint8)
+    assert (patch_analogy(a, a_prime, b) == first).all()
+    flat = np.full_like(a, 90)
+    assert np.abs(patch_analogy(flat, flat + 40, flat).astype(int) - 130).max() <= 1
+    assert patch_analogy(a, a_prime, rng.integers(0, 256, (25, 31, 3), dtype=np.uint8)).shape == (25, 31, 3)
 
 
 def test_library_search_finds_singles_exactly_and_explains_compositions(small_suite: Dataset) -> None:
@@ -159,6 +200,62 @@ def test_wrong_specs_are_told_in_one_sentence(spec: str, sentence: str, tmp_path
     assert "\n" not in str(error.value)
 
 
+PYPROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "halving"
+version = "2.5"
+[tool.setuptools]
+py-modules = ["halving"]
+[project.entry-points."lorweb_bench.methods"]
+halving = "halving:Halving"
+"""
+HALVING = """
+class Halving:
+    \"\"\"Halves every level of b.\"\"\"
+    name = "halving"
+    version = "2.5"
+    def __init__(self, by=2):
+        self.by = by
+    def predict(self, triplets):
+        return [t.b.point(lambda level: level // self.by) for t in triplets]
+"""
+
+
+@pytest.fixture(scope="module")
+def installed_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that pip installed a little distribution into; on the path of a process, its method is there by name."""
+    source, target = tmp_path_factory.mktemp("halving"), tmp_path_factory.mktemp("site")
+    (source / "pyproject.toml").write_text(PYPROJECT)
+    (source / "halving.py").write_text(HALVING)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target"]
+    subprocess.run([*pip, str(target), str(source)], check=True, capture_output=True)
+    return target
+
+
+def test_what_pip_installs_is_a_method_by_name(installed_package: Path, small_suite: Dataset, tmp_path: Path) -> None:
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(installed_package), *filter(None, [os.environ.get("PYTHONPATH")])])
+        words = (sys.executable, "-m", "lorweb_bench", *words)
+        return subprocess.run([str(w) for w in words], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+
+    listed = command("methods").stdout.split("halving")[1].splitlines()
+    assert listed[0].strip() == "can be run here"
+    assert listed[1].strip() == "Halves every level of b."
+    run = ("predict", "--method", "halving", "--suite", small_suite.path, "-o", tmp_path / "p", "--limit", 2)
+    done = command(*run, "--set", "by=3")
+    assert (done.returncode, "2 predictions of halving" in done.stdout) == (0, True), done.stderr
+    about = json.loads((tmp_path / "p" / "predictions.json").read_text())["method"]
+    assert about == {"name": "halving", "version": "2.5", "options": {"by": 3}}
+    refused = command(*run, "--set", "by=4")
+    assert (refused.returncode, "method.options.by 3 instead of 4" in refused.stderr) == (2, True)
+    assert "did you mean 'halving'" in command(*run[:2], "halvin", *run[3:]).stderr
+    with pytest.raises(InputError, match="no method 'halving'"):
+        load_method("halving")
+
+
 def test_an_installed_package_brings_methods_and_opens_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real little distribution on the path; the list reads it without importing it."""
     (tmp_path / "little_methods.py").write_text(
@@ -177,7 +274,7 @@ def test_an_installed_package_brings_methods_and_opens_checkpoints(tmp_path: Pat
     assert (listed["little"].what, listed["little"].needs) == ("Hands b on.", "absent_package")
     assert listed["little"].missing == "not installed: absent_package"
     assert listed["opener"].missing is None
-    assert list(listed)[:5] == list(TABLE)
+    assert list(listed)[: len(TABLE)] == list(TABLE)
     assert "little_methods" not in sys.modules
 
 

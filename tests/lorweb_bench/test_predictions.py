@@ -141,6 +141,42 @@ def test_a_wrong_output_is_named_and_the_rest_is_kept(fault: Any, sentence: str,
     assert set(mended.shown) == {bad}
 
 
+def test_a_method_s_image_that_cannot_be_read_is_named(small_suite: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(encode(Image.effect_noise((32, 32), 90).convert("RGB"))[:300])
+    bad = keys_of(small_suite)[3]
+    method = Recorder({bad: Image.open(tmp_path / "cut.png")})
+    with pytest.raises(InputError, match=f"1 of 48 samples, the first is '{bad}': it gave an image that cannot be read"):
+        predict(method, small_suite, tmp_path / "p")
+
+
+def test_several_failures_are_all_named(small_suite: Dataset, tmp_path: Path) -> None:
+    first, *others = sorted(keys_of(small_suite)[5:20:5])
+    with pytest.raises(
+        InputError, match=f"3 of 48 samples, the first is '{first}': ValueError: no \\(then '{others[0]}', '{others[1]}'\\)"
+    ):
+        predict(Recorder(dict.fromkeys([first, *others], ValueError("no"))), small_suite, tmp_path)
+
+
+def test_batches_are_as_large_as_asked_and_change_nothing_else(small_suite: Dataset, tmp_path: Path) -> None:
+    class Counting(Recorder):
+        sizes: list[int]
+
+        def predict(self, triplets: Sequence[Triplet]) -> list[Any]:
+            self.sizes = [*getattr(self, "sizes", []), len(triplets)]
+            return super().predict(triplets)
+
+    own, asked = Counting(), Counting()
+    predict(own, small_suite, tmp_path / "own")
+    predict(asked, small_suite, tmp_path / "asked", batch=2)
+    assert (max(own.sizes), max(asked.sizes), sum(asked.sizes)) == (5, 2, 48)
+    one, two = contents(tmp_path / "own"), contents(tmp_path / "asked")
+    assert {n: d for n, d in one.items() if n != MANIFEST} == {n: d for n, d in two.items() if n != MANIFEST}
+    with pytest.raises(InputError, match="batch of 0"):
+        predict(asked, small_suite, tmp_path / "none", batch=0)
+    with pytest.raises(InputError, match="is made already"):
+        predict(asked, small_suite, tmp_path / "none", options={"gain": 2})
+
+
 def test_a_method_that_always_fails_is_stopped_early(small_suite: Dataset, tmp_path: Path) -> None:
     method = Recorder({key: ValueError("no") for key in keys_of(small_suite)})
     method.batch_size = 1
@@ -231,6 +267,49 @@ def test_workers_write_the_same(small_suite: Dataset, tmp_path: Path) -> None:
     assert {n: d for n, d in one.items() if n != MANIFEST} == {n: d for n, d in two.items() if n != MANIFEST}
     with pytest.raises(InputError, match="cannot be sent"):
         predict(Recorder({"k": lambda: 0}), small_suite, tmp_path / "three", workers=2)
+
+
+ON_RAY = """
+import os, ray
+from pathlib import Path
+class OnRay:
+    name, gpus = "on-ray", 1
+    def __init__(self, notes):
+        self.notes = Path(notes)
+    def prepare(self, suite):
+        if ray.is_initialized():
+            node = ray.get_runtime_context().get_node_id()
+            (self.notes / f"{node} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
+    def predict(self, triplets):
+        return [t.b.rotate(180) for t in triplets]
+"""
+
+
+def test_two_machines_of_a_ray_cluster_write_what_one_process_writes(
+    small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two real nodes, each with a processor and a GPU (in Ray's books): both work, each loads the method once on its own GPU."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    (tmp_path / "on_ray.py").write_text(ON_RAY)
+    (notes := tmp_path / "notes").mkdir()
+    spec, options = f"{tmp_path / 'on_ray.py'}:OnRay", {"notes": str(notes)}
+    predict(spec, small_suite, tmp_path / "one", options=options)
+    # Of this machine alone. Ray takes 127.0.0.1 in an address for the machine's outward one, where nothing listens.
+    node = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.2"}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        cluster.add_node(**node)
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        predict(spec, small_suite, tmp_path / "ray", options=options, workers=2, engine="ray")
+    finally:
+        cluster.shutdown()
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "ray")
+    assert {n: d for n, d in one.items() if n != MANIFEST} == {n: d for n, d in two.items() if n != MANIFEST}
+    loads = [path.name.split() for path in notes.iterdir()]
+    assert len({node for node, _, _ in loads}) == len(loads) == 2
+    assert {gpu for _, _, gpu in loads} == {"0"}
 
 
 def test_bounds_need_the_full_view(small_public: Dataset, tmp_path: Path) -> None:
