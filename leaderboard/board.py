@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from leaderboard.disclosure import disclosed, disclosed_entry
 from leaderboard.runs import last_runs, mean_of, metrics_of, report_of, tables_of
 from leaderboard.store import Entry
 from leaderboard.tables import SuiteRow
@@ -42,8 +43,8 @@ class Row:
 
     @cached_property
     def report(self) -> Report:
-        """The scores that the board computed; of several runs those of their mean."""
-        return report_of(self.runs, self.tables if len(self.runs) > 1 else [])
+        """The scores that the board computed, as they may be shown; of several runs those of their mean."""
+        return disclosed(report_of(self.runs, self.tables if len(self.runs) > 1 else []), self.entry.suite.standing)
 
     @property
     def level(self) -> str:
@@ -203,6 +204,7 @@ def kind_of(method: str) -> str:
 def boards(entries: Sequence[Entry]) -> list[Board]:
     """The boards of all suites, by name. A row is a method with all its runs; of one run the last submission counts."""
     found = []
+    entries = [disclosed_entry(entry) for entry in entries]
     suites = {entry.suite.fingerprint: entry.suite for entry in entries}
     for suite in sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint)):
         own = [entry for entry in entries if entry.suite.fingerprint == suite.fingerprint]

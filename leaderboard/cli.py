@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leaderboard.service.cli import COMMANDS, DATABASE, STORE
 from lorweb_bench.errors import InputError
 
 if TYPE_CHECKING:
+    from leaderboard.suites import Standing
     from leaderboard.verify import Verdict
     from lorweb_bench.report import Report
 
 FOLDER = click.Path(path_type=Path)
 ARCHIVE = click.argument("submission", metavar="SUBMISSION.zip", type=FOLDER)
 SUITE = click.option("--suite", required=True, type=FOLDER, help="The suite's folder, in the full view.")
-STORE = click.option("--store", required=True, type=FOLDER, help="The store's folder.")
 WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that score.")
 REPRODUCTION = click.option(
     "--reproduction", metavar="REPORT", type=FOLDER, help="Your own report of the same method; where it agrees the level is `reproduced`."
@@ -78,16 +79,25 @@ def verify(submission: Path, suite: Path, reproduction: Path | None, training: t
 @ARCHIVE
 @SUITE
 @STORE
+@DATABASE
 @REPRODUCTION
 @TRAINING
 @WORKERS
-def add(submission: Path, suite: Path, store: Path, reproduction: Path | None, training: tuple[Path, ...], workers: int) -> None:
+def add(
+    submission: Path,
+    suite: Path,
+    store: Path,
+    database: str | None,
+    reproduction: Path | None,
+    training: tuple[Path, ...],
+    workers: int,
+) -> None:
     """Verify a submission and record it in a store. Adding the same archive again changes nothing."""
     from leaderboard.runs import takes_the_place_of
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
-    board = Store(store)
+    board = Store(store, database)
     added = board.add(submission, open_suite(suite), _report(reproduction), workers, training)
     _print(added.verdict, submission)
     click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
@@ -130,25 +140,37 @@ def references(suite: Path, store: Path, workers: int) -> None:
 @leaderboard.command()
 @click.argument("suite", type=FOLDER)
 @STORE
-@click.option("--standing", required=True, type=click.Choice(["private", "public", "retired"]), help="What holds from now on.")
-def suite(suite: Path, store: Path, standing: str) -> None:
-    """Say what may be shown of a suite: of a private one (the default) no item, of a public one all.
+@DATABASE
+@click.option("--standing", type=click.Choice(["private", "public", "retired"]), help="What holds from now on.")
+@click.option("--accept/--close", "accepting", default=None, help="Whether the service takes submissions to it.")
+@click.option("--replace", is_flag=True, help="Take its answers, labels and version instead of those in the store; score everything again.")
+@click.option("--rescore", is_flag=True, help="Have a worker score everything on it again.")
+def suite(suite: Path, store: Path, database: str | None, standing: "Standing | None", accepting: bool | None, **how: bool) -> None:
+    """Say what may be shown of a suite, and whether the service takes submissions to it.
 
-    A private suite is retired before it is shown; a retired one takes no more submissions.
+    Of a private one (the default) no item is shown, of a public one all. A private suite is retired before it is shown; a
+    retired one takes no more submissions.
     """
-    from typing import cast
-
+    from leaderboard.intake import take
     from leaderboard.store import Store
-    from leaderboard.suites import Standing, declare
+    from leaderboard.suites import declare
     from lorweb_bench.dataset import open_suite
 
-    opened = open_suite(suite)
-    before = declare(Store(store), opened, cast(Standing, standing))
-    click.echo(f"{opened.name} {opened.version} is {standing} in {store}{'' if before == standing else f'; it was {before}'}.")
+    if standing is None and accepting is None and not any(how.values()):
+        raise InputError("Say what to do with the suite: --standing, --accept, --close, --replace or --rescore.")
+    opened, board = open_suite(suite), Store(store, database)
+    if accepting is not None or any(how.values()):
+        taken = take(board, opened, accepting, how["replace"], how["rescore"], standing or "private")
+        takes = "takes" if taken.accepting else "takes no"
+        click.echo(f"{opened.name} {opened.version} {takes} submissions in {store}; {taken.queued} wait to be scored again.")
+    if standing is not None:
+        before = declare(board, opened, standing)
+        click.echo(f"{opened.name} {opened.version} is {standing} in {store}{'' if before == standing else f'; it was {before}'}.")
 
 
 @leaderboard.command()
 @STORE
+@DATABASE
 @click.option("-o", "--output", required=True, metavar="SITE", type=FOLDER, help="The folder of the site.")
 @click.option(
     "--gallery",
@@ -159,13 +181,13 @@ def suite(suite: Path, store: Path, standing: str) -> None:
     help="Show items of this public or retired suite, answers included.",
 )
 @click.option("--title", default="Leaderboard of visual analogies", show_default=True, help="The title of the board.")
-def render(store: Path, output: Path, galleries: tuple[Path, ...], title: str) -> None:
+def render(store: Path, database: str | None, output: Path, galleries: tuple[Path, ...], title: str) -> None:
     """Render the board as a static site, with tables as CSV and JSON."""
     from leaderboard.render import render as run
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
-    run(Store(store, create=False), output, [open_suite(path) for path in galleries], title)
+    run(Store(store, database, create=False), output, [open_suite(path) for path in galleries], title)
     click.echo(f"The board is in {output / 'index.html'}.")
 
 
@@ -188,3 +210,7 @@ def _print(verdict: "Verdict", submission: Path) -> None:
                 score = report.scores[group][metric]
                 interval = "" if score.ci_low is None else f"  [{score.ci_low:.3f}, {score.ci_high:.3f}]"
                 click.echo(f"  {group:8}{metric:16}{score.mean:8.3f}{interval}")
+
+
+for command in COMMANDS:
+    leaderboard.add_command(command)

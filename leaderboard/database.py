@@ -48,8 +48,9 @@ class Database:
     def serve_many(self) -> None:
         """Let readers of an SQLite file go on while something is written (a journal beside it, until the last one closes)."""
         if self.sqlite:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            connection = self.engine.raw_connection()  # outside of any transaction
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+            connection.close()
 
     def _migrate(self) -> None:
         with self.engine.connect() as connection:

@@ -57,12 +57,15 @@ def render(store: Store, output: Path | str, public: Sequence[Dataset] = (), tit
     Items are shown of the suites in `public` alone, given in the full view. InputError when the folder holds something else,
     or a suite is not one that the store has, or private there.
     """
-    output = Path(output)
-    found = boards(store.entries())
+    return render_boards(boards(store.entries()), Path(output), public, title)
+
+
+def render_boards(found: Sequence[Board], output: Path, public: Sequence[Dataset], title: str, service: bool = False) -> Path:
+    """`render` of boards that are made already; with `service` the pages link to the one where a team submits."""
     shown = _public(found, public)
     claim_output(output, FORMAT)
     galleries = {slug: make_gallery(board, suite, output) for slug, (board, suite) in shown.items()}
-    site = Site(output, title, found, galleries)
+    site = Site(output, title, found, galleries, service)
     kept = {path for gallery in galleries.values() for path in gallery.files}
     kept |= set(site.write())
     for path in (p for folder in OURS for p in (output / folder).rglob("*")):
@@ -101,7 +104,7 @@ def _public(found: Sequence[Board], public: Sequence[Dataset]) -> dict[str, tupl
 class Site:
     """The pages of a board, once its galleries are made."""
 
-    def __init__(self, output: Path, title: str, found: Sequence[Board], galleries: Mapping[str, Gallery]) -> None:
+    def __init__(self, output: Path, title: str, found: Sequence[Board], galleries: Mapping[str, Gallery], service: bool) -> None:
         self.output, self.title, self.boards, self.galleries = output, title, found, galleries
         script = files("leaderboard").joinpath("page/board.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -117,6 +120,7 @@ class Site:
             "words": TIER_WORDS,
             "kinds": KINDS,
             "standings": STANDING_WORDS,
+            "service": service,
         }
         environment("leaderboard", "page").filters.update(seconds=seconds, amount=amount)
 

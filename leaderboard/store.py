@@ -25,6 +25,7 @@ from lorweb_bench.predictions import SuiteName
 from lorweb_bench.report import Report, write_per_sample
 
 DATABASE = "board.sqlite"
+UPLOADS = "uploads"
 A_DAY = 24 * 3600
 
 
@@ -73,6 +74,10 @@ class Store:
         """Where a table of per-item values lies."""
         return self.folder / "per_sample" / f"{digest}.parquet"
 
+    def upload(self, sha256: str) -> Path:
+        """Where an archive lies that a service received, until it is scored."""
+        return self.folder / UPLOADS / f"{sha256}.zip"
+
     def find(self, sha256: str) -> Verdict | None:
         """The last verdict on an archive, or None where the store does not have it."""
         last = select(VerdictRow).join(SubmissionRow, SubmissionRow.last_verdict == VerdictRow.id)
@@ -93,7 +98,7 @@ class Store:
         self._check(path, suite)
         if path.stat().st_size > most_bytes(sizes_of(suite)):
             return Added(verify(path, suite), new=False)
-        with self._incoming() as folder:
+        with self.incoming() as folder:
             copy = _copied(path, folder)  # nobody changes it between the check and the scoring
             digest = sha256_file(copy)
             known = self.find(digest)
@@ -105,7 +110,9 @@ class Store:
                 return Added(verdict, new=False)
             table = folder / "per_sample.parquet"
             write_per_sample(table, verdict.report.per_sample or {})
-            values = self.keep(copy, digest, table)
+            values = self.keep_values(table)
+            self.archive(digest).parent.mkdir(exist_ok=True)
+            copy.replace(self.archive(digest))
         try:
             with self.writing() as session:
                 if session.get(SuiteRow, suite.fingerprint) is None:
@@ -115,12 +122,11 @@ class Store:
             new = False
         return Added(self.find(digest) or verdict, new)
 
-    def keep(self, archive: Path, digest: str, table: Path) -> str:
-        """Move an archive and its per-item values to where they stay; gives back the name of the values."""
+    def keep_values(self, table: Path) -> str:
+        """Move a table of per-item values to where it stays; gives back its name."""
         values = sha256_file(table)
-        for made, place in ((table, self.per_sample(values)), (archive, self.archive(digest))):
-            place.parent.mkdir(exist_ok=True)
-            made.replace(place)
+        self.per_sample(values).parent.mkdir(exist_ok=True)
+        table.replace(self.per_sample(values))
         return values
 
     def entries(self) -> list[Entry]:
@@ -153,7 +159,7 @@ class Store:
             raise InputError(f"{row.name} {row.version} is retired in {self.folder}: its items may be shown, so nothing is scored on it.")
 
     @contextmanager
-    def _incoming(self) -> Iterator[Path]:
+    def incoming(self) -> Iterator[Path]:
         """A folder within the store for what is not yet verified."""
         for stale in self.folder.glob("incoming-*"):
             if time.time() - stale.stat().st_mtime > A_DAY:  # left by a process that was killed

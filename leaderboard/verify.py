@@ -154,9 +154,12 @@ def says_the_same(one: Verdict, other: Verdict) -> bool:
 
 
 def keeping(verdict: Verdict, known: Verdict) -> Verdict:
-    """A new verdict on an accepted archive, with what an earlier one found and this one did not look for."""
+    """A new verdict on an accepted archive, with what an earlier one found and this one did not look for.
+
+    What the keeper's run confirmed were scores against the same answers; against others it confirms nothing.
+    """
     update: dict[str, Any] = {"training": verdict.training or known.training}
-    if known.level == "reproduced" != verdict.level:
+    if known.level == "reproduced" != verdict.level and known.targets_fingerprint == verdict.targets_fingerprint:
         update |= {"level": "reproduced", "reasons": (*verdict.reasons, f"Reproduced in the verdict of {known.decided.date()}.")}
     return verdict.model_copy(update=update)
 

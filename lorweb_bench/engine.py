@@ -77,6 +77,11 @@ def _run(piece: Any) -> Any:
 
 def _start_worker(function: Callable[[Any], Any]) -> None:
     _FUNCTION[:] = [function]
+    start_worker()
+
+
+def start_worker() -> None:
+    """What a process for work does first: leave Ctrl-C to its parent, compute in one thread, and end when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and stops its workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import cv2

@@ -100,6 +100,12 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def port() -> Callable[[], int]:
+    """A free port of 127.0.0.1 each time that it is called."""
+    return free_port
+
+
 class Cluster:
     """A throw-away PostgreSQL cluster on 127.0.0.1. PostgreSQL refuses to run as root, so then it runs as its own user."""
 

@@ -240,6 +240,7 @@ def three_runs(small_suite: Dataset, example_card: dict[str, Any], tmp_path_fact
     """Three trainings of one method, packed with the same prediction seed."""
     folder = tmp_path_factory.mktemp("runs")
     store = Store(folder / "store")
+    declare(store, small_suite, "public")
     for seed, share in ((1, 0.5), (2, 0.6), (3, 0.7)):
         predict(Part("trained", share), small_suite, folder / str(seed))
         card = folder / f"{seed}.yaml"
