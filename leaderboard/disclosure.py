@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lorweb_bench.pages.report import digits
+from lorweb_bench.pages.bars import digits
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.report import Report
 

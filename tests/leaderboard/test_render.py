@@ -281,7 +281,7 @@ def test_the_same_run_again_takes_the_place_of_the_first(
     assert takes_the_place_of(entries, added.verdict.sha256) == first
     assert takes_the_place_of(entries, first.submission.sha256) is None
     (board,) = boards(entries)
-    assert len(board.rows[0].runs) == 1 and [row.entry for row in board.superseded] == [first]
+    assert len(board.rows[0].runs) == 1 and [row.entry.submission for row in board.superseded] == [first.submission]
 
 
 def test_words_for_numbers() -> None:
