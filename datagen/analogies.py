@@ -1,9 +1,8 @@
 """From pairs that somebody else edited to items: any two pairs of one task make an analogy."""
 
-import difflib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,12 +11,15 @@ import numpy as np
 from datagen.assemble import Made, fit
 from datagen.filters import failed
 from datagen.notes import Dropped, Note
-from datagen.recipe import ROLES, Recipe
-from datagen.roles import panel_of
+from datagen.pair_sources import read_pairs
+from datagen.recipe import Recipe
+from datagen.roles import pair_role, panel_of
 from datagen.sources import Pair, Panel, pair_panels
+from datagen.sources.decoding import slugs
 from datagen.tiers import Described, draw, generator
 from lorweb_bench import images
 from lorweb_bench.errors import InputError
+from lorweb_bench.registry import unknown_name
 
 REVERSED = "-reversed"
 KEPT_PANELS = 512
@@ -89,11 +91,13 @@ def _encoded(pair: Pair, panel: Panel, seed: int, after: bool) -> bytes:
 
 @dataclass(frozen=True)
 class Collected:
-    """The pairs by task, the role of every photograph, and what the sources had to say."""
+    """The pairs by task, the tasks held out, the role of every photograph, and what the sources had to say."""
 
     tasks: Mapping[str, Sequence[Pair]]
+    held: Collection[str]
     roles: Mapping[str, str]
-    notes: tuple[Note, ...]
+    notes: tuple[Note, ...] = ()
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by task: what the manifest says of how it was made
     fixed: bool = False  # quadruplets: the first pair of two is (a, a_prime), the second (b, b_prime)
 
     @property
@@ -105,49 +109,48 @@ class Collected:
 def collect(recipe: Recipe, workers: int = 1) -> Collected:
     """Read the pairs of a recipe and give each photograph a role.
 
-    All of it is `train` unless the recipe gives other shares. A photograph that only held-out tasks have is an a or a b.
+    All of it is `train` unless the recipe gives other shares; see `pair_role`.
     InputError for an unknown held-out task, with the nearest name, and for sources without two pairs of one task.
     """
-    pairs, notes = _read(recipe, workers)
+    read = read_pairs(recipe, workers)
+    pairs = list(read.pairs)
     if recipe.source.directions == "both":
-        pairs = [*pairs, *(_reverse(pair) for pair in pairs)]
+        pairs += [_reverse(pair) for pair in pairs]
     tasks: dict[str, list[Pair]] = {}
     for pair in pairs:
         tasks.setdefault(pair.task, []).append(pair)
-    held = set(recipe.tiers.new_task)
-    for name in sorted(held - set(tasks)):
-        near = difflib.get_close_matches(name, tasks, 1, 0.4)
-        raise InputError(
-            f"tiers.new_task: there is no task {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(tasks)}.")
-        )
-    held |= {name + REVERSED for name in held if name + REVERSED in tasks}
-    if max(map(len, tasks.values())) < 2:
+    if max(map(len, tasks.values()), default=0) < 2:
         raise InputError(
             f"{recipe.source.path}: no task has two pairs, and an analogy is made of two; put pairs of one edit into one folder."
         )
+    held = held_out(recipe, [name for name in tasks if not name.endswith(REVERSED)])
+    held |= {name + REVERSED for name in held if name + REVERSED in tasks}
     trained = {pair.photograph for name, group in tasks.items() if name not in held for pair in group}
-    shares = recipe.source.shares if "shares" in recipe.source.model_fields_set else {"train": 1.0}
-    roles = {
-        name: _role(recipe.seed, name, shares if name in trained else {"a": 0.5, "b": 0.5})
-        for name in sorted({pair.photograph for pair in pairs})
-    }
-    return Collected(tasks, roles, notes, recipe.source.kind == "quadruplets")
+    roles = {name: pair_role(recipe, name, name in trained) for name in sorted({pair.photograph for pair in pairs})}
+    return Collected(tasks, held, roles, read.notes, read.parameters, recipe.source.kind == "quadruplets")
 
 
-def _read(recipe: Recipe, workers: int) -> tuple[list[Pair], tuple[Note, ...]]:
-    section, path = recipe.source, recipe.source.path
-    assert path is not None
-    if section.kind == "relation252k":
-        from datagen.sources.relation252k import relation252k
+def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
+    """The tasks that `tiers.new_task` holds out: by name, as many as it says in an order by the seed, or all.
 
-        found, ingest = relation252k(path, section.on_bad, workers=workers)
-        return found, (*map(Note, ingest.lines()), *(one.note for one in ingest.skipped))
-    from datagen.sources.pairs import pairs
-    from datagen.sources.quadruplets import quadruplets
+    Upper case, spaces and signs of a name do not matter. InputError, with the nearest name, for one that is not there.
+    """
+    wanted = recipe.tiers.new_task
+    if wanted == "all":
+        return set(tasks)
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(tasks):
+            raise InputError(f"tiers.new_task: {wanted} tasks cannot be held out, {recipe.source.path} has {len(tasks)}.")
+        return set(sorted(tasks, key=lambda name: draw(recipe.seed, "new_task", name))[:wanted])
+    by_letters = {_letters(name): name for name in tasks}
+    for name in wanted:
+        if _letters(name) not in by_letters:
+            raise unknown_name("task for tiers.new_task:", name, tasks)
+    return {by_letters[_letters(name)] for name in wanted}
 
-    read = pairs if section.kind == "pairs" else quadruplets
-    found, skipped = read(path, section.on_bad, licence=section.licence, attribution=section.attribution, workers=workers)
-    return found, tuple(one.note for one in skipped)
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", slugs([name])[0])
 
 
 def _reverse(pair: Pair) -> Pair:
@@ -155,13 +158,6 @@ def _reverse(pair: Pair) -> Pair:
     return replace(
         pair, task=pair.task + REVERSED, name=pair.name + REVERSED, before=pair.after, after=pair.before, instruction=instruction
     )
-
-
-def _role(seed: int, name: str, shares: Mapping[Any, float]) -> str:
-    roles = [role for role in ROLES if shares.get(role, 0.0) > 0]
-    at = int.from_bytes(draw(seed, "role", name)[:8]) / 2**64 * sum(shares[role] for role in roles)
-    ends = itertools.accumulate(shares[role] for role in roles)
-    return next((role for role, end in zip(roles, ends, strict=True) if at < end), roles[-1])
 
 
 def plan_pairs(
@@ -174,8 +170,8 @@ def plan_pairs(
     """
     if collected.fixed and recipe.is_suite:
         raise InputError("Quadruplets make training data (splits train and dev); a suite needs pairs, whose photographs can be kept apart.")
-    held = {task for task in collected.tasks if task.removesuffix(REVERSED) in recipe.tiers.new_task}
-    if training is not None and (both := sorted(held & set(training))):
+    held = collected.held
+    if training is not None and (both := sorted(set(held) & set(training))):
         raise InputError(f"tiers.new_task: {both[0]!r} is trained on in the dataset that tiers.relative_to names.")
     items: dict[str, list[PlannedPairs]] = {}
     for split in recipe.splits:
@@ -188,7 +184,9 @@ def plan_pairs(
         items[split] = _limited(recipe, split, found)
     used = {item.transformation for group in items.values() for item in group}
     listed = {
-        task: _task(task, group, "new_task" if task in held else "seen_single") for task, group in collected.tasks.items() if task in used
+        task: _task(task, group, "new_task" if task in held else "seen_single", collected.parameters.get(task, {}))
+        for task, group in collected.tasks.items()
+        if task in used
     }
     for name, info in (training or {}).items():
         listed.setdefault(name, {**info, "tier": info["tier"], "trained": True})
@@ -213,12 +211,20 @@ def _couples(
     firsts = [pair for pair in group if collected.roles[pair.photograph] == first_role]
     seconds = [pair for pair in group if collected.roles[pair.photograph] == second_role]
     for first in firsts:
-        others = [pair for pair in seconds if pair.name != first.name and pair.photograph != first.photograph]
+        others = [pair for pair in seconds if pair.photograph != first.photograph and _same_form(first, pair, recipe)]
         if recipe.analogies_per_pair == "all" or len(others) <= recipe.analogies_per_pair:
             yield from ((first, other) for other in others)
         else:
             chosen = generator(recipe.seed, "couples", task, first.name).permutation(len(others))[: recipe.analogies_per_pair]
             yield from ((first, others[int(i)]) for i in sorted(chosen))
+
+
+def _same_form(first: Pair, second: Pair, recipe: Recipe) -> bool:
+    """Whether the ratios width / height of two pairs are near enough for one analogy."""
+    tolerance = recipe.filters.aspect_tolerance
+    if tolerance is None or first.aspect is None or second.aspect is None:
+        return True
+    return abs(first.aspect / second.aspect - 1) <= tolerance
 
 
 def _limited(recipe: Recipe, split: str, found: list[PlannedPairs]) -> list[PlannedPairs]:
@@ -236,12 +242,12 @@ def _limited(recipe: Recipe, split: str, found: list[PlannedPairs]) -> list[Plan
     return sorted(found, key=lambda item: item.key) if recipe.is_suite else found
 
 
-def _task(task: str, group: Sequence[Pair], tier: str) -> Described:
+def _task(task: str, group: Sequence[Pair], tier: str, parameters: Mapping[str, Any]) -> Described:
     instruction = next((pair.instruction for pair in group if pair.instruction), "")
     return {
         "family": task,
         "kind": "task",
-        "parameters": {},
+        "parameters": dict(parameters),
         "instruction": instruction,
         "tier": tier,
         "deterministic": False,

@@ -171,6 +171,8 @@ def _training(recipe: Recipe) -> Dataset | None:
         if path is not None:
             raise InputError("tiers.relative_to is for suites (splits seen and unseen); leave it out of training data's recipe.")
         return None
+    if path is None and recipe.tiers.new_task == "all":
+        return None
     if path is None:
         raise InputError("A suite's tiers are relative to a training dataset; name its folder: --set tiers.relative_to=FOLDER.")
     try:

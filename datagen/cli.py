@@ -46,6 +46,35 @@ def build(recipe: str, output: Path, settings: tuple[str, ...], workers: int, en
 
 
 @datagen.command()
+@click.option("--page", is_flag=True, help="Print the page of the docs on recipes: all of their keys.")
+def recipes(page: bool) -> None:
+    """List the ready recipes: what `datagen build` takes by name."""
+    from datagen import recipe_page
+
+    if page:
+        click.echo(recipe_page.page(), nl=False)
+        return
+    for name, about in recipe_page.summaries().items():
+        click.echo(f"{name}: {about}")
+
+
+@datagen.command()
+@click.argument("recipe")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The pinned recipe, a YAML file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe, e.g. source.path=photos.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes to check the files in.")
+def pin(recipe: str, output: Path, settings: tuple[str, ...], workers: int) -> None:
+    """Write RECIPE with the sha256 of every photograph that it uses: two labs with these files build one suite."""
+    from datagen.notes import told
+    from datagen.pinning import pin as pin_recipe
+
+    count, notes = pin_recipe(recipe, output, settings, workers)
+    for note in told(notes):
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{output}: {count} photographs pinned")
+
+
+@datagen.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Draw every one of them to this PNG.")
 def transformations(output: Path | None) -> None:
     """List the transformation library: id, kind, parameters, instruction; -o draws the gallery."""

@@ -6,78 +6,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from datagen.recipe_sources import KINDS, PAIR_KINDS, Section, SourceSection
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 
-ROLES = ("train", "dev", "calibration", "a", "b")
-KINDS = ("photographs", "scenes", "pairs", "quadruplets", "relation252k")
-PAIR_KINDS = ("pairs", "quadruplets", "relation252k")
-DEFAULT_SHARES = {"train": 0.55, "dev": 0.08, "calibration": 0.08, "a": 0.13, "b": 0.16}
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceSection(_Section):
-    """Where the images come from, and which of them play which role. No source plays two roles."""
-
-    kind: Literal["photographs", "scenes", "pairs", "quadruplets", "relation252k"] = Field(
-        description="What lies at `path`: photographs to be transformed, procedural scenes alone, or analogies that somebody else edited."
-    )
-    path: str | None = Field(
-        default=None, description="`bundled` (the photographs that install with the dependencies), a folder, or a glob. Not for `scenes`."
-    )
-    scenes: int = Field(default=0, ge=0, le=1_000_000, description="How many procedural scenes are sources besides the photographs.")
-    photograph_share: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="The share of the items whose a, and of those whose b, is a photograph where there are scenes too.",
-    )
-    shares: dict[Literal["train", "dev", "calibration", "a", "b"], float] = Field(
-        default_factory=lambda: dict(DEFAULT_SHARES),  # type: ignore[arg-type]
-        description="The share of the sources that each role gets: train and dev for training data; a and b for a suite; calibration "
-        "for deciding what is visible, distinct and hard. Of pairs all are train unless this says otherwise.",
-    )
-    assign: dict[Literal["train", "dev", "calibration", "a", "b"], tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="Photographs by name for each role, instead of by share; those that stand nowhere are not used. "
-        "`--set source.path=…` sets this and `sha256` aside.",
-    )
-    sha256: dict[str, str] | None = Field(
-        default=None, description="Relative file name to sha256: exactly these files are used, so that two labs build one suite."
-    )
-    on_bad: Literal["skip", "fail"] = Field(
-        default="skip", description="What an unreadable image does: it is left out, or the build stops."
-    )
-    min_side: int = Field(default=1, ge=1, description="Photographs with a shorter side than this many pixels are left out.")
-    licence: str = Field(default="unknown", description="The licence that is recorded for images that carry none of their own.")
-    attribution: str = Field(default="", description="The attribution that is recorded for images that carry none of their own.")
-    directions: Literal["forward", "both"] = Field(
-        default="forward", description="Of pairs: whether an edit is also used backwards, as a task of its own."
-    )
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.kind == "scenes":
-            if self.path is not None or not self.scenes:
-                raise ValueError("the kind scenes needs `scenes`, a number of them, and no `path`")
-        elif self.path is None:
-            raise ValueError(f"the kind {self.kind} needs `path`, a folder{' or bundled' if self.kind == 'photographs' else ''}")
-        if self.kind in PAIR_KINDS and (self.scenes or self.assign):
-            raise ValueError(f"`scenes` and `assign` are for photographs, not for the kind {self.kind}")
-        if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
-            raise ValueError("`shares` are numbers of 0 or more, not all 0")
-        names = [name for names in self.assign.values() for name in names]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"`assign` gives {', '.join(twice)} two roles")
-        return self
-
-
-class PanelSection(_Section):
+class PanelSection(Section):
     """Size and file format of every image."""
 
     square: int | None = Field(default=None, ge=16, le=4096, description="Pixels: seeded square crops of this size.")
@@ -93,16 +29,20 @@ class PanelSection(_Section):
         return self
 
 
-class CompositionsSection(_Section):
+class CompositionsSection(Section):
     """Compositions of two trained transformations, one after the other."""
 
     count: int = Field(default=0, ge=0, le=100_000, description="How many compositions are trained on.")
 
 
-class TransformationsSection(_Section):
+class TransformationsSection(Section):
     """What is done to the images."""
 
-    library: str = Field(default="datagen", description="The transformation library: the name of an installed entry point.")
+    library: str = Field(
+        default="datagen",
+        description="The transformation library: the name of an installed entry point, or a Python file with families of your own, which "
+        "join the built-in ones.",
+    )
     families: Literal["all"] | tuple[str, ...] = Field(
         default="all", description="The families to train on, less those held out by `tiers`."
     )
@@ -113,13 +53,13 @@ class TransformationsSection(_Section):
     single_share: float = Field(default=0.5, ge=0, le=1, description="The share of the training items that are single transformations.")
 
 
-class NewCompositionSection(_Section):
+class NewCompositionSection(Section):
     """Pairs of trained families that are never trained together, in either order."""
 
     family_pairs: int = Field(default=0, ge=0, description="How many unordered pairs of families are held out, chosen by the seed.")
 
 
-class TiersSection(_Section):
+class TiersSection(Section):
     """What is held out of training, and so how new a suite's transformations are."""
 
     relative_to: str | None = Field(
@@ -132,7 +72,11 @@ class TiersSection(_Section):
     new_composition: NewCompositionSection = Field(
         default=NewCompositionSection(), description="Pairs of families that are never trained together."
     )
-    new_task: tuple[str, ...] = Field(default=(), description="Of pairs and Relation252K: tasks that are never trained on.")
+    new_task: tuple[str, ...] | int | Literal["all"] = Field(
+        default=(),
+        description="Of pairs, Relation252K, hub and editor: tasks that are never trained on. A list of names (upper case, spaces and "
+        "signs do not matter), a number of tasks that the seed chooses, or all.",
+    )
     transformations: int = Field(default=30, ge=1, description="Of a suite: at most so many transformations stand for a tier.")
     minimum_distance: float = Field(
         default=8.0,
@@ -148,7 +92,18 @@ class TiersSection(_Section):
     )
 
 
-class FiltersSection(_Section):
+class ClipDirectionSection(Section):
+    """The cosine of E(a_prime) - E(a) and E(b_prime) - E(b), with an image encoder E of open_clip; off without `model`."""
+
+    model: str | None = Field(
+        default=None,
+        description="The encoder and its weights, `MODEL/TAG` of open_clip such as `ViT-L-14/openai`, or `MODEL/FILE.safetensors`. The "
+        "manifest records it, and `score` refuses metrics with the same one.",
+    )
+    minimum: float = Field(default=0.1, ge=-1, le=1, description="Items whose two changes agree less are dropped.")
+
+
+class FiltersSection(Section):
     """What an item must be like; what fails is drawn anew, and dropped after `attempts`."""
 
     minimum_change: float = Field(
@@ -164,9 +119,20 @@ class FiltersSection(_Section):
         description="The greatest share of one colour (in steps of 8 levels) in a_prime and in b_prime: blank results say nothing.",
     )
     attempts: int = Field(default=24, ge=1, le=1000, description="How many crops are tried for an item before it is dropped.")
+    minimum_side: int = Field(default=1, ge=1, description="Pixels: photographs and pairs with a shorter side than this are left out.")
+    near_duplicates: bool = Field(
+        default=False,
+        description="Whether photographs, and pairs of a task, that look like an earlier one (perceptual hash) are left out.",
+    )
+    aspect_tolerance: float | None = Field(
+        default=None, ge=0, description="Of pairs: the greatest difference of the ratios width / height, as a share, of an a and a b."
+    )
+    clip_direction: ClipDirectionSection = Field(
+        default=ClipDirectionSection(), description="How well the two changes of an item must agree."
+    )
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The dataset's name.")
@@ -206,6 +172,8 @@ class Recipe(_Section):
             raise ValueError("`analogies_per_pair` is 1 or more, or all")
         if self.analogies_per_pair == "all" and transformed:
             raise ValueError("`analogies_per_pair: all` is for pairs; photographs need a number")
+        if self.tiers.new_task != () and transformed:
+            raise ValueError("`tiers.new_task` is for pairs that somebody or something edited; photographs have families")
         if "all" in self.splits.values() and transformed:
             raise ValueError("`splits` of photographs are numbers; `all` is for pairs")
         if self.is_suite and transformed and self.panel.format == "jpg":
@@ -223,10 +191,15 @@ class Recipe(_Section):
         return bool(set(self.splits) & set(SUITE_SPLITS))
 
 
+def ready_recipes() -> dict[str, Path]:
+    """The recipes that come with the project, by name."""
+    return {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+
+
 def find_recipe(path: str | Path) -> Path:
     """The file of a recipe: the path itself, or the ready recipe of that name (`photos-mini`); InputError when there is neither."""
     path = Path(path)
-    ready = {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
+    ready = ready_recipes()
     if path.is_file() or path.name != str(path):
         if not path.is_file():
             raise InputError(f"There is no recipe {path}; the ready ones are {', '.join(ready)}.")
@@ -243,6 +216,11 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
     InputError, naming file, line and key, for what is no YAML, an unknown key (with the nearest known one) or a wrong value.
     """
+    return read_content(path, settings)[0]
+
+
+def read_content(path: str | Path, settings: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+    """The same, and what stands in the file with the overrides: the recipe without its defaults."""
     path = find_recipe(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -258,7 +236,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
         _override(content, setting)
     _set_aside(content, settings)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(content), content
     except ValidationError as e:
         raise InputError(_explain(e, path, tree, content, settings)) from None
 
@@ -280,12 +258,10 @@ def _override(content: dict[str, Any], setting: str) -> None:
 
 
 def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:
-    """Another source.path by setting: the photographs that the recipe assigns or pins are those of the old one."""
+    """Another source.path by setting: the photographs that the recipe assigns are those of the old one, unless they are pinned."""
     given, source = {setting.partition("=")[0].strip() for setting in settings}, content.get("source")
-    if "source.path" in given and isinstance(source, dict):
-        for key in ("assign", "sha256"):
-            if f"source.{key}" not in given:
-                source.pop(key, None)
+    if "source.path" in given and "source.assign" not in given and isinstance(source, dict) and not source.get("sha256"):
+        source.pop("assign", None)
 
 
 def _explain(error: ValidationError, path: Path, tree: yaml.Node | None, content: Mapping[str, Any], settings: Sequence[str]) -> str:

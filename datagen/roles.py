@@ -1,11 +1,13 @@
 """Roles: which source serves training, a suite's a, its b, or calibration. No source has two."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from datagen.notes import Note
-from datagen.recipe import ROLES, Recipe, SourceSection
+from datagen.recipe import Recipe
+from datagen.recipe_sources import ROLES, SourceSection
 from datagen.sources import Panel, Source
 from lorweb_bench.errors import InputError
 
@@ -58,7 +60,7 @@ def share_out(recipe: Recipe, workers: int = 1) -> Roles:
     `assign` names one that is not there.
     """
     section = recipe.source
-    photographs, skipped = _photographs(recipe, workers)
+    photographs, skipped = read_photographs(recipe, workers) if section.kind == "photographs" else ([], ())
     by_role = _assigned(section, photographs) if section.assign else _shared(section, photographs, recipe.seed)
     scenes = _scenes(recipe)
     names = [source.name for source in photographs] + [source.name for group in scenes.values() for source in group]
@@ -68,24 +70,46 @@ def share_out(recipe: Recipe, workers: int = 1) -> Roles:
     return Roles({role: Pool(tuple(by_role.get(role, ())), tuple(scenes.get(role, ()))) for role in ROLES}, skipped)
 
 
-def _photographs(recipe: Recipe, workers: int) -> tuple[list[Source], tuple[Note, ...]]:
+def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tuple[Note, ...]]:
+    """The photographs of a recipe by name, less those that `filters` leave out, and what was left out."""
     from datagen.sources import photographs
 
     section = recipe.source
-    if section.kind != "photographs" or section.path is None:
-        return [], ()
+    assert section.path is not None
     if section.path == "bundled":
         return photographs.bundled(), ()
     found, skipped = photographs.folder(
         section.path,
         section.on_bad,
         sha256=section.sha256,
-        min_side=max(section.min_side, recipe.panel.square or 16),
+        min_side=max(recipe.filters.minimum_side, recipe.panel.square or 16),
         licence=section.licence,
         attribution=section.attribution,
+        credits=section.credits,
         workers=workers,
     )
-    return found, tuple(one.note for one in skipped)
+    notes = [one.note for one in skipped]
+    if recipe.filters.near_duplicates:
+        found, near = photographs.unlike(found, workers)
+        notes += [one.note for one in near]
+    return found, tuple(notes)
+
+
+def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:
+    """The role of a photograph behind pairs: by `shares` where the recipe gives them, else train.
+
+    One that only held-out tasks have (`trained` is false) is an a or a b, as often the one as the other; where an editor makes
+    the pairs, `shares` decide on all, and without them a suite's are a or b.
+    """
+    given = recipe.source.shares if "shares" in recipe.source.model_fields_set else None
+    if recipe.source.kind == "editor":
+        shares = given or ({"a": 0.5, "b": 0.5} if recipe.is_suite else {"train": 1.0})
+    else:
+        shares = (given or {"train": 1.0}) if trained else {"a": 0.5, "b": 0.5}
+    roles = [role for role in ROLES if shares.get(role, 0.0) > 0]  # type: ignore[call-overload]
+    ends = list(itertools.accumulate(shares[role] for role in roles))  # type: ignore[index]
+    at = int.from_bytes(hashlib.sha256(f"{recipe.seed}:role:{photograph}".encode()).digest()[:8]) / 2**64 * ends[-1]
+    return next((role for role, end in zip(roles, ends, strict=True) if at < end), roles[-1])
 
 
 def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str, list[Source]]:

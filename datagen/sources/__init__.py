@@ -40,7 +40,7 @@ class Pair:
 
     `task` names the transformation; any two pairs of one task make an analogy. `name` is unique and stable, and both are
     `[a-z0-9_-]+`. `instruction` says the edit in words, or is empty. Pairs with the same `photograph` are taken to start from the same
-    picture, whatever their task: a suite must not use it both as a and as b.
+    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height where it was looked at.
     """
 
     task: str
@@ -51,6 +51,7 @@ class Pair:
     licence: str
     attribution: str
     photograph: str
+    aspect: float | None = None
 
 
 class Skipped(NamedTuple):

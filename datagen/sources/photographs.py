@@ -1,8 +1,9 @@
 """Photographs: those that install with the project's dependencies, and a user's own."""
 
+import csv
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 from datagen.notes import Note
 from datagen.sources import Skipped, Source
 from datagen.sources.decoding import ImageFile, check_files, image_files, slugs
+from datagen.sources.likeness import Likenesses, looks
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import MAX_PIXELS
 
@@ -88,14 +90,16 @@ def folder(
     max_pixels: int = MAX_PIXELS,
     licence: str = "unknown",
     attribution: str = "",
+    credits: str | Path | None = None,
     workers: int = 1,
 ) -> tuple[list[Source], list[Skipped]]:
     """The photographs in a folder (with its subfolders) or matching a glob, in the order of their names, and the files left out.
 
     Every file is decoded once here, by `workers` processes. Left out, with the reason: files that cannot be read whole, copies of
     a picture already taken, a short side under `min_side` pixels, and, where `sha256` (relative name -> hex digest) pins files, all
-    others. With on_bad="fail" an unreadable file raises instead. InputError also when fewer than `at_least` photographs remain, or
-    a pinned file is missing or another.
+    others. `credits` is a CSV file of `file`, `licence`, `attribution`; what it leaves open is filled with the two other arguments.
+    With on_bad="fail" an unreadable file raises instead. InputError also when fewer than `at_least` photographs remain, or a pinned
+    file is missing or another.
     """
     root, files = image_files(path)
     names = [file.relative_to(root).as_posix() for file in files]
@@ -105,6 +109,7 @@ def folder(
         skipped = [Skipped(name, Note("not among the files that the recipe pins", "not_pinned")) for name in names if name not in sha256]
         names = sorted(sha256)
         files = [root / name for name in names]
+    credited = _credits(Path(credits), names) if credits is not None else {}
     sources: list[Source] = []
     seen: dict[str, str] = {}
     for name, slug, file, found in zip(names, _photograph_slugs(names), files, check_files(files, max_pixels, workers), strict=True):
@@ -114,15 +119,43 @@ def folder(
         if not reason and (first := seen.setdefault(found.digest, name)) != name:
             reason = Note(f"the same picture as {first}", "duplicate")
         if not reason and min(found.height, found.width) < min_side:
-            reason = Note(f"{found.width} x {found.height} pixels, its short side under {min_side}", "min_side")
+            reason = Note(f"{found.width} x {found.height} pixels, its short side under {min_side}", "minimum_side")
         if reason:
             skipped.append(Skipped(name, reason))
         else:
-            sources.append(Source(slug, licence, attribution, ImageFile(str(file.resolve()), max_pixels)))
+            own = credited.get(name, ("", ""))
+            sources.append(Source(slug, own[0] or licence, own[1] or attribution, ImageFile(str(file.resolve()), max_pixels)))
     if len(sources) < at_least:
         why = f"; the first left out: {skipped[0].file} ({skipped[0].reason})" if skipped else ""
         raise InputError(f"{path} has {len(sources)} usable photographs, and {at_least} are needed{why}")
     return sources, skipped
+
+
+def _credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Licence and attribution by file, from a CSV file; InputError when it is none, or names a file that is not there."""
+    try:
+        with path.expanduser().open(encoding="utf-8-sig", newline="") as f:
+            rows = list(csv.DictReader(f))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise InputError(f"source.credits: {path} cannot be read ({e}).") from None
+    if rows and not {"file", "licence", "attribution"} <= set(rows[0]):
+        raise InputError(f"source.credits: {path} needs the columns file, licence and attribution; it has {', '.join(map(str, rows[0]))}.")
+    if missing := sorted({row["file"] for row in rows} - set(names)):
+        raise InputError(
+            f"source.credits: {path} names {missing[0]!r}, which is not among the photographs; names are relative to source.path."
+        )
+    return {row["file"]: ((row["licence"] or "").strip(), (row["attribution"] or "").strip()) for row in rows}
+
+
+def unlike(photographs: Sequence[Source], workers: int = 1) -> tuple[list[Source], list[Skipped]]:
+    """The photographs that look like no earlier one, by their perceptual hash, and the others with the one that they look like."""
+    known, kept, near = Likenesses(), [], []
+    for source, seen in zip(photographs, looks([source.load for source in photographs], workers), strict=True):
+        if other := known.like(source.name, seen):
+            near.append(Skipped(source.name, Note(f"it looks like {other}", "near_duplicate")))
+        else:
+            kept.append(source)
+    return kept, near
 
 
 def _photograph_slugs(names: list[str]) -> list[str]:

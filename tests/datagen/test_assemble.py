@@ -7,7 +7,8 @@ import pytest
 
 from datagen.assemble import calibrate, fit
 from datagen.filters import Calibration, blank, levels
-from datagen.recipe import ROLES, read_recipe
+from datagen.recipe import read_recipe
+from datagen.recipe_sources import ROLES
 from datagen.roles import LEAST, share_out
 from datagen.sources.scenes import scene
 from datagen.transformations import library

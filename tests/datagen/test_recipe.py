@@ -62,7 +62,7 @@ def test_ready_recipes_share_what_keeps_their_sources_and_transformations_apart(
         ("seed: 7", "sead: 7", ["line 3", "'sead'", "'seed'"]),
         ("  kind: scenes", "  kind: scenes\n  scene: 4", ["line 6", "'source.scene'", "'scenes'"]),
         ("    count: 24", "    cuont: 24", ["'transformations.compositions.cuont'", "'count'"]),
-        ("  kind: scenes", "  kind: hub", ["'hub'", "photographs, scenes, pairs, quadruplets, relation252k"]),
+        ("  kind: scenes", "  kind: hugs", ["'hugs'", "photographs, scenes, pairs, quadruplets, relation252k, hub, editor"]),
         ("  kind: scenes", "  kind: scene", ["did you mean 'scenes'"]),
         ("  square: 32", "  square: 7", ["panel.square is 7", "16"]),
         ("  square: 32", "  square: 32\n  long_edge: 64", ["either `square` or `long_edge`"]),

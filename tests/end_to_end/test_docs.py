@@ -18,8 +18,6 @@ from pathlib import Path
 
 import click
 import pytest
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from lorweb_bench import protocol
 from lorweb_bench.cli import cli
@@ -193,29 +191,10 @@ def test_the_index_names_every_page() -> None:
     assert [page for page in PAGES if page != "index" and f"({page}.md)" not in index] == []
 
 
-def recipe_rows(model: type[BaseModel], name: str = "") -> Iterator[str]:
-    """The table of a recipe's keys as datasets.md has it."""
-    for key, field in model.model_fields.items():
-        section = field.annotation if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) else None
-        if section is None:
-            yield f"| `{name}{key}` | {shown(field.get_default(call_default_factory=True))} | {field.description} |"
-        else:
-            yield from recipe_rows(section, f"{name}{key}.")
+def test_the_page_on_recipes_is_current() -> None:
+    from datagen.recipe_page import page
 
-
-def shown(default: object) -> str:
-    if default is PydanticUndefined:
-        return "needed"
-    text = json.dumps(default).replace('"', "")
-    return "" if text in ("", "null", "{}", "[]") else f"`{text}`"
-
-
-def test_the_table_of_recipe_keys_is_current() -> None:
-    from datagen.recipe import Recipe
-
-    table = (DOCS / "datasets.md").read_text().partition("| key | default | meaning |")[2]
-    rows = [line for line in table.splitlines() if line.startswith("| `")]
-    assert rows == list(recipe_rows(Recipe))
+    assert (DOCS / "recipes.md").read_text() == page(), "make it anew: lorweb-bench datagen recipes --page > docs/recipes.md"
 
 
 def test_every_field_on_disk_stands_in_formats() -> None:

@@ -1,0 +1,40 @@
+"""Pinning: a recipe that names every photograph by its sha256, so that two labs with the same files build one dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datagen.notes import Note
+from datagen.recipe import read_content
+from datagen.roles import read_photographs
+from datagen.sources.decoding import ImageFile, image_files
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import sha256_file, write_atomic
+
+
+def pin(recipe: str | Path, output: Path, settings: Sequence[str] = (), workers: int = 1) -> tuple[int, tuple[Note, ...]]:
+    """Write `recipe`, with its overrides, and the sha256 of each photograph that its filters let pass; how many, and what was left out.
+
+    The new recipe uses exactly these files, whatever else lies in the folder. InputError for a recipe whose photographs are not
+    files in a folder.
+    """
+    read, content = read_content(recipe, settings)
+    section = read.source
+    if section.kind not in ("photographs", "editor") or section.path in (None, "bundled"):
+        raise InputError(
+            f"{recipe}: only photographs in a folder can be pinned, and this recipe's source is {section.path or section.kind}."
+        )
+    photographs, notes = read_photographs(read, workers)
+    root = image_files(str(section.path))[0].resolve()
+    files = [Path(source.load.path) for source in photographs if isinstance(source.load, ImageFile)]
+    pins = {file.relative_to(root).as_posix(): sha256_file(file) for file in files}
+    path = str(root) if any(sign in str(section.path) for sign in "*?[") else section.path
+    pinned: dict[str, Any] = {**content, "source": {**content["source"], "path": path, "sha256": pins}}
+    text = yaml.safe_dump(pinned, sort_keys=False, allow_unicode=True, width=140)
+    write_atomic(
+        output,
+        f"# Pinned by `lorweb-bench datagen pin {recipe}`: exactly these files, at source.path, which may be another folder.\n{text}",
+    )
+    return len(pins), notes

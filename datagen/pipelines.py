@@ -1,0 +1,174 @@
+"""Image-editing pipelines of diffusers: loading one, saying exactly which one it is, and calling it."""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from datagen.recipe_sources import EditorSection, EditorTask
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import canonical_json, sha256_file
+from lorweb_bench.images import to_image
+from lorweb_bench.registry import unknown_name
+
+LORA = "edit"  # the adapter's name within the pipeline
+
+
+class Editor:
+    """A pipeline that edits images by instructions, with one LoRA at a time.
+
+    `identity` holds all that its results depend on besides image, words and seed: class, repository, revision, sha256 of the
+    weights, arguments, number type, sort of device, version of diffusers.
+    """
+
+    def __init__(self, section: EditorSection) -> None:
+        """Load the pipeline; InputError when it is neither a folder nor reachable on the hub, or edits no images."""
+        import torch
+
+        assert section.model is not None
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = section.dtype if section.dtype != "auto" else "bfloat16" if self.device == "cuda" else "float32"
+        folder = pipeline_folder(section.model, section.revision)
+        self.pipeline = _load(folder, getattr(torch, dtype)).to(self.device)
+        self.pipeline.set_progress_bar_config(disable=True)
+        self.takes = inspect.signature(self.pipeline.__call__).parameters
+        for name in section.arguments:
+            if name not in self.takes and "kwargs" not in self.takes:
+                raise unknown_name(f"argument of {type(self.pipeline).__name__}", name, [n for n in self.takes if not n.startswith("_")])
+        self.arguments = section.arguments
+        self.identity = {
+            "pipeline": type(self.pipeline).__name__,
+            "model": section.model,
+            "revision": section.revision or _commit(folder),
+            "weights_sha256": weights_digest(folder),
+            "dtype": dtype,
+            "device": self.device,
+            "arguments": dict(section.arguments),
+            "diffusers": version("diffusers"),
+        }
+
+    def use(self, lora: tuple[Path, float] | None) -> None:
+        """Put a LoRA file on with a strength, in the place of the one before, or take it off.
+
+        InputError when the pipeline takes none, or nothing of the file fits it.
+        """
+        if not hasattr(self.pipeline, "load_lora_weights"):
+            if lora is not None:
+                raise InputError(f"{type(self.pipeline).__name__} takes no LoRA, and {lora[0]} is one; use another pipeline.")
+            return
+        self.pipeline.unload_lora_weights()
+        if lora is None:
+            return
+        file, scale = lora
+        try:
+            self.pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=LORA, use_safetensors=True)
+        except Exception as e:  # diffusers and peft raise what their key conversions stumble over
+            raise InputError(f"The LoRA {file} does not fit {type(self.pipeline).__name__} ({type(e).__name__}: {e}).") from e
+        if not any(LORA in names for names in self.pipeline.get_list_adapters().values()):
+            raise InputError(f"Nothing of the LoRA {file} fits {type(self.pipeline).__name__}: its names are those of another model.")
+        self.pipeline.set_adapters(LORA, adapter_weights=scale)
+
+    def edit(self, images: Sequence[Image.Image], instruction: str, seeds: Sequence[int]) -> list[Image.Image]:
+        """The images, all of one size in multiples of 16, edited by one instruction, each with its seed."""
+        import torch
+
+        width, height = images[0].size
+        fixed = {"height": height, "width": width, "max_area": height * width, "_auto_resize": False}
+        call: dict[str, Any] = {name: value for name, value in fixed.items() if name in self.takes} | dict(self.arguments)
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]  # on the CPU: the same noise for every device
+        if len(images) == 1:
+            call |= {"image": images[0], "prompt": instruction, "generator": generators[0]}
+        else:
+            call |= {"image": list(images), "prompt": [instruction] * len(images), "generator": generators}
+        try:
+            with torch.inference_mode():
+                made = self.pipeline(**call).images
+        except torch.OutOfMemoryError as e:
+            raise InputError(
+                f"{len(images)} images of {width} x {height} do not fit the GPU's memory; set source.editor.batch lower."
+            ) from e
+        if len(made) != len(images):
+            raise InputError(f"{type(self.pipeline).__name__} gave {len(made)} images for {len(images)}; set source.editor.batch=1.")
+        return [to_image(np.asarray(one.convert("RGB"))) for one in made]
+
+
+def _load(folder: Path, dtype: Any) -> Any:
+    from diffusers import AutoPipelineForImage2Image, DiffusionPipeline
+
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True)
+        if "image" not in inspect.signature(pipeline.__call__).parameters:
+            pipeline = AutoPipelineForImage2Image.from_pipe(pipeline)  # a text-to-image folder: its image-to-image sibling
+    except Exception as e:  # diffusers raises what the first part that does not fit raises
+        raise InputError(f"{folder} cannot be loaded as an image-editing pipeline ({type(e).__name__}: {str(e).strip()[:300]}).") from e
+    return pipeline
+
+
+def pipeline_folder(model: str, revision: str | None) -> Path:
+    """The folder of a pipeline: the one named, or that of a repository on the hub, fetched where it is not there yet."""
+    if Path(model).expanduser().is_dir():
+        return Path(model).expanduser()
+    try:
+        from diffusers import DiffusionPipeline
+    except ImportError:
+        raise InputError("An image editor needs torch and diffusers: pip install 'lorweb-bench[model]'.") from None
+    try:
+        return Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
+    except Exception as e:  # no network, no permission, no such repository
+        raise InputError(
+            f"The pipeline {model!r} is no folder and cannot be fetched from the hub ({type(e).__name__}); with access to the hub, "
+            f"`hf download {model} --local-dir FOLDER` fetches it, then source.editor.model=FOLDER."
+        ) from e
+
+
+def lora_file(task: EditorTask) -> Path | None:
+    """The file of a task's LoRA, fetched from the hub where it is not there; None where it has none. InputError when it is not one file."""
+    if task.lora is None:
+        return None
+    place = Path(task.lora).expanduser()
+    if not place.exists():
+        place = _lora_folder(task)
+    files = [place] if place.is_file() else sorted(place.glob("*.safetensors"))
+    if task.weight_name and place.is_dir():
+        files = [file for file in files if file.name == task.weight_name]
+    if len(files) != 1 or files[0].suffix != ".safetensors":
+        names = ", ".join(file.name for file in files) or "none that fits"
+        raise InputError(f"The LoRA of task {task.name!r}, {task.lora}, is one .safetensors file; found: {names}. Give weight_name.")
+    return files[0]
+
+
+def _lora_folder(task: EditorTask) -> Path:
+    from huggingface_hub import snapshot_download
+
+    assert task.lora is not None
+    try:
+        return Path(snapshot_download(task.lora, revision=task.lora_revision, allow_patterns=["*.safetensors"]))
+    except Exception as e:  # no network, no permission, no such repository
+        raise InputError(
+            f"The LoRA {task.lora!r} of task {task.name!r} is no file and cannot be fetched ({type(e).__name__}); with access to "
+            f"the hub, `hf download {task.lora} --local-dir FOLDER` fetches it, then write its folder into the recipe."
+        ) from e
+
+
+def lora_identity(task: EditorTask, file: Path | None) -> dict[str, Any] | None:
+    """What a LoRA is called, and the sha256 of its weights."""
+    if file is None:
+        return None
+    revision = task.lora_revision or _commit(file.parent)
+    return {"lora": task.lora, "file": file.name, "revision": revision, "sha256": sha256_file(file), "scale": task.lora_scale}
+
+
+def weights_digest(folder: Path) -> str:
+    """The sha256 over the names and digests of all weights in a folder."""
+    files = {file.relative_to(folder).as_posix(): sha256_file(file) for file in sorted(folder.rglob("*.safetensors"))}
+    return hashlib.sha256(canonical_json(files).encode()).hexdigest()
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit that a folder of the hub's cache holds, by its place there."""
+    return folder.name if folder.parent.name == "snapshots" else None
