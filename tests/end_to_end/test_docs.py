@@ -24,7 +24,7 @@ from lorweb_bench.cli import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-RUN = ("datasets", "scoring", "methods", "training", "lora-space")  # in this order, in one folder: each goes on where the last one ended
+RUN = ("datasets", "scoring", "methods", "board", "training", "lora-space")  # in this order: each page goes on where the last one ended
 PAGES = tuple(sorted(path.stem for path in DOCS.glob("*.md")))
 MODEL = ROOT / "reference_model"
 WITH = "# with "  # an asset that ships; the block is left out where that is not there
@@ -44,8 +44,8 @@ for kind, *rest in json.loads(sys.stdin.read()):
         Path(rest[0]).write_text(rest[1])
         continue
     print("$", *rest, flush=True)
-    if rest[0] == "python":
-        code = subprocess.run([sys.executable, *rest[1:]]).returncode
+    if rest[0] != "lorweb-bench":
+        code = subprocess.run([sys.executable if rest[0] == "python" else rest[0], *rest[1:]]).returncode
     else:
         try:
             code = main(rest[1:])
@@ -117,7 +117,7 @@ def steps(page: str) -> Iterator[list[str]]:
                 if words == ["pip", "install", "-e", "."]:
                     yield from installed(pyproject)
                     continue
-                assert words[0] in ("lorweb-bench", "python"), f"{page}.md, line {block.line}: {words[0]} is not run here"
+                assert words[0] in ("lorweb-bench", "python", "git"), f"{page}.md, line {block.line}: {words[0]} is not run here"
                 yield ["run", *words]
 
 
@@ -133,7 +133,8 @@ def test_every_command_of_a_page_runs(page: str, folder: Path) -> None:
         pytest.skip(f"{(folder / 'failed').read_text()}.md failed, and this page goes on from it")
     (folder / "failed").write_text(page)
     own = {"LORWEB_BENCH_CACHE": "cache", "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **own, "PYTHONPATH": str(folder)}
+    who = {f"GIT_{role}_{what}": "docs@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = {**os.environ, **own, **who, "PYTHONPATH": str(folder)}
     play, script = [sys.executable, "-c", PLAY], json.dumps(list(steps(page)))
     done = subprocess.run(play, cwd=folder, env=environment, input=script, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, f"{page}.md\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
