@@ -26,7 +26,8 @@ class Basis:
 
     def __init__(self, transformer: nn.Module, elements: int, rank: int, alpha: float, targets: str = ADAPTED) -> None:
         self.transformer, self.elements, self.rank, self.alpha = transformer, elements, rank, alpha
-        self.gates: Tensor | None = None
+        self._scales: tuple[Tensor, ...] | None = None
+        self.gates = None
         # PEFT divides alpha by the total rank elements * rank; the paper divides by the rank of one element.
         config = LoraConfig(r=elements * rank, lora_alpha=alpha * elements, target_modules=_linear_names(transformer, targets), bias="none")
         inject_adapter_in_model(config, transformer)
@@ -34,12 +35,23 @@ class Basis:
         for index, layer in enumerate(self.layers.values()):
             layer.lora_A["default"].register_forward_hook(self._gate(index))
 
+    @property
+    def gates(self) -> Tensor | None:
+        """Coefficients (layers, batch, elements) that the basis is mixed by."""
+        return self._gates
+
+    @gates.setter
+    def gates(self, gates: Tensor | None) -> None:
+        self._gates = gates
+        # Once for all layers: indexing in each layer would make a gradient of the size of all gates, per layer.
+        self._scales = None if gates is None else gates.repeat_interleave(self.rank, dim=2).unbind()
+
     def _gate(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def scale(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            if self.gates is None:
+            if self._scales is None:
                 return output
-            gate = self.gates[index].repeat_interleave(self.rank, dim=1).to(output.dtype)
-            return output * (gate if output.ndim == 2 else gate[:, None])  # the input of norm.linear has no token axis
+            scale = self._scales[index].to(output.dtype)
+            return output * (scale if output.ndim == 2 else scale[:, None])  # the input of norm.linear has no token axis
 
         return scale
 
