@@ -157,9 +157,9 @@ def measure_step(rounds: int, tokens: int, double: int, single: int) -> None:
     print(f"one sampling step, {double} double and {single} single blocks of full width, {tokens} tokens, {DTYPE}, {DEVICE}")
     with torch.inference_mode():
         tell("gated", rounds_of({"gated": lambda: adapted(**inputs), "bare": lambda: bare(**inputs)}, rounds), {"gated": "bare"})
-        started = time.perf_counter()
+        started = clock()
         with merged(basis):
-            print(f"merging took {time.perf_counter() - started:.2f} s, once per triplet")
+            print(f"merging took {clock() - started:.2f} s, once per triplet")
             tell("merged", rounds_of({"merged": lambda: adapted(**inputs), "bare": lambda: bare(**inputs)}, rounds), {"merged": "bare"})
 
 

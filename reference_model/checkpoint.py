@@ -64,8 +64,11 @@ def is_finished(folder: Path, identity: str) -> bool:
     return True
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """The config of a checkpoint folder; InputError when it is missing, of another format or version, or incomplete."""
+def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
+    """The config of a checkpoint folder; InputError when it is missing, of another format or version, or incomplete.
+
+    Also where the base is another one than it was trained on; without `with_base` the base is not looked for.
+    """
     path = folder / "config.json"
     try:
         raw = json.loads(path.read_text())
@@ -74,6 +77,8 @@ def read_config(folder: Path) -> TrainConfig:
     if not isinstance(raw, dict) or raw.get("format") != FORMAT or raw.get("format_version") != 1:
         raise InputError(f"{path}: not of format `{FORMAT}` 1; name a folder that `lorweb-bench train` wrote")
     config = checked(TrainConfig, {k: raw[k] for k in TrainConfig.model_fields if k in raw}, path)
+    if not with_base or "imported_from" in raw:  # the released format does not say which weights it was trained on
+        return config
     for part, digest in base_digests(config.base).items():
         if raw.get(part) != digest:
             raise InputError(f"{folder}: was trained on another `{config.base}` base than the one there ({part}); train it again")

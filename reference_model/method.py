@@ -21,6 +21,7 @@ from reference_model.grid import answer_of, context_of
 from reference_model.merging import can_merge, merged
 from reference_model.quadruplets import SIDE_MULTIPLE
 from reference_model.sampling import sample
+from reference_model.stock import is_stock, sample_stock
 
 
 def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
@@ -85,6 +86,7 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
     """
     base = adapter.base
     merge = merge and can_merge(adapter.basis)
+    draw = sample_stock if is_stock(base, config.layout) else sample
 
     def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
         features = adapter.features(a, a_prime, b)
@@ -92,7 +94,7 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
         first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
         sequenced = context_of(config.layout, first, second, base.codec.encode(b))
         with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
-            tokens = sample(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
+            tokens = draw(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
         return base.codec.decode(answer_of(config.layout, tokens, sequenced.rows, sequenced.columns))
 
     return predict_panels

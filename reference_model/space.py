@@ -61,7 +61,7 @@ class Space:
 def open_space(folder: str | Path) -> Space:
     """The space of a checkpoint folder; InputError where it is none, does not fit its base's shape, or is the token control."""
     folder = checkpoint_folder(folder)
-    config = read_config(folder)
+    config = read_config(folder, with_base=False)
     settings = config.adapter
     if settings.kind == "token-control":
         raise InputError(

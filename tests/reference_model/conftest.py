@@ -277,3 +277,18 @@ def write_flux_folder(folder: Path) -> Path:
 def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in diffusers' layout that `FluxKontextPipeline.from_pretrained` loads, of 0.6 MB; copy it before changing it."""
     return write_flux_folder(tmp_path_factory.mktemp("flux"))
+
+
+@pytest.fixture(scope="session")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP tower of small size, saved as the hub saves it."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    folder = tmp_path_factory.mktemp("tower")
+    torch.manual_seed(12)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, projection_dim=6
+    )
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
+    return folder

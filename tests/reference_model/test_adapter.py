@@ -25,20 +25,6 @@ def config(base_folder: Path, encoder: str) -> TrainConfig:
     return TrainConfig.model_validate(settings)
 
 
-@pytest.fixture(scope="module")
-def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP tower, saved as the hub saves it."""
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    folder = tmp_path_factory.mktemp("tower")
-    vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, projection_dim=6
-    )
-    CLIPVisionModelWithProjection(vision).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
-    return folder
-
-
 def test_a_clip_tower_routes_the_basis_by_three_embeddings(base_folder: Path, tower: Path) -> None:
     adapter = new_adapter(config(base_folder, str(tower)), seed=0)
     image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)

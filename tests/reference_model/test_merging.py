@@ -42,15 +42,21 @@ def test_the_merged_transformer_is_the_gated_one(flux: Flux, flux_inputs: Inputs
         assert (flux()(**inputs)[0] - expected).abs().max() > 1e-2
 
 
-def test_the_weights_come_back_to_the_bit_also_in_bfloat16_and_after_an_error(flux: Flux) -> None:
+@pytest.mark.parametrize("room", [True, False])
+def test_the_weights_come_back_to_the_bit_also_in_bfloat16_and_after_an_error(
+    flux: Flux, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reference_model.merging.has_room", lambda _: room)
     transformer = flux(torch.bfloat16)
     basis = with_basis(transformer)
     before = {name: layer.base_layer.weight.clone() for name, layer in basis.layers.items()}
+    parameters = dict(transformer.named_parameters())
     for _ in range(20):
         with pytest.raises(KeyboardInterrupt), merged(basis):
             assert all(not torch.equal(layer.base_layer.weight, before[name]) for name, layer in basis.layers.items())
             raise KeyboardInterrupt
     assert all(torch.equal(layer.base_layer.weight, before[name]) and not layer.merged for name, layer in basis.layers.items())
+    assert all(parameter is parameters[name] for name, parameter in transformer.named_parameters())
 
 
 def test_weights_that_are_not_plain_are_not_merged(flux: Flux) -> None:
