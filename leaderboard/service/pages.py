@@ -46,7 +46,7 @@ class Pages(StaticFiles):
         """A file of the site; hidden files, which it writes first, are not there."""
         if any(part.startswith(".") and part != "." for part in Path(path).parts):
             return HTMLResponse("Not found", 404)
-        if path in (".", "index.html") and not (self.folder / "index.html").is_file():
+        if path in (".", "index.html") and scope["method"] in ("GET", "HEAD") and not (self.folder / "index.html").is_file():
             return HTMLResponse(self.waiting)
         response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"  # it is asked for again, and answered 304 where it has not changed

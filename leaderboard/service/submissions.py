@@ -124,7 +124,7 @@ async def _received(service: Service, request: Request, most: int) -> Received:
     except TooLarge:
         raise HTTPException(413, _too_large(most)) from None
     except TooSlow:
-        raise HTTPException(408, "The upload was too slow, or stood still; try again.", {"Connection": "close"}) from None
+        raise HTTPException(408, "The upload was too slow, or stood still; try again.") from None
     except ClientDisconnect:
         raise HTTPException(400, "The upload was cut.") from None
     except OSError as e:

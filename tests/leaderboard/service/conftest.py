@@ -187,3 +187,8 @@ def _post() -> Callable[..., httpx.Response]:
 @pytest.fixture(name="until")
 def _until() -> Callable[..., Any]:
     return until
+
+
+@pytest.fixture(name="renamed")
+def _renamed() -> Callable[..., Path]:
+    return renamed
