@@ -1,28 +1,29 @@
 """From pairs that somebody else edited to items: any two pairs of one task make an analogy."""
 
+import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from datagen.assemble import Made, fit
-from datagen.filters import failed
+from datagen.assemble import Made
+from datagen.items import Items, key_of
 from datagen.notes import Dropped, Note
+from datagen.pair_panels import ready
 from datagen.pair_sources import read_pairs
 from datagen.recipe import Recipe
 from datagen.roles import pair_role, panel_of
-from datagen.sources import Pair, Panel, pair_panels
+from datagen.sources import Pair
 from datagen.sources.decoding import slugs
 from datagen.tiers import Described, draw, generator
-from lorweb_bench import images
 from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import ROLES as PANELS
 from lorweb_bench.registry import unknown_name
 
 REVERSED = "-reversed"
-KEPT_PANELS = 512
+PAIRED = np.dtype([("key", np.uint64), ("task", np.int32), ("first", np.int32), ("second", np.int32)])
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,14 @@ class PairWork:
 
     def make(self, item: PlannedPairs) -> Made | Dropped:
         """The item, with a fitted to the size of b; dropped when a pair does not pass `filters`."""
-        panel = panel_of(self.recipe)
-        panels: dict[str, tuple[bytes, str]] = {}
-        (a, a_prime), (b, b_prime) = (_panels(pair, panel, self.recipe.seed) for pair in (item.first, item.second))
-        for before, after in ((a, a_prime), (b, b_prime)):
-            if (failure := failed(before, after, self.recipe.filters)) is not None:
-                return Dropped(failure)
-        size = (b.shape[1], b.shape[0])
-        for role, image in (("a", a), ("a_prime", a_prime), ("b", b), ("b_prime", b_prime)):
-            pair = item.first if role.startswith("a") else item.second
-            if image.shape == b.shape:
-                panels[role] = (_encoded(pair, panel, self.recipe.seed, role.endswith("prime")), panel.format)
-            else:
-                panels[role] = (images.encode(fit(image, size), panel.format), panel.format)
-        return Made(panels, self._record(item, size))
+        settings = (panel_of(self.recipe), self.recipe.seed, self.recipe.filters)
+        first, second = ready(item.first, *settings), ready(item.second, *settings)
+        if first.files is not None and first.size != second.size:
+            first = ready(item.first, *settings, second.size)
+        if first.files is None or second.files is None:
+            return Dropped(first.failure or second.failure or "")
+        files = dict(zip(PANELS, (*first.files, *second.files), strict=True))
+        return Made({role: (data, settings[0].format) for role, data in files.items()}, self._record(item, second.size))
 
     def _record(self, item: PlannedPairs, size: tuple[int, int]) -> dict[str, Any]:
         spec, both = self.transformations[item.transformation], (item.first, item.second)
@@ -76,17 +71,6 @@ class PairWork:
             "width": size[0],
             "height": size[1],
         }
-
-
-@lru_cache(maxsize=KEPT_PANELS)
-def _panels(pair: Pair, panel: Panel, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return pair_panels(pair, panel, seed)
-
-
-@lru_cache(maxsize=2 * KEPT_PANELS)
-def _encoded(pair: Pair, panel: Panel, seed: int, after: bool) -> bytes:
-    """A panel as a file: every panel is encoded once, however many analogies it stands in."""
-    return images.encode(_panels(pair, panel, seed)[after], panel.format)
 
 
 @dataclass(frozen=True)
@@ -162,7 +146,7 @@ def _reverse(pair: Pair) -> Pair:
 
 def plan_pairs(
     recipe: Recipe, collected: Collected, training: Mapping[str, Described] | None
-) -> tuple[dict[str, Described], dict[str, list[PlannedPairs]]]:
+) -> tuple[dict[str, Described], dict[str, Items[PlannedPairs]]]:
     """The tasks as the manifest lists them, and the items by split.
 
     Of each task every pair serves as (a, a_prime) for `analogies_per_pair` others, or for all. Training data takes both from the
@@ -173,16 +157,17 @@ def plan_pairs(
     held = collected.held
     if training is not None and (both := sorted(set(held) & set(training))):
         raise InputError(f"tiers.new_task: {both[0]!r} is trained on in the dataset that tiers.relative_to names.")
-    items: dict[str, list[PlannedPairs]] = {}
+    items: dict[str, Items[PlannedPairs]] = {}
+    names = list(collected.tasks)
     for split in recipe.splits:
         wanted = {t: p for t, p in collected.tasks.items() if (t in held) == (split == "unseen")}
         if split == "seen":
             wanted = {t: p for t, p in wanted.items() if t in (training or {})}
-        found = [item for task, group in wanted.items() for item in _analogies(recipe, collected, split, task, group)]
-        if not found:
+        found = np.fromiter((row for task in wanted for row in _analogies(recipe, collected, split, names.index(task), task)), PAIRED)
+        if not len(found):
             raise InputError(f"The split {split} would be empty: no task has pairs for it; see tiers.new_task and source.shares.")
-        items[split] = _limited(recipe, split, found)
-    used = {item.transformation for group in items.values() for item in group}
+        items[split] = Items(_limited(recipe, split, found), functools.partial(_planned, collected, split, names))
+    used = {names[i] for group in items.values() for i in np.unique(group.rows["task"])}
     listed = {
         task: _task(task, group, "new_task" if task in held else "seen_single", collected.parameters.get(task, {}))
         for task, group in collected.tasks.items()
@@ -193,7 +178,15 @@ def plan_pairs(
     return listed, items
 
 
-def _analogies(recipe: Recipe, collected: Collected, split: str, task: str, group: Sequence[Pair]) -> Iterator[PlannedPairs]:
+def _planned(collected: Collected, split: str, names: Sequence[str], key: str, row: Any) -> PlannedPairs:
+    task = names[row["task"]]
+    return PlannedPairs(key, split, task, collected.tasks[task][row["first"]], collected.tasks[task][row["second"]])
+
+
+def _analogies(recipe: Recipe, collected: Collected, split: str, number: int, task: str) -> Iterator[tuple[int, int, int, int]]:
+    """The rows of a task's analogies: the number of their key, that of the task, and the places of both pairs in it."""
+    group = collected.tasks[task]
+    place = {id(pair): i for i, pair in enumerate(group)}
     first_role, second_role = ("a", "b") if recipe.is_suite else (split, split)
     if collected.fixed:
         couples: Iterator[tuple[Pair, Pair]] = zip(group[::2], group[1::2], strict=True)
@@ -201,8 +194,8 @@ def _analogies(recipe: Recipe, collected: Collected, split: str, task: str, grou
         couples = _couples(recipe, collected, task, group, first_role, second_role)
     for first, second in couples:
         if collected.roles[first.photograph] == first_role and collected.roles[second.photograph] == second_role:
-            key = draw(recipe.seed, recipe.name, split, task, first.name, second.name).hex()[:16]
-            yield PlannedPairs(key, split, task, first, second)
+            key = key_of(draw(recipe.seed, recipe.name, split, task, first.name, second.name))
+            yield key, number, place[id(first)], place[id(second)]
 
 
 def _couples(
@@ -227,19 +220,17 @@ def _same_form(first: Pair, second: Pair, recipe: Recipe) -> bool:
     return abs(first.aspect / second.aspect - 1) <= tolerance
 
 
-def _limited(recipe: Recipe, split: str, found: list[PlannedPairs]) -> list[PlannedPairs]:
+def _limited(recipe: Recipe, split: str, found: np.ndarray) -> np.ndarray:
     """At most as many items as the split asks for, the tasks in turn; a suite's in the order of keys, which groups nothing."""
     count = recipe.splits[split]
     if count != "all" and len(found) > count:
-        turns: dict[str, int] = {}
-        ranked = []
-        for item in sorted(found, key=lambda item: item.key):
-            turns[item.transformation] = turns.get(item.transformation, 0) + 1
-            ranked.append((turns[item.transformation], item.key))
-        kept = {key for _, key in sorted(ranked)[:count]}
-        found = [item for item in found if item.key in kept]
+        order = np.lexsort((found["key"], found["task"]))  # the tasks one after the other, each by key
+        tasks, begins = np.unique(found["task"][order], return_index=True)
+        turns = np.empty(len(found), np.int64)
+        turns[order] = np.arange(len(found)) - begins[np.searchsorted(tasks, found["task"][order])]
+        found = found[np.sort(np.lexsort((found["key"], turns))[:count])]
     # Training data keeps the pairs of a task together, so that a panel is encoded once; its loader shuffles.
-    return sorted(found, key=lambda item: item.key) if recipe.is_suite else found
+    return found[np.argsort(found["key"])] if recipe.is_suite else found
 
 
 def _task(task: str, group: Sequence[Pair], tier: str, parameters: Mapping[str, Any]) -> Described:

@@ -1,14 +1,16 @@
 """From transformations and sources to items: what each item is (the plan), and making one (pure functions of seed and names)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from datagen.candidates import choose_candidates
 from datagen.filters import Calibration, failed
+from datagen.items import Items, key_of
+from datagen.kept import Kept
 from datagen.notes import Dropped
 from datagen.recipe import Recipe
 from datagen.roles import Pool, Roles, panel_of
@@ -22,8 +24,10 @@ from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
 
 CALIBRATION_PAIRS = 12
 TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
+PLANNED = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
 KEPT_BYTES = 256 * 2**20
-_KEPT: dict[Load, np.ndarray] = {}
+_PHOTOGRAPHS: Kept[Load, np.ndarray] = Kept(KEPT_BYTES, lambda image: image.nbytes)
+_SHARED: "list[tuple[Work, tuple[str, str, int], Side | Dropped]]" = []  # the (a, a_prime) made last, and for what
 
 
 @dataclass(frozen=True)
@@ -96,18 +100,12 @@ def _panel(source: Source, recipe: Recipe, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Loads a photograph from memory while those used lately take less than KEPT_BYTES: items draw them in random order."""
+    """Loads a photograph from memory where it was used lately: items draw them in random order."""
 
     load: Load
 
     def __call__(self) -> np.ndarray:
-        image = _KEPT.pop(self.load, None)
-        if image is None:
-            image = self.load()
-        _KEPT[self.load] = image
-        while len(_KEPT) > 1 and sum(one.nbytes for one in _KEPT.values()) > KEPT_BYTES:
-            _KEPT.pop(next(iter(_KEPT)))
-        return image
+        return _PHOTOGRAPHS.get(self.load, self.load)
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -122,8 +120,8 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(covering[y : y + height, x : x + width])
 
 
-def plan_items(recipe: Recipe, split: str, transformations: Mapping[str, Described]) -> list[Planned]:
-    """The items of a split, in the order of their keys, which is a random one.
+def plan_items(recipe: Recipe, split: str, transformations: Mapping[str, Described]) -> Items[Planned]:
+    """The items of a split, in the order of their keys, which is a random one; see `_order` for training data.
 
     A suite's items are shared out evenly over the split's tiers, and over each tier's transformations; of training data
     `single_share` are single transformations. Training data's manifest lists only what an item uses.
@@ -140,13 +138,32 @@ def plan_items(recipe: Recipe, split: str, transformations: Mapping[str, Describ
         share = recipe.transformations.single_share if len(groups) == 2 else 1.0
         singles = round(count * share) if "seen_single" in groups else 0
         counts = {"seen_single": singles, "seen_composition": count - singles}
-    planned = []
-    for tier, names in groups.items():
-        order = sorted(names, key=lambda n: draw(seed, "order", split, n))
-        for i in range(counts[tier]):
-            name, turn = order[i % len(order)], i // len(order)
-            planned.append(Planned(draw(seed, recipe.name, split, name, turn).hex()[:16], split, name, turn))
-    return sorted(planned, key=lambda item: item.key)
+    names = list(transformations)
+    number = {name: i for i, name in enumerate(names)}
+    planned = (
+        (key_of(draw(seed, recipe.name, split, name, turn)), number[name], turn)
+        for tier, group in groups.items()
+        for name, turn in _turns(sorted(group, key=lambda n: draw(seed, "order", split, n)), counts[tier])
+    )
+    rows = np.fromiter(planned, PLANNED)
+    return Items(rows[_order(recipe, rows)], lambda key, row: Planned(key, split, names[row["transformation"]], int(row["turn"])))
+
+
+def _turns(names: Sequence[str], count: int) -> Iterator[tuple[str, int]]:
+    return ((names[i % len(names)], i // len(names)) for i in range(count))
+
+
+def _order(recipe: Recipe, rows: np.ndarray) -> np.ndarray:
+    """By key; of training data those that share one (a, a_prime) stand together, so that it is made once, where the first would be."""
+    if recipe.is_suite:
+        return np.argsort(rows["key"])
+    assert isinstance(recipe.analogies_per_pair, int)
+    order = np.lexsort((rows["turn"], rows["transformation"]))
+    begins = rows["turn"][order] % recipe.analogies_per_pair == 0
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(rows)), 0))
+    leader = np.empty_like(rows["key"])
+    leader[order] = rows["key"][order][first]
+    return np.lexsort((rows["key"], leader))
 
 
 def _used(transformations: Mapping[str, Described], tier: str, recipe: Recipe) -> list[str]:
@@ -156,12 +173,18 @@ def _used(transformations: Mapping[str, Described], tier: str, recipe: Recipe) -
 
 @dataclass(frozen=True)
 class Side:
-    """One pair of an item: its source, the panel, the panel transformed, and the panel's file."""
+    """One pair of an item: its source, the panel, the panel transformed, and their files."""
 
     source: Source
     before: np.ndarray
     after: np.ndarray
     file: bytes
+    format: str
+
+    @cached_property
+    def after_file(self) -> bytes:
+        """The panel transformed, as a file."""
+        return images.encode(self.after, self.format)
 
 
 def make(work: Work, item: Planned) -> Made | Dropped:
@@ -170,8 +193,7 @@ def make(work: Work, item: Planned) -> Made | Dropped:
     In training data `analogies_per_pair` items in turn share one (a, a_prime).
     """
     recipe, library = work.recipe, library_of(work.recipe.transformations.library)
-    assert isinstance(recipe.analogies_per_pair, int)
-    first = _side(work, item, "a", item.turn // recipe.analogies_per_pair, work.a, None)
+    first = _first(work, item)
     if isinstance(first, Dropped):
         return first
     for start in range(TIED if recipe.is_suite else 1):
@@ -192,13 +214,23 @@ def make(work: Work, item: Planned) -> Made | Dropped:
     return Dropped("indistinct")
 
 
+def _first(work: Work, item: Planned) -> Side | Dropped:
+    """The (a, a_prime) of an item: items that share one come one after the other, so it is made once."""
+    assert isinstance(work.recipe.analogies_per_pair, int)
+    turn = item.turn // work.recipe.analogies_per_pair
+    shared = (item.split, item.transformation, turn)
+    if not _SHARED or _SHARED[0][0] is not work or _SHARED[0][1] != shared:
+        _SHARED[:] = [(work, shared, _side(work, item, "a", turn, work.a, None))]
+    return _SHARED[0][2]
+
+
 def _made(work: Work, item: Planned, first: Side, second: Side, candidates: Sequence[str] | None) -> Made:
     ext = work.recipe.panel.format
     files = {
         "a": first.file,
-        "a_prime": images.encode(first.after, ext),
+        "a_prime": first.after_file,
         "b": second.file,
-        "b_prime": images.encode(second.after, ext),
+        "b_prime": second.after_file,
     }
     return Made({role: (data, ext) for role, data in files.items()}, _record(work, item, first, second, candidates))
 
@@ -247,7 +279,8 @@ def _transformed(work: Work, item: Planned, source: Source, image: np.ndarray) -
     file = images.encode(image, recipe.panel.format)
     if recipe.panel.format == "jpg":
         image = images.to_array(images.decode(file, source.name))
-    return Side(source, image, library_of(recipe.transformations.library).apply(work.transformations[item.transformation], image), file)
+    after = library_of(recipe.transformations.library).apply(work.transformations[item.transformation], image)
+    return Side(source, image, after, file, recipe.panel.format)
 
 
 def _photograph_turn(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:

@@ -5,15 +5,18 @@ import errno
 import functools
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from datagen import tiers
 from datagen.analogies import Collected, PairWork, collect, plan_pairs
 from datagen.assemble import Made, Work, calibrate, library_of, plan_items
+from datagen.items import Items, Piece, Pieces
 from datagen.notes import Dropped, Note, left_out, told
 from datagen.recipe import Recipe
 from datagen.roles import Roles, share_out
@@ -43,20 +46,11 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One shard to make."""
-
-    split: str
-    index: int
-    items: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything that is decided before the first item is made."""
 
     work: Mapping[str, Worker]
-    items: Mapping[str, Sequence[Any]]
+    items: Mapping[str, Items[Any]]
     transformations: Mapping[str, Described]
     notes: tuple[Note, ...]
 
@@ -97,14 +91,12 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
         if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
             _release(folder)
         raise
-    pieces = [
-        Piece(split, i // SHARD, tuple(items[i : i + SHARD])) for split, items in plan.items.items() for i in range(0, len(items), SHARD)
-    ]
+    places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // SHARD))]
     first, step = part
-    waiting = [piece for piece in pieces[first - 1 :: step] if not shard_done(folder, piece.split, piece.index)]
+    waiting = Pieces([place for place in places[first - 1 :: step] if not shard_done(folder, *place)], plan.items, SHARD)
     for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
         pass
-    if step > 1 and not all(shard_done(folder, piece.split, piece.index) for piece in pieces):
+    if step > 1 and not all(shard_done(folder, *place) for place in places):
         return None
     dataset = finish_dataset(folder, _fields(recipe, plan, training))
     _tidy(folder, alone=step == 1)
@@ -134,7 +126,8 @@ def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | No
     library, calibration = library_of(recipe.transformations.library), calibrate(recipe, sources)
     chosen = tiers.trained(recipe, library, calibration) if known is None else tiers.suite_tiers(recipe, library, calibration, known)
     items = {split: plan_items(recipe, split, chosen.transformations) for split in recipe.splits}
-    used = {item.transformation for group in items.values() for item in group}
+    names = list(chosen.transformations)
+    used = {names[i] for group in items.values() for i in np.unique(group.rows["transformation"])}
     listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
     hard: dict[str, bool] = {}
     if recipe.is_suite:

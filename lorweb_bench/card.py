@@ -36,7 +36,7 @@ def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
         lines.append("None stated.")
     elif len(credits) > MAX_CREDITS:
         lines += [f"- {licence or 'no licence stated'}" for licence in sorted({licence for licence, _ in credits})]
-        lines += ["", f"{len(credits)} attributions; each sample's record has its own."]
+        lines += ["", f"More than {MAX_CREDITS} attributions; each sample's record has its own."]
     else:
         lines += [f"- {licence or 'no licence stated'}{f': {by}' if by else ''}" for licence, by in sorted(credits)]
     return "\n".join(lines) + "\n"

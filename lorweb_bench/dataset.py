@@ -11,21 +11,21 @@ from pydantic import ValidationError
 from lorweb_bench import images
 from lorweb_bench.card import card
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import finish_output, is_temporary, sha256_file, write_atomic, write_json
+from lorweb_bench.files import finish_output, sha256_file, write_atomic, write_json
+from lorweb_bench.gathering import gather
 from lorweb_bench.library import TransformationLibrary, load_library
 from lorweb_bench.manifest import (
     MANIFEST,
     Manifest,
     ShardEntry,
     SplitInfo,
-    fingerprint_of,
+    described,
     first_error,
     read_manifest,
-    targets_fingerprint_of,
 )
 from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.quadruplet import Quadruplet, Record
-from lorweb_bench.shards import Item, Sample, Sidecar, check_record, read_shard, read_sidecar
+from lorweb_bench.shards import Sample, check_record, read_shard
 
 
 class Dataset:
@@ -152,63 +152,25 @@ def finish_dataset(folder: Path | str, fields: Mapping[str, Any], credits: Itera
     `credits` adds pairs of licence and attribution to those of the records. InputError when a shard is not whole, a key occurs
     twice, or image extensions differ.
     """
-    folder = Path(folder)
-    splits: dict[str, Any] = {}
-    sidecars: dict[Path, Sidecar] = {}
-    dropped = Counter(fields.get("left_out", {}))
-    for split in SPLITS:
-        for stale in filter(is_temporary, (folder / split).glob(".*")):
-            stale.unlink(missing_ok=True)  # left by a process that was killed: every shard is whole now
-        shards = [path.with_suffix(".tar") for path in sorted((folder / split).glob("[0-9]*.json"))]
-        whole = {shard: _whole(shard) for shard in shards}
-        for sidecar in whole.values():
-            dropped.update(sidecar.dropped)
-        whole = {shard: sidecar for shard, sidecar in whole.items() if sidecar.samples}
-        if whole:
-            entries = [
-                {"path": f"{split}/{path.name}", "sha256": s.sha256, "samples": s.samples, "bytes": s.bytes} for path, s in whole.items()
-            ]
-            splits[split] = {"samples": sum(s.samples for s in whole.values()), "shards": entries}
-            sidecars.update(whole)
-    items = _all_items(folder, sidecars)
+    found = gather(Path(folder))
+    found.credit(credits)
+    dropped = Counter(fields.get("left_out", {})) + found.dropped
     draft = {
         "format": DATASET_FORMAT,
         "format_version": FORMAT_VERSION,
         **fields,
-        "splits": splits,
+        "splits": found.splits,
         **({"left_out": dict(sorted(dropped.items()))} if dropped else {}),
-        "fingerprint": fingerprint_of(items),
+        "fingerprint": found.public.hexdigest(),
     }
     try:
         manifest = Manifest.model_validate(draft)
     except ValidationError as e:
-        raise InputError(f"{folder / MANIFEST}: {first_error(e)}.") from None
+        raise InputError(f"{found.folder / MANIFEST}: {first_error(e)}.") from None
     if manifest.view == "full":
-        manifest = manifest.model_copy(update={"targets_fingerprint": targets_fingerprint_of(items, manifest)})
-    all_credits = {pair for sidecar in sidecars.values() for pair in sidecar.credits} | set(credits)
-    write_atomic(folder / "README.md", card(manifest, all_credits))
-    write_json(folder / MANIFEST, manifest.model_dump(mode="json", exclude_unset=manifest.view == "public"))
-    finish_output(folder)
-    return Dataset(folder, manifest)
-
-
-def _whole(shard: Path) -> Sidecar:
-    sidecar = read_sidecar(shard)
-    if sidecar.samples and (not shard.is_file() or shard.stat().st_size != sidecar.bytes):
-        raise InputError(f"{shard} is not what its sidecar says; delete both and build again.")
-    return sidecar
-
-
-def _all_items(folder: Path, sidecars: Mapping[Path, Sidecar]) -> list[Item]:
-    items: dict[str, Item] = {}
-    for shard, sidecar in sidecars.items():
-        for item in sidecar.items:
-            if item.key in items:
-                raise InputError(f"{shard}: the key {item.key!r} occurs twice in {folder}; keys are unique across splits.")
-            items[item.key] = item
-    if not items:
-        raise InputError(f"{folder} would be an empty dataset: no sample was written.")
-    extensions = {sidecar.extension: shard for shard, sidecar in sidecars.items()}
-    if len(extensions) > 1:
-        raise InputError(f"{folder} mixes image extensions: {', '.join(f'{ext} in {shard}' for ext, shard in extensions.items())}.")
-    return list(items.values())
+        found.targets.update(described(manifest))
+        manifest = manifest.model_copy(update={"targets_fingerprint": found.targets.hexdigest()})
+    write_atomic(found.folder / "README.md", card(manifest, found.credits))
+    write_json(found.folder / MANIFEST, manifest.model_dump(mode="json", exclude_unset=manifest.view == "public"))
+    finish_output(found.folder)
+    return Dataset(found.folder, manifest)

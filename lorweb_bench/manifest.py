@@ -104,11 +104,21 @@ def first_error(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
+def public_line(item: Item) -> str:
+    """What the fingerprint is taken over, of one sample: its key and the pixels of a, a_prime and b."""
+    return " ".join([item.key, *(item.pixels[role] for role in PUBLIC_ROLES)])
+
+
+def target_line(item: Item) -> str:
+    """What the fingerprint of the targets is taken over, of one sample: its key, the pixels of b_prime, its record."""
+    return f"{item.key} {item.pixels.get('b_prime', '')} {item.labels}"
+
+
 def fingerprint_of(items: Iterable[Item]) -> str:
     """The sha256 over keys and the pixels of a, a_prime and b, by key: shards, splits and order do not matter."""
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.key):
-        digest.update(" ".join([item.key, *(item.pixels[role] for role in PUBLIC_ROLES)]).encode() + b"\n")
+        digest.update(public_line(item).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -116,7 +126,12 @@ def targets_fingerprint_of(items: Iterable[Item], manifest: Manifest) -> str:
     """The sha256 over keys, the pixels of b_prime, the records, and what the manifest says of the transformations."""
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.key):
-        digest.update(f"{item.key} {item.pixels['b_prime']} {item.labels}\n".encode())
-    described = {name: info.model_dump(mode="json") for name, info in manifest.transformations.items()}
-    digest.update(canonical_json([described, manifest.transformation_library]).encode())
+        digest.update(target_line(item).encode() + b"\n")
+    digest.update(described(manifest))
     return digest.hexdigest()
+
+
+def described(manifest: Manifest) -> bytes:
+    """What ends the targets: the transformations and their library, as canonical JSON."""
+    listed = {name: info.model_dump(mode="json") for name, info in manifest.transformations.items()}
+    return canonical_json([listed, manifest.transformation_library]).encode()

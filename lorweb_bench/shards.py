@@ -19,6 +19,9 @@ from lorweb_bench.files import atomic_path, canonical_json, read_json, sha256_fi
 from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
 from lorweb_bench.quadruplet import Record
 
+SEEN = 10_000  # images whose digests are kept
+_SEEN: dict[bytes, tuple[tuple[int, int], str]] = {}
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -61,11 +64,22 @@ def item_of(sample: Sample, name: str) -> Item:
     pixels: dict[str, str] = {}
     for role in ROLES:
         if role in sample.images:
-            image = images.decode(sample.images[role], f"{name} {role}")
-            if image.size != (record.width, record.height):
-                raise InputError(f"{name} {role} is {image.width}x{image.height}, its record says {record.width}x{record.height}.")
-            pixels[role] = images.pixel_hash(image)
+            (width, height), pixels[role] = _seen(sample.images[role], f"{name} {role}")
+            if (width, height) != (record.width, record.height):
+                raise InputError(f"{name} {role} is {width}x{height}, its record says {record.width}x{record.height}.")
     return Item(key=sample.key, pixels=pixels, labels=hashlib.sha256(canonical_json(sample.record).encode()).hexdigest())
+
+
+def _seen(data: bytes, name: str) -> tuple[tuple[int, int], str]:
+    """An image's (width, height) and pixel hash; decoded once where the same bytes come again, as those of a pair do."""
+    digest = hashlib.sha256(data).digest()
+    found = _SEEN.get(digest)
+    if found is None:
+        image = images.decode(data, name)
+        found = _SEEN[digest] = (image.size, images.pixel_hash(image))
+        if len(_SEEN) > SEEN:
+            del _SEEN[next(iter(_SEEN))]
+    return found
 
 
 def check_record(record: Mapping[str, Any], name: str) -> Record:
