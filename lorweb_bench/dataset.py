@@ -25,7 +25,7 @@ from lorweb_bench.manifest import (
 )
 from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.quadruplet import Quadruplet, Record
-from lorweb_bench.shards import Sample, check_record, read_shard
+from lorweb_bench.shards import Places, Sample, check_record, find_places, read_place, read_shard
 
 
 class Dataset:
@@ -36,6 +36,7 @@ class Dataset:
         self.manifest = manifest
         self._check = check
         self._checked: set[str] = set()
+        self._places: dict[str, Places] = {}
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, {self.manifest.name} {self.manifest.version}, {self.manifest.view})"
@@ -106,6 +107,22 @@ class Dataset:
                 yield sample
             if count != entry.samples:
                 raise InputError(f"{path} holds {count} samples, the manifest says {entry.samples}; fetch or build it again.")
+
+    def places(self, split: str, shard: int) -> Places:
+        """Where the samples of a shard lie, once its sum has been compared; `sample_at` reads one of them."""
+        entry = self.split(split).shards[shard]
+        path = self.path / entry.path
+        if entry.path not in self._places:
+            self.check_shard(entry)
+            places = find_places(path)
+            if len(places.sizes) != entry.samples:
+                raise InputError(f"{path} holds {len(places.sizes)} samples, the manifest says {entry.samples}; fetch or build it again.")
+            self._places[entry.path] = places
+        return self._places[entry.path]
+
+    def sample_at(self, split: str, shard: int, number: int) -> Sample:
+        """The sample of that number in a shard, as encoded bytes."""
+        return read_place(self.path / self.split(split).shards[shard].path, self.places(split, shard), number)
 
     def records(self, split: str, shards: Collection[int] | None = None) -> Iterator[Record]:
         """The records of a split, in order; no image is decoded."""

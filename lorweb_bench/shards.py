@@ -4,12 +4,13 @@ import hashlib
 import io
 import json
 import tarfile
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,7 @@ from lorweb_bench.files import atomic_path, canonical_json, read_json, sha256_fi
 from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
 from lorweb_bench.quadruplet import Record
 
+T = TypeVar("T")
 SEEN = 10_000  # images whose digests are kept
 _SEEN: dict[bytes, tuple[tuple[int, int], str]] = {}
 
@@ -54,6 +56,7 @@ class Sidecar(BaseModel):
     keys: str  # sha256 over the keys in the order of the shard, one a line
     extension: str | None
     credits: tuple[tuple[str, str], ...] = ()  # each licence with its attribution, once
+    sizes: dict[str, int] = Field(default_factory=dict)  # samples by the size of their panels, as "64x48"
     dropped: dict[str, int] = Field(default_factory=dict)  # items that were planned and not written, by filter
     items: tuple[Item, ...]
 
@@ -128,6 +131,7 @@ class ShardWriter:
     _items: list[Item] = field(default_factory=list, init=False)
     _keys: set[str] = field(default_factory=set, init=False)
     _credits: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _sizes: Counter[str] = field(default_factory=Counter, init=False)
     _dropped: Counter[str] = field(default_factory=Counter, init=False)
     _extension: str | None = field(default=None, init=False)
 
@@ -164,6 +168,7 @@ class ShardWriter:
         self._keys.add(key)
         self._credits.update({(record.get("licence", ""), record.get("attribution", ""))} - {("", "")})
         self._extension = ext
+        self._sizes[f"{record['width']}x{record['height']}"] += 1
 
     def drop(self, filter: str) -> None:
         """Count an item that was planned and did not pass `filter`."""
@@ -191,6 +196,7 @@ class ShardWriter:
                 keys=keys_digest(item.key for item in self._items),
                 extension=self._extension,
                 credits=tuple(sorted(self._credits)),
+                sizes=dict(sorted(self._sizes.items())),
                 dropped=dict(sorted(self._dropped.items())),
                 items=tuple(self._items),
             )
@@ -208,42 +214,94 @@ def read_shard(path: Path | str) -> Iterator[Sample]:
     A sample is handed out only when all of its members were read and stand together: three or four images and the record.
     """
     path = Path(path)
+    for key, members in _grouped(path, ((member.name, _content(path, tar, member)) for tar, member in _members(path))):
+        yield _sample(path, key, members)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the samples of a shard begin, and where the last one ends, in bytes; and each one's (width, height)."""
+
+    starts: Sequence[int]
+    sizes: Sequence[tuple[int, int]]
+
+
+def find_places(path: Path | str) -> Places:
+    """Read a shard's headers and records, and no image. InputError as `read_shard`, as far as these show it."""
+    path, starts, sizes, end = Path(path), [], [], 0
+    same: dict[tuple[int, int], tuple[int, int]] = {}  # one tuple for all equal ones: there can be millions
+    read = ((member, _content(path, tar, member) if member.name.endswith(".json") else b"") for tar, member in _members(path))
+    for key, members in _grouped(path, ((member.name, (member, data)) for member, data in read)):
+        if "json" not in members:
+            raise InputError(f"{path}: sample {key!r} is not whole, it has {', '.join(sorted(members))}.")
+        record = check_record(_record(path, key, members["json"][1]), f"{path}: sample {key!r}")
+        starts.append(min(member.offset for member, _ in members.values()))
+        size = (record.width, record.height)
+        sizes.append(same.setdefault(size, size))
+        end = max(member.offset_data + -(-member.size // 512) * 512 for member, _ in members.values())
+    return Places(array("q", [*starts, end]) if starts else (), tuple(sizes))
+
+
+def read_place(path: Path | str, places: Places, number: int) -> Sample:
+    """Read one sample of a shard; InputError as `read_shard`."""
+    path, (start, end) = Path(path), places.starts[number : number + 2]
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            data = io.BytesIO(file.read(end - start))
+    except OSError as e:
+        raise InputError(f"{path} cannot be read ({e}); fetch or build it again.") from None
+    members = ((member.name, _content(path, tar, member)) for tar, member in _members(path, data))
+    (sample,) = (_sample(path, key, found) for key, found in _grouped(path, members))
+    return sample
+
+
+def _grouped(path: Path, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:
+    """The members of one sample after the other, by what follows its key in their names."""
     seen: set[str] = set()
     key: str | None = None
-    members: dict[str, bytes] = {}
-    for name, data in _members(path):
+    found: dict[str, T] = {}
+    for name, content in members:
         stem, _, rest = name.partition(".")
         if stem != key:
             if key is not None:
-                yield _sample(path, key, members)
+                yield key, found
             if stem in seen:
                 raise InputError(f"{path}: the members of {stem!r} do not stand together.")
             if not KEY.fullmatch(stem):
                 raise InputError(f"{path}: {name!r} has no key of a-z, 0-9, _ and - (at most 80).")
             seen.add(stem)
-            key, members = stem, {}
-        if rest in members:
+            key, found = stem, {}
+        if rest in found:
             raise InputError(f"{path}: {name!r} occurs twice.")
-        members[rest] = data
+        found[rest] = content
     if key is not None:
-        yield _sample(path, key, members)
+        yield key, found
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+def _members(path: Path, part: io.BytesIO | None = None) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The members of a shard, or of a part of it in memory."""
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", fileobj=part) as tar:
             for member in tar:
                 if not member.isreg():
                     raise InputError(f"{path}: {member.name!r} is not a plain file.")
-                file = tar.extractfile(member)
-                data = file.read() if file else b""
-                if len(data) != member.size:
-                    raise InputError(f"{path} is cut within {member.name!r}; fetch or build it again.")
-                yield member.name, data
+                yield tar, member
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except (tarfile.TarError, EOFError, OSError) as e:
         raise InputError(f"{path} is cut or damaged ({e}); fetch or build it again.") from None
+
+
+def _content(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    try:
+        file = tar.extractfile(member)
+        data = file.read() if file else b""
+    except (tarfile.TarError, EOFError, OSError) as e:
+        raise InputError(f"{path} is cut or damaged ({e}); fetch or build it again.") from None
+    if len(data) != member.size:
+        raise InputError(f"{path} is cut within {member.name!r}; fetch or build it again.")
+    return data
 
 
 def _sample(path: Path, key: str, members: dict[str, bytes]) -> Sample:
@@ -256,10 +314,14 @@ def _sample(path: Path, key: str, members: dict[str, bytes]) -> Sample:
     complete = set(found) in (set(ROLES), set(PUBLIC_ROLES)) and len(found) == len(members) - 1
     if not complete or "json" not in members or len(extensions) != 1 or not extensions <= set(EXTENSIONS):
         raise InputError(f"{path}: sample {key!r} is not whole, it has {', '.join(sorted(members))}.")
+    return Sample(key, found, extensions.pop(), _record(path, key, members["json"]))
+
+
+def _record(path: Path, key: str, data: bytes) -> dict[str, Any]:
     try:
-        record = json.loads(members["json"])
+        record = json.loads(data)
     except (ValueError, RecursionError) as e:
         raise InputError(f"{path}: the record of {key!r} is no JSON ({e}).") from None
     if not isinstance(record, dict) or record.get("id") != key:
         raise InputError(f"{path}: the record of {key!r} does not have that id.")
-    return Sample(key, found, extensions.pop(), record)
+    return record

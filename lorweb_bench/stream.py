@@ -1,8 +1,10 @@
 """The order of training: an endless, seeded stream of batches from shards, for one of several readers.
 
 It is a pure function of the dataset, the order's fields, and which reader of how many it is for; so it can be taken up anywhere.
+The order is decided on places (shard, number) alone; a sample is read when its batch is due.
 """
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import to_array
 from lorweb_bench.protocol import ROLES
-from lorweb_bench.shards import Sample
+from lorweb_bench.shards import read_sidecar
+
+Place = tuple[int, int]  # the index of a shard, the number of a sample in it
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,48 @@ def batches(dataset: Dataset, order: Order, reader: int = 0, readers: int = 1, s
     """The batches of one reader from the `skip`-th on, without end.
 
     A batch is `a`, `a_prime`, `b`, `b_prime` as uint8 arrays B x 3 x H x W, and `records`. All of its samples have one size;
-    what an epoch leaves incomplete is filled from the next. Skipped batches are read, not decoded.
+    what an epoch leaves incomplete is filled from the next. Of skipped batches no image is read.
     """
-    groups: dict[tuple[int, int], list[Sample]] = {}
-    for sample in _samples(dataset, order, reader, readers):
-        size = (sample.record["width"], sample.record["height"])
+    for group in _groups(dataset, order, reader, readers, skip):
+        yield _decoded(dataset, order.split, group)
+
+
+def _groups(dataset: Dataset, order: Order, reader: int, readers: int, skip: int) -> Iterator[list[Place]]:
+    if dataset.split(order.split).samples < readers:
+        raise InputError(f"{dataset.path} has fewer samples in {order.split} than readers ({readers}); use fewer workers or nodes.")
+    alike = _one_size(dataset, order.split)
+    epoch = left = 0
+    if alike:  # then batches are cut off one after the other, and epochs are skipped by their length
+        left, skip = skip * order.batch_size, 0
+        while left >= (length := _length(dataset, order, epoch, reader, readers)):
+            left, epoch = left - length, epoch + 1
+    groups = _cut(dataset, order, _places(dataset, order, reader, readers, epoch, left), alike)
+    return itertools.islice(groups, skip, None)
+
+
+def _one_size(dataset: Dataset, split: str) -> bool:
+    """Whether the sidecars say that all panels of a split have one size; without them it is looked up sample by sample."""
+    found: set[str] = set()
+    for entry in dataset.split(split).shards:
+        if not (dataset.path / entry.path).with_suffix(".json").is_file():
+            return False
+        found |= set(read_sidecar(dataset.path / entry.path).sizes) or {""}
+    return len(found) == 1 and "" not in found
+
+
+def _cut(dataset: Dataset, order: Order, places: Iterator[Place], alike: bool) -> Iterator[list[Place]]:
+    groups: dict[tuple[int, int] | None, list[Place]] = {}
+    for shard, number in places:
+        size = None if alike else dataset.places(order.split, shard).sizes[number]
         group = groups.setdefault(size, [])
-        group.append(sample)
+        group.append((shard, number))
         if len(group) == order.batch_size:
             del groups[size]
-            if skip:
-                skip -= 1
-            else:
-                yield _decoded(dataset, group)
+            yield group
 
 
-def _decoded(dataset: Dataset, group: list[Sample]) -> dict[str, Any]:
-    quadruplets = [dataset.decode(sample) for sample in group]
+def _decoded(dataset: Dataset, split: str, group: list[Place]) -> dict[str, Any]:
+    quadruplets = [dataset.decode(dataset.sample_at(split, *place)) for place in group]
     batch: dict[str, Any] = {"records": [q.record for q in quadruplets]}
     for role in ROLES:
         panels = np.stack([to_array(getattr(q, role)) for q in quadruplets])
@@ -55,34 +84,47 @@ def _decoded(dataset: Dataset, group: list[Sample]) -> dict[str, Any]:
     return batch
 
 
-def _samples(dataset: Dataset, order: Order, reader: int, readers: int) -> Iterator[Sample]:
-    epoch = 0
+def _places(dataset: Dataset, order: Order, reader: int, readers: int, epoch: int, skip: int) -> Iterator[Place]:
+    """The places of this reader, shuffled, from the `skip`-th of an epoch on, epoch after epoch."""
     while True:
-        rng = random.Random(f"{order.seed} {epoch} {reader}")
-        pool: list[Sample] = []
-        empty = True
-        for sample in _share(dataset, order, epoch, reader, readers):
-            empty = False
-            pool.append(sample)
-            if len(pool) > order.buffer:
-                i = rng.randrange(len(pool))
-                pool[i], pool[-1] = pool[-1], pool[i]
-                yield pool.pop()
-        if empty:
-            raise InputError(f"{dataset.path} has fewer samples in {order.split} than readers ({readers}); use fewer workers or nodes.")
-        rng.shuffle(pool)
-        yield from pool
-        epoch += 1
+        shuffled = _shuffled(_share(dataset, order, epoch, reader, readers), order.buffer, f"{order.seed} {epoch} {reader}")
+        for _ in range(skip):
+            next(shuffled)
+        yield from shuffled
+        epoch, skip = epoch + 1, 0
 
 
-def _share(dataset: Dataset, order: Order, epoch: int, reader: int, readers: int) -> Iterator[Sample]:
+def _shuffled(places: Iterator[Place], buffer: int, seed: str) -> Iterator[Place]:
+    rng = random.Random(seed)
+    pool: list[Place] = []
+    for place in places:
+        pool.append(place)
+        if len(pool) > buffer:
+            i = rng.randrange(len(pool))
+            pool[i], pool[-1] = pool[-1], pool[i]
+            yield pool.pop()
+    rng.shuffle(pool)
+    yield from pool
+
+
+def _share(dataset: Dataset, order: Order, epoch: int, reader: int, readers: int) -> Iterator[Place]:
     """The part of an epoch that is this reader's: whole shards where there are enough of them, else every n-th sample."""
+    entries, shards = dataset.split(order.split).shards, _shard_order(dataset, order, epoch)
+    if len(shards) >= readers:
+        return ((shard, number) for shard in shards[reader::readers] for number in range(entries[shard].samples))
+    places = ((shard, number) for shard in shards for number in range(entries[shard].samples))
+    return itertools.islice(places, reader, None, readers)
+
+
+def _shard_order(dataset: Dataset, order: Order, epoch: int) -> list[int]:
     shards = list(range(len(dataset.split(order.split).shards)))
     random.Random(f"{order.seed} {epoch}").shuffle(shards)
-    by_shard = len(shards) >= readers
-    number = 0
-    for shard in shards[reader::readers] if by_shard else shards:
-        for sample in dataset.samples(order.split, [shard]):
-            if by_shard or number % readers == reader:
-                yield sample
-            number += 1
+    return shards
+
+
+def _length(dataset: Dataset, order: Order, epoch: int, reader: int, readers: int) -> int:
+    """How many samples of an epoch are this reader's."""
+    split = dataset.split(order.split)
+    if len(split.shards) >= readers:
+        return sum(split.shards[shard].samples for shard in _shard_order(dataset, order, epoch)[reader::readers])
+    return len(range(reader, split.samples, readers))

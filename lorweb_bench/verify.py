@@ -89,8 +89,10 @@ def _check_shard(path: str, rerun: bool, piece: tuple[str, int]) -> Checked:
     if not shard.is_file():
         return checked
     library = load_library(dataset.manifest.transformation_library) if rerun else None
+    sizes: Counter[str] = Counter()
     try:
         for sample in read_shard(shard):
+            sizes[f"{sample.record.get('width')}x{sample.record.get('height')}"] += 1
             try:
                 checked.items.append(_check_sample(dataset, split, sample, checked, library))
             except InputError as e:
@@ -100,16 +102,17 @@ def _check_shard(path: str, rerun: bool, piece: tuple[str, int]) -> Checked:
         return checked
     if len(checked.items) != entry.samples and not checked.problems:
         checked.problems.append(f"{shard} holds {len(checked.items)} samples, the manifest says {entry.samples}.")
-    checked.problems += _sidecar_problems(shard, entry.sha256, checked)
+    checked.problems += _sidecar_problems(shard, entry.sha256, checked, sizes)
     return checked
 
 
-def _sidecar_problems(shard: Path, sha256: str, checked: Checked) -> list[str]:
+def _sidecar_problems(shard: Path, sha256: str, checked: Checked, sizes: Counter[str]) -> list[str]:
     try:
         sidecar = read_sidecar(shard)
     except InputError as e:
         return [str(e)]
-    if sidecar.sha256 != sha256 or sidecar.samples != len(sidecar.items) or sidecar.keys != keys_digest(i.key for i in sidecar.items):
+    agrees = sidecar.sha256 == sha256 and sidecar.samples == len(sidecar.items) and sidecar.sizes in ({}, sizes)
+    if not agrees or sidecar.keys != keys_digest(i.key for i in sidecar.items):
         return [f"{shard.with_suffix('.json')} does not agree with the manifest or with itself."]
     listed = {item.key: item for item in sidecar.items}
     wrong = [item.key for item in checked.items if listed.get(item.key) != item]

@@ -1,9 +1,11 @@
 """The training order: every sample once an epoch, the same for a seed, taken up anywhere, shared out over readers."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +115,68 @@ def test_the_torch_loader_refuses_what_it_cannot_do(tiny: Dataset, small_public:
     ):
         with pytest.raises(InputError, match=words):
             training_loader(path, 2, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("given", [1, 4, 9])  # within an epoch, across one, after several
+def test_a_loader_goes_on_from_its_state(
+    write_dataset: Callable[..., Dataset], tmp_path: Path, training_loader: Callable[..., Any], workers: int, world: int, given: int
+) -> None:
+    dataset = write_dataset(tmp_path, {"train": [f"t{i}" for i in range(22)]})
+    for rank in range(world):
+        options = {"seed": 3, "buffer": 5, "workers": workers, "rank": rank, "world": world}
+        whole = [ids(batch) for batch in islice(training_loader(dataset.path, 2, **options), given + 4)]
+        first, second = (training_loader(dataset.path, 2, **options) for _ in range(2))
+        assert [ids(batch) for batch in islice(first, given)] == whole[:given]
+        state = json.loads(json.dumps(first.state_dict()))
+        assert state["samples"] == 2 * given
+        second.load_state_dict(state)
+        assert [ids(batch) for batch in islice(second, 4)] == whole[given:]
+        assert [ids(batch) for batch in islice(first, 4)] == whole[given:]  # so does the same loader when it is asked again
+
+
+def ids(batch: dict[str, Any]) -> list[str]:
+    return [record.id for record in batch["records"]]
+
+
+def test_nodes_and_workers_share_an_epoch(write_dataset: Callable[..., Dataset], tmp_path: Path, training_loader: Any) -> None:
+    dataset = write_dataset(tmp_path, {"train": [f"t{i}" for i in range(16)]})
+    for workers in (0, 1, 2):
+        loaders = [training_loader(dataset.path, 1, workers=workers, rank=rank, world=2, buffer=3) for rank in range(2)]
+        epoch = [key for loader in loaders for batch in islice(loader, 8) for key in ids(batch)]
+        assert sorted(epoch) == sorted(f"t{i}" for i in range(16))
+
+
+def test_a_state_of_another_order_is_refused(tiny: Dataset, training_loader: Callable[..., Any]) -> None:
+    state = training_loader(tiny.path, 2, seed=4).state_dict()
+    for other, said in (({"seed": 5}, "seed 4 and this one 5"), ({"seed": 4, "workers": 2}, "workers 0 and this one 2")):
+        with pytest.raises(InputError, match=said):
+            training_loader(tiny.path, 2, **other).load_state_dict(state)
+
+
+def test_a_late_start_reads_what_is_due_alone(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    whole = Dataset.sample_at
+    monkeypatch.setattr(Dataset, "sample_at", lambda self, *place: (read.append(1), whole(self, *place))[1])  # type: ignore[func-returns-value]
+    late = keys(tiny, Order("train", 2, buffer=4), 3, skip=5_001)
+    assert len(read) == 6
+    assert late == keys(tiny, Order("train", 2, buffer=4), 3, skip=5_001)
+    assert len(late[0]) == 2
+
+
+@pytest.mark.parametrize("sidecars", [True, False])
+def test_panels_of_several_sizes_are_taken_up_anywhere(tmp_path: Path, sidecars: bool) -> None:
+    for index in range(3):
+        with ShardWriter(tmp_path, "train", index) as shard:
+            for i in range(5):
+                width = 4 + (index + i) % 3
+                image = (encode(np.full((4, width, 3), i, np.uint8)), "png")
+                shard.add(f"k{index}{i}", dict.fromkeys(ROLES, image), {"id": f"k{index}{i}", "width": width, "height": 4})
+    dataset = finish_dataset(tmp_path, {"name": "n", "version": "1", "view": "full"})
+    for path in () if sidecars else tmp_path.glob("train/*.json"):
+        path.unlink()  # a copy of the tars alone can be read too
+    order = Order("train", 2, buffer=4)
+    whole = keys(dataset, order, 20, 0, 2)
+    for skip in (1, 7, 15):
+        assert keys(dataset, order, 20 - skip, 0, 2, skip) == whole[skip:]
