@@ -113,27 +113,29 @@ def add(
 @click.option("--method", required=True, metavar="SPEC", help="The method, as for `predict`: a name, file.py:attribute, or a checkpoint.")
 @SUITE
 @STORE
+@DATABASE
 @WORKERS
-def reproduce(submission: Path, method: str, suite: Path, store: Path, workers: int) -> None:
+def reproduce(submission: Path, method: str, suite: Path, store: Path, database: str | None, workers: int) -> None:
     """Run the method of a submission yourself; where your scores agree with its images, it is recorded as `reproduced`."""
     from leaderboard.keeper import reproduce as run
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
-    _print(run(submission, open_suite(suite), Store(store), method, workers).verdict, submission)
+    _print(run(submission, open_suite(suite), Store(store, database), method, workers).verdict, submission)
 
 
 @leaderboard.command()
 @SUITE
 @STORE
+@DATABASE
 @WORKERS
-def references(suite: Path, store: Path, workers: int) -> None:
+def references(suite: Path, store: Path, database: str | None, workers: int) -> None:
     """Run the trivial methods and bounds that stand in every table, and record them. What is there stays."""
     from leaderboard.keeper import add_references
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
-    for name, added in add_references(Store(store), open_suite(suite), workers):
+    for name, added in add_references(Store(store, database), open_suite(suite), workers):
         click.echo(f"{name} is {'already' if added is None else 'now'} in {store}.")
 
 
