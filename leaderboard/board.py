@@ -116,7 +116,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Book:
-    """How much of a suite's unseen can be looked up in an installed library; `search` is what doing so gets."""
+    """How much of a suite's unseen can be looked up in the public library; `search` is what doing so gets."""
 
     families: int
     held: int
@@ -136,9 +136,11 @@ class Book:
     def sentence(self) -> str:
         """What it means."""
         if not self.held:
-            return f"Closed-book: no public library holds any of the {self.families} families behind the unseen items."
+            return (
+                f"Closed-book: the library that ships with lorweb-bench holds none of the {self.families} families behind the unseen items."
+            )
         which = f"all {self.families}" if self.held == self.families else f"{self.held} of the {self.families}"
-        return f"{self.label.capitalize()}: a library that anyone can install holds {which} families behind the unseen items."
+        return f"{self.label.capitalize()}: the library that ships with lorweb-bench holds {which} families behind the unseen items."
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ import yaml
 
 from leaderboard.store import Added, Store
 from leaderboard.submission import open_submission, pack, sizes_of
+from leaderboard.suites import PUBLIC
 from leaderboard.verify import require_full
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.evaluation import evaluate, predict, score
-from lorweb_bench.library import GROUP
 from lorweb_bench.protocol import PREDICT_SEED
-from lorweb_bench.registry import installed
 
 REFERENCES = {
     "copy-b": "Hands b back unchanged: what doing nothing is worth.",
@@ -53,9 +52,7 @@ def add_references(store: Store, suite: Dataset, workers: int = 1) -> Iterable[t
 
 def _open_book(suite: Dataset) -> Dataset:
     """The suite as `library-search` is to see it: families of the keeper's own are in no book that others can open."""
-    if suite.manifest.transformation_library in installed(GROUP):
-        return suite
-    return Dataset(suite.path, suite.manifest.model_copy(update={"transformation_library": None}))
+    return Dataset(suite.path, suite.manifest.model_copy(update={"transformation_library": PUBLIC}))
 
 
 def _card(name: str) -> dict[str, object]:

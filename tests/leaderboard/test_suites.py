@@ -15,7 +15,7 @@ def record(family: str, tier: str) -> Record:
     return Record(id="k", width=8, height=8, transformation=f"{family}_1", family=family, kind="colour", tier=tier)
 
 
-def test_an_open_book_is_one_whose_unseen_families_an_installed_library_holds() -> None:
+def test_an_open_book_is_one_whose_unseen_families_the_public_library_holds() -> None:
     assert book([record("hue_shift", "new_family"), record("hue_shift+cartoon", "new_composition")]) == {"families": 2, "held": 2}
     assert book([record("hue_shift", "new_family"), record("our_secret", "new_family")]) == {"families": 2, "held": 1}
     assert book([record("our_secret", "new_family"), record("hue_shift", "seen_single")]) == {"families": 1, "held": 0}
