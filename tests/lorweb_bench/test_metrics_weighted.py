@@ -281,6 +281,15 @@ def test_a_suite_without_right_answers_offers_what_needs_none(files: Files, smal
     assert len(report.metrics) == 2 and report.chance == {}
 
 
+def test_a_backbone_that_chose_the_items_does_not_judge_them(small_suite: Dataset) -> None:
+    recipe = {"filters": {"clip_direction": {"model": "ViT-L-14/openai", "minimum": 0.2}}}
+    suite = Dataset(small_suite.path, small_suite.manifest.model_copy(update={"recipe": recipe}))
+    for metric in ("clip_direction", "clip_image[ViT-L-14/openai]"):
+        with pytest.raises(InputError, match="its items were chosen by the direction of ViT-L-14/openai"):
+            choose_metrics([metric], suite)
+    assert load_metric("clip_direction[ViT-B-32/openai]").unsupported(suite) is None  # type: ignore[attr-defined]
+
+
 def test_the_command_scores_with_weights_and_says_what_it_left_out(
     files: Files,
     small_suite_path: Path,
