@@ -75,6 +75,29 @@ def pin(recipe: str, output: Path, settings: tuple[str, ...], workers: int) -> N
 
 
 @datagen.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--dry-run", is_flag=True, help="Show what would go, and go nowhere.")
+@click.option("--public", is_flag=True, help="Make a new repository public; without it only you and your organisation see it.")
+@click.option("--revision", help="The branch to push to; by default main.")
+def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | None) -> None:
+    """Put DATASET on the hub as the dataset repository OWNER/NAME.
+
+    Each shard is compared with the manifest first. A suite that goes out in full is no longer a test: publish its public view.
+    """
+    from datagen import push as pushing
+
+    upload = pushing.what_goes(dataset)
+    if dry_run:
+        for name, size in upload.files:
+            click.echo(f"{size:>15,}  {name}")
+        where = f"{repo}, {'public' if public else 'private'} if it is new"
+        click.echo(f"{upload.bytes:>15,}  bytes in {len(upload.files)} files would go to the dataset repository {where}")
+        return
+    click.echo(f"{dataset} is at {pushing.push(upload, repo, public, revision)}")
+
+
+@datagen.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Draw every one of them to this PNG.")
 def transformations(output: Path | None) -> None:
     """List the transformation library: id, kind, parameters, instruction; -o draws the gallery."""

@@ -1,11 +1,12 @@
 """Roles and items: no source serves twice, the pixels are exact, keys and order say nothing, candidates can be told apart."""
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 
-from datagen.assemble import calibrate, fit
+from datagen.assemble import calibrate, fit, plan_items
 from datagen.filters import Calibration, blank, levels
 from datagen.recipe import read_recipe
 from datagen.recipe_sources import ROLES
@@ -150,3 +151,18 @@ def test_fit_covers_without_stretching() -> None:
     assert fitted.shape == (32, 32, 3)
     assert fitted[:, 8:24].mean() == pytest.approx(255, abs=12)
     assert fit(image, (80, 40)) is image
+
+
+def test_items_that_share_a_pair_stand_together_in_training_data(train: Dataset, suite: Dataset) -> None:
+    recipe = read_recipe(train.path.parent / "train.yaml")
+    items = list(plan_items(recipe, "train", train.manifest.model_dump(mode="json")["transformations"]))
+    groups = [key for key, _ in itertools.groupby((item.transformation, item.turn // 2) for item in items)]
+    assert len(groups) == len(set(groups)) < len(items)
+    a = {q.key: (q.record.transformation, np.asarray(q.a).tobytes()) for q in train.quadruplets("train")}
+    by_pair: dict[tuple[str, int], set[tuple[str, bytes]]] = {}
+    for item in items:
+        by_pair.setdefault((item.transformation, item.turn // 2), set()).add(a[item.key])
+    assert all(len(shared) == 1 for shared in by_pair.values())
+    for split in suite.splits:
+        keys = [record.id for record in suite.records(split)]
+        assert keys == sorted(keys)

@@ -19,6 +19,7 @@ from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import read_json
 from lorweb_bench.images import decode, encode
+from lorweb_bench.protocol import ROLES
 from lorweb_bench.shards import read_shard
 
 
@@ -240,6 +241,28 @@ def test_quadruplets_are_kept_as_they_are(write, tmp_path: Path) -> None:  # typ
     assert dataset.manifest.splits["train"].samples == 3
     found = {(np.asarray(q.a).tobytes(), np.asarray(q.b).tobytes()) for q in dataset.quadruplets("train")}
     assert found == {(scene(50 + 2 * i, 64, 48).tobytes(), scene(51 + 2 * i, 64, 48).tobytes()) for i in range(3)}
+
+
+def test_the_hubs_library_reads_images_and_not_sidecars(train: Dataset, suite: Dataset, tmp_path: Path) -> None:
+    import datasets
+
+    for dataset in (train, suite):
+        for split in dataset.splits:
+            loaded = datasets.load_dataset(str(dataset.path), split=split, cache_dir=str(tmp_path / dataset.name))
+            assert set(loaded.column_names) == {"__key__", "__url__", "json", *(f"{role}.png" for role in ROLES)}
+            assert [row["__key__"] for row in loaded.select_columns(["__key__"])] == [record.id for record in dataset.records(split)]
+            first = next(dataset.quadruplets(split))
+            assert np.array_equal(np.asarray(loaded[0]["b_prime.png"]), np.asarray(first.b_prime))
+            assert loaded[0]["json"]["transformation"] == first.record.transformation
+
+
+def test_plain_webdataset_reads_every_sample(train: Dataset) -> None:
+    import webdataset
+
+    tars = [str(train.path / entry.path) for entry in train.split("train").shards]
+    read = {sample["__key__"]: sample for sample in webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8")}
+    for q in train.quadruplets("train"):
+        assert np.array_equal(read[q.key]["b_prime.png"], np.asarray(q.b_prime))
 
 
 def test_a_plain_shard_holds_five_members_a_sample(train: Dataset) -> None:
