@@ -1,6 +1,5 @@
 """Lines come sorted whether they fit into memory or not, and a dataset that does not has the same fingerprints."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
