@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("lorweb_bench.commands.scoring:score", "Score predictions against a suite."),
     "evaluate": ("lorweb_bench.commands.scoring:evaluate", "Predict, then score."),
     "compare": ("lorweb_bench.commands.scoring:compare", "Compare reports, paired by item, with intervals."),
+    "judge": ("lorweb_bench.commands.judging:judge", "Have a vision-language model judge predictions."),
     "leaderboard": ("leaderboard.cli:leaderboard", "Pack, verify, store and render a leaderboard."),
 }
 

@@ -95,7 +95,7 @@ def predict(
     asked: dict[str, Any] = {"track": track or getattr(loaded, "track", "open"), "prompt_mode": prompt, "pairs": pairs, "seed": seed}
     settings = PredictionsManifest(suite=suite_name(suite), method=whose, samples=0, **asked)
     writer = PredictionsWriter(Path(out).resolve(), settings)
-    before, wanted = writer.finished(), _chosen(suite, limit, shard)
+    before, wanted = writer.finished(), chosen_keys(suite, limit, shard)
     if before is not None and wanted <= writer.done():
         return before
     writer.begin()
@@ -103,7 +103,7 @@ def predict(
     pair_of = shuffled_pairs(suite, seed) if pairs == "shuffled" else {}
     in_task = loaded if workers == 1 and engine == "local" else absolute(method, TABLE) if isinstance(method, str) else method
     _run(Task(in_task, suite, prompt, seed, pair_of, batch, options), writer, todo, workers, engine, getattr(loaded, "gpus", 0))
-    complete = _chosen(suite, limit, None) <= writer.done()
+    complete = chosen_keys(suite, limit, None) <= writer.done()
     return writer.finish(sum(suite.split(split).samples for split in suite.scored_splits)) if complete else None
 
 
@@ -147,7 +147,8 @@ def _check(method: Method, suite: Dataset, limit: int | None, shard: tuple[int, 
         raise InputError(f"{method.name} looks at the answers, so it needs the suite's full view, not {suite.path}.")
 
 
-def _chosen(suite: Dataset, limit: int | None, shard: tuple[int, int] | None) -> set[str]:
+def chosen_keys(suite: Dataset, limit: int | None, shard: tuple[int, int] | None) -> set[str]:
+    """The keys of the first `limit` items of the public order, and of these every n-th; all of them where both are None."""
     keys = [key for split in suite.scored_splits for keys in suite_keys(suite, split) for key in keys]
     if limit is None and shard is None:
         return set(keys)

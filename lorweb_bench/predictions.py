@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import MARKER, read_json
-from lorweb_bench.images import decode, to_image
+from lorweb_bench.images import decode, resize, to_image
 from lorweb_bench.protocol import EXTENSIONS
 from lorweb_bench.shards import read_sidecar
 
@@ -130,6 +130,18 @@ class Predictions(Mapping[str, Image.Image]):
     def part(self, keys: Iterator[str] | list[str]) -> "Predictions":
         """The predictions of these keys alone, for a worker."""
         return Predictions(self.manifest, {key: self.images[key] for key in keys if key in self.images})
+
+
+def fitted(image: Image.Image, key: str, size: tuple[int, int], may_resize: bool) -> tuple[Image.Image, bool]:
+    """A prediction at b's size (width, height), and whether it was resized for that. InputError where it has another and may not be."""
+    if image.size == size:
+        return image, False
+    if not may_resize:
+        raise InputError(
+            f"The prediction for {key!r} is {image.width}x{image.height}, b is {size[0]}x{size[1]}; "
+            "predict at b's size, or score with --resize, which is marked in the report."
+        )
+    return resize(image, size), True
 
 
 def open_predictions(source: str | Path | Mapping[str, Any], suite: Dataset, name: str | None = None) -> Predictions:

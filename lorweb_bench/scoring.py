@@ -13,10 +13,10 @@ from lorweb_bench.dataset import Dataset, open_suite
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import claim_output, finish_output
-from lorweb_bench.images import resize, to_array
+from lorweb_bench.images import to_array
 from lorweb_bench.metrics import TABLE, Metric, Scored, choose_metrics, load_metric
 from lorweb_bench.pins import drift
-from lorweb_bench.predictions import Predictions, open_predictions, suite_keys, suite_name
+from lorweb_bench.predictions import Predictions, fitted, open_predictions, suite_keys, suite_name
 from lorweb_bench.progress import track
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.quadruplet import Quadruplet
@@ -207,15 +207,8 @@ def _labels(piece: Piece, batch: list[Quadruplet]) -> Columns:
 
 
 def _scored(q: Quadruplet, predictions: Predictions, may_resize: bool) -> tuple[Scored, bool]:
-    image = predictions[q.key]
-    if image.size == q.b.size:
-        return Scored(q, to_array(image)), False
-    if not may_resize:
-        raise InputError(
-            f"The prediction for {q.key!r} is {image.width}x{image.height}, b is {q.b.width}x{q.b.height}; "
-            "predict at b's size, or score with --resize, which is marked in the report."
-        )
-    return Scored(q, to_array(resize(image, q.b.size))), True
+    image, resized = fitted(predictions[q.key], q.key, q.b.size, may_resize)
+    return Scored(q, to_array(image)), resized
 
 
 def _values(metric: Metric, scored: list[Scored], suite: Dataset) -> list[float]:

@@ -199,13 +199,28 @@ def test_the_page_on_recipes_is_current() -> None:
 
 
 def test_every_field_on_disk_stands_in_formats() -> None:
+    from lorweb_bench.judge.judgement import Agreement, Judged, Judgement, Position
     from lorweb_bench.manifest import Manifest, ShardEntry, SplitInfo, TransformationInfo
     from lorweb_bench.predictions import Cost, PredictionsManifest
     from lorweb_bench.quadruplet import Record
     from lorweb_bench.report import Report, Score
     from lorweb_bench.shards import Item, Sidecar
 
-    models = (Manifest, SplitInfo, ShardEntry, TransformationInfo, Record, Sidecar, Item, PredictionsManifest, Cost, Report, Score)
+    judging = (Judgement, Judged, Position, Agreement)
+    models = (
+        Manifest,
+        SplitInfo,
+        ShardEntry,
+        TransformationInfo,
+        Record,
+        Sidecar,
+        Item,
+        PredictionsManifest,
+        Cost,
+        Report,
+        Score,
+        *judging,
+    )
     page = (DOCS / "formats.md").read_text()
     fields = {name for model in models for name, field in model.model_fields.items() if not field.exclude}
     assert sorted(name for name in fields if f"`{name}`" not in page) == []

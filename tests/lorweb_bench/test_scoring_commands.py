@@ -136,5 +136,5 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'numpy', 'torch', 'pydantic', 'rich', 'cv2', 'skimage', 'pyarrow', 'matplotlib', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    for command in ("methods", "predict", "score", "evaluate", "compare"):
+    for command in ("methods", "predict", "score", "evaluate", "compare", "judge"):
         subprocess.run([sys.executable, "-c", script, command], check=True, capture_output=True)

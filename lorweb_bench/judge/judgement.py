@@ -1,0 +1,101 @@
+"""A judgement on disk: `judgement.json` with the scores, `per_sample.parquet`, and `answers.jsonl` with every answer's words."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from lorweb_bench.files import finish_output, write_atomic, write_json
+from lorweb_bench.predictions import MethodName, PredictionsManifest, SuiteName
+from lorweb_bench.report import PER_SAMPLE, Score, write_per_sample
+
+JUDGEMENT = "judgement.json"
+JUDGEMENT_FORMAT = "lorweb-bench/judgement"
+ANSWERS = "answers.jsonl"
+
+
+class Judged(BaseModel):
+    """Whose predictions were judged, and how these were made: the identity of a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: MethodName
+    track: str
+    prompt_mode: str
+    pairs: str
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, made: PredictionsManifest) -> "Judged":
+        """From the manifest of predictions."""
+        return cls(method=made.method, track=made.track, prompt_mode=made.prompt_mode, pairs=made.pairs, seed=made.seed)
+
+
+class Position(BaseModel):
+    """Of a forced choice: how often the picture shown first was chosen (0.5: no bias), and the same one in both orders."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: float
+    consistent: float
+    answers: int
+    items: int
+
+
+class Agreement(BaseModel):
+    """How far the judge agrees with people, over `items` that have both votes and a verdict.
+
+    Of a choice: `agreement` is the share of items decided by both where the decision is the same, `kappa` the same corrected for
+    chance (Cohen); `undecided` counts items where the judge's two answers contradict each other, `tied` those where the votes do.
+    Of a rating: `correlation` is Spearman's of the judge's number with the mean of people's, by question.
+    `between_people` is how often two votes on one item are the same. None where there is too little to tell.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    items: int
+    votes: int
+    agreement: float | None = None
+    kappa: float | None = None
+    undecided: int = 0
+    tied: int = 0
+    correlation: dict[str, float | None] | None = None
+    between_people: float | None = None
+
+
+class Judgement(BaseModel):
+    """`judgement.json`. `scores` is by group, then by what was asked, aggregated as in a report.
+
+    `missing` predictions count the worst without being asked about; `unparsable` items are left out of every mean, and named.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["lorweb-bench/judgement"] = "lorweb-bench/judgement"
+    format_version: Literal[1] = 1
+    suite: SuiteName
+    protocol: Literal["rating", "choice"]
+    judge: dict[str, Any]
+    judged: list[Judged] = Field(min_length=1, max_length=2)
+    partial: bool = False
+    scores: dict[str, dict[str, Score]]
+    position: Position | None = None
+    items: int
+    questions: int
+    missing: int
+    resized: int
+    unparsable: list[str]
+    agreement: Agreement | None = None
+    environment: dict[str, Any]
+    per_sample: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+
+
+def write_judgement(folder: Path, judgement: Judgement, table: dict[str, np.ndarray], answers: Iterable[Mapping[str, Any]]) -> None:
+    """Write the answers, the per-item table, and last `judgement.json`, which marks the folder as whole."""
+    write_atomic(folder / ANSWERS, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+    write_per_sample(folder / PER_SAMPLE, table)
+    write_json(folder / JUDGEMENT, judgement.model_dump(mode="json"))
+    finish_output(folder)
