@@ -188,7 +188,8 @@ class ClipImage(ClipDirection):
     """Does the prediction show what b' shows? The cosine of E(p) and E(b') (CLIP-I), E as of `clip_direction`.
 
     From -1 to 1 (equal features); a missing prediction counts -1. Photographs are seldom below 0.4, and b itself is near b':
-    read it beside the value of `copy-b`.
+    read it beside the value of `copy-b`. A constant shift or a blur of the answer lowers it, the more the stronger; a slight
+    one hardly at all.
     """
 
     called = "clip_image"

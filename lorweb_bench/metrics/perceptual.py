@@ -125,6 +125,7 @@ class LpipsToB:
     """LPIPS between prediction and b: how much was kept (the paper's preservation). Lower keeps more.
 
     From 0 (equal) to 1, where it is cut off; a missing prediction counts 1. `copy-b` has 0, so nothing is ranked by it alone.
+    A constant shift or a blur of b raises it, the more the stronger.
     """
 
     higher_is_better = False
@@ -154,7 +155,8 @@ class LpipsToB:
 class LpipsToBPrime(LpipsToB):
     """LPIPS between prediction and the true b'. Lower is nearer; where many answers are right, it names one of them.
 
-    From 0 (equal) to 1, where it is cut off; a missing prediction counts 1.
+    From 0 (equal) to 1, where it is cut off; a missing prediction counts 1. A constant shift or a blur of the answer raises it,
+    the more the stronger.
     """
 
     reference = "b_prime"

@@ -1,6 +1,7 @@
 """Metrics against independent implementations and known truths."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,48 @@ def test_a_suite_gets_only_the_metrics_that_it_supports(small_suite: Dataset) ->
     edited = Dataset(small_suite.path, manifest.model_copy(update={"transformations": open_ended}))
     with pytest.raises(InputError, match="no single right answer"):
         choose_metrics(["mse"], edited)
+
+
+OWN = (
+    "import numpy as np\nclass Red:\n    higher_is_better = True\n    worst = -1.0\n"
+    "    def __init__(self, share='1'):\n        self.share = float(share)\n        self.identity = f'red[{share}]'\n"
+    "    def values(self, batch, suite):\n        return np.array([self.share * s.prediction[..., 0].mean() / 255 for s in batch])\n"
+)
+
+
+def test_an_installed_package_brings_metrics(tmp_path: Path, small_suite: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real little distribution on the path: by entry point, by module, with an argument, and never unasked."""
+    (tmp_path / "little_metrics.py").write_text(OWN)
+    info = tmp_path / "little_metrics-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: little-metrics\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lorweb_bench.metrics]\nredness = little_metrics:Red\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    whole, half = (load_metric(spec) for spec in ("redness", "redness[0.5]"))
+    assert (whole.identity, half.identity) == ("red[1]", "red[0.5]")
+    assert load_metric("little_metrics:Red").identity == "red[1]"
+    items = scored_items(small_suite)
+    assert half.values(items, small_suite).tolist() == pytest.approx(whole.values(items, small_suite) / 2)
+    with pytest.raises(InputError, match="did you mean 'redness'"):
+        load_metric("rednes")
+    with pytest.raises(InputError, match="cannot be made: ValueError: could not convert"):
+        load_metric("redness[much]")
+    assert [m.identity for m in choose_metrics(None, small_suite).metrics] == list(CLASSIC)
+
+
+def test_retrieval_forgives_a_blur_and_a_shift_but_not_another_edit(small_suite: Dataset) -> None:
+    """As its docs say: a right edit that is blurred or a little too bright is still nearest to the truth; a faint one may not be."""
+    from cv2 import GaussianBlur
+
+    items = scored_items(small_suite, 12)
+    retrieval, quality = load_metric("retrieval"), load_metric("psnr")
+    blurred = [Scored(s.quadruplet, GaussianBlur(s.b_prime, (0, 0), 0.6)) for s in items]
+    shifted = [Scored(s.quadruplet, np.clip(s.b_prime.astype(int) + 3, 0, 255).astype(np.uint8)) for s in items]
+    faint = [Scored(s.quadruplet, s.b) for s in items]
+    assert retrieval.values(blurred, small_suite).mean() > 0.7
+    assert retrieval.values(shifted, small_suite).mean() > 0.7
+    assert retrieval.values(faint, small_suite).mean() < 0.5
+    assert quality.values(blurred, small_suite).mean() < 40 < quality.values(items, small_suite).mean()
 
 
 def test_a_metric_of_ones_own_is_named_by_file(tmp_path: Path, small_suite: Dataset) -> None:

@@ -142,6 +142,19 @@ def test_a_shift_and_a_blur_move_lpips_as_its_docs_say(files: Files) -> None:
     assert 0.0 < found[2] < found[3] < 1.0  # a blur, and a stronger one
 
 
+def test_a_shift_and_a_blur_move_clip_image_as_its_docs_say(files: Files, small_suite: Dataset) -> None:
+    from cv2 import GaussianBlur
+
+    metric = load_metric(f"clip_image[tiny-clip/{files.clip}]")
+    q = next(iter(small_suite.quadruplets("unseen")))
+    truth = to_array(q.b_prime).clip(0, 180)
+    q = replace(q, b_prime=Image.fromarray(truth))
+    made = [truth, truth + 2, truth + 60, GaussianBlur(truth, (0, 0), 0.5), GaussianBlur(truth, (0, 0), 4.0)]
+    same, small_shift, shift, small_blur, blur = metric.values([Scored(q, image) for image in made], small_suite)
+    assert same == pytest.approx(1.0, abs=1e-6)
+    assert same > small_shift > shift and same > small_blur > blur
+
+
 def test_identities_name_backbone_and_weights(files: Files) -> None:
     assert load_metric("clip_direction").identity == "clip_direction[ViT-L-14/openai]"
     assert load_metric("clip_image[ViT-B-32/laion2b_s34b_b79k]").identity == "clip_image[ViT-B-32/laion2b_s34b_b79k]"

@@ -68,6 +68,27 @@ def test_predict_score_and_compare(run: Run, small_suite_path: Path) -> None:
     assert "color-transfer" in out
 
 
+def test_workers_and_ray_write_the_same_scores(run: Run, small_suite_path: Path) -> None:
+    pytest.importorskip("ray")
+    assert run("predict", "--method", "color-transfer", "--suite", small_suite_path, "-o", "p")[0] == 0
+    found = []
+    for name, words in (("one", ()), ("two", ("--workers", 2)), ("ray", ("--workers", 2, "--engine", "ray"))):
+        assert run("score", "p", "--suite", small_suite_path, "-o", name, *words)[0] == 0
+        found.append((Path(name, "report.json").read_bytes(), Path(name, "per_sample.parquet").read_bytes()))
+    assert found[0] == found[1] == found[2]
+
+
+def test_seeds_of_one_method_are_compared_as_its_trainings(run: Run, small_suite_path: Path) -> None:
+    for seed, by in enumerate((20, 30, 45)):
+        body = f"return [t.b.point(lambda v: v - {by}) for t in triplets]"
+        Path(f"m{seed}.py").write_text(f"class M:\n    name = 'darker'\n    def predict(self, triplets):\n        {body}\n")
+        assert run("evaluate", "--method", f"m{seed}.py:M", "--suite", small_suite_path, "-o", f"r{seed}", "--metrics", "mse")[0] == 0
+    code, out, _ = run("compare", "--trainings", "r0", "r1", "r2")
+    assert (code, "3 trainings" in out) == (0, True)
+    code, _, err = run("compare", "--trainings", "r0", "r0")
+    assert (code, "of one training of darker, not of two" in err) == (2, True)
+
+
 def test_parts_and_limits_say_what_they_are(run: Run, small_suite_path: Path) -> None:
     predict = ("predict", "--method", "copy-b", "--suite", small_suite_path)
     assert "completes the folder" in run(*predict, "-o", "p", "--shard", "1/2")[1]
