@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 
 from leaderboard.disclosure import disclosed, disclosed_entry
-from leaderboard.runs import last_runs, mean_of, metrics_of, report_of, tables_of
+from leaderboard.runs import BOUNDS, TRIVIAL, last_runs, mean_of, metrics_of, report_of, tables_of
 from leaderboard.store import Entry
 from leaderboard.tables import SuiteRow
 from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
 from lorweb_bench.report import Report, Score
 
 HEADLINE, GROUP = "edit_recovery", "unseen"
-TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")
-BOUNDS = ("library-search", "nearest-seen", "ceiling")
 KINDS = {
     "method": "",
     "trivial": "needs no learning; shown to compare with, not ranked",

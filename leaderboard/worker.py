@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from leaderboard import jobs
 from leaderboard.intake import catch_up, suite_of
+from leaderboard.names import taken
 from leaderboard.scoring import FAILURE, FULL, NO_DISK, TABLE, VERDICT, Limits, start_rendering, start_scoring
 from leaderboard.site import EARLIEST, SHARE, SITE, claim_rendering, end_rendering
 from leaderboard.store import A_DAY, UPLOADS, Store, record
@@ -196,9 +197,11 @@ class Worker:
 
         def write() -> None:
             with self.store.writing() as session:
-                own = jobs.held(session, job.id, self.holder)
-                record(session, verdict, job.sha256, values, job=job.id)
-                jobs.end(session, own, "accepted")
+                own, method = jobs.held(session, job.id, self.holder), verdict.card.method if verdict.card else ""
+                why = taken(session, method, own.suite_fingerprint, own.team_id) if own.kind == "score" else None
+                if why is None:
+                    record(session, verdict, job.sha256, values, job=job.id)
+                jobs.end(session, own, "refused" if why else "accepted", why)
 
         self._patiently(write)
         self._patiently(lambda: forget(self.store, job.sha256))

@@ -20,6 +20,7 @@ def test_the_reference_rows_stand_once_and_are_reproduced(small_suite: Dataset, 
     (board,) = boards(store.entries())
     assert {row.method: row.level for row in board.rows} == dict.fromkeys(REFERENCES, "reproduced")
     assert {row.kind for row in board.rows} == {"trivial", "bound"} and not any(row.rank for row in board.rows)
+    assert [row.entry.submission.bytes for row in board.superseded] == [good_zip.stat().st_size], "somebody's copy-b does not count"
     search = next(row for row in board.rows if row.method == "library-search").score("unseen")
     assert search is not None and search.mean > 0.8, "an open book"
 
