@@ -173,13 +173,18 @@ def _used(transformations: Mapping[str, Described], tier: str, recipe: Recipe) -
 
 @dataclass(frozen=True)
 class Side:
-    """One pair of an item: its source, the panel, the panel transformed, and their files."""
+    """One pair of an item: its source, the panel as its file decodes, that transformed, and the files, made when they are wanted."""
 
     source: Source
     before: np.ndarray
     after: np.ndarray
-    file: bytes
     format: str
+    lossy_file: bytes | None  # a lossy file cannot be made again from what it decodes to
+
+    @cached_property
+    def file(self) -> bytes:
+        """The panel as a file."""
+        return self.lossy_file or images.encode(self.before, self.format)
 
     @cached_property
     def after_file(self) -> bytes:
@@ -275,12 +280,12 @@ def _side(work: Work, item: Planned, role: str, turn: int, pool: Pool, other: st
 
 def _transformed(work: Work, item: Planned, source: Source, image: np.ndarray) -> Side:
     """The panel as its file decodes, and that transformed."""
-    recipe = work.recipe
-    file = images.encode(image, recipe.panel.format)
+    recipe, lossy = work.recipe, None
     if recipe.panel.format == "jpg":
-        image = images.to_array(images.decode(file, source.name))
+        lossy = images.encode(image, "jpg")
+        image = images.to_array(images.decode(lossy, source.name))
     after = library_of(recipe.transformations.library).apply(work.transformations[item.transformation], image)
-    return Side(source, image, after, file, recipe.panel.format)
+    return Side(source, image, after, recipe.panel.format, lossy)
 
 
 def _photograph_turn(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:

@@ -31,7 +31,8 @@ from lorweb_bench.progress import track
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.shards import ShardWriter, shard_done
 
-SHARD = 512  # items a shard
+SHARD = 512  # items of a shard, of panels up to 128 x 128 pixels
+LEAST = 32  # and of panels however large
 BUILDING = ".building.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
@@ -91,9 +92,10 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
         if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
             _release(folder)
         raise
-    places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // SHARD))]
+    size = shard_size(recipe)
+    places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // size))]
     first, step = part
-    waiting = Pieces([place for place in places[first - 1 :: step] if not shard_done(folder, *place)], plan.items, SHARD)
+    waiting = Pieces([place for place in places[first - 1 :: step] if not shard_done(folder, *place)], plan.items, size)
     for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
         pass
     if step > 1 and not all(shard_done(folder, *place) for place in places):
@@ -102,6 +104,12 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
     _tidy(folder, alone=step == 1)
     dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
     return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
+
+
+def shard_size(recipe: Recipe) -> int:
+    """How many items a shard has: fewer of large panels, so that workers have something to share and little is made again."""
+    edge = recipe.panel.square or recipe.panel.long_edge or 1
+    return min(SHARD, max(LEAST, SHARD * 128 * 128 // (edge * edge)))
 
 
 @contextlib.contextmanager

@@ -27,8 +27,9 @@ def levels(x: np.ndarray, y: np.ndarray) -> float:
 
 def blank(image: np.ndarray) -> float:
     """The share of an image's pixels (uint8 H x W x 3) that its most common colour has, in steps of 8 levels: 1 is nothing to see."""
-    bins = (image >> 3).reshape(-1, 3) @ np.array([1, 32, 1024], np.int32)
-    return float(np.bincount(bins).max() / len(bins))
+    red, green, blue = (image[..., channel].astype(np.uint16) >> 3 for channel in range(3))
+    bins = red | green << 5 | blue << 10
+    return float(np.bincount(bins.reshape(-1)).max() / bins.size)
 
 
 def failed(before: np.ndarray, after: np.ndarray, filters: FiltersSection) -> str | None:

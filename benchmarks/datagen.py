@@ -1,0 +1,224 @@
+"""What a build and the training loader cost: over encoding alone, over re-encoding, with two workers, in memory, over bare decoding.
+
+    python benchmarks/datagen.py                    # all five, some ten minutes on two cores
+    python benchmarks/datagen.py --only encoding    # or pairs, workers, memory, loader
+
+Images are crops of the bundled photographs. Everything that is compared is measured in turns in one run, and medians of the
+ratios are printed: other work on the machine slows both sides. Where one process does both sides, the ratio of processor time is
+printed too, which other work disturbs less.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    del sys.path[0]  # this file's own folder: `datagen` is the package, not this file
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from datagen.build import build
+from datagen.recipe import Recipe, read_recipe
+from datagen.sources import Panel, panel
+from datagen.sources.photographs import bundled
+from datagen.transformations import library
+from lorweb_bench.dataset import Dataset
+from lorweb_bench.images import encode, to_array
+from lorweb_bench.protocol import ROLES
+
+KINDS = ("colour", "tone")
+Seconds = tuple[float, float]  # by the clock, of the processor
+TRAIN = ["astronaut", "brick", "grass", "gravel", "hubble_deep_field", "ihc", "grace_hopper"]  # 512 pixels and more on each side
+CALIBRATION = ["retina", "camera"]
+
+
+def recipe(folder: Path, items: int, size: int, families: list[str] | None = None) -> Recipe:
+    """Training data of single colour and tone transformations on bundled photographs, no panel shared."""
+    families = families or [family.name for family in library().families.values() if family.kind in KINDS]
+    source = {"kind": "photographs", "path": "bundled", "assign": {"train": TRAIN, "calibration": CALIBRATION}}
+    content = {"name": "bench", "version": "1", "seed": 3, "source": source, "panel": {"square": size}}
+    content |= {"transformations": {"families": families}, "splits": {"train": items}, "analogies_per_pair": 1}
+    path = folder / f"{items}-{size}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return read_recipe(path)
+
+
+def made(wanted: Recipe, folder: Path, workers: int = 1) -> Dataset:
+    """The recipe's dataset, built anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    built = build(wanted, folder, workers)
+    assert built is not None
+    return built.dataset
+
+
+def timed(run: Callable[[], Any]) -> Seconds:
+    """Seconds by the clock and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def turns(times: int, *sides: Callable[[], Any]) -> list[list[Seconds]]:
+    """Each side timed in turns, so many times."""
+    return [[timed(side) for side in sides] for _ in range(times)]
+
+
+def ratios(rounds: list[list[Seconds]], above: int = 0, below: int = 1) -> str:
+    """The median of a ratio over the rounds, by the clock and of the processor, with the least and the greatest by the clock."""
+    clock, processor = ([one[above][kind] / one[below][kind] for one in rounds] for kind in (0, 1))
+    spread = f"{min(clock):.2f}-{max(clock):.2f}"
+    return f"{statistics.median(clock):.2f} ({spread} in {len(rounds)} turns; processor {statistics.median(processor):.2f})"
+
+
+def panels(dataset: Dataset) -> Iterator[np.ndarray]:
+    """Every image of the training split."""
+    for quadruplet in dataset.quadruplets("train"):
+        for role in ROLES:
+            yield np.array(to_array(getattr(quadruplet, role)))
+
+
+def encoding(folder: Path, items: int, times: int) -> None:
+    """Build time over the time of encoding the same images alone."""
+    wanted = recipe(folder, items, 512)
+    images = list(panels(made(wanted, folder / "out")))
+    rounds = turns(times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images])
+    print(f"build over encoding alone, {items} items of 512 pixels, {len(images)} images: {ratios(rounds)}; the goal is 1.5 at most")
+
+
+def relation(folder: Path, pairs: int, size: int) -> Recipe:
+    """A recipe over Relation252K's layout: one task of so many pairs, before and after side by side."""
+    group = folder / "relation" / "negative" / "Group1"
+    group.mkdir(parents=True, exist_ok=True)
+    sources, rows = [source for source in bundled() if min(source.load().shape[:2]) >= size], []
+    for i in range(pairs):
+        before = panel(sources[i % len(sources)], Panel(square=size), i)
+        Image.fromarray(np.hstack([before, 255 - before])).save(group / f"{i:04d}.png", compress_level=1)
+        rows.append({"img_name": f"{i:04d}.png", "edit_instruction": "make it negative"})
+    (group / "labels.json").write_text(json.dumps(rows))
+    content = {"name": "relation", "version": "1", "seed": 3, "source": {"kind": "relation252k", "path": str(folder / "relation")}}
+    content |= {"panel": {"long_edge": size}, "splits": {"train": "all"}, "analogies_per_pair": "all"}
+    (folder / "relation.yaml").write_text(yaml.safe_dump(content))
+    return read_recipe(folder / "relation.yaml")
+
+
+def pairs(folder: Path, count: int, size: int, times: int) -> None:
+    """Analogies a second from Relation252K's layout, against encoding four panels for each."""
+    wanted = relation(folder, count, size)
+    dataset = made(wanted, folder / "out")
+    analogies = dataset.split("train").samples
+    images = list(itertools.islice(panels(dataset), 400))  # a hundred analogies' panels, in memory
+    shutil.rmtree(folder / "out")
+    rounds = turns(times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images])
+    rounds = [[(a[0] / analogies, a[1] / analogies), (b[0] / 100, b[1] / 100)] for a, b in rounds]
+    rate = statistics.median(1 / one[0][0] for one in rounds)
+    print(
+        f"analogies a second from {count} pairs of {size} pixels ({analogies:,} analogies, {rate:.0f} a second), over encoding their "
+        f"panels each time (no reading, no writing): {ratios(rounds, 1, 0)}; the goal is 10 at least"
+    )
+
+
+def workers(folder: Path, items: int, times: int) -> None:
+    """Two workers over one."""
+    wanted = recipe(folder, items, 512)
+    rounds = turns(times, lambda: made(wanted, folder / "one"), lambda: made(wanted, folder / "two", 2))
+    clock = [one[0] / two[0] for (one, two) in rounds]
+    print(
+        f"two workers over one, {items} items of 512 pixels: {statistics.median(clock):.2f} times as fast "
+        f"({min(clock):.2f}-{max(clock):.2f} in {times} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); the goal is 1.8"
+    )
+
+
+PEAK = "import sys; from benchmarks.datagen import peak; print(peak(sys.argv[1], sys.argv[2], int(sys.argv[3])))"
+
+
+def peak(kind: str, folder: str, items: int) -> int:
+    """The peak memory of this process in KiB after building so many items."""
+    if kind == "photographs":
+        wanted = recipe(Path(folder), items, 32, ["invert", "flip"])
+    else:
+        wanted = relation(Path(folder), 150, 32).model_copy(update={"splits": {"train": items}})
+    made(wanted, Path(folder) / "out")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def memory(folder: Path, items: int, times: int) -> None:
+    """Peak memory at ten times the samples, each build in a process of its own."""
+    for kind in ("photographs", "relation252k"):
+        found = []
+        for _, count in itertools.product(range(times), (items, 10 * items)):
+            command = [sys.executable, "-c", PEAK, kind, str(folder), str(count)]
+            done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+            found.append(int(done.stdout))
+        few, many = statistics.median(found[::2]), statistics.median(found[1::2])
+        print(f"peak memory from {kind}, {10 * items:,} items over {items:,}: {many / few:.2f} ({few / 1024:.0f} MiB); goal 1.1 at most")
+
+
+def bare(dataset: Dataset, wanted: int) -> None:
+    """Decode images as they come in the shards, with tarfile and Pillow alone."""
+    done = 0
+    for entry in dataset.split("train").shards:
+        with tarfile.open(dataset.path / entry.path, "r:") as tar:
+            for member in tar:
+                if not member.name.endswith(".json"):
+                    np.asarray(Image.open(io.BytesIO(tar.extractfile(member).read())))  # type: ignore[union-attr]
+                    done += 1
+                    if done == wanted:
+                        return
+
+
+def loader(folder: Path, items: int, times: int) -> None:
+    """Loader throughput over bare decoding of as many images, in one process, from its first batch on."""
+    from lorweb_bench.loader import training_loader
+
+    for size in (128, 512):
+        dataset = made(recipe(folder, items, size), folder / f"loaded-{size}")
+        batches = dataset.split("train").samples // 8
+
+        def load(dataset: Dataset = dataset, batches: int = batches) -> None:
+            for _ in itertools.islice(training_loader(dataset.path, 8), batches):
+                pass
+
+        rounds = turns(times, lambda dataset=dataset, batches=batches: bare(dataset, 32 * batches), load)  # type: ignore[misc]
+        print(f"loader over bare decoding, {batches} batches of 8 at {size} pixels: {ratios(rounds)}; the goal is 0.9 at least")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=["encoding", "pairs", "workers", "memory", "loader"])
+    parser.add_argument("--times", type=int, default=3, help="turns of each comparison")
+    given = parser.parse_args()
+    parts: dict[str, Callable[[Path], None]] = {
+        "encoding": lambda folder: encoding(folder, 256, given.times),
+        "pairs": lambda folder: pairs(folder, 150, 128, given.times),
+        "workers": lambda folder: workers(folder, 256, given.times),
+        "memory": lambda folder: memory(folder, 600, given.times),
+        "loader": lambda folder: loader(folder, 256, 2 * given.times + 1),
+    }
+    for name, part in parts.items():
+        if given.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                part(Path(folder))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import cv2
+
+    cv2.setNumThreads(1)
+    main()
