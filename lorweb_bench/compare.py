@@ -13,11 +13,10 @@ import numpy as np
 from lorweb_bench.errors import InputError
 from lorweb_bench.intervals import Clusters, Part, Trainings, between_trainings, intervals, spread
 from lorweb_bench.protocol import BOOTSTRAP_SEED, TIERS
-from lorweb_bench.report import PER_SAMPLE, Report, open_report
+from lorweb_bench.report import PER_SAMPLE, Report, headline_of, open_report
 from lorweb_bench.significance import LEVEL, difference_p, holm, rank_ranges
 from lorweb_bench.statistics import clusters_of, groups, ordered, parts_of
 
-HEADLINE = "edit_recovery"
 GROUPS = ("unseen", "seen", *reversed(TIERS))
 POWER = 0.8  # the chance to see a difference, with which the number of transformations needed is stated
 
@@ -185,7 +184,7 @@ def _common_metric(reports: Sequence[Report]) -> str:
     common = [m for m in reports[0].metrics if all(m in report.metrics for report in reports)]
     if not common:
         raise InputError("The reports have no metric in common; score them with the same --metrics.")
-    return HEADLINE if HEADLINE in common else common[0]
+    return headline_of(common) or common[0]
 
 
 def _table_of(path: str | Path, report: Report, metric: str) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Reports: `report.json` with the scores, `per_sample.parquet` with one row per item, and `index.html` to look at."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ REPORT = "report.json"
 PER_SAMPLE = "per_sample.parquet"
 PAGE = "index.html"
 PACKAGES = ("lorweb-bench", "numpy", "opencv-python-headless", "scikit-image", "scipy", "pillow")
+HEADLINES = ("edit_recovery", "clip_direction", "clip_image", "lpips_to_b_prime")
 WEIGHTED = ("torch", "torchvision", "open_clip_torch", "lpips")
 
 
@@ -71,6 +73,16 @@ class Report(BaseModel):
     def metrics(self) -> tuple[str, ...]:
         """The identities of the metrics, in order."""
         return tuple(next(iter(self.scores.values()), {}))
+
+
+def headline_of(metrics: Sequence[str]) -> str | None:
+    """The metric to look at first: `edit_recovery`, fixed beforehand; without it one of accuracy, never `lpips_to_b` if there is another.
+
+    None where there are no metrics.
+    """
+    by_name = {metric.partition("[")[0]: metric for metric in reversed(metrics)}
+    known = next((by_name[name] for name in HEADLINES if name in by_name), None)
+    return known or next((m for m in metrics if not m.startswith("lpips_to_b[")), metrics[0] if metrics else None)
 
 
 def environment(weights: bool = False) -> dict[str, str]:

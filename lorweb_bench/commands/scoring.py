@@ -153,25 +153,31 @@ def _show(report: "Report", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lorweb_bench.report import headline_of
+
     title = f"{report.method.name} on {report.suite.name} {report.suite.version}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    headline = "edit_recovery" if "edit_recovery" in report.metrics else report.metrics[0]
+    headline = headline_of(report.metrics)
     table.add_column("group", no_wrap=True)
-    for column in ("items", *report.metrics):
-        table.add_column(column, no_wrap=True, justify="right")
+    names = [metric.partition("[")[0] for metric in report.metrics]
+    shown = {m: name if names.count(name) == 1 else m for m, name in zip(report.metrics, names, strict=True)}
+    table.add_column("items", no_wrap=True, justify="right")
+    for column in report.metrics:
+        table.add_column(shown[column], overflow="fold", justify="right")
         if column == headline:
             table.add_column("95 %", no_wrap=True)
     for group, scores in report.scores.items():
         if not group.endswith("_hard") and not group.startswith("unseen/"):
             cells = [cell for metric in report.metrics for cell in _cells(scores[metric], metric == headline)]
-            table.add_row(group, str(scores[headline].samples), *cells)
+            table.add_row(group, str(scores[report.metrics[0]].samples), *cells)
     Console().print(table, markup=False)
-    headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline)
+    headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline or "")
     notes = [f"shuffled pairs lose {headline_drop['drop']:.3f} of {headline} on unseen"] if headline_drop else []
     notes += [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
     notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(report.missing)
     notes += ["the predictions are of a part of the suite"] * report.partial
     notes += [report.unpinned] if report.unpinned else []
+    notes += [f"{name} is {metric}" for metric, name in shown.items() if name != metric]
     notes += [f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()]
     notes += [f"{report.resized} predictions were resized"] * bool(report.resized)
     notes += ["shown the pair of another transformation"] * (report.pairs == "shuffled")

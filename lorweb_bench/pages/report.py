@@ -15,9 +15,8 @@ from lorweb_bench.pages.render import data_uri, write_page
 from lorweb_bench.pages.scatter import scatter
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.quadruplet import Quadruplet
-from lorweb_bench.report import Report
+from lorweb_bench.report import Report, headline_of
 
-HEADLINE = "edit_recovery"
 LONG_EDGE = 160  # pixels of a shown panel; smaller ones are shown as they are
 
 
@@ -117,7 +116,7 @@ def write_report_page(
     missing. Only the few quadruplets that are shown are kept in memory.
     """
     metrics = report.metrics
-    headline = HEADLINE if HEADLINE in metrics else metrics[0] if metrics else None
+    headline = headline_of(metrics)
     metrics = tuple(sorted(metrics, key=lambda metric: metric != headline))
     better = {m: score.higher_is_better for group in report.scores.values() for m, score in group.items()}
     context: dict[str, Any] = {"group_bars": [], "tiers": {}, "cards": {}, "scale": None, "scatter": scatter(table, metrics, better)}

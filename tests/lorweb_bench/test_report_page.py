@@ -16,7 +16,7 @@ from lorweb_bench.pages.report import chosen_items, write_report_page
 from lorweb_bench.pages.scatter import scatter
 from lorweb_bench.predictions import Cost, MethodName, SuiteName
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
-from lorweb_bench.report import Report, Score
+from lorweb_bench.report import Report, Score, headline_of
 from lorweb_bench.shards import ShardWriter
 from lorweb_bench.statistics import gap, summarise
 
@@ -186,6 +186,15 @@ def test_accuracy_stands_against_preservation_with_better_up_and_to_the_right(su
     assert scatter(table, ("edit_recovery",), {"edit_recovery": True}) is None
     _, page = write(suite, tmp_path)
     assert "Accuracy against preservation" not in page.text  # psnr and edit_recovery are both of accuracy
+
+
+def test_nothing_is_headed_by_preservation_alone():
+    named = ["lpips_to_b[alex/v0.1]", "clip_image[x/y]", "clip_direction[x/y]"]
+    assert headline_of([*named, "edit_recovery"]) == "edit_recovery"
+    assert headline_of(named) == "clip_direction[x/y]"
+    assert headline_of(["lpips_to_b[alex/v0.1]", "mine"]) == "mine"
+    assert headline_of(["lpips_to_b[alex/v0.1]"]) == "lpips_to_b[alex/v0.1]"
+    assert headline_of([]) is None
 
 
 def test_what_shuffled_pairs_lose_stands_beside(suite, tmp_path):
