@@ -183,6 +183,12 @@ def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = No
     return row is not None or bool(going)
 
 
+def waiting(session: Session, sha256: str) -> bool:
+    """Whether an archive is still to be scored."""
+    own = select(JobRow.id).where(JobRow.sha256 == sha256, JobRow.status.in_(OPEN))
+    return session.scalars(own.limit(1)).first() is not None
+
+
 def shown(session: Session, sha256: str) -> bool:
     """Whether an archive is on the board."""
     own = select(SubmissionRow.id).where(SubmissionRow.sha256 == sha256, SubmissionRow.withdrawn.is_(None))

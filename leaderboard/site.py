@@ -13,7 +13,6 @@ from leaderboard.store import Store
 from leaderboard.tables import SiteRow, SubmissionRow, SuiteRow
 
 SITE = "site"
-PATIENCE = 600.0  # seconds after which another worker renders in the place of one that is gone
 SHARE = 9  # a worker renders for a tenth of its time at most
 EARLIEST = 2.0  # seconds between two renderings while there is something to score
 
@@ -42,8 +41,8 @@ def _keep_ranks(store: Store, found: list[Board]) -> None:
             session.execute(update(SubmissionRow), ranks)
 
 
-def claim_rendering(store: Store) -> int | None:
-    """The revision of the board that this worker is to render, or None: nothing changed, or it is not time, or another does it."""
+def claim_rendering(store: Store, lease: float) -> int | None:
+    """The revision of the board that this worker is to render within `lease` seconds, or None: nothing changed, or another does it."""
     with store.reading() as session:
         state = session.scalars(select(SiteRow)).one()
         if state.revision == state.rendered or state.ready > now():
@@ -52,8 +51,14 @@ def claim_rendering(store: Store) -> int | None:
         state = session.scalars(select(SiteRow).with_for_update()).one()
         if state.revision == state.rendered or state.ready > now():
             return None
-        state.ready = now() + timedelta(seconds=PATIENCE)
+        state.ready = now() + timedelta(seconds=lease)
         return state.revision
+
+
+def renew_rendering(store: Store, lease: float) -> None:
+    """Have `lease` seconds more."""
+    with store.writing() as session:
+        session.execute(update(SiteRow).values(ready=now() + timedelta(seconds=lease)))
 
 
 def end_rendering(store: Store, revision: int | None) -> None:

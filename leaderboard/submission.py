@@ -170,7 +170,7 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
     archive = open_archive(path, limits_of(sizes))
     manifest = validate(PredictionsManifest, read_object(archive.read(MANIFEST), MANIFEST), MANIFEST)
     card = check_card(read_object(archive.read(CARD), CARD), CARD)
-    if manifest.suite != suite_name(suite):
+    if manifest.suite.fingerprint != suite.fingerprint:  # it is what was predicted on; a version may change the answers alone
         made = f"{manifest.suite.name[:80]} {manifest.suite.version[:40]} ({manifest.suite.fingerprint[:12]})"
         raise InputError(f"The submission is for the suite {ascii(made)}, not for {suite.name} {suite.version} ({suite.fingerprint[:12]}).")
     if manifest.partial or manifest.pairs != "true" or manifest.samples != len(sizes):

@@ -21,7 +21,7 @@ from leaderboard import jobs
 from leaderboard.intake import catch_up, suite_of
 from leaderboard.names import taken
 from leaderboard.scoring import FAILURE, FULL, NO_DISK, TABLE, VERDICT, Limits, start_rendering, start_scoring
-from leaderboard.site import EARLIEST, SHARE, SITE, claim_rendering, end_rendering
+from leaderboard.site import EARLIEST, SHARE, SITE, claim_rendering, end_rendering, renew_rendering
 from leaderboard.store import A_DAY, UPLOADS, Store, record
 from leaderboard.tables import JobRow, SiteRow, SubmissionRow, SuiteRow, VerdictRow
 from leaderboard.verify import Verdict, read_verdict
@@ -227,24 +227,29 @@ class Worker:
             write()
 
     def _sweep(self) -> None:
-        """Delete uploads that nothing refers to: of a server that was killed before it could record them."""
+        """Delete uploads that no job waits for: of a worker, or a server, that was killed before it could."""
         for path in (self.store.folder / UPLOADS).glob("*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > A_DAY:
-                    if path.suffix == ".zip":
-                        forget(self.store, path.stem)
-                    else:
-                        path.unlink()
+            with self.store.reading() as session:
+                known = path.suffix == ".zip" and bool(jobs.of_archive(session, path.stem))
+            if known:
+                forget(self.store, path.stem)
+            elif time.time() - path.stat().st_mtime > A_DAY:
+                path.unlink(missing_ok=True)
 
     def _render(self) -> bool:
         """Render the site where the board has changed; False where there was nothing to do."""
-        revision = claim_rendering(self.store)
+        revision = claim_rendering(self.store, self.lease)
         if revision is None:
             return False
         started = time.monotonic()
         process = start_rendering(self.store.folder, self.store.url, self.store.folder / SITE, self.title)
+        renewed = started
         while process.is_alive() and not self.stopping:
             process.join(LOOK)
+            if time.monotonic() - renewed > self.lease / 4:
+                renewed = time.monotonic()
+                with contextlib.suppress(*UNREACHABLE):
+                    renew_rendering(self.store, self.lease)
         process.kill()
         process.join()
         seconds = time.monotonic() - started
@@ -262,8 +267,9 @@ class Worker:
 
 def forget(store: Store, sha256: str) -> None:
     """Delete what lies on the disk of an archive that is no longer needed there: the upload, and what was withdrawn."""
-    with store.writing() as session:  # so nobody queues it meanwhile
-        if any(job.status in jobs.OPEN for job in jobs.of_archive(session, sha256)):
+    with store.writing() as session:
+        jobs.of_archive(session, sha256)  # locked, so nobody queues it again meanwhile; who just did is seen by the next question
+        if jobs.waiting(session, sha256):
             return
         store.upload(sha256).unlink(missing_ok=True)
         if not jobs.shown(session, sha256):

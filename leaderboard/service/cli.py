@@ -59,20 +59,22 @@ def team(name: str, store: Path, database: str | None, per_day: int | None, outp
 
 
 @click.command()
-@click.argument("sha256")
+@click.argument("submission", metavar="SUBMISSION.zip|SHA256")
 @STORE
 @DATABASE
-def withdraw(sha256: str, store: Path, database: str | None) -> None:
-    """Take the submission with this sha256 off the board and out of the queue, and delete its images."""
+def withdraw(submission: str, store: Path, database: str | None) -> None:
+    """Take a submission, by its archive or its sha256, off the board and out of the queue, and delete its images."""
     from leaderboard import jobs
     from leaderboard.audit import KEEPER
     from leaderboard.worker import forget
+    from lorweb_bench.files import sha256_file
 
     opened = open_store(store, database)
+    sha256 = sha256_file(submission) if Path(submission).is_file() else submission
     with opened.writing() as session:
         found = jobs.withdraw(session, sha256, KEEPER)
     if not found:
-        raise InputError(f"{store} has no submission with the sha256 {sha256!r} that is waiting or on the board.")
+        raise InputError(f"{store} has no submission {submission!r} that is waiting or on the board; name its archive or its sha256.")
     forget(opened, sha256)
     click.echo(f"{sha256[:12]} is withdrawn; the next rendering shows the board without it.")
 

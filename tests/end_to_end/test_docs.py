@@ -1,8 +1,8 @@
 """The documentation is true: its commands are run in order, its files are written as shown, its tables are those of the code.
 
-In a page, a block ```sh is run, line by line. A block whose first line is a comment with a file name (`# mine.yaml`) is that
-file. A block ```sh that begins with `# needs …` or `# takes …` is not run, but its commands and options must exist; one that
-begins with `# with assets/…` is run where these weights are in reference_model.
+In a page, a block ```sh is run, line by line; a line that ends with `&` goes on until the page ends. A block whose first line is
+a comment with a file name (`# mine.yaml`) is that file. A block ```sh that begins with `# needs …` or `# takes …` is not run, but
+its commands and options must exist; one that begins with `# with assets/…` is run where these weights are in reference_model.
 """
 
 import ast
@@ -24,7 +24,15 @@ from lorweb_bench.cli import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-RUN = ("datasets", "scoring", "methods", "board", "training", "lora-space")  # in this order: each page goes on where the last one ended
+RUN = (
+    "datasets",
+    "scoring",
+    "methods",
+    "board",
+    "service",
+    "training",
+    "lora-space",
+)  # in this order: each page goes on where the last one ended
 PAGES = tuple(sorted(path.stem for path in DOCS.glob("*.md")))
 MODEL = ROOT / "reference_model"
 WITH = "# with "  # an asset that ships; the block is left out where that is not there
@@ -34,7 +42,7 @@ FILE = re.compile(r"# ([\w./-]+\.(?:py|yaml|toml))")
 
 # One process a page: torch and SciPy take seconds to import. It does what the shell would: no pipes, no variables.
 PLAY = """
-import json, subprocess, sys
+import atexit, json, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 from lorweb_bench.cli import main
@@ -44,6 +52,10 @@ for kind, *rest in json.loads(sys.stdin.read()):
         Path(rest[0]).write_text(rest[1])
         continue
     print("$", *rest, flush=True)
+    if kind == "start":
+        started = subprocess.Popen([sys.executable, "-m", "lorweb_bench", *rest[1:]])
+        atexit.register(started.kill)
+        continue
     if rest[0] != "lorweb-bench":
         code = subprocess.run([sys.executable if rest[0] == "python" else rest[0], *rest[1:]]).returncode
     else:
@@ -118,7 +130,7 @@ def steps(page: str) -> Iterator[list[str]]:
                     yield from installed(pyproject)
                     continue
                 assert words[0] in ("lorweb-bench", "python", "git"), f"{page}.md, line {block.line}: {words[0]} is not run here"
-                yield ["run", *words]
+                yield ["start", *words[:-1]] if words[-1] == "&" else ["run", *words]
 
 
 @pytest.fixture(scope="module")
