@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import uvicorn
 from sqlalchemy import select
 
 from leaderboard.intake import take
-from leaderboard.scoring import Limits
+from leaderboard.scoring import LOADED, Limits
 from leaderboard.service.app import build
 from leaderboard.service.server import BoundedProtocol
 from leaderboard.service.uploads import Patience
@@ -32,6 +33,13 @@ from lorweb_bench.dataset import Dataset
 
 LIMITS = Limits(seconds=120.0)
 QUICK = Patience(idle=1.0, slowest=1024, grace=3.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forkserver() -> None:
+    """The server that scoring processes are forked from, started once for all tests."""
+    forkserver.set_forkserver_preload(LOADED)
+    forkserver.ensure_running()
 
 
 class QuickProtocol(BoundedProtocol):

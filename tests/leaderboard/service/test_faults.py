@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def forked(work: Callable[[], None]) -> int:
         return pid
     code = 1
     try:
+        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # it is its parent's
         work()
         code = 0
     finally:
