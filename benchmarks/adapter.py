@@ -104,7 +104,7 @@ def layer_variants(inside: int, outside: int, tokens: int, batch: int) -> Varian
         stock["transformer_blocks"][0](x).backward(gradient)
 
     def run_einsum() -> None:
-        (plain(x) + mixed(x, a, gates[0].to(DTYPE), b)).backward(gradient)
+        (plain(x) + mixed(x, a, gates[0].to(DTYPE), b) * (RANK / RANK)).backward(gradient)  # alpha / r, which PEFT multiplies by too
 
     return {"ours": run_ours, "PEFT": run_stock, "einsum": run_einsum}
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain-tiny": ("reference_model.cli:pretrain_tiny", "Pretrain the tiny base that ships with the project."),
     "apply": ("reference_model.cli:apply", "Apply a checkpoint to A, A_PRIME, B."),
     "compose": ("reference_model.cli:compose", "Write the LoRA of one analogy as a file for other tools."),
+    "import-lorweb": ("reference_model.cli:import_lorweb", "Make a checkpoint of a released LoRWeB."),
     "inspect-model": ("reference_model.cli:inspect_model", "Show the coefficients of a checkpoint, and what each element does."),
     "methods": ("lorweb_bench.commands.scoring:methods", "List what can be scored, and what each needs."),
     "predict": ("lorweb_bench.commands.scoring:predict", "Run a method on a suite."),

@@ -44,8 +44,13 @@ def write_checkpoint(folder: Path, adapter: Adapter, config: TrainConfig, about:
     """Write the weights, then `config.json`, which marks the checkpoint as whole."""
     write_tensors(folder / "adapter_model.safetensors", adapter.basis.tensors(), adapter.basis.header())
     write_tensors(folder / "router.safetensors", routing_tensors(adapter), {"format": "pt"})
+    write_settings(folder, config, {**base_digests(config.base), **about})
+
+
+def write_settings(folder: Path, config: TrainConfig, about: dict[str, Any]) -> None:
+    """Write `config.json`, which marks the checkpoint as whole."""
     settings = json.loads(config.model_dump_json(exclude={"dataset"}))
-    write_json(folder / "config.json", {"format": FORMAT, "format_version": 1, **settings, **base_digests(config.base), **about})
+    write_json(folder / "config.json", {"format": FORMAT, "format_version": 1, **settings, **about})
 
 
 def is_finished(folder: Path, identity: str) -> bool:

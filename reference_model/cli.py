@@ -1,4 +1,4 @@
-"""Commands of the reference model: train, apply, compose, inspect-model, pretrain-tiny."""
+"""Commands of the reference model: train, apply, compose, import-lorweb, inspect-model, pretrain-tiny."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,3 +136,16 @@ def inspect_model(model: Path, suite: Path, output: Path, items: int, effect_ite
     from reference_model.space_page import write_space_page
 
     click.echo(write_space_page(model, suite, output, items, effect_items))
+
+
+@click.command("import-lorweb")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--config", required=True, type=click.Path(path_type=Path), help="The config.yaml beside it.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the checkpoint.")
+@click.option("--base", help="Base that it was trained on; without it, the one that the config names.")
+def import_lorweb(file: Path, config: Path, output: Path, base: str | None) -> None:
+    """Make a checkpoint of a released LoRWeB (FILE.safetensors)."""
+    from reference_model.released import import_released
+
+    layers, count = import_released(file, config, output, base)
+    click.echo(f"checkpoint: {output}, {count:,} weights in {layers} layers")

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lorweb_bench.errors import InputError
+from lorweb_bench.files import read_json
 from lorweb_bench.images import resize
 from lorweb_bench.quadruplet import Triplet
 from reference_model.adapter import Adapter
@@ -42,7 +43,6 @@ class Method:
 
     batch_size = 32
     version = "1"
-    track = "closed"
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class Method:
         device: torch.device,
         sampling_steps: int,
         about: dict[str, Any],
+        track: str = "closed",
     ) -> None:
+        self.track = track
         self.name, self.longest, self.device, self.sampling_steps, self.about = name, longest, device, sampling_steps, about
         self.predict_panels = predict_panels
 
@@ -102,10 +104,13 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
 
 def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
     """The method in a checkpoint folder; `merge` suits one triplet at a time, see `adapted`."""
-    adapter, config = load_checkpoint(checkpoint_folder(folder))
+    folder = checkpoint_folder(folder)
+    adapter, config = load_checkpoint(folder)
     device = best_device()
     about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": adapter.trainable_parameters}
-    return Method(config.name, adapted(adapter.to(device), config, merge), config.panel, device, adapter.base.sampling_steps, about)
+    track = "open" if "imported_from" in read_json(folder / "config.json") else "closed"
+    predict = adapted(adapter.to(device), config, merge)
+    return Method(config.name, predict, config.panel, device, adapter.base.sampling_steps, about, track)
 
 
 def shipped() -> Method:
