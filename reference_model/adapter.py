@@ -10,8 +10,9 @@ from lorweb_bench.errors import InputError
 from reference_model.base import Base, base_folder, load_base
 from reference_model.basis import Basis
 from reference_model.config import AdapterConfig, TrainConfig
-from reference_model.encoder import PairEncoder, SeparateEncoder
+from reference_model.encoder import PairEncoder
 from reference_model.router import Router
+from reference_model.towers import TowerEncoder, load_tower
 
 
 @dataclass
@@ -81,25 +82,12 @@ def load_pair_encoder(base_name: str) -> PairEncoder:
     return encoder
 
 
-def load_encoder(config: TrainConfig) -> PairEncoder | SeparateEncoder:
-    """The frozen encoder that a config names: the base's own `pair` encoder, or the paper's way with a CLIP tower from a folder or the hub.
+def load_encoder(config: TrainConfig) -> PairEncoder | TowerEncoder:
+    """The frozen encoder that a config names: the base's own `pair` encoder, or the paper's way with a tower from a folder or the hub.
 
     Raises InputError that says what to download where the tower is missing.
     """
-    if config.encoder == "pair":
-        return load_pair_encoder(config.base)
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
-
-    try:
-        tower = CLIPVisionModelWithProjection.from_pretrained(config.encoder, use_safetensors=True)
-        processor = CLIPImageProcessor.from_pretrained(config.encoder)
-    except (OSError, ValueError) as error:
-        way = f"download it with `hf download {config.encoder}`, or name a folder that holds it"
-        raise InputError(f"encoder `{config.encoder}`: not on this machine and not to be had from the hub; {way}") from error
-    size = int(tower.config.image_size)
-    encoder = SeparateEncoder(tower, size, processor.image_mean, processor.image_std)
-    encoder.requires_grad_(False).eval()
-    return encoder
+    return load_pair_encoder(config.base) if config.encoder == "pair" else load_tower(config.encoder, config.encoder_input)
 
 
 def new_adapter(config: TrainConfig, seed: int) -> Adapter:
@@ -119,4 +107,4 @@ def new_adapter(config: TrainConfig, seed: int) -> Adapter:
 
 def new_router(settings: AdapterConfig, layers: int, features: int) -> Router:
     """A fresh router for `layers` adapted layers and an encoder of width `features`."""
-    return Router(layers, settings.elements, features, settings.key_width, settings.mixing)
+    return Router(layers, settings.elements, features, settings.key_width, settings.mixing, settings.heads, settings.over_heads)

@@ -32,6 +32,8 @@ class AdapterConfig(Strict):
     alpha: float = Field(description="the update is scaled by alpha / rank")
     key_width: int = Field(128, ge=1, description="d, the width of queries and keys")
     mixing: Literal["softmax", "tanh"] = "softmax"
+    heads: int = Field(1, ge=1, description="how many the queries and keys are cut into, each with coefficients of its own")
+    over_heads: Literal["mean", "clamped-sum"] = Field("mean", description="how the heads' coefficients become one; the sum within [-1, 1]")
     tokens: int = Field(1, ge=1, description="token-control: how many prompt tokens the features become")
 
 
@@ -63,7 +65,10 @@ class TrainConfig(Strict):
     layout: Literal["target-only", "paper"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
     pair_shrink: Literal[1, 2] = Field(1, description="target-only: the panels a and a' are shrunk by this factor, so cost fewer tokens")
-    encoder: str = Field(description="`pair` (the base's own pair encoder) or a hub name of a vision tower")
+    encoder: str = Field(description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or SigLIP tower")
+    encoder_input: Literal["separate", "concatenated", "grid", "a_prime-a", "a_prime-a+b"] = Field(
+        "separate", description="what a tower is shown, and how its embeddings become features"
+    )
     adapter: AdapterConfig
     dataset: Path | None = Field(None, description="training dataset folder")
     training: TrainingConfig
@@ -72,6 +77,12 @@ class TrainConfig(Strict):
     def _shrinks_where_it_can(self) -> Self:
         if self.pair_shrink > 1 and self.layout == "paper":
             raise ValueError("pair_shrink needs the layout target-only: in the paper's grid all panels are of one size")
+        if self.encoder == "pair" and self.encoder_input != "separate":
+            raise ValueError(
+                f"encoder_input: `{self.encoder_input}` is for vision towers; the encoder `pair` sees a and a_prime its own way"
+            )
+        if self.adapter.key_width % self.adapter.heads:
+            raise ValueError(f"adapter.heads: a key_width of {self.adapter.key_width} cannot be cut into {self.adapter.heads} heads")
         return self
 
 

@@ -1,11 +1,9 @@
-"""The frozen eyes of the router: features of an analogy's pair.
+"""The frozen eyes of the router on the tiny base: (a, a') as one six-channel picture, pretrained to name the transformation.
 
-`PairEncoder` looks at (a, a') as one six-channel picture, and was pretrained to name the transformation. `SeparateEncoder` is the paper's
-way: a vision tower encodes a, a' and b each alone, and the features are concatenated.
+The paper's way, a vision tower, is in `towers`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,25 +65,3 @@ class PairEncoder(nn.Module):
     def name_loss(self, features: Tensor, steps: Sequence[Tensor]) -> Tensor:
         """Cross-entropy of naming the first and the second trained step (the last class of the second: there is none)."""
         return torch.stack([nn.functional.cross_entropy(head(features), s) for head, s in zip(self.names, steps, strict=True)]).sum()
-
-
-class SeparateEncoder(nn.Module):
-    """The paper's encoder: any transformers vision tower with an image embedding, applied to a, a' and b alone; features concatenated."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, tower: nn.Module, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.tower, self.size = tower, size
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-        config: Any = tower.config
-        self.features = 3 * int(config.projection_dim)
-
-    def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
-        """Features (batch, 3 x embedding) of uint8 images (batch, 3, height, width)."""
-        images = torch.cat([a, a_prime, b]).float() / 255
-        images = nn.functional.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        embedded: Tensor = self.tower(pixel_values=(images - self.mean) / self.std).image_embeds
-        return torch.cat(embedded.chunk(3), 1)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from reference_model.config import TrainConfig
 from reference_model.encoder import PairEncoder
 from reference_model.flux import is_flux_folder
 from reference_model.router import Router
+from reference_model.towers import INPUTS
 
 # The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its config.json on the hub).
 HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {"black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}}
-# Features of the paper's way: the projected embeddings of a, a' and b, concatenated.
-TOWER_FEATURES = {"openai/clip-vit-large-patch14": 3 * 768, "google/siglip2-base-patch16-224": 3 * 768}
+# The widths of the embeddings of towers on the hub.
+TOWER_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
 BYTES = {"no": 4, "bf16": 2, "fp16": 2}
 
 
@@ -54,6 +56,22 @@ def transformer_config(base: str) -> dict[str, Any]:
         raise InputError(f"base `{base}`: neither a folder of a base nor one of {known} ({error})") from error
 
 
+def features_of(config: TrainConfig) -> int:
+    """The width of the features that an encoder gives; InputError for a tower that is neither known nor a folder here."""
+    if config.encoder == "pair":
+        return PairEncoder.features
+    width = TOWER_WIDTHS.get(config.encoder)
+    if width is None:
+        try:
+            found = json.loads((Path(config.encoder) / "config.json").read_text())
+            found = {**found, **found.get("vision_config", {})}
+            width = int(found["projection_dim" if found["model_type"].startswith("clip") else "hidden_size"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            known = ", ".join(["pair", *TOWER_WIDTHS])
+            raise InputError(f"encoder `{config.encoder}`: not one of {known}, nor the folder of a tower ({error})") from error
+    return INPUTS[config.encoder_input] * width
+
+
 def shapes_of(config: TrainConfig) -> Shapes:
     """Shapes of a training run: weights and gradients in the training precision, AdamW's two moments and master weights in float32."""
     settings = config.adapter
@@ -63,9 +81,7 @@ def shapes_of(config: TrainConfig) -> Shapes:
         basis = Basis(transformer, settings.elements, settings.rank, settings.alpha)
         count = sum(p.numel() for p in basis.parameters())
         routing = 0
-        features = PairEncoder.features if config.encoder == "pair" else TOWER_FEATURES.get(config.encoder)
-        if features is None:
-            raise InputError(f"encoder `{config.encoder}`: not one of pair, {', '.join(TOWER_FEATURES)}")
+        features = features_of(config)
         if settings.kind == "lorweb":
             routing = sum(p.numel() for p in Router(len(basis.layers), settings.elements, features, settings.key_width).parameters())
         elif settings.kind == "token-control":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from safetensors import safe_open
 from torch import Tensor
@@ -104,6 +104,6 @@ def _checked_entries(path: Path, header: dict[str, Any], data: int) -> dict[str,
     return {name: tuple(entry["shape"]) for name, entry in header.items()}
 
 
-def _counts(values: Any) -> bool:
+def _counts(values: Any) -> TypeGuard[list[int]]:
     """Whether it is a short list of whole numbers, none negative, small enough to be sizes."""
     return isinstance(values, list) and len(values) <= 8 and all(type(v) is int and 0 <= v < 2**48 for v in values)

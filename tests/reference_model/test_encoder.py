@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reference_model.encoder import PairEncoder, SeparateEncoder
+from reference_model.encoder import PairEncoder
 
 
 def images(count: int, side: int = 32, seed: int = 0) -> Tensor:
@@ -38,22 +38,3 @@ def test_name_loss_is_the_cross_entropy_of_both_steps(pair: PairEncoder) -> None
     steps = (torch.tensor([0, 1, 2, 4]), torch.tensor([5, 0, 3, 5]))  # 5: there is no second step
     expected = sum(-head(features).log_softmax(1)[range(4), s].mean() for head, s in zip(pair.names, steps, strict=True))
     torch.testing.assert_close(pair.name_loss(features, steps), expected)
-
-
-def test_separate_encoding_is_a_clip_tower_on_each_image_alone() -> None:
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    torch.manual_seed(0)
-    vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, projection_dim=6
-    )
-    tower: nn.Module = CLIPVisionModelWithProjection(vision).eval()
-    mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
-    encoder = SeparateEncoder(tower, 16, mean, std)
-    a, a_prime, b = images(2, 16), images(2, 16, 1), images(2, 16, 2)
-    with torch.no_grad():
-        features = encoder(a, a_prime, b)
-        normalised = [(x / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1) for x in (a, a_prime, b)]
-        expected = torch.cat([tower(pixel_values=x).image_embeds for x in normalised], 1)
-    assert features.shape == (2, encoder.features) == (2, 18)
-    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
