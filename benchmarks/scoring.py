@@ -150,7 +150,7 @@ def memory(folder: Path, size: int, items: int) -> None:
 PARTS: dict[str, tuple[Callable[[Path, int, int], None], tuple[tuple[int, int], ...]]] = {
     "decode": (decode, ((64, 128), (256, 32), (384, 16))),
     "retrieval": (retrieval, ((64, 16), (256, 8))),
-    "workers": (workers, ((128, 1280),)),
+    "workers": (workers, ((128, 960),)),
     "memory": (memory, ((256, 64),)),
 }
 

@@ -50,6 +50,11 @@ class Axis:
         return self.scale.place(value) if self.higher_is_better else round(100.0 - self.scale.place(value), 2)
 
     @property
+    def digits(self) -> int:
+        """Decimal places that tell the ticks apart."""
+        return 2 if (self.scale.end - self.scale.start) >= 0.4 else 3
+
+    @property
     def ticks(self) -> list[tuple[float, float]]:
         """Five values and their places."""
         return sorted(((value, self.place(value)) for value, _ in self.scale.ticks), key=lambda tick: tick[1])
