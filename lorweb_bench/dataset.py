@@ -25,7 +25,7 @@ from lorweb_bench.manifest import (
 )
 from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.quadruplet import Quadruplet, Record
-from lorweb_bench.shards import Places, Sample, check_record, find_places, read_place, read_shard
+from lorweb_bench.shards import Places, Sample, check_record, find_places, listed_places, read_place, read_shard, read_sidecar
 
 
 class Dataset:
@@ -114,7 +114,8 @@ class Dataset:
         path = self.path / entry.path
         if entry.path not in self._places:
             self.check_shard(entry)
-            places = find_places(path)
+            listed = listed_places(read_sidecar(path)) if path.with_suffix(".json").is_file() else None
+            places = listed or find_places(path)
             if len(places.sizes) != entry.samples:
                 raise InputError(f"{path} holds {len(places.sizes)} samples, the manifest says {entry.samples}; fetch or build it again.")
             self._places[entry.path] = places

@@ -32,9 +32,9 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
             if getattr(image, "n_frames", 1) != 1:
                 raise InputError(f"{name} is an animation; give a single image.")
             image.load()
-            if image.format == "PNG" and PNG_END not in data:
+            if image.format == "PNG" and PNG_END not in data[-64:] and PNG_END not in data:
                 raise ValueError("it ends too early")  # Pillow is content once it has the pixels
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(ImageOps.exif_transpose(image))  # that gives a copy, which holds no file
     except InputError:
         raise
     except Image.DecompressionBombError:
@@ -45,7 +45,8 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
-        return Image.frombytes("RGB", image.size, image.tobytes())  # drops metadata and file handles
+        image.info = {}  # no metadata
+        return image
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.asarray(image).astype(np.float64)
         return Image.fromarray((levels / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")

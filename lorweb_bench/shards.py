@@ -56,6 +56,7 @@ class Sidecar(BaseModel):
     keys: str  # sha256 over the keys in the order of the shard, one a line
     extension: str | None
     credits: tuple[tuple[str, str], ...] = ()  # each licence with its attribution, once
+    starts: tuple[int, ...] = ()  # where each sample begins in the tar, and where the last one ends, in bytes
     sizes: dict[str, int] = Field(default_factory=dict)  # samples by the size of their panels, as "64x48"
     dropped: dict[str, int] = Field(default_factory=dict)  # items that were planned and not written, by filter
     items: tuple[Item, ...]
@@ -131,6 +132,7 @@ class ShardWriter:
     _items: list[Item] = field(default_factory=list, init=False)
     _keys: set[str] = field(default_factory=set, init=False)
     _credits: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _starts: list[int] = field(default_factory=lambda: [0], init=False)
     _sizes: Counter[str] = field(default_factory=Counter, init=False)
     _dropped: Counter[str] = field(default_factory=Counter, init=False)
     _extension: str | None = field(default=None, init=False)
@@ -168,6 +170,7 @@ class ShardWriter:
         self._keys.add(key)
         self._credits.update({(record.get("licence", ""), record.get("attribution", ""))} - {("", "")})
         self._extension = ext
+        self._starts.append(self._tar.offset)
         self._sizes[f"{record['width']}x{record['height']}"] += 1
 
     def drop(self, filter: str) -> None:
@@ -196,6 +199,7 @@ class ShardWriter:
                 keys=keys_digest(item.key for item in self._items),
                 extension=self._extension,
                 credits=tuple(sorted(self._credits)),
+                starts=tuple(self._starts) if self._items else (),
                 sizes=dict(sorted(self._sizes.items())),
                 dropped=dict(sorted(self._dropped.items())),
                 items=tuple(self._items),
@@ -226,6 +230,14 @@ class Places:
     sizes: Sequence[tuple[int, int]]
 
 
+def listed_places(sidecar: Sidecar) -> Places | None:
+    """What a sidecar says of places; None where it does not, or where the panels of the shard have several sizes."""
+    if len(sidecar.starts) != sidecar.samples + 1 or len(sidecar.sizes) != 1:
+        return None
+    width, _, height = next(iter(sidecar.sizes)).partition("x")
+    return Places(array("q", sidecar.starts), ((int(width), int(height)),) * sidecar.samples)
+
+
 def find_places(path: Path | str) -> Places:
     """Read a shard's headers and records, and no image. InputError as `read_shard`, as far as these show it."""
     path, starts, sizes, end = Path(path), [], [], 0
@@ -252,8 +264,10 @@ def read_place(path: Path | str, places: Places, number: int) -> Sample:
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e}); fetch or build it again.") from None
     members = ((member.name, _content(path, tar, member)) for tar, member in _members(path, data))
-    (sample,) = (_sample(path, key, found) for key, found in _grouped(path, members))
-    return sample
+    samples = [_sample(path, key, found) for key, found in _grouped(path, members)]
+    if len(samples) != 1:
+        raise InputError(f"{path}: no one sample stands from byte {start} to {end}; its sidecar is that of another shard.")
+    return samples[0]
 
 
 def _grouped(path: Path, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:

@@ -76,11 +76,15 @@ def _cut(dataset: Dataset, order: Order, places: Iterator[Place], alike: bool) -
 
 
 def _decoded(dataset: Dataset, split: str, group: list[Place]) -> dict[str, Any]:
+    import cv2
+
     quadruplets = [dataset.decode(dataset.sample_at(split, *place)) for place in group]
     batch: dict[str, Any] = {"records": [q.record for q in quadruplets]}
     for role in ROLES:
-        panels = np.stack([to_array(getattr(q, role)) for q in quadruplets])
-        batch[role] = np.ascontiguousarray(panels.transpose(0, 3, 1, 2))
+        panels = [to_array(getattr(q, role)) for q in quadruplets]
+        batch[role] = np.empty((len(panels), 3, *panels[0].shape[:2]), np.uint8)
+        for i, image in enumerate(panels):
+            cv2.split(image, list(batch[role][i]))  # into the batch; several times as fast as NumPy's transposition
     return batch
 
 

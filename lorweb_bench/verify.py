@@ -16,7 +16,7 @@ from lorweb_bench.library import TransformationLibrary, load_library
 from lorweb_bench.manifest import Manifest, fingerprint_of, targets_fingerprint_of
 from lorweb_bench.protocol import PUBLIC_ROLES, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
 from lorweb_bench.quadruplet import Record
-from lorweb_bench.shards import Item, Sample, check_record, item_of, keys_digest, read_shard, read_sidecar
+from lorweb_bench.shards import Item, Sample, check_record, find_places, item_of, keys_digest, read_shard, read_sidecar
 
 UNPINNED_LEVELS = 2  # other vector instructions move OpenCV and scikit-image by a level or two
 
@@ -112,6 +112,7 @@ def _sidecar_problems(shard: Path, sha256: str, checked: Checked, sizes: Counter
     except InputError as e:
         return [str(e)]
     agrees = sidecar.sha256 == sha256 and sidecar.samples == len(sidecar.items) and sidecar.sizes in ({}, sizes)
+    agrees = agrees and sidecar.starts in ((), tuple(find_places(shard).starts))
     if not agrees or sidecar.keys != keys_digest(i.key for i in sidecar.items):
         return [f"{shard.with_suffix('.json')} does not agree with the manifest or with itself."]
     listed = {item.key: item for item in sidecar.items}
