@@ -18,6 +18,7 @@ from reference_model.adapter import Adapter
 from reference_model.base import Base, load_base
 from reference_model.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.config import TrainConfig
+from reference_model.flux import VaeCodec
 from reference_model.grid import answer_of, context_of
 from reference_model.merging import can_merge, merged
 from reference_model.quadruplets import SIDE_MULTIPLE
@@ -41,7 +42,6 @@ def to_tensor(images: Sequence[Image.Image], size: tuple[int, int], device: torc
 class Method:
     """Predicts batches of triplets with one function from (a, a', b, prompts, seeds) to b', all uint8 (batch, 3, height, width)."""
 
-    batch_size = 32
     version = "1"
 
     def __init__(
@@ -53,8 +53,9 @@ class Method:
         sampling_steps: int,
         about: dict[str, Any],
         track: str = "closed",
+        batch_size: int = 32,
     ) -> None:
-        self.track = track
+        self.track, self.batch_size = track, batch_size
         self.name, self.longest, self.device, self.sampling_steps, self.about = name, longest, device, sampling_steps, about
         self.predict_panels = predict_panels
 
@@ -110,7 +111,8 @@ def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
     about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": adapter.trainable_parameters}
     track = "open" if "imported_from" in read_json(folder / "config.json") else "closed"
     predict = adapted(adapter.to(device), config, merge)
-    return Method(config.name, predict, config.panel, device, adapter.base.sampling_steps, about, track)
+    batch_size = 4 if isinstance(adapter.base.codec, VaeCodec) else 32  # beside 12 billion weights there is room for few
+    return Method(config.name, predict, config.panel, device, adapter.base.sampling_steps, about, track, batch_size)
 
 
 def shipped() -> Method:
