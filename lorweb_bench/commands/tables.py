@@ -54,12 +54,12 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
 def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list[str]) -> None:
     """The families of single transformations; pairs of them are too many to list."""
     families = sorted({family for c in counts.values() for _, family in c.families if "+" not in family})
-    columns = [tier for tier in tiers if any(c.families[tier, family] for c in counts.values() for family in families)]
+    columns = [(s, t) for s, c in counts.items() for t in tiers if any(c.families[t, family] for family in families)]
     if not columns:
         return
-    table = _table("Families, samples by tier", "family", *(f"#{tier}" for tier in columns))
+    table = _table("Families, samples by split and tier", "family", *(f"#{split} {tier}" for split, tier in columns))
     for family in families:
-        numbers = (sum(c.families[tier, family] for c in counts.values()) for tier in columns)
+        numbers = (counts[split].families[tier, family] for split, tier in columns)
         table.add_row(family, *(f"{n:,}" if n else "" for n in numbers))
     console.print(table)
 

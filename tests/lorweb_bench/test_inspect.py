@@ -83,3 +83,31 @@ def test_words_from_a_dataset_cannot_become_markup(tmp_path: Path, sample: Calla
     assert "<script>alert" not in page
     assert '"><b>' not in page
     assert "<i>n" not in page
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no chromium here")
+def test_the_page_in_a_browser(small_suite: Dataset, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    write_page(small_suite, tmp_path / "page.html", 5)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        for width, scheme in ((390, "dark"), (1280, "light")):
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+            errors: list[str] = []
+            page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))  # type: ignore[misc]
+            page.goto((tmp_path / "page.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out sideways
+            shade = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)")
+            assert (shade < 384) == (scheme == "dark")
+            assert page.locator(".quad:visible").count() == 25
+            page.select_option("select[name=tier]", "new_family")
+            assert page.locator(".quad:visible").count() == 5
+            assert page.inner_text("#shown") == "5 shown"
+            page.fill("input[name=words]", page.locator(".quad:visible").first.locator("code").first.text_content() or "")
+            assert page.locator(".quad:visible").count() == 1
+            assert errors == []
+        browser.close()
