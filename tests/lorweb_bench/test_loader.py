@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorweb_bench.dataset import Dataset, finish_dataset
+from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.files import read_json, write_json
 from lorweb_bench.images import encode, to_array
 from lorweb_bench.protocol import ROLES
 from lorweb_bench.shards import ShardWriter
@@ -180,3 +181,24 @@ def test_panels_of_several_sizes_are_taken_up_anywhere(tmp_path: Path, sidecars:
     whole = keys(dataset, order, 20, 0, 2)
     for skip in (1, 7, 15):
         assert keys(dataset, order, 20 - skip, 0, 2, skip) == whole[skip:]
+
+
+def test_no_sample_of_a_damaged_shard_reaches_a_training(tiny: Dataset) -> None:
+    shard = tiny.path / "train" / "000001.tar"
+    whole, order = shard.read_bytes(), Order("train", 1)
+    middle = len(whole) // 2
+    for data in (whole[:middle], whole[:-512], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        shard.write_bytes(data)
+        given: list[str] = []
+        with pytest.raises(InputError, match=r"train/000001\.tar"):
+            given.extend(key for (key,) in ([r.id for r in batch["records"]] for batch in batches(open_dataset(tiny.path), order)))
+        assert not {"t4", "t5", "t6", "t7"} & set(given)
+
+
+def test_places_of_another_shard_hand_out_nothing(tiny: Dataset) -> None:
+    sidecar = tiny.path / "train" / "000000.json"
+    content = read_json(sidecar)
+    content["starts"] = [start + 512 for start in content["starts"]]
+    write_json(sidecar, content)
+    with pytest.raises(InputError, match=r"train/000000\.tar"):
+        open_dataset(tiny.path).sample_at("train", 0, 0)

@@ -56,6 +56,22 @@ def test_every_damaged_shard_is_listed(tiny: Dataset) -> None:
     assert "train/000002.tar" in problems
 
 
+def test_a_shard_cut_anywhere_or_with_a_flipped_byte_is_named(tiny: Dataset) -> None:
+    shard = tiny.path / "train" / "000001.tar"
+    whole = shard.read_bytes()
+    damaged = [whole[:length] for length in range(0, len(whole), 512)]
+    for place in range(5, len(whole), 401):  # in names, sizes, sums, pixels, records and padding
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for data in damaged:
+        shard.write_bytes(data)
+        problems = verify(tiny.path, rerun=False).problems
+        assert problems
+        assert "train/000001.tar" in problems[0]
+        assert not any("000000" in problem or "000002" in problem for problem in problems)
+    shard.write_bytes(whole)
+    assert verify(tiny.path).problems == []
+
+
 def test_missing_and_foreign_files_are_named(tiny: Dataset) -> None:
     shutil.copy(tiny.path / "dev" / "000000.tar", tiny.path / "dev" / "000009.tar")
     (tiny.path / "train" / "000001.json").unlink()
