@@ -76,13 +76,14 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
 
     section = recipe.source
     assert section.path is not None
+    least = max(recipe.filters.minimum_side, recipe.panel.square or 16)
     if section.path == "bundled":
-        return photographs.bundled(), ()
+        return photographs.bundled_from(least)
     found, skipped = photographs.folder(
         section.path,
         section.on_bad,
         sha256=section.sha256,
-        min_side=max(recipe.filters.minimum_side, recipe.panel.square or 16),
+        min_side=least,
         licence=section.licence,
         attribution=section.attribution,
         credits=section.credits,

@@ -70,6 +70,27 @@ def bundled() -> list[Source]:
     ]
 
 
+def bundled_from(min_side: int) -> tuple[list[Source], tuple[Note, ...]]:
+    """Those whose short side has `min_side` pixels or more, and what was left out."""
+    found, notes = [], []
+    for source in bundled():
+        width, height = _size(source)
+        if min(width, height) >= min_side:
+            found.append(source)
+        else:
+            notes.append(Note(f"{source.name}: {width} x {height} pixels, its short side under {min_side}", "minimum_side"))
+    return found, tuple(notes)
+
+
+def _size(source: Source) -> tuple[int, int]:
+    """Width and height, from the file's header alone."""
+    from PIL import Image
+
+    assert isinstance(source.load, ImageFile)
+    with Image.open(source.load.path) as image:
+        return image.size
+
+
 def _installed(package: str, file: str) -> Path:
     try:
         path = Path(str(distribution(package).locate_file(file)))

@@ -277,3 +277,11 @@ def test_the_same_recipe_elsewhere_gives_the_same_bytes(recipe, train: Dataset, 
         for x, y in zip(train.split(split).shards, again.split(split).shards, strict=True):
             assert x.sha256 == y.sha256
     shutil.rmtree(again.path)
+
+
+def test_bundled_photographs_that_are_too_small_are_left_out(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = ["source={kind: photographs, path: bundled, shares: {train: 0.6, calibration: 0.4}}", "splits={train: 4}", "tiers={}"]
+    built = build(read_recipe(write(), [*settings, "panel.square=320", "transformations={families: [invert]}"]), tmp_path / "out")
+    assert any("chelsea: 451 x 300 pixels, its short side under 320" in note for note in built.notes)
+    assert built.dataset.manifest.left_out["minimum_side"] == 2
+    assert {r.width for r in built.dataset.records("train")} == {320}
