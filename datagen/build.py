@@ -188,7 +188,7 @@ def _training(recipe: Recipe) -> Dataset | None:
 def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | None) -> None:
     if training is None:
         return
-    used = {name for split in training.splits for record in training.records(split) for name in (record.a_source, record.b_source)}
+    used = {name for split in training.splits for name in training.sources(split)}
     for role in ("a", "b", "calibration"):
         if both := sorted(used & set(names.get(role, ()))):
             raise InputError(

@@ -130,6 +130,17 @@ class Dataset:
         for sample in self.samples(split, shards):
             yield check_record(sample.record, f"{self.path}: sample {sample.key!r}")
 
+    def sources(self, split: str) -> set[str]:
+        """The photographs and scenes behind the a and b of a split: as the sidecars have them, else from the records."""
+        found: set[str] = set()
+        for index, entry in enumerate(self.split(split).shards):
+            path = self.path / entry.path
+            listed = read_sidecar(path).sources if path.with_suffix(".json").is_file() else None
+            if listed is None:
+                listed = tuple(name for record in self.records(split, [index]) for name in (record.a_source, record.b_source) if name)
+            found.update(listed)
+        return found
+
     def quadruplets(self, split: str, shards: Collection[int] | None = None, keys: Collection[str] | None = None) -> Iterator[Quadruplet]:
         """The quadruplets of a split, decoded, in order; of these shards or keys alone where given."""
         for sample in self.samples(split, shards):

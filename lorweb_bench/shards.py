@@ -56,6 +56,7 @@ class Sidecar(BaseModel):
     keys: str  # sha256 over the keys in the order of the shard, one a line
     extension: str | None
     credits: tuple[tuple[str, str], ...] = ()  # each licence with its attribution, once
+    sources: tuple[str, ...] | None = None  # photographs and scenes behind a and b, each once
     starts: tuple[int, ...] = ()  # where each sample begins in the tar, and where the last one ends, in bytes
     sizes: dict[str, int] = Field(default_factory=dict)  # samples by the size of their panels, as "64x48"
     dropped: dict[str, int] = Field(default_factory=dict)  # items that were planned and not written, by filter
@@ -132,6 +133,7 @@ class ShardWriter:
     _items: list[Item] = field(default_factory=list, init=False)
     _keys: set[str] = field(default_factory=set, init=False)
     _credits: set[tuple[str, str]] = field(default_factory=set, init=False)
+    _sources: set[str] = field(default_factory=set, init=False)
     _starts: list[int] = field(default_factory=lambda: [0], init=False)
     _sizes: Counter[str] = field(default_factory=Counter, init=False)
     _dropped: Counter[str] = field(default_factory=Counter, init=False)
@@ -170,6 +172,7 @@ class ShardWriter:
         self._keys.add(key)
         self._credits.update({(record.get("licence", ""), record.get("attribution", ""))} - {("", "")})
         self._extension = ext
+        self._sources.update({record.get("a_source", ""), record.get("b_source", "")} - {""})
         self._starts.append(self._tar.offset)
         self._sizes[f"{record['width']}x{record['height']}"] += 1
 
@@ -199,6 +202,7 @@ class ShardWriter:
                 keys=keys_digest(item.key for item in self._items),
                 extension=self._extension,
                 credits=tuple(sorted(self._credits)),
+                sources=tuple(sorted(self._sources)),
                 starts=tuple(self._starts) if self._items else (),
                 sizes=dict(sorted(self._sizes.items())),
                 dropped=dict(sorted(self._dropped.items())),

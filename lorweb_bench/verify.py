@@ -114,6 +114,7 @@ def _sidecar_problems(shard: Path, sha256: str, checked: Checked, sizes: Counter
     agrees = sidecar.sha256 == sha256 and sidecar.samples == len(sidecar.items) and sidecar.sizes in ({}, sizes)
     if not checked.problems:  # the places of samples that are not whole say nothing new
         agrees = agrees and sidecar.starts in ((), tuple(find_places(shard).starts))
+        agrees = agrees and sidecar.sources in (None, tuple(sorted((checked.a_sources | checked.b_sources) - {""})))
     if not agrees or sidecar.keys != keys_digest(i.key for i in sidecar.items):
         return [f"{shard.with_suffix('.json')} does not agree with the manifest or with itself."]
     listed = {item.key: item for item in sidecar.items}

@@ -309,6 +309,13 @@ def test_libraries_are_found_by_name() -> None:
         load_library("datagn")
 
 
+def test_sources_are_read_with_and_without_sidecars(tiny: Dataset) -> None:
+    wanted = {name for record in tiny.records("train") for name in (record.a_source, record.b_source)}
+    assert tiny.sources("train") == wanted
+    (tiny.path / "train" / "000001.json").unlink()
+    assert tiny.sources("train") == wanted
+
+
 def test_plain_webdataset_reads_it(tiny: Dataset) -> None:
     wds = pytest.importorskip("webdataset")
     tars = [str(tiny.path / entry.path) for entry in tiny.split("train").shards]
