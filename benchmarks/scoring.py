@@ -18,6 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    del sys.path[0]  # this file's own folder, which has a datagen.py: `datagen` is the package
+
 import cv2
 import numpy as np
 
