@@ -8,6 +8,7 @@
   const body = own.querySelector("tbody");
   const WATCH = 1500; // milliseconds between two looks
   let timer = null;
+  let sent = null; // the name of what was uploaded last, until it is scored
 
   const say = (text) => { said.textContent = text; };
   const token = () => form.elements.token.value.trim();
@@ -93,11 +94,11 @@
       why.textContent = one.reason;
       status.append(why);
     }
-    cell(row, new Date(one.received).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
     cell(row, headline(one.verdict, "unseen"), "num");
     cell(row, headline(one.verdict, "seen"), "num");
     const rank = one.verdict && one.verdict.rank;
     cell(row, rank ? (rank[0] === rank[1] ? String(rank[0]) : rank[0] + "–" + rank[1]) : "–", "num");
+    cell(row, new Date(one.received).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
     withdrawal(row, one);
     return row;
   };
@@ -114,6 +115,11 @@
       own.hidden = false;
       body.replaceChildren(...all.map(line));
       if (!all.length) say("Your team has not submitted anything yet.");
+      const last = all.find((one) => one.name === sent);
+      if (last && last.finished) {
+        say(last.name + " is " + last.status + ".");
+        sent = null;
+      }
       const open = all.filter((one) => one.status === "queued" || one.status === "running");
       const unranked = all.some((one) => one.status === "accepted" && !one.verdict.rank && Date.now() - Date.parse(one.finished) < 60000);
       if (open.length || unranked) timer = setTimeout(show, WATCH);
@@ -148,6 +154,7 @@
     say("Uploading " + file.name + ".");
     try {
       const status = await upload(file);
+      sent = file.name;
       say(status === 202 ? file.name + " is received and waits to be scored." : file.name + " was submitted before; this is how it stands.");
       await show();
     } catch (error) {

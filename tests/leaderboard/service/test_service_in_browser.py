@@ -89,6 +89,7 @@ def test_submit_watch_and_see_the_rank(
         assert "queued, 1 before it" in rows.nth(0).inner_text() and "queued, next" in rows.nth(1).inner_text()
         score(light_board)
         soon(lambda: rows.nth(0).inner_text().count("accepted") and "1–2" in rows.nth(0).inner_text())
+        soon(lambda: page.locator("#said").inner_text() == "method-1.zip is accepted.")
         look(page, f"submitted-{width}")
         assert axe(page) == [] and fits(page)
 
