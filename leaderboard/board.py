@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
 from lorweb_bench.report import Report, Score
 
 HEADLINE, GROUP = "edit_recovery", "unseen"
+RANKED = 200  # methods that are compared in a table, the best ones: pairs of more would take hours, and hide each other
 KINDS = {
     "method": "",
     "trivial": "needs no learning; shown to compare with, not ranked",
@@ -96,6 +97,11 @@ class Row:
         """The values per item of each run."""
         return tables_of(self.runs)
 
+    def forget_values(self) -> None:
+        """Let go of the values per item, which are read again when they are asked for: boards can have thousands of rows."""
+        for name in ("tables", "per_sample"):
+            self.__dict__.pop(name, None)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -106,10 +112,22 @@ class Table:
     rows: tuple[Row, ...]
     borrowed: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def ranked(self) -> int:
         """How many rows have a rank."""
         return sum(row.rank is not None for row in self.rows)
+
+    @cached_property
+    def methods(self) -> int:
+        """How many rows are of methods, and neither trivial nor bounds."""
+        return sum(row.kind == "method" for row in self.rows)
+
+    def first(self, most: int) -> "Table":
+        """The table with its best methods alone, so many; trivial methods and bounds stay."""
+        if self.methods <= most:
+            return self
+        kept = {id(row) for row in islice((row for row in self.rows if row.kind == "method"), most)}
+        return replace(self, rows=tuple(row for row in self.rows if row.kind != "method" or id(row) in kept))
 
 
 @dataclass(frozen=True)
@@ -156,13 +174,13 @@ class Board:
         """The suite's name in addresses."""
         return f"{slug(self.suite.name)}-{self.suite.fingerprint[:8]}"
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that any row has, the headline first."""
         found = dict.fromkeys(metric for row in self.rows for metric in row.report.metrics)
         return tuple(sorted(found, key=lambda metric: metric != self.headline))
 
-    @property
+    @cached_property
     def better(self) -> dict[str, bool]:
         """Whether higher is better, by metric."""
         return {m: s.higher_is_better for row in self.rows for of in row.report.scores.values() for m, s in of.items()}
@@ -237,7 +255,9 @@ def _with_ranks(rows: Sequence[Row], headline: str) -> list[Row]:
     for place in dict.fromkeys(_table_of(row) for row in rows):
         here = [row for row in rows if row.kind == "method" and _table_of(row) == place]
         ranked += [row for row in here if row.leaks]
-        methods = [row for row in here if not row.leaks]
+        methods = best_first([row for row in here if not row.leaks], headline)
+        ranked += methods[RANKED:]
+        methods = methods[:RANKED]
         ranks = _ranks(methods, headline)
         ranked += [replace(row, rank=rank) for row, rank in zip(methods, ranks, strict=True)]
     return ranked
@@ -251,9 +271,9 @@ def _tables(rows: Sequence[Row]) -> Iterable[Table]:
         if place not in wanted:
             continue
         here = [row for row in rows if _table_of(row) == place]
-        names = {row.method for row in here}
+        names, own = {row.method for row in here}, {id(row) for row in here}
         borrowed = {row.anchor for row in compared if row.method not in names}
-        yield Table(*place, tuple(row for row in rows if row in here or row.anchor in borrowed), frozenset(borrowed))
+        yield Table(*place, tuple(row for row in rows if id(row) in own or row.anchor in borrowed), frozenset(borrowed))
 
 
 def best_first(rows: Iterable[Row], headline: str) -> list[Row]:

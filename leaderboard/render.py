@@ -15,9 +15,10 @@ from leaderboard.board import GROUP, KINDS, Board, Row, boards
 from leaderboard.exports import FORMAT, write_csv, write_json_board
 from leaderboard.gallery import Gallery, make_gallery
 from leaderboard.store import Store
+from lorweb_bench import __version__
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import claim_output, finish_output, write_atomic
+from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_atomic, write_json
 from lorweb_bench.pages.bars import TIER_WORDS, Bar, Scale, digits, scale_of, transformation_bars
 from lorweb_bench.pages.render import environment, write_page
 from lorweb_bench.protocol import UNSEEN_TIERS
@@ -25,6 +26,8 @@ from lorweb_bench.report import Report, Score
 
 OURS = ("methods", "suites", "gallery")  # folders of the site that hold nothing else
 EXTREMES = 8  # transformations that are shown as the best and as the worst
+SHOWN = 100  # methods of a table on the first page; ten times as many on its suite's, all in the CSV and JSON
+Part = tuple[Board, Row]
 STRIP = ("seen_single", "new_parameters", "new_composition")
 STANDING_WORDS = {
     "private": "Private: none of its items and single transformations is shown.",
@@ -60,12 +63,19 @@ def render(store: Store, output: Path | str, public: Sequence[Dataset] = (), tit
     return render_boards(boards(store.entries()), Path(output), public, title)
 
 
-def render_boards(found: Sequence[Board], output: Path, public: Sequence[Dataset], title: str, service: bool = False) -> Path:
-    """`render` of boards that are made already; with `service` the pages link to the one where a team submits."""
+def render_boards(
+    found: Sequence[Board], output: Path, public: Sequence[Dataset], title: str, service: bool = False, memory: Path | None = None
+) -> Path:
+    """`render` of boards that are made already; with `service` the pages link to the one where a team submits.
+
+    `memory` is a file that keeps what each method's page was made of, so that the next time only those are made that change.
+    """
     shown = _public(found, public)
     claim_output(output, FORMAT)
     galleries = {slug: make_gallery(board, suite, output) for slug, (board, suite) in shown.items()}
     site = Site(output, title, found, galleries, service)
+    if memory is not None and memory.is_file():
+        site.known = read_json(memory)
     kept = {path for gallery in galleries.values() for path in gallery.files}
     kept |= set(site.write())
     for path in (p for folder in OURS for p in (output / folder).rglob("*")):
@@ -73,7 +83,16 @@ def render_boards(found: Sequence[Board], output: Path, public: Sequence[Dataset
             path.unlink()  # of a method or an item that is no longer shown
     _for_hosts(output, title)
     finish_output(output)
+    if memory is not None:
+        write_json(memory, {path: of for path, of in site.known.items() if output / path in kept})
     return output / "index.html"
+
+
+def sources() -> str:
+    """A digest of our version, templates, styles and scripts: other ones make other pages."""
+    folders = [files("leaderboard").joinpath("page"), files("lorweb_bench").joinpath("pages")]
+    texts = [entry.read_bytes() for folder in folders for entry in sorted(folder.iterdir(), key=lambda e: e.name) if entry.is_file()]
+    return hashlib.sha256(__version__.encode() + b"".join(texts)).hexdigest()
 
 
 def _for_hosts(output: Path, title: str) -> None:
@@ -105,6 +124,7 @@ class Site:
     """The pages of a board, once its galleries are made."""
 
     def __init__(self, output: Path, title: str, found: Sequence[Board], galleries: Mapping[str, Gallery], service: bool) -> None:
+        self.known: dict[str, str] = {}
         self.output, self.title, self.boards, self.galleries = output, title, found, galleries
         script = files("leaderboard").joinpath("page/board.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -121,7 +141,15 @@ class Site:
             "kinds": KINDS,
             "standings": STANDING_WORDS,
             "service": service,
+            "most": SHOWN,
         }
+        self.frame = [title, service, sources(), [(b.slug, b.suite.name, b.suite.version) for b in found], sorted(galleries)]
+        self.rows: dict[str, tuple[list[Part], list[Part]]] = {}
+        for board in found:
+            for row in board.rows:
+                self.rows.setdefault(row.method, ([], []))[0].append((board, row))
+            for row in board.superseded:
+                self.rows.setdefault(row.method, ([], []))[1].append((board, row))
         environment("leaderboard", "page").filters.update(seconds=seconds, amount=amount)
 
     def write(self) -> Iterable[Path]:
@@ -133,8 +161,8 @@ class Site:
                 gallery = self.galleries[board.slug]
                 title, here = f"Gallery of {board.suite.name} {board.suite.version}", f"gallery {board.slug}"
                 yield self._page(f"gallery/{board.slug}.html", "gallery", title, here, board=board, items=gallery.items)
-        for method in dict.fromkeys(row.method for board in self.boards for row in (*board.rows, *board.superseded)):
-            yield self._method(method)
+        for method, (mine, older) in self.rows.items():
+            yield self._method(method, mine, older)
         strip = [item for gallery in self.galleries.values() for item in gallery.strip(STRIP)][:3]
         yield self._page("index.html", "index", self.title, "index", lead=LEAD, kicker="Leaderboard", strip=strip, scales=self.scales)
         yield write_csv(self.output / "board.csv", self.boards)
@@ -146,11 +174,23 @@ class Site:
         write_page(self.output / path, f"{template}.html.j2", "leaderboard", "page", **context)
         return self.output / path
 
-    def _method(self, method: str) -> Path:
-        mine = [(board, row) for board in self.boards for row in board.rows if row.method == method]
-        older = [(board, row) for board in self.boards for row in board.superseded if row.method == method]
-        parts = [self._part(board, row) for board, row in mine]
-        return self._page(f"methods/{(mine or older)[0][1].slug}.html", "method", method, "method", parts=parts, older=older)
+    def _method(self, method: str, mine: list[Part], older: list[Part]) -> Path:
+        """The page of a method; where `known` says that nothing on it has changed, the one that is there."""
+        path = f"methods/{(mine or older)[0][1].slug}.html"
+        shown = [self._identity(board, row) for board, row in (*mine, *older)]
+        identity = hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()
+        if self.known.get(path) != identity or not (self.output / path).is_file():
+            parts = [self._part(board, row) for board, row in mine]
+            self._page(path, "method", method, "method", parts=parts, older=older)
+            self.known[path] = identity
+            for _, row in mine:
+                row.forget_values()
+        return self.output / path
+
+    def _identity(self, board: Board, row: Row) -> list[Any]:
+        """What a row on its method's page depends on."""
+        verdicts = [run.submission.last_verdict for run in row.runs]
+        return [board.suite.fingerprint, board.suite.standing, board.headline, board.better, row.rank, row.kind, row.leaks, verdicts]
 
     def _part(self, board: Board, row: Row) -> dict[str, Any]:
         """What a method's page shows of one submission."""

@@ -1,20 +1,24 @@
 """What the service says, as JSON: the models of its answers, and how they are made from the database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session, defer
 
 from leaderboard.board import slug
-from leaderboard.disclosure import disclosed
+from leaderboard.disclosure import GROUPS, disclosed
 from leaderboard.jobs import used_today
 from leaderboard.tables import JobRow, SubmissionRow, SuiteRow, TeamRow, VerdictRow
 from lorweb_bench.report import Report, Score
 
 Scores = dict[str, dict[str, Score]]
+KEPT = 5000  # verdicts whose scores are kept in memory
+Told = dict[tuple[int, str], tuple[str | None, Any]]  # verdict and standing -> the answers it was scored against, scores
+_TOLD: WeakKeyDictionary[Engine, Told] = WeakKeyDictionary()
 
 
 class Suite(BaseModel):
@@ -132,39 +136,56 @@ def submission(session: Session, job: JobRow) -> Submission:
     told = Submission(id=job.ticket, suite=job.suite_fingerprint, before=before, **{name: getattr(job, name) for name in names})
     if job.status == "accepted":
         found = session.execute(_shown().where(SubmissionRow.sha256 == job.sha256)).first()
-        if found:
-            told.verdict = Verdict(page=f"/methods/{slug(found[0].method)}.html", **_verdict(*found))
+        if found and (scores := _told(session, [found])):
+            row, _, last = found
+            told.verdict = Verdict(page=f"/methods/{slug(row.method)}.html", **_verdict(row, last, scores[last.id]))
     return told
 
 
-def entries(session: Session, filters: Mapping[str, str | None], after: int, limit: int) -> Entries:
-    """Lines of the board by the order of their coming, from the one after `after`."""
+def entries(session: Session, filters: Mapping[str, str | None], after: int, limit: int) -> dict[str, Any]:
+    """Lines of the board by the order of their coming, from the one after `after`; as `Entries`, in plain JSON."""
     columns = {"suite": SubmissionRow.suite_fingerprint, "track": SubmissionRow.track, "prompt_mode": SubmissionRow.prompt_mode}
     columns["method"] = SubmissionRow.method
     query = _shown().where(SubmissionRow.id > after).order_by(SubmissionRow.id).limit(limit + 1)
     for name, value in filters.items():
         query = query.where(columns[name] == value) if value is not None else query
     found = list(session.execute(query))
-    lines = [_entry(*row) for row in found[:limit]]
-    return Entries(entries=lines, next=lines[-1].id if len(found) > limit else None)
+    told = _told(session, found[:limit])
+    lines = [_entry(row, suite, last, told[last.id]) for row, suite, last in found[:limit] if last.id in told]
+    return {"entries": lines, "next": found[limit - 1][0].id if len(found) > limit else None}
 
 
 def _shown() -> Any:
-    """Submissions that are on the board, with their suite and the verdict that counts."""
+    """Submissions that are on the board, with their suite and the verdict that counts, less its long content."""
     return (
         select(SubmissionRow, SuiteRow, VerdictRow)
         .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
         .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
         .where(SubmissionRow.withdrawn.is_(None))
+        .options(defer(VerdictRow.verdict), defer(SubmissionRow.card), defer(SuiteRow.about))
     )
 
 
-def _entry(row: SubmissionRow, suite: SuiteRow, last: VerdictRow) -> Entry:
+def _entry(row: SubmissionRow, suite: SuiteRow, last: VerdictRow, scores: Any) -> dict[str, Any]:
     names = ("id", "method", "version", "track", "prompt_mode", "sha256")
-    return Entry(suite=suite.fingerprint, **{name: getattr(row, name) for name in names}, **_verdict(row, suite, last))
+    return {"suite": suite.fingerprint, **{name: getattr(row, name) for name in names}, **_verdict(row, last, scores)}
 
 
-def _verdict(row: SubmissionRow, suite: SuiteRow, last: VerdictRow) -> dict[str, Any]:
-    report = disclosed(Report.model_validate(last.verdict["report"]), suite.standing)
+def _verdict(row: SubmissionRow, last: VerdictRow, scores: Any) -> dict[str, Any]:
     rank = None if row.rank_low is None or row.rank_high is None else (row.rank_low, row.rank_high)
-    return {"level": last.level, "decided": last.decided, "scores": report.scores, "rank": rank}
+    return {"level": last.level, "decided": last.decided.isoformat(), "scores": scores, "rank": rank}
+
+
+def _told(session: Session, found: Sequence[Any]) -> dict[int, Any]:
+    """By verdict the scores that may be shown, less those against answers that were replaced. No verdict changes, so they are kept."""
+    kept = _TOLD.setdefault(session.get_bind().engine, {})
+    missing = {last.id: suite.standing for _, suite, last in found if (last.id, suite.standing) not in kept}
+    for id_, verdict in session.execute(select(VerdictRow.id, VerdictRow.verdict).where(VerdictRow.id.in_(missing))) if missing else ():
+        report = disclosed(Report.model_validate(verdict["report"]), missing[id_])
+        scores = {group: of for group, of in report.scores.items() if group in GROUPS}
+        plain = {group: {metric: score.model_dump() for metric, score in of.items()} for group, of in scores.items()}
+        kept[id_, missing[id_]] = verdict["targets_fingerprint"], plain
+    current = {last.id: (suite, kept[last.id, suite.standing]) for _, suite, last in found}
+    while len(kept) > KEPT:
+        kept.pop(next(iter(kept)), None)
+    return {id_: scores for id_, (suite, (answers, scores)) in current.items() if answers == suite.targets_fingerprint}

@@ -100,7 +100,7 @@ def _add_public(app: FastAPI) -> None:
         with service.store.reading() as session:
             return [answers.suite(row) for row in session.scalars(select(SuiteRow).order_by(SuiteRow.name, SuiteRow.version))]
 
-    @app.get("/api/v1/entries")
+    @app.get("/api/v1/entries", response_model=answers.Entries)
     def entries(
         service: Shared,
         suite: Fingerprint = None,
@@ -109,8 +109,8 @@ def _add_public(app: FastAPI) -> None:
         method: Annotated[str | None, Query(max_length=200)] = None,
         after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    ) -> answers.Entries:
+    ) -> JSONResponse:
         """What is on the board, in the order of coming; `next` of one answer is `after` of the following question."""
         with service.store.reading() as session:
             filters = {"suite": suite, "track": track, "prompt_mode": prompt_mode, "method": method}
-            return answers.entries(session, filters, after, limit)
+            return JSONResponse(answers.entries(session, filters, after, limit))
