@@ -22,7 +22,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from reference_model.basis import Basis
-from reference_model.merging import merged
+from reference_model.merging import can_merge, merged
+from reference_model.quantize import quantize
 from reference_model.router import Router
 
 ELEMENTS, RANK, FEATURES, KEY_WIDTH, LAYERS = 32, 4, 3 * 768, 128, 494
@@ -222,20 +223,27 @@ def measure_whole(transformer: FluxTransformer2DModel, elements: int, rounds: in
 
     basis.gates = torch.rand(len(basis.layers), 1, elements, device=DEVICE) if router is not None else None
     print(f"{name}: an image of {STEPS} steps, {measured(image, rounds)}")
-    with merged(basis):
-        print(f"{name}: the same, merged, {measured(image, rounds)}")
+    if can_merge(basis):
+        with merged(basis):
+            print(f"{name}: the same, merged, {measured(image, rounds)}")
     step = training_step(transformer, basis, router, inputs_of(batch, tokens, 512))
     print(f"{name}: a training step of batch {batch}, {measured(step, rounds)}", flush=True)
 
 
 def measure_full(rounds: int, tokens: int, batch: int) -> None:
-    """A full-size transformer: ours beside a single LoRA of equal rank."""
+    """A full-size transformer, quantised or not: ours beside a single LoRA of equal rank."""
     if DEVICE.type != "cuda":
         raise SystemExit("--part full: a full-size transformer needs a GPU with 80 GiB, and there is none here")
     print(f"FLUX.1-Kontext's transformer, random weights, {tokens} tokens, {torch.cuda.get_device_name()}")
-    for elements in (1, ELEMENTS):
-        measure_whole(flux(19, 38), elements, rounds, tokens, batch)
-        torch.cuda.empty_cache()
+    for bits in ("no", "8bit", "4bit"):
+        print(f"quantised: {bits}")
+        for elements in (1, ELEMENTS):
+            transformer = flux(19, 38)
+            if bits != "no":
+                quantize(transformer, bits, DTYPE)
+            measure_whole(transformer, elements, rounds, tokens, batch)
+            del transformer
+            torch.cuda.empty_cache()
 
 
 def main() -> None:

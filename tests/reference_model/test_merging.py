@@ -10,6 +10,7 @@ from torch import nn
 
 from reference_model.basis import Basis
 from reference_model.merging import can_merge, merged
+from reference_model.quantize import quantize
 
 Flux = Callable[..., FluxTransformer2DModel]
 Inputs = Callable[..., dict[str, Any]]
@@ -59,10 +60,16 @@ def test_the_weights_come_back_to_the_bit_also_in_bfloat16_and_after_an_error(
     assert all(parameter is parameters[name] for name, parameter in transformer.named_parameters())
 
 
-def test_weights_that_are_not_plain_are_not_merged(flux: Flux) -> None:
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_a_quantised_base_is_gated_and_never_merged(flux: Flux, bits: str) -> None:
+    pytest.importorskip("bitsandbytes")
     transformer = flux()
+    quantize(transformer, bits, torch.float32)
     basis = with_basis(transformer)
-    assert can_merge(basis)
-    layer = next(iter(basis.layers.values()))
-    layer.base_layer.weight = nn.Parameter(layer.base_layer.weight.to(torch.int8), requires_grad=False)
-    assert not can_merge(basis)
+    assert can_merge(with_basis(flux())) and not can_merge(basis)
+    layer, x = next(iter(basis.layers.values())), torch.randn(1, 32)
+    assert basis.gates is not None
+    with torch.no_grad():
+        inner = x @ layer.lora_A["default"].weight.T * basis.gates[0, 0].repeat_interleave(2)
+        expected = 5 / 2 * inner @ layer.lora_B["default"].weight.T
+        torch.testing.assert_close(layer(x) - layer.base_layer(x), expected, rtol=1e-3, atol=1e-3)
