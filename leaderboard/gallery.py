@@ -19,6 +19,7 @@ from lorweb_bench.protocol import TIERS
 from lorweb_bench.quadruplet import Quadruplet, Record
 
 PER_TIER = 4
+MOST = 100  # methods that are shown, the best
 LONG_EDGE = 256  # pixels of a shown panel; smaller ones are shown as they are
 SOFT = 128  # smaller panels are enlarged with hard edges
 
@@ -82,21 +83,30 @@ class Gallery:
         return lines
 
 
-def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
+def make_gallery(board: Board, suite: Dataset, output: Path, keep: bool = False) -> Gallery:
     """Choose the items by a fixed rule, write their images under `output/gallery`, and tell what is where.
 
-    InputError when the archive of a submission is no longer what was verified.
+    Of thousands of methods the best are shown. With `keep` the images of a submission that are there already stay, and its
+    archive is not opened. InputError when the archive of a submission is no longer what was verified.
     """
     records = [record for split in suite.scored_splits for record in suite.records(split)]
     chosen = {tier: choose([record for record in records if record.tier == tier], PER_TIER) for tier in TIERS}
     wanted = {key for keys in chosen.values() for key in keys}
     found = {q.key: q for split in suite.scored_splits for q in suite.quadruplets(split, keys=wanted)}
     sizes = sizes_of(suite)
-    made = [(row, _images(row, suite, sizes)) for row in board.rows]
-    writer = _Writer(output, f"gallery/{board.slug}")
+    writer, rows = _Writer(output, f"gallery/{board.slug}"), _shown(board.rows)
+    there = {row.anchor for row in rows if keep and all(writer.place(f"{key}-{row.anchor}").is_file() for key in wanted)}
+    made = [(row, None if row.anchor in there else _images(row, suite, sizes)) for row in rows]
     items = {tier: tuple(_item(found[key], made, board.headline, writer) for key in keys) for tier, keys in chosen.items() if keys}
-    best = next((i for i, row in enumerate(board.rows) if row.kind == "method"), None)
+    best = next((i for i, row in enumerate(rows) if row.kind == "method"), None)
     return Gallery(items, frozenset(writer.written), best)
+
+
+def _shown(rows: Iterable[Row]) -> list[Row]:
+    """The rows less those of methods beyond the best."""
+    rows = list(rows)
+    methods = {id(row) for row in [row for row in rows if row.kind == "method"][:MOST]}
+    return [row for row in rows if row.kind != "method" or id(row) in methods]
 
 
 def _images(row: Row, suite: Dataset, sizes: Mapping[str, tuple[int, int]]) -> Predictions:
@@ -113,24 +123,36 @@ class _Writer:
         self.output, self.folder = output, folder
         self.written: list[Path] = []
 
-    def panel(self, image: Image.Image, name: str, label: str, **facts: Any) -> Panel:
+    def place(self, name: str) -> Path:
+        """Where an image lies."""
+        return self.output / self.folder / f"{name}.png"
+
+    def panel(self, image: Image.Image | None, name: str, label: str, **facts: Any) -> Panel:
+        """Write an image, shrunk where it is large; without one it is there already."""
+        place = self.place(name)
+        self.written.append(place)
+        if image is None:
+            with Image.open(place) as there:
+                return Panel(f"{self.folder}/{name}.png", label, there.width, there.height, **facts)
         edge = max(image.size)
         if edge > LONG_EDGE:
             image = resize(image, (max(1, round(image.width * LONG_EDGE / edge)), max(1, round(image.height * LONG_EDGE / edge))))
-        path = f"{self.folder}/{name}.png"
-        (self.output / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.output / path).write_bytes(encode(image, "png"))  # `board.json`, written last, says that the site is whole
-        self.written.append(self.output / path)
-        return Panel(path, label, image.width, image.height, **facts)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(".part")
+        partial.write_bytes(encode(image, "png"))  # not flushed: `board.json`, written last, says that the site is whole
+        partial.replace(place)
+        return Panel(f"{self.folder}/{name}.png", label, image.width, image.height, **facts)
 
 
-def _item(q: Quadruplet, made: list[tuple[Row, Predictions]], metric: str, writer: _Writer) -> Item:
+def _item(q: Quadruplet, made: list[tuple[Row, Predictions | None]], metric: str, writer: _Writer) -> Item:
     if q.b_prime is None:
         raise InputError(f"The item {q.key!r} has no answer to show.")
     named = [("a", q.a, "a"), ("a_prime", q.a_prime, "a′"), ("b", q.b, "b"), ("b_prime", q.b_prime, "b′, the truth")]
     panels = [writer.panel(image, f"{q.key}-{role}", label, truth=role == "b_prime") for role, image, label in named]
     methods = [
-        writer.panel(images[q.key], f"{q.key}-{row.anchor}", row.method, value=_value(row, q.key, metric), of=row.anchor)
+        writer.panel(
+            None if images is None else images[q.key], f"{q.key}-{row.anchor}", row.method, value=_value(row, q.key, metric), of=row.anchor
+        )
         for row, images in made
     ]
     return Item(q.record.tier or "", _what(q.record), q.record.transformation, bool(q.record.hard), tuple(panels), tuple(methods))

@@ -72,7 +72,7 @@ def render_boards(
     """
     shown = _public(found, public)
     claim_output(output, FORMAT)
-    galleries = {slug: make_gallery(board, suite, output) for slug, (board, suite) in shown.items()}
+    galleries = {slug: make_gallery(board, suite, output, keep=memory is not None) for slug, (board, suite) in shown.items()}
     site = Site(output, title, found, galleries, service)
     if memory is not None and memory.is_file():
         site.known = read_json(memory)
