@@ -87,6 +87,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORWEB_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RAY_worker_niceness", "0")  # Ray's workers are nice to others (15), and then a test can wait for minutes
         yield
 
 
