@@ -1,7 +1,7 @@
 """Scoring methods from Python: `predict`, `score`, and `evaluate`, which does both."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from lorweb_bench.metrics import Metric, choose_metrics
 from lorweb_bench.predicting import PromptMode, predict
 from lorweb_bench.protocol import REPORT_FORMAT
 from lorweb_bench.report import Report, open_report
-from lorweb_bench.scoring import score
+from lorweb_bench.scoring import command_line, metric_words, score
 
 __all__ = ["evaluate", "predict", "score"]
+REPEATED = ("prompt", "pairs", "seed", "limit", "batch", "track")  # settings that change the result
 
 
 def evaluate(
@@ -41,6 +42,7 @@ def evaluate(
         raise InputError(f"{suite.path} is a public view, which has no answers; use predict, and score against the full view.")
     choose_metrics(metrics, suite, skip_unavailable)  # a wrong name is told before the method has run
     scoring: dict[str, Any] = {"skip_unavailable": skip_unavailable, "shuffled": shuffled, "workers": workers, "engine": engine}
+    scoring["command"] = _command(method, suite, metrics, {"prompt": prompt, **settings})
     if shuffled is not None:
         open_report(shuffled)  # and so is a report that is not there
     if out is None:
@@ -51,3 +53,13 @@ def evaluate(
     folder = str(Path(out) / "predictions")
     predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
     return score(folder, suite, metrics, out=out, **scoring)
+
+
+def _command(method: str | Method, suite: Dataset, metrics: Sequence[str | Metric] | None, settings: Mapping[str, Any]) -> str | None:
+    """What repeats an evaluation on the command line, or None where the method or a metric is an object."""
+    if not isinstance(method, str) or not all(isinstance(metric, str) for metric in metrics or ()):
+        return None
+    words = ["evaluate", "--method", method, "--suite", suite.name]
+    words += [word for name in REPEATED if settings.get(name) is not None for word in (f"--{name}", str(settings[name]))]
+    words += [word for key, value in (settings.get("options") or {}).items() for word in ("--set", f"{key}={value}")]
+    return command_line([*words, *metric_words(metrics)])

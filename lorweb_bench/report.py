@@ -41,6 +41,7 @@ class Report(BaseModel):
     predictions that had another size and were resized on request; `partial` marks predictions of a part of the suite.
     `shuffled` is what a run on shuffled pairs lost, where one was given.
     `unpinned` says how the suite differs from its pinned build, where it does.
+    `command` repeats it, from the files as they were named; None where it was made from Python with objects.
     `metric_settings` is what a metric with weights depends on, by identity; `not_computed` why a metric that was asked for is
     not there.
     """
@@ -63,6 +64,7 @@ class Report(BaseModel):
     metric_settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     not_computed: dict[str, str] = Field(default_factory=dict)
     unpinned: str | None = None
+    command: str | None = None
     missing: int
     resized: int = 0
     cost: Cost = Cost()

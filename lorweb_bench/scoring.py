@@ -1,5 +1,6 @@
 """From predictions to a report: every item of the suite's manifest counts, whether it was predicted or not."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +63,7 @@ def score(
     workers: int = 1,
     engine: str = "local",
     seed: int = BOOTSTRAP_SEED,
+    command: str | None = None,
 ) -> Report:
     """Score a predictions folder, a bare folder of images, or images by key, against a suite; write the report's folder `out`.
 
@@ -69,7 +71,8 @@ def score(
     says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says.
     `shuffled` is the report of a run of the same method on shuffled pairs: what it lost by them is reported beside. Missing
     predictions count the worst value of each metric. A prediction of another size is refused, or with
-    `resize` brought to b's size by the fixed kernel and counted in the report. InputError for whatever does not fit.
+    `resize` brought to b's size by the fixed kernel and counted in the report. `command` is what repeats the whole, where that is more than
+    this scoring. InputError for whatever does not fit.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
@@ -90,6 +93,7 @@ def score(
     report = _report(table, opened, suite, chosen, seed).model_copy(
         update={
             "not_computed": selection.not_computed,
+            "command": command or _command(predictions, suite, metrics, {"name": name, "seed": None if seed == BOOTSTRAP_SEED else seed}),
             "unpinned": str(differs) if (differs := drift(suite)) else None,
             "shuffled": shuffled_drop(table, [m.identity for m in chosen], other, seed) if other else None,
         }
@@ -97,6 +101,26 @@ def score(
     if out is not None:
         write_report_folder(Path(out), report, suite, opened)
     return report
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command of this project as it is typed."""
+    return shlex.join(["lorweb-bench", *words, "-o", "REPORT"])
+
+
+def metric_words(metrics: Sequence[str | Metric] | None) -> list[str]:
+    """The option that asks for these metrics, which are named; none for the default."""
+    return [] if metrics is None else ["--metrics", ",".join(str(metric) for metric in metrics)]
+
+
+def _command(predictions: object, suite: Dataset, metrics: Sequence[str | Metric] | None, settings: Mapping[str, object]) -> str | None:
+    """What repeats a scoring on the command line, or None where the predictions or a metric are objects."""
+    if not isinstance(predictions, str | Path) or not all(isinstance(metric, str) for metric in metrics or ()):
+        return None
+    place = Path(predictions)
+    words = ["score", place.name if place.is_absolute() else str(place), "--suite", suite.name]
+    words += [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
+    return command_line([*words, *metric_words(metrics)])
 
 
 def write_report_folder(out: Path, report: Report, suite: Dataset, predictions: Predictions) -> None:
@@ -145,7 +169,8 @@ def _table(task: Task, predictions: Predictions, workers: int, engine: str) -> d
         batches = (batch for piece in pieces for batch in _score_batches(task, piece))
         parts = track(batches, sum(-(-len(piece.keys) // BATCH) for piece in pieces), "scoring")
     else:
-        parts = run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring")
+        gpus = float(any(getattr(m, "needs_weights", False) for m in map(_loaded, task.metrics)))
+        parts = run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring", gpus)
     columns = _joined(parts)
     order = np.argsort(np.array(columns["key"]), kind="stable")
     return {name: np.array(values)[order] for name, values in columns.items()}
@@ -170,13 +195,17 @@ def _pieces(suite: Dataset, predictions: Predictions, workers: int | None) -> It
                 yield Piece(split, shard, tuple(part), predictions.part(part))
 
 
+def _loaded(metric: str | Metric) -> Metric:
+    return load_metric(metric) if isinstance(metric, str) else metric
+
+
 def _score_piece(task: Task, piece: Piece) -> Columns:
     return _joined(_score_batches(task, piece))
 
 
 def _score_batches(task: Task, piece: Piece) -> Iterator[Columns]:
     """The rows of a piece, batch by batch, as columns: labels, `missing`, `resized`, and one per metric identity."""
-    metrics = [load_metric(m) if isinstance(m, str) else m for m in task.metrics]
+    metrics = [_loaded(m) for m in task.metrics]
     stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
     left = set(piece.keys)
     for batch in iter(lambda: list(islice(stream, BATCH)), []):

@@ -1,6 +1,5 @@
 """The page of a report: tables with intervals, every transformation, the best, median and worst quadruplets, cost, versions."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,18 +74,9 @@ def _cards(
     }
 
 
-def _command(report: Report) -> str:
-    """What repeats the report: of a folder of images its scoring, else the whole run."""
-    wanted = ["--metrics", ",".join(report.metrics)] if report.metric_settings else []
-    if report.seed is None and report.method.version is None:
-        return shlex.join(
-            ["lorweb-bench", "score", "PREDICTIONS", "--name", report.method.name, "--suite", report.suite.name, *wanted, "-o", "REPORT"]
-        )
-    spec = str((report.method.model_extra or {}).get("spec") or report.method.name)
-    words = ["lorweb-bench", "evaluate", "--method", spec, "--suite", report.suite.name, "--prompt", report.prompt_mode]
-    words += ["--pairs", report.pairs] if report.pairs != "true" else []
-    words += ["--track", report.track] + (["--seed", str(report.seed)] if report.seed is not None else [])
-    return shlex.join([*words, *wanted, "-o", "REPORT"])
+def _from_python(report: Report) -> str:
+    """What repeats a report that was made from Python with objects."""
+    return f'lorweb_bench.evaluate(METHOD, lorweb_bench.open_suite("{report.suite.name}"), prompt="{report.prompt_mode}")'
 
 
 def _notes(report: Report) -> list[str]:
@@ -142,7 +132,7 @@ def write_report_page(
         hard_groups=[name.removesuffix("_hard") for name in report.scores if name.endswith("_hard")],
         tier_words=TIER_WORDS,
         notes=_notes(report),
-        command=_command(report),
+        command=report.command or _from_python(report),
         details={name: value for name, value in (report.method.model_extra or {}).items() if value not in (None, "", [], {})},
         **context,
     )

@@ -219,6 +219,21 @@ def test_shuffled_pairs_cost_what_a_method_takes_from_them(small_suite: Dataset,
     assert looks.shuffled["unseen"]["edit_recovery"]["drop"] > 0.1
 
 
+def test_a_report_holds_the_command_that_repeats_it(
+    small_suite: Dataset, truth: dict[str, Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = evaluate("copy-b", small_suite, ["mse"], out="r", pairs="shuffled", seed=3)
+    said = "lorweb-bench evaluate --method copy-b --suite small --prompt none --pairs shuffled --seed 3 --metrics mse -o REPORT"
+    assert open_report("r").command == first.command == said
+    again = score("r/predictions", small_suite, seed=4)
+    assert again.command == "lorweb-bench score r/predictions --suite small --seed 4 -o REPORT"
+    assert score(tmp_path / "r" / "predictions", small_suite, ["mse"]).command == (
+        "lorweb-bench score predictions --suite small --metrics mse -o REPORT"  # no folder of this machine
+    )
+    assert score(truth, small_suite, ["mse"]).command is None
+
+
 def test_a_report_of_another_run_is_no_shuffled_one(small_suite: Dataset, truth: dict[str, Image.Image], tmp_path: Path) -> None:
     evaluate("copy-b", small_suite, ["mse"], out=tmp_path / "true")
     evaluate("copy-b", small_suite, ["mse"], out=tmp_path / "shuffled", pairs="shuffled")

@@ -83,6 +83,7 @@ def report_of(suite: Dataset, table: dict[str, np.ndarray], **changes) -> Report
         "missing": 0,
         "cost": Cost(seconds_per_image=0.25, peak_memory_bytes=3 * 2**20, sampling_steps=2, device="cpu"),
         "environment": {"python": "3.11", "numpy": "2"},
+        "command": "lorweb-bench evaluate --method mine.py:Mine --suite little --seed 3 -o REPORT",
     }
     return Report(**(content | changes))
 
@@ -203,12 +204,9 @@ def test_what_shuffled_pairs_lose_stands_beside(suite, tmp_path):
     assert "Shown another pair" in page.text and "0.125" in page.text and "0.375" in page.text
 
 
-def test_the_command_repeats_what_was_done(suite, tmp_path):
-    _, page = write(suite, tmp_path, method=MethodName(name="upside-down"), seed=None)
-    assert "lorweb-bench score PREDICTIONS --name upside-down --suite little -o REPORT" in page.text
-    settings = {"psnr": {"network": "x"}}
-    _, page = write(suite, tmp_path, metric_settings=settings)
-    assert "--metrics edit_recovery,psnr" in page.text
+def test_a_report_made_from_python_says_so(suite, tmp_path):
+    _, page = write(suite, tmp_path, command=None)
+    assert 'lorweb_bench.evaluate(METHOD, lorweb_bench.open_suite("little"), prompt="none")' in page.text
 
 
 def test_what_is_missing_or_unusual_is_said_first(suite, tmp_path):
