@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 LAYOUTS = ("target-only", "paper", "edit")
+Picture = tuple[str, ...]  # the roles that a picture shows: one panel, or the four quadrants of a grid
+CONTEXT: dict[str, list[Picture]] = {"target-only": [("b",), ("a",), ("a_prime",)], "paper": [("a", "a_prime", "b", "b")]}
+TARGET: dict[str, Picture] = {"target-only": ("b_prime",), "paper": ("a", "a_prime", "b", "b_prime")}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ def flat(tokens: Tensor) -> Tensor:
     return tokens.flatten(1, 2)
 
 
+def pixels_of(picture: Picture, panels: dict[str, Tensor]) -> Tensor:
+    """The pixels (batch, 3, height, width) of a picture, from panels by role."""
+    shown = [panels[role] for role in picture]
+    if len(shown) == 1:
+        return shown[0]
+    return torch.cat([torch.cat(shown[:2], 3), torch.cat(shown[2:], 3)], 2)
+
+
 def quadrants(top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_right: Tensor) -> Tensor:
     """A 2x2 grid of panels of tokens (batch, rows, columns, channels)."""
     return torch.cat([torch.cat([top_left, top_right], 2), torch.cat([bottom_left, bottom_right], 2)], 1)
@@ -51,14 +62,18 @@ def quadrants(top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_r
 
 def context_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor) -> Sequenced:
     """The clean context of a triplet, given as tokens (batch, rows, columns, channels), and all positions."""
-    rows, columns = b.shape[1:3]
     if layout == "paper":
         assert a is not None and a_prime is not None
-        grid = quadrants(a, a_prime, b, b)
-        return Sequenced(flat(grid), position_ids(0, 2 * rows, 2 * columns), position_ids(1, 2 * rows, 2 * columns), rows, columns)
-    panels: Sequence[Tensor] = [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
-    ids = torch.cat([position_ids(n, x.shape[1], x.shape[2], rows / x.shape[1]) for n, x in enumerate(panels, 1)])
-    return Sequenced(torch.cat([flat(x) for x in panels], 1), position_ids(0, rows, columns), ids, rows, columns)
+        return sequence_of(layout, [quadrants(a, a_prime, b, b)])
+    return sequence_of(layout, [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None])
+
+
+def sequence_of(layout: str, pictures: Sequence[Tensor]) -> Sequenced:
+    """The clean context of pictures as tokens (batch, rows, columns, channels), the one under the target first, and all positions."""
+    rows, columns = pictures[0].shape[1:3]
+    ids = torch.cat([position_ids(n, x.shape[1], x.shape[2], rows / x.shape[1]) for n, x in enumerate(pictures, 1)])
+    panel = (rows // 2, columns // 2) if layout == "paper" else (rows, columns)
+    return Sequenced(torch.cat([flat(x) for x in pictures], 1), position_ids(0, rows, columns), ids, *panel)
 
 
 def target_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor, b_prime: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from reference_model.base import Base, load_base
 from reference_model.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.flux import VaeCodec
-from reference_model.grid import answer_of, context_of
+from reference_model.grid import CONTEXT, Picture, Sequenced, context_of, pixels_of, sequence_of
 from reference_model.merging import can_merge, merged
 from reference_model.quadruplets import SIDE_MULTIPLE
 from reference_model.sampling import sample
@@ -94,13 +94,27 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
     def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
         features = adapter.features(a, a_prime, b)
         adapter.gate(features)
-        first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
-        sequenced = context_of(config.layout, first, second, base.codec.encode(b))
+        sequenced = encoded(base, config, {"a": a, "a_prime": a_prime, "b": b})
         with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
             tokens = draw(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
-        return base.codec.decode(answer_of(config.layout, tokens, sequenced.rows, sequenced.columns))
+        return decoded(base, config.layout, tokens, sequenced)
 
     return predict_panels
+
+
+def encoded(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> Sequenced:
+    """The clean context of panels, uint8 (batch, 3, height, width) by role; a grid is encoded as the one picture that it is."""
+    shrinks: dict[Picture, int] = {("a",): config.pair_shrink, ("a_prime",): config.pair_shrink}
+    pictures = [base.codec.encode(pixels_of(picture, panels), shrinks.get(picture, 1)) for picture in CONTEXT[config.layout]]
+    return sequence_of(config.layout, pictures)
+
+
+def decoded(base: Base, layout: str, tokens: Tensor, sequenced: Sequenced) -> Tensor:
+    """b', uint8 (batch, 3, height, width), of predicted target tokens; of a grid its bottom right quarter, in pixels."""
+    if layout != "paper":
+        return base.codec.decode(tokens.unflatten(1, (sequenced.rows, sequenced.columns)))
+    grid = base.codec.decode(tokens.unflatten(1, (2 * sequenced.rows, 2 * sequenced.columns)))
+    return grid[..., grid.shape[2] // 2 :, grid.shape[3] // 2 :]
 
 
 def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
@@ -128,7 +142,7 @@ def instructed(base: Base) -> Callable[..., Tensor]:
             raise InputError("ceiling: the base must be told the transformation; add `--prompt instruction`")
         sequenced = context_of("edit", None, None, base.codec.encode(b))
         tokens = sample(base, sequenced, base.text_encoder(prompts), seeds, base.sampling_steps)
-        return base.codec.decode(answer_of("edit", tokens, sequenced.rows, sequenced.columns))
+        return decoded(base, "edit", tokens, sequenced)
 
     return predict_panels
 

@@ -16,7 +16,8 @@ from reference_model.adapter import Adapter, new_adapter
 from reference_model.checkpoint import base_digests, is_finished, write_checkpoint
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.flow import flow_loss
-from reference_model.grid import context_of, target_of
+from reference_model.grid import TARGET, flat, pixels_of
+from reference_model.method import encoded
 from reference_model.progress import Progress
 from reference_model.quadruplets import Quadruplets, read_quadruplets
 from reference_model.state import load_state, save_state
@@ -39,10 +40,9 @@ def batch_loss(adapter: Adapter, config: TrainConfig, images: Tensor, generator:
     features = adapter.features(a, a_prime, b)
     adapter.gate(features)
     prompt = adapter.prompt([""] * len(b), features)
-    first, second = (base.codec.encode(x, config.pair_shrink) for x in (a, a_prime))
-    third, fourth = (base.codec.encode(x) for x in (b, b_prime))
-    clean = target_of(config.layout, first, second, third, fourth)
-    return flow_loss(base, clean, context_of(config.layout, first, second, third), prompt, config.training.times, generator)
+    panels = {"a": a, "a_prime": a_prime, "b": b, "b_prime": b_prime}
+    clean = flat(base.codec.encode(pixels_of(TARGET[config.layout], panels)))
+    return flow_loss(base, clean, encoded(base, config, panels), prompt, config.training.times, generator)
 
 
 def identity_of(config: TrainConfig, dataset: Dataset) -> str:

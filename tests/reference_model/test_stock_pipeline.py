@@ -17,8 +17,8 @@ from lorweb_bench.quadruplet import Triplet
 from reference_model.adapter import new_adapter
 from reference_model.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
-from reference_model.grid import context_of, quadrants
-from reference_model.method import from_checkpoint, to_tensor
+from reference_model.flux import GUIDANCE
+from reference_model.method import encoded, from_checkpoint, to_tensor
 from reference_model.sampling import sample
 from reference_model.stock import is_stock, sample_stock
 
@@ -69,7 +69,7 @@ def test_the_pipeline_samples_what_our_loop_samples_also_in_mixed_batches(
     with torch.inference_mode():
         features = adapter.features(*panels)
         adapter.gate(features)
-        sequenced = context_of("paper", *(base.codec.encode(x) for x in panels))
+        sequenced = encoded(base, config, dict(zip(("a", "a_prime", "b"), panels, strict=True)))
         prompt = adapter.prompt(["invert", ""], features)
         ours, theirs = (draw(base, sequenced, prompt, [4, 5], STEPS) for draw in (sample, sample_stock))
     torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
@@ -103,22 +103,21 @@ def composed(folder: Path, t: Triplet, out: Path, *options: str) -> Path:
 def test_the_file_in_the_stock_pipeline_makes_the_image_that_our_model_makes(
     checkpoint: Checkpoint, tiny_flux_folder: Path, triplet: Callable[..., Triplet], tmp_path: Path, options: list[str]
 ) -> None:
-    """Nothing of ours but the file; latents of the four panels, since the model encodes each alone."""
+    """Nothing of ours but the file: the grid [a, a'; b, b] as an image, and the bottom right quarter of what comes out."""
     t = triplet(3)
     file = composed(checkpoint(), t, tmp_path / "lora.safetensors", *options)
     expected = from_checkpoint(checkpoint()).predict([t])[0]
-    base = load_checkpoint(checkpoint())[0].base
     pipeline = FluxKontextPipeline.from_pretrained(tiny_flux_folder)
     pipeline.set_progress_bar_config(disable=True)
+    grid = Image.new("RGB", (32, 32))
+    for image, place in ((t.a, (0, 0)), (t.a_prime, (16, 0)), (t.b, (0, 16)), (t.b, (16, 16))):
+        grid.paste(image, place)
 
     def drawn() -> Image.Image:
-        encoded = [base.codec.encode(to_tensor([image], (16, 16), torch.device("cpu"))) for image in (t.a, t.a_prime, t.b, t.b)]
-        grid = nn.functional.pixel_shuffle(quadrants(*encoded).permute(0, 3, 1, 2), 2)
         noise = torch.randn(4, 16, generator=torch.Generator().manual_seed(t.seed))[None]
         sizes: dict[str, Any] = {"height": 32, "width": 32, "max_area": 32 * 32, "_auto_resize": False}
-        told = {"prompt": "", "guidance_scale": base.guidance, "num_inference_steps": STEPS, "latents": noise, "output_type": "latent"}
-        tokens = pipeline(grid, **told, **sizes).images
-        return Image.fromarray(base.codec.decode(tokens.unflatten(1, (2, 2))[:, 1:, 1:])[0].permute(1, 2, 0).numpy())
+        made = pipeline(grid, "", guidance_scale=GUIDANCE, num_inference_steps=STEPS, latents=noise, **sizes).images[0]
+        return made.crop((16, 16, 32, 32))
 
     without = drawn()
     pipeline.load_lora_weights(tmp_path, weight_name=file.name)
