@@ -11,6 +11,7 @@ from lorweb_bench.card import MAX_CREDITS
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import is_temporary
 from lorweb_bench.manifest import public_line, target_line
+from lorweb_bench.progress import track
 from lorweb_bench.protocol import SPLITS
 from lorweb_bench.shards import Sidecar, read_sidecar
 from lorweb_bench.sorting import sorted_lines
@@ -62,7 +63,8 @@ def _lines(found: Gathered) -> Iterator[str]:
     for split in SPLITS:
         for stale in filter(is_temporary, (found.folder / split).glob(".*")):
             stale.unlink(missing_ok=True)  # every shard is whole now
-        for path in sorted((found.folder / split).glob("[0-9]*.json")):
+        sidecars = sorted((found.folder / split).glob("[0-9]*.json"))
+        for path in track(sidecars, len(sidecars), f"reading sidecars of {split}"):
             sidecar, shard = _whole(path.with_suffix(".tar")), f"{split}/{path.stem}.tar"
             found.dropped.update(sidecar.dropped)
             if not sidecar.samples:

@@ -210,6 +210,15 @@ def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:  # typ
     assert set(again.manifest.transformations) == {"negative", "mirrored", "negative-reversed", "mirrored-reversed"}
 
 
+def test_a_panel_is_made_into_a_file_once(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    source = f"source={{kind: pairs, path: {_pairs(tmp_path / 'pairs', {'negative': 6})}}}"
+    files: list[int] = []
+    monkeypatch.setattr("lorweb_bench.images.encode", lambda image, ext: (files.append(1), encode(image, ext))[1])
+    built = build(read_recipe(write(), [*PAIRS, source, "analogies_per_pair=all", "name=once"]), tmp_path / "out")
+    assert built.dataset.split("train").samples == 6 * 5
+    assert len(files) == 2 * 6
+
+
 def test_held_out_tasks_make_a_suite(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = _pairs(tmp_path / "pairs", {"negative": 12, "mirrored": 8})
     source = f"source={{kind: pairs, path: {folder}, shares: {{train: 0.5, a: 0.25, b: 0.25}}}}"
