@@ -143,6 +143,7 @@ def compare_reports(
     for path, table in zip(paths, tables, strict=True):
         if list(table["key"]) != list(tables[0]["key"]):
             raise InputError(f"{Path(path) / PER_SAMPLE} has other items than {Path(paths[0]) / PER_SAMPLE}; score both again.")
+    _refuse_other_settings(paths, reports, metric)
     columns = [table[metric] for table in tables]
     if trainings:
         methods = _by_method(paths, reports, columns)
@@ -151,6 +152,18 @@ def compare_reports(
         methods = [(_entry(label, [r]), column[:, None]) for label, r, column in zip(labels, reports, columns, strict=True)]
     higher = next(iter(first.scores.values()))[metric].higher_is_better
     return _compared(f"{first.suite.name} {first.suite.version}", metric, methods, tables[0], higher, seed)
+
+
+def _refuse_other_settings(paths: Sequence[str | Path], reports: Sequence[Report], metric: str) -> None:
+    """InputError where a metric of one identity was computed with other weights or another kernel; the device may differ."""
+    found = [{k: v for k, v in r.metric_settings.get(metric, {}).items() if k != "device"} for r in reports]
+    for path, settings in zip(paths, found, strict=True):
+        for name in {**found[0], **settings}:
+            if found[0].get(name) != settings.get(name):
+                raise InputError(
+                    f"{metric} was computed in {path} with {name} {settings.get(name)}, in {paths[0]} with {found[0].get(name)}; "
+                    "only values of one metric can be compared."
+                )
 
 
 def _by_method(paths: Sequence[str | Path], reports: Sequence[Report], columns: Sequence[np.ndarray]) -> list[Method]:

@@ -295,6 +295,18 @@ def test_too_few_families_are_said_to_be_too_few(tmp_path):
     assert "too few families" in str(found)
 
 
+def test_one_identity_with_other_weights_is_no_one_metric(tmp_path):
+    base = np.random.default_rng(22).random(160)
+    made = {"network": "ViT-L-14/openai", "sha256": "a", "resize": "224 px", "device": "cpu"}
+    metric = "clip_image[ViT-L-14/openai]"
+    one = write(tmp_path / "one", "one", base, metric, metric_settings={metric: made})
+    same = write(tmp_path / "same", "same", base, metric, metric_settings={metric: made | {"device": "cuda"}})
+    other = write(tmp_path / "other", "other", base, metric, metric_settings={metric: made | {"sha256": "b"}})
+    assert compare_reports([one, same]).metric == metric
+    with pytest.raises(InputError, match="other with sha256 b, in .*one with a; only values of one metric"):
+        compare_reports([one, other])
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     base = np.random.default_rng(13).random(160)
     one = write(tmp_path / "one", "one", base)
