@@ -263,6 +263,19 @@ def test_every_method_and_metric_stands_in_its_table() -> None:
         assert row in numbers, f"numbers.md has no row {row}"
 
 
+def test_every_option_of_a_peer_stands_in_methods_with_its_default() -> None:
+    source = {node.name: node for node in ast.parse((MODEL / "peers.py").read_text()).body if isinstance(node, ast.ClassDef)}
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "methods.md").read_text(), re.MULTILINE))
+    for name in ("Peer", "Kontext", "VisualCloze"):
+        made = next(node for node in source[name].body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+        options = [argument.arg for argument in made.args.args[1:]]
+        defaults = dict(zip(options[::-1], [ast.literal_eval(d) for d in made.args.defaults[::-1]], strict=False))
+        assert set(options) <= set(rows)
+        for option, default in defaults.items():
+            shown = str(default).lower() if isinstance(default, bool | str) else f"{default:g}"
+            assert option == "weights" or shown in rows[option], f"methods.md: {option} is {rows[option]}, the code says {default}"
+
+
 def test_the_constants_in_numbers_are_those_of_the_code() -> None:
     from lorweb_bench.intervals import MAX_SHARED, RESAMPLES
     from lorweb_bench.significance import FLIPS, LEVEL

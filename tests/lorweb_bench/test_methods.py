@@ -17,7 +17,7 @@ from datagen.transformations import library
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import to_array
-from lorweb_bench.methods import TABLE, Method, load_method
+from lorweb_bench.methods import TABLE, Method, listing, load_method
 from lorweb_bench.methods.listing import list_methods
 from lorweb_bench.methods.patches import patch_analogy
 from lorweb_bench.methods.search import LibrarySearch, NearestSeen, Renderer
@@ -276,6 +276,32 @@ def test_an_installed_package_brings_methods_and_opens_checkpoints(tmp_path: Pat
     assert listed["opener"].missing is None
     assert list(listed)[: len(TABLE)] == list(TABLE)
     assert "little_methods" not in sys.modules
+
+
+def test_the_list_says_what_a_class_needs_besides_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights count as there when the hub's cache has every part of the pipeline, and every file that a part's index names."""
+    text = METHOD_FILE.replace("class Mine:", "class Mine:\n    weights_repository = 'some/where'\n    gpus = 1")
+    (tmp_path / "hungry_methods.py").write_text(text)
+    (info := tmp_path / "hungry-1.0.dist-info").mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hungry\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lorweb_bench.methods]\nhungry = hungry_methods:Mine\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(listing, "gpu_there", lambda: False)
+
+    def hungry() -> tuple[str, str | None]:
+        return next((info.needs, info.missing) for info in list_methods() if info.name == "hungry")
+
+    assert hungry() == ("the weights some/where, a GPU", "no weights: hf download some/where; no GPU")
+    snapshot = tmp_path / "hub" / "models--some--where" / "snapshots" / "abc"
+    (snapshot / "vae").mkdir(parents=True)
+    (snapshot / "model_index.json").write_text('{"_class_name": "P", "vae": ["diffusers", "AutoencoderKL"], "extra": [null, null]}')
+    (snapshot / "vae" / "w.safetensors.index.json").write_text('{"weight_map": {"x": "w-1.safetensors"}}')
+    assert hungry()[1] == "no weights: hf download some/where; no GPU"  # a download that was stopped
+    (snapshot / "vae" / "w-1.safetensors").touch()
+    assert hungry()[1] == "no GPU"
+    monkeypatch.setattr(listing, "gpu_there", lambda: True)
+    assert hungry()[1] is None
 
 
 def test_two_packages_cannot_claim_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
