@@ -70,9 +70,9 @@ def score(
     `metrics` None: every metric without downloaded weights that the suite supports. `name` is the method's, where no manifest
     says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says.
     `shuffled` is the report of a run of the same method on shuffled pairs: what it lost by them is reported beside. Missing
-    predictions count the worst value of each metric. A prediction of another size is refused, or with
-    `resize` brought to b's size by the fixed kernel and counted in the report. `command` is what repeats the whole, where that is more than
-    this scoring. InputError for whatever does not fit.
+    predictions count the worst value of each metric. A prediction of another size is refused, or with `resize` brought to b's
+    size by the fixed kernel and counted in the report. `command` is what repeats the whole, where that is more than this
+    scoring. InputError for whatever does not fit.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
@@ -85,11 +85,8 @@ def score(
         claim_output(out, REPORT_FORMAT)
     if taken := next((m.identity for m in chosen if m.identity in RESERVED), None):
         raise InputError(f"A metric cannot be called {taken!r}: the per-item table has a column of that name.")
-    by_identity: dict[str, str | Metric] = {m.identity: m for m in chosen}
-    if workers > 1 or engine != "local":  # a name is loaded in each process: what a file defines cannot be sent to one
-        named = {load_metric(m).identity: absolute(m, TABLE) for m in metrics or () if isinstance(m, str)}
-        by_identity |= {identity: spec for identity, spec in named.items() if identity in by_identity}
-    table = _table(Task(suite, tuple(by_identity.values()), resize), opened, workers, engine)
+    sent = _sendable(chosen, metrics) if workers > 1 or engine != "local" else chosen
+    table = _table(Task(suite, tuple(sent), resize), opened, workers, engine)
     report = _report(table, opened, suite, chosen, seed).model_copy(
         update={
             "not_computed": selection.not_computed,
@@ -101,6 +98,13 @@ def score(
     if out is not None:
         write_report_folder(Path(out), report, suite, opened)
     return report
+
+
+def _sendable(chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None) -> list[str | Metric]:
+    """The metrics as another process takes them: what a file defines cannot be sent to one, so it is loaded there by its name."""
+    own = [m for m in metrics or () if isinstance(m, str) and m.partition("[")[0] not in TABLE]
+    names = {load_metric(m).identity: absolute(m, TABLE) for m in own}
+    return [names.get(metric.identity, metric) for metric in chosen]
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from lorweb_bench.files import canonical_json
 from lorweb_bench.images import pixel_hash, resize
 from lorweb_bench.metrics import Scored
 from lorweb_bench.metrics.cache import cache_folder, keep, make_room, read_kept
-from lorweb_bench.metrics.weights import device, digest, lacks_packages, own_file, short_digest
+from lorweb_bench.metrics.weights import absolute_spec, device, digest, lacks_packages, own_file, short_digest
 from lorweb_bench.protocol import RESIZE_KERNEL
 from lorweb_bench.registry import unknown_name
 
@@ -152,7 +152,7 @@ class ClipDirection:
     called = "clip_direction"
 
     def __init__(self, spec: str = DEFAULT) -> None:
-        self.clip = Clip(spec)
+        self.clip = Clip(absolute_spec(spec))
         self.identity = f"{self.called}[{self.clip.name}]"
 
     def unavailable(self) -> str | None:

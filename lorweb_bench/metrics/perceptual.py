@@ -12,7 +12,7 @@ import numpy as np
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics import Scored
-from lorweb_bench.metrics.weights import device, digest, lacks_packages, own_file, short_digest
+from lorweb_bench.metrics.weights import absolute_spec, device, digest, lacks_packages, own_file, short_digest
 
 if TYPE_CHECKING:
     from lorweb_bench.dataset import Dataset
@@ -134,7 +134,7 @@ class LpipsToB:
     reference = "b"
 
     def __init__(self, spec: str = Lpips.spec) -> None:
-        self.lpips = Lpips(spec)
+        self.lpips = Lpips(absolute_spec(spec))
         self.identity = f"lpips_to_{self.reference}[{self.lpips.name}]"
 
     def unavailable(self) -> str | None:

@@ -30,6 +30,13 @@ def own_file(named: str) -> Path | None:
     return None
 
 
+def absolute_spec(spec: str) -> str:
+    """NETWORK/FILE with the file's absolute path: another process may have another working folder. Other names as they are."""
+    network, _, named = spec.partition("/")
+    file = own_file(named)
+    return f"{network}/{file}" if file else spec
+
+
 @lru_cache(maxsize=16)
 def digest(path: Path) -> str:
     """The sha256 of a weights' file, in hex; read once a process."""

@@ -331,8 +331,11 @@ def test_the_command_scores_with_weights_and_says_what_it_left_out(
     assert list(content["scores"]["seen"]) == ["edit_recovery", load_metric(f"clip_image[tiny-clip/{files.clip}]").identity]
 
 
-def test_workers_give_the_same_numbers(files: Files, small_suite: Dataset) -> None:
-    metrics = ["mse", f"lpips_to_b[alex/{files.lpips}]"]
+def test_workers_give_the_same_numbers(files: Files, small_suite: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights named by a relative path are found by other processes too."""
+    monkeypatch.chdir(files.lpips.parent)
+    metrics = ["mse", f"lpips_to_b[alex/{files.lpips.name}]"]
+    assert str(files.lpips.parent) in load_metric(metrics[1]).lpips.spec  # type: ignore[attr-defined]
     one, two = (evaluate("color-transfer", small_suite, metrics, workers=workers) for workers in (1, 2))
     assert one.per_sample is not None and two.per_sample is not None
     assert one.per_sample["mse"].tolist() == two.per_sample["mse"].tolist()
