@@ -1,4 +1,7 @@
-"""Shared by all tests: a small suite made with the installed library, its public view, and its true answers."""
+"""Shared by all tests: a small suite made with the installed library, its public view, and its true answers.
+
+And `tiny_flux_folder`, a FLUX.1-Kontext of random weights as diffusers saves it.
+"""
 
 import hashlib
 import random
@@ -27,6 +30,9 @@ settings.load_profile("any-machine")
 SIZE = 32  # pixels
 PER_TRANSFORMATION = 3
 SHARDS = 2  # per split
+LATENT_CHANNELS = 4  # of the tiny FLUX.1-Kontext
+TEXT_WIDTH = 32
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,-#"
 TIERS = (*SEEN_TIERS, *UNSEEN_TIERS[:3])
 
 
@@ -129,3 +135,81 @@ def small_public(small_suite_path: Path, tmp_path_factory: pytest.TempPathFactor
 def truth(small_suite: Dataset) -> dict[str, Image.Image]:
     """Its true answers by key."""
     return {q.key: q.b_prime for split in small_suite.scored_splits for q in small_suite.quadruplets(split) if q.b_prime is not None}
+
+
+def clip_tokenizer() -> Any:
+    """A CLIP tokenizer that knows single letters."""
+    from transformers import CLIPTokenizer
+
+    words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
+    return CLIPTokenizer({word: i for i, word in enumerate(words)}, [], model_max_length=16)
+
+
+def t5_tokenizer() -> Any:
+    """A T5 tokenizer that knows single letters."""
+    from transformers import T5TokenizerFast
+
+    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in LETTERS)]
+    return T5TokenizerFast(words, extra_ids=0, model_max_length=512)
+
+
+def write_flux_folder(folder: Path) -> Path:
+    """Write a pipeline of the real classes: one double and two single blocks, and a VAE that shrinks eightfold, as the real one does."""
+    import torch
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxTransformer2DModel
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    torch.manual_seed(11)
+    transformer = FluxTransformer2DModel(
+        in_channels=4 * LATENT_CHANNELS,
+        num_layers=1,
+        num_single_layers=2,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        joint_attention_dim=TEXT_WIDTH,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=4,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
+    )
+    tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
+    clip = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    t5 = T5Config(vocab_size=len(tokenizer_2), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    pipeline = FluxKontextPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=CLIPTextModel(clip),
+        tokenizer=tokenizer,
+        text_encoder_2=T5EncoderModel(t5),
+        tokenizer_2=tokenizer_2,
+        transformer=transformer,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in diffusers' layout that `FluxKontextPipeline.from_pretrained` loads, of 0.6 MB; copy it before changing it."""
+    return write_flux_folder(tmp_path_factory.mktemp("flux"))

@@ -1,7 +1,4 @@
-"""Shared by the tests of the reference model: a training dataset, a tiny base pretrained on it for three steps, trained checkpoints.
-
-And `tiny_flux_folder`, a FLUX.1-Kontext of random weights as diffusers saves it.
-"""
+"""Shared by the tests of the reference model: a training dataset, a tiny base pretrained on it for three steps, trained checkpoints."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxTransformer2DModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5TokenizerFast
+from diffusers import FluxTransformer2DModel
 
 from datagen.sources.scenes import scene
 from datagen.transformations import library
@@ -36,9 +32,6 @@ SMALL: dict[str, Any] = {
     "pooled_projection_dim": 32,
     "axes_dims_rope": [4, 6, 6],
 }
-LATENT_CHANNELS = 4
-TEXT_WIDTH = 32
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,-#"
 TRAINED = ("hue_shift", "invert", "brightness")
 
 
@@ -207,76 +200,6 @@ def triplet() -> Callable[..., Triplet]:
 def codec() -> UnshuffleCodec:
     """The codec of the tiny base."""
     return UnshuffleCodec()
-
-
-def clip_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer that knows single letters."""
-    words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
-    return CLIPTokenizer({word: i for i, word in enumerate(words)}, [], model_max_length=16)
-
-
-def t5_tokenizer() -> T5TokenizerFast:
-    """A T5 tokenizer that knows single letters."""
-    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in LETTERS)]
-    return T5TokenizerFast(words, extra_ids=0, model_max_length=512)
-
-
-def write_flux_folder(folder: Path) -> Path:
-    """Write a pipeline of the real classes: one double and two single blocks, and a VAE that shrinks eightfold, as the real one does."""
-    torch.manual_seed(11)
-    transformer = FluxTransformer2DModel(
-        in_channels=4 * LATENT_CHANNELS,
-        num_layers=1,
-        num_single_layers=2,
-        num_attention_heads=2,
-        attention_head_dim=16,
-        joint_attention_dim=TEXT_WIDTH,
-        pooled_projection_dim=16,
-        guidance_embeds=True,
-        axes_dims_rope=(4, 6, 6),
-    )
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=4,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-    )
-    tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
-    clip = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    t5 = T5Config(vocab_size=len(tokenizer_2), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    pipeline = FluxKontextPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=vae,
-        text_encoder=CLIPTextModel(clip),
-        tokenizer=tokenizer,
-        text_encoder_2=T5EncoderModel(t5),
-        tokenizer_2=tokenizer_2,
-        transformer=transformer,
-    )
-    pipeline.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in diffusers' layout that `FluxKontextPipeline.from_pretrained` loads, of 0.6 MB; copy it before changing it."""
-    return write_flux_folder(tmp_path_factory.mktemp("flux"))
 
 
 @pytest.fixture(scope="session")
