@@ -192,6 +192,9 @@ def test_a_private_suite_tells_no_transformation_and_no_item(small_suite: Datase
     store = Store(tmp_path / "store")
     store.add(good_zip, small_suite)
     render(store, tmp_path / "site")
+    method = (tmp_path / "site/methods/copy-b.html").read_text()
+    assert "This suite is private" in method and "by kind of transformation" not in method
+    assert ">private</span>" in (tmp_path / "site/index.html").read_text()
     named = {record.transformation for split in small_suite.splits for record in small_suite.records(split)}
     keys = {record.id for split in small_suite.splits for record in small_suite.records(split)}
     for path in (tmp_path / "site").rglob("*"):
@@ -282,6 +285,17 @@ def test_the_same_run_again_takes_the_place_of_the_first(
     assert takes_the_place_of(entries, first.submission.sha256) is None
     (board,) = boards(entries)
     assert len(board.rows[0].runs) == 1 and [row.entry.submission for row in board.superseded] == [first.submission]
+
+
+def test_the_label_of_the_book(small_suite: Dataset, good_zip: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.add(good_zip, small_suite)
+    (board,) = boards(store.entries())
+    for held, label, said in ((0, "closed-book", "holds none of the 9"), (4, "partly open-book", "4 of the 9"), (9, "open-book", "all 9")):
+        board.suite.about["book"] = {"families": 9, "held": held}
+        assert board.book is not None and (board.book.label, board.book.open) == (label, held > 0) and said in board.book.sentence
+    board.suite.about["book"] = None
+    assert board.book is None
 
 
 def test_words_for_numbers() -> None:
