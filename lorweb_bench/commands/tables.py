@@ -27,6 +27,8 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
     """Print what a dataset holds: by split, by tier, by family."""
     console, manifest = Console(), dataset.manifest
     console.print(f"[bold]{manifest.name} {manifest.version}[/bold], {manifest.view} view, fingerprint {manifest.fingerprint}")
+    if manifest.supersedes:
+        console.print(f"takes the place of version {manifest.supersedes}")
     if manifest.tiers_relative_to:
         console.print(f"tiers relative to the training dataset {manifest.tiers_relative_to}")
     labels = () if dataset.public else ("#hard", "#a from", "#b from")

@@ -8,6 +8,7 @@ import pytest
 from datagen.build import build, report
 from datagen.recipe import read_recipe
 from lorweb_bench import pins
+from lorweb_bench.cli import main
 from lorweb_bench.dataset import Dataset, finish_dataset
 from lorweb_bench.evaluation import evaluate
 from lorweb_bench.images import decode, encode
@@ -103,13 +104,16 @@ def test_a_build_says_how_it_differs_from_its_pin(
     assert "an unpinned build: 1 transformations drifted (swirl)" in capsys.readouterr().err
 
 
-def test_a_new_version_says_what_it_supersedes(suite: Dataset, tmp_path: Path) -> None:
+def test_a_new_version_says_what_it_supersedes(suite: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = suite.path.parent / "suite.yaml"
     settings = [f"tiers.relative_to={suite.path.parent / 'train'}", "version='2'", "supersedes='1'"]
     second = build(read_recipe(recipe, settings), tmp_path / "second").dataset
     assert (second.version, second.manifest.supersedes) == ("2", "1")
     public = publish(second.path, tmp_path / "public")
     assert public.manifest.supersedes == "1"
+    with pytest.raises(SystemExit):
+        main(["inspect", str(second.path)])
+    assert "takes the place of version 1" in capsys.readouterr().out
     assert suite.manifest.supersedes is None
     with pytest.raises(Exception, match="cannot supersede itself"):
         read_recipe(recipe, ["supersedes='1'"])
