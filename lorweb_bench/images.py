@@ -15,12 +15,12 @@ READ_FORMATS = ("PNG", "JPEG", "WEBP")
 PNG_END = b"IEND\xaeB`\x82"
 
 
-def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS, transparent: bool = True) -> Image.Image:
     """Decode a png, jpg or webp into an RGB image, in full.
 
     The size in the header is checked against `max_pixels` before any pixel is decoded. The EXIF orientation is applied,
-    transparency is laid over white, 16-bit greys are scaled to 8 bits. `name` is what an error calls the image.
-    InputError when it is larger, cut, damaged, animated or no such image.
+    transparency is laid over white (or, with `transparent` False, refused), 16-bit greys are scaled to 8 bits. `name` is what
+    an error calls the image. InputError when it is larger, cut, damaged, animated or no such image.
     """
     try:
         with warnings.catch_warnings():
@@ -34,6 +34,8 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
             image.load()
             if image.format == "PNG" and PNG_END not in data[-64:] and PNG_END not in data:
                 raise ValueError("it ends too early")  # Pillow is content once it has the pixels
+            if not transparent and image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                raise InputError(f"{name} has transparent pixels, whose colour nobody can tell; write it without an alpha channel.")
             return _to_rgb(ImageOps.exif_transpose(image))  # that gives a copy, which holds no file
     except InputError:
         raise

@@ -112,7 +112,8 @@ class Predictions(Mapping[str, Image.Image]):
         """The image, RGB; InputError when it is damaged."""
         found = self.images[key]
         if isinstance(found, Place):
-            return decode(found.read(), f"{found.path} ({key})" if found.offset else str(found.path))
+            name = f"{found.path} ({key})" if found.offset else str(found.path)
+            return decode(found.read(), name, transparent=False)
         try:
             return to_image(found)
         except (ValueError, AttributeError) as e:

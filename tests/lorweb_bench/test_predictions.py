@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.evaluation import predict
+from lorweb_bench.evaluation import predict, score
 from lorweb_bench.images import encode, pixel_hash
 from lorweb_bench.pairs import pair_reader, shuffled_pairs
 from lorweb_bench.predicting import TASK_PROMPT, sample_seed
@@ -379,6 +379,43 @@ def test_extra_and_duplicate_keys_and_other_formats_are_refused(bare: Path, smal
     (bare / "stranger.jpg").rename(bare / f"{first.stem}.jpeg")
     with pytest.raises(InputError, match="cannot be scored"):
         open_predictions(bare, small_suite, "x")
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_other_modes_are_read_as_the_colours_they_mean_and_holes_are_refused(bare: Path, small_suite: Dataset) -> None:
+    path = next(path for path in sorted(bare.iterdir()) if path.suffix == ".png")
+    grey = Image.effect_noise((32, 32), 60)
+    whole, holed = (Image.merge("RGBA", [*grey.convert("RGB").split(), Image.new("L", (32, 32), alpha)]) for alpha in (255, 254))
+    for image in (grey, whole, grey.convert("RGB").quantize(256)):
+        path.write_bytes(png(image))
+        read = open_predictions(bare, small_suite, "x")[path.stem]
+        assert read.mode == "RGB"
+        assert pixel_hash(read) == pixel_hash(image.convert("RGB"))
+    path.write_bytes(png(holed))
+    with pytest.raises(InputError, match=f"{path.name} has transparent pixels"):
+        open_predictions(bare, small_suite, "x")[path.stem]
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-12], lambda data: b"", lambda data: b"GIF89a"])
+def test_a_damaged_image_is_named_when_it_is_scored(spoil: Callable[[bytes], bytes], bare: Path, small_suite: Dataset) -> None:
+    path = next(path for path in sorted(bare.iterdir()) if path.suffix == ".png")
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(InputError, match=f"{path.name} is not a whole png, jpg or webp image") as error:
+        score(bare, small_suite, ["mse"], name="x")
+    assert "\n" not in str(error.value)
+
+
+def test_another_size_is_refused_or_resized_and_counted(bare: Path, small_suite: Dataset) -> None:
+    path = next(path for path in sorted(bare.iterdir()) if path.suffix == ".png")
+    path.write_bytes(encode(Image.new("RGB", (16, 8))))
+    with pytest.raises(InputError, match=f"'{path.stem}' is 16x8, b is 32x32.*--resize"):
+        score(bare, small_suite, ["mse"], name="x")
+    assert score(bare, small_suite, ["mse"], name="x", resize=True).resized == 1
 
 
 def test_nothing_to_read_is_told(small_suite: Dataset, tmp_path: Path) -> None:
