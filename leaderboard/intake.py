@@ -67,6 +67,8 @@ def take(
             row.about = about(suite)
         row.path, row.most_bytes, row.scoring = str(suite.path.resolve()), most, scoring
         row.accepting = bool(row.accepting) if accepting is None else accepting
+        if row.accepting and row.standing == "retired":
+            raise InputError(f"{row.name} {row.version} is retired in {store.folder}: its items may be shown, so it takes no submissions.")
         session.flush()
         action = "suite-taken" if row.accepting else "suite-closed"
         note(session, KEEPER, action, suite.fingerprint, name=suite.name, version=suite.version, answers=row.targets_fingerprint)

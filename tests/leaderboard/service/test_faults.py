@@ -184,7 +184,7 @@ def test_a_worker_killed_at_each_step(step: str, queued: Store, process: Any) ->
     assert all(f"method-{n}" in (queued.folder / "site/index.html").read_text() for n in range(2))
 
 
-@pytest.mark.parametrize("step", ["scored", "recording", "recorded"])
+@pytest.mark.parametrize("step", ["recording"])
 def test_a_worker_killed_on_postgresql(step: str, postgres: str, small_suite: Dataset, archives: Any, process: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "store", postgres)
     take(store, small_suite, accepting=True)

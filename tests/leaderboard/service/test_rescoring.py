@@ -136,3 +136,10 @@ def test_a_public_suite_shows_all(
     score(store)
     site = store.folder / "site"
     assert list(site.glob("gallery/*/*.png")) and list(site.glob("gallery/*.html"))
+
+
+def test_a_retired_suite_takes_nothing(light_board: Store, small_suite: Dataset) -> None:
+    take(light_board, small_suite, accepting=False)
+    declare(light_board, small_suite, "retired")
+    with pytest.raises(InputError, match="is retired"):
+        take(light_board, small_suite, accepting=True)

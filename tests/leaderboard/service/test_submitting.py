@@ -48,12 +48,14 @@ def test_from_upload_to_board(board: Store, service: Any, team: str, archives: A
     assert actions == ["suite-taken", "team-created", "submitted", "started", "accepted"]
 
 
-def test_a_private_suite_gives_rounded_means_alone(board: Store, service: Any, team: str, good_zip: Path, post: Post, score: Score) -> None:
+def test_a_private_suite_gives_rounded_means_alone(
+    light_board: Store, service: Any, team: str, good_zip: Path, post: Post, score: Score
+) -> None:
     with service.client(team) as client:
-        told = post(client, board, good_zip).json()
-        score(board)
+        told = post(client, light_board, good_zip).json()
+        score(light_board)
         scores = client.get(f"/api/v1/submissions/{told['id']}").json()["verdict"]["scores"]
-    (entry,) = board.entries()
+    (entry,) = light_board.entries()
     full = entry.report.scores
     assert (
         {"seen", "unseen", "new_family"} <= set(scores)
@@ -64,24 +66,28 @@ def test_a_private_suite_gives_rounded_means_alone(board: Store, service: Any, t
         for metric, values in of.items():
             places = 1 if metric == "psnr" else 3 if metric == "mse" else 2
             assert values["mean"] == round(full[group][metric].mean, places)
-    site = "".join(path.read_text() for path in (board.folder / "site").rglob("*") if path.suffix in (".html", ".csv", ".json"))
+    site = "".join(path.read_text() for path in (light_board.folder / "site").rglob("*") if path.suffix in (".html", ".csv", ".json"))
     exact = {f"{s.mean!r}" for of in full.values() for s in of.values() if s.mean != round(s.mean, 3)}
     assert exact and not any(value in site for value in exact)
 
 
 def test_a_refused_one_says_why_and_leaves_no_file(
-    board: Store, service: Any, team: str, good_zip: Path, post: Post, score: Score, tmp_path: Path
+    light_board: Store, service: Any, team: str, good_zip: Path, post: Post, score: Score, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.zip"
     bad.write_bytes(good_zip.read_bytes()[:-5])
     with service.client(team) as client:
-        told = post(client, board, bad).json()
-        score(board)
+        told = post(client, light_board, bad).json()
+        score(light_board)
         told = client.get(f"/api/v1/submissions/{told['id']}").json()
         assert told["status"] == "refused" and "archive" in told["reason"] and told["verdict"] is None
-        assert post(client, board, bad).json()["status"] == "refused", "the same bytes are not checked again"
+        assert post(client, light_board, bad).json()["status"] == "refused", "the same bytes are not checked again"
         assert client.get("/api/v1/me").json()["left_today"] == 99
-    assert board.entries() == [] and not list((board.folder / "uploads").iterdir()) and not (board.folder / "submissions").exists()
+    assert (
+        light_board.entries() == []
+        and not list((light_board.folder / "uploads").iterdir())
+        and not (light_board.folder / "submissions").exists()
+    )
 
 
 def test_withdrawn_is_off_the_board_and_off_the_disk(
@@ -107,14 +113,14 @@ def test_withdrawn_is_off_the_board_and_off_the_disk(
 
 
 def test_what_the_keeper_added_is_not_scored_again(
-    board: Store, service: Any, team: str, good_zip: Path, small_suite: Any, post: Post, score: Score
+    light_board: Store, service: Any, team: str, good_zip: Path, small_suite: Any, post: Post, score: Score
 ) -> None:
-    board.add(good_zip, small_suite)
+    light_board.add(good_zip, small_suite)
     with service.client(team) as client:
-        told = post(client, board, good_zip).json()
-        score(board)
+        told = post(client, light_board, good_zip).json()
+        score(light_board)
         assert client.get(f"/api/v1/submissions/{told['id']}").json()["status"] == "accepted"
-    with board.reading() as session:
+    with light_board.reading() as session:
         assert session.scalar(select(func.count()).select_from(VerdictRow)) == 1
 
 
@@ -134,31 +140,31 @@ def test_quotas_are_by_team_and_day(board: Store, service: Any, archives: Any, p
         assert session.scalars(select(TeamRow.per_day).where(TeamRow.name == "Small")).one() == 0
 
 
-def test_tokens_are_told_once_and_kept_as_hashes(board: Store, service: Any, tmp_path: Path) -> None:
-    token = grant(board, "Team")
+def test_tokens_are_told_once_and_kept_as_hashes(light_board: Store, service: Any, tmp_path: Path) -> None:
+    token = grant(light_board, "Team")
     assert re.fullmatch(r"lwb_[\w-]{43}", token)
-    with board.reading() as session:
+    with light_board.reading() as session:
         row = session.scalars(select(TeamRow)).one()
         assert row.token_hash == token_hash(token) and token not in str(vars(row))
-    assert not any(token.encode() in path.read_bytes() for path in board.folder.rglob("*") if path.is_file())
+    assert not any(token.encode() in path.read_bytes() for path in light_board.folder.rglob("*") if path.is_file())
     with service.client(token) as client:
         assert client.get("/api/v1/me").status_code == 200
-        newer = grant(board, "Team")
+        newer = grant(light_board, "Team")
         assert client.get("/api/v1/me").status_code == 401
     with service.client(newer) as client:
         assert client.get("/api/v1/me").status_code == 200
-        revoke(board, "Team")
+        revoke(light_board, "Team")
         answer = client.get("/api/v1/me")
         assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_closed_suite_takes_nothing(board: Store, service: Any, team: str, archives: Any, post: Post, small_suite: Any) -> None:
+def test_a_closed_suite_takes_nothing(light_board: Store, service: Any, team: str, archives: Any, post: Post, small_suite: Any) -> None:
     from leaderboard.intake import take
 
-    take(board, small_suite, accepting=False)
+    take(light_board, small_suite, accepting=False)
     with service.client(team) as client:
         (path,) = archives(1)
-        assert post(client, board, path).status_code == 404
+        assert post(client, light_board, path).status_code == 404
         assert [suite["accepting"] for suite in client.get("/api/v1/suites").json()] == [False]
 
 
