@@ -35,7 +35,7 @@ def evaluate(
     """Run a method on a suite and score it; the report's folder `out` keeps the predictions in `predictions`.
 
     `method` is an object with `name` and `predict(triplets)`, or a SPEC. `settings` are further ones of `predict`: pairs,
-    seed, limit, track. Without `out`, images lie in a temporary folder meanwhile. InputError as of `predict` and `score`.
+    seed, limit, track, batch, options. Without `out`, images lie in a temporary folder meanwhile. InputError as of `predict` and `score`.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(suite)
     if suite.public:

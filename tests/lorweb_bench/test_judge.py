@@ -5,6 +5,8 @@ import csv
 import hashlib
 import io
 import json
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -473,6 +475,41 @@ def test_without_httpx_the_way_out_is_named(made: Callable[[str], Path], small_s
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(InputError, match=r"pip install 'lorweb-bench\[judge\]'"):
         judge(made("copy-b"), None, small_suite, Endpoint("http://127.0.0.1:9/v1", "m"))
+
+
+def test_ctrl_c_stops_a_real_run_at_once_and_keeps_what_was_answered(
+    server: Judge, made: Callable[[str], Path], small_suite: Dataset, tmp_path: Path
+) -> None:
+    stuck, freed = threading.Event(), threading.Event()
+
+    def rule(server: Judge, body: dict[str, Any]) -> Answer:
+        if len(server.asked) > 6:
+            stuck.set()
+            freed.wait(60)
+        return closeness(server, body)
+
+    server.rule = rule
+    words = [
+        "judge",
+        str(made("copy-b")),
+        "--suite",
+        str(small_suite.path),
+        "--endpoint",
+        server.url,
+        "--model",
+        "m",
+        "-o",
+        str(tmp_path / "j"),
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "lorweb_bench", *words], stderr=subprocess.PIPE, text=True)
+    assert stuck.wait(60)
+    time.sleep(0.5)  # the earlier answers are on their way back
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)  # not the two minutes that a request may take
+    freed.set()
+    assert (process.returncode, "Stopped." in err, "Traceback" in err) == (130, True, False), err
+    assert len(list((tmp_path / "cache" / "judge").rglob("*.json"))) >= 4
+    assert not (tmp_path / "j" / "judgement.json").exists()
 
 
 # People
