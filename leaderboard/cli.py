@@ -208,7 +208,7 @@ def _print(verdict: "Verdict", submission: Path) -> None:
         click.echo(reason)
     for group in ("seen", "unseen"):
         for metric in SHOWN:
-            if metric in report.scores[group]:
+            if metric in report.scores.get(group, {}):
                 score = report.scores[group][metric]
                 interval = "" if score.ci_low is None else f"  [{score.ci_low:.3f}, {score.ci_high:.3f}]"
                 click.echo(f"  {group:8}{metric:16}{score.mean:8.3f}{interval}")

@@ -137,8 +137,8 @@ def differs(report: Report, own: Report) -> str | None:
     if report.method.name != own.method.name or own.partial or own.missing:
         return f"The keeper's report is of {own.method.name}, or not of a whole run, so it confirms nothing."
     for split in SPLITS:
-        for metric, theirs in report.scores[split].items():
-            if metric not in own.scores[split]:
+        for metric, theirs in report.scores.get(split, {}).items():
+            if metric not in own.scores.get(split, {}):
                 continue
             low = theirs.mean - FREE if theirs.ci_low is None else min(theirs.ci_low, theirs.mean - FREE)
             high = theirs.mean + FREE if theirs.ci_high is None else max(theirs.ci_high, theirs.mean + FREE)
