@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}"
+    return f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def _interval(ends: tuple[float | None, float | None]) -> str:

@@ -186,6 +186,10 @@ def _show(report: "Report", out: Path) -> None:
     click.echo(f"The report is in {out / 'index.html'}.")
 
 
+def _end(value: float) -> str:
+    return f"{value:.2f}".replace("-0.00", "0.00")
+
+
 def _cells(score: "Score", interval: bool) -> list[str]:
-    between = "too few" if score.ci_low is None or score.ci_high is None else f"{score.ci_low:.2f}..{score.ci_high:.2f}"
+    between = "too few" if score.ci_low is None or score.ci_high is None else f"{_end(score.ci_low)}..{_end(score.ci_high)}"
     return [f"{score.mean:.3f}", between] if interval else [f"{score.mean:.3f}"]
