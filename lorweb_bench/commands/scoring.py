@@ -73,11 +73,13 @@ def methods() -> None:
     """
     from lorweb_bench.methods.listing import list_methods
 
-    for info in list_methods():
-        click.echo(f"{info.name:16}{'can be run here' if info.missing is None else info.missing}")
+    listed = list_methods()
+    width = max(len(info.name) for info in listed) + 2
+    for info in listed:
+        click.echo(f"{info.name:{width}}{'can be run here' if info.missing is None else info.missing}")
         for line in (info.what, f"needs {info.needs}" if info.needs else ""):
             if line:
-                click.echo(f"{'':16}{line}")
+                click.echo(f"{'':{width}}{line}")
 
 
 @click.command()

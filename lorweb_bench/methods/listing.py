@@ -16,6 +16,9 @@ from typing import Any
 from lorweb_bench.methods import GROUP, TABLE
 from lorweb_bench.registry import find, installed
 
+# What the base install brings, by the names that it is imported by: no news to anybody who can read the list.
+BASE = {"PIL", "click", "cv2", "jinja2", "matplotlib", "numpy", "pyarrow", "pydantic", "rich", "scipy", "skimage", "sklearn", "yaml"}
+
 
 @dataclass(frozen=True)
 class MethodInfo:
@@ -41,7 +44,7 @@ def _installed(entry: EntryPoint) -> MethodInfo:
     defined = {node.name: node for node in source.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     node = defined.get(entry.attr)
     said = _said(node) if isinstance(node, ast.ClassDef) else {}
-    packages = sorted(_needed(entry.module, set()))
+    packages = sorted(_needed(entry.module, set()) - BASE)
     absent = [name for name in packages if importlib.util.find_spec(name) is None]
     needs, missing = list(packages), [f"not installed: {', '.join(absent)}"] if absent else []
     if repository := said.get("weights_repository"):

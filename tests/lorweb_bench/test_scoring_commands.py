@@ -102,7 +102,10 @@ def test_parts_and_limits_say_what_they_are(run: Run, small_suite_path: Path) ->
 def test_methods_are_listed(run: Run) -> None:
     code, out, _ = run("methods")
     assert code == 0
-    assert all(name in out for name in ("copy-b", "color-transfer", "library-search", "nearest-seen", "checkpoint", "ceiling"))
+    names = ("copy-b", "color-transfer", "patch-analogy", "library-search", "nearest-seen", "checkpoint", "ceiling", "visualcloze")
+    starts = {line.split()[0]: line for line in out.splitlines() if not line.startswith(" ")}
+    assert set(names) <= set(starts)
+    assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in starts.values()}) == 1  # one column, whatever the names
 
 
 @pytest.mark.parametrize(
