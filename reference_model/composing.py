@@ -30,10 +30,9 @@ def compose_file(
     """Write the LoRA of `point` to a safetensors file, shrunk to `rank` where that is given; yields what to tell the user."""
     space = open_space(model)
     whole = space.config.adapter.elements * space.config.adapter.rank
-    if rank is not None and rank > whole:
-        raise InputError(f"--rank {rank}: the basis of {model} has rank {whole}; give at most that, or leave --rank out")
     lora = point(space, pairs, b, weight)
     if rank is not None:
+        rank = min(rank, whole)
         before = energy(lora)
         lora = shrink(lora, rank)
         after = energy(lora)

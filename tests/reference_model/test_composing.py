@@ -59,7 +59,7 @@ def pictures(triplet: Callable[..., Triplet], tmp_path: Path) -> list[Path]:
     return [tmp_path / f"{name}.png" for name in images]
 
 
-@pytest.mark.parametrize("rank", [None, RANK])
+@pytest.mark.parametrize("rank", [None, RANK, 40])
 def test_a_stock_transformer_with_the_file_gives_what_the_gated_one_gives(
     run: Run, model: Path, pictures: list[Path], triplet: Callable[..., Triplet], tmp_path: Path, rank: int | None
 ) -> None:
@@ -118,7 +118,6 @@ def test_wrong_use_is_one_sentence(run: Run, model: Path, pictures: list[Path], 
     out = tmp_path / "lora.safetensors"
     cases = {
         ("-o", tmp_path / "lora.bin"): "lora.bin: a LoRA is written as safetensors",
-        ("-o", out, "--rank", 7): "--rank 7: the basis",
         ("-o", out, "--weight", 0.5): "add `--mix A2 A2_PRIME`",
         ("-o", out, "--mix", tmp_path / "none.png", pictures[0]): "none.png: cannot be read",
     }
