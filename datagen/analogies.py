@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from datagen.assemble import Made
+from datagen.filters import disagree
 from datagen.items import Items, key_of
 from datagen.notes import Dropped, Note
 from datagen.pair_panels import ready
@@ -53,7 +54,8 @@ class PairWork:
         if first.files is None or second.files is None:
             return Dropped(first.failure or second.failure or "")
         files = dict(zip(PANELS, (*first.files, *second.files), strict=True))
-        return Made({role: (data, settings[0].format) for role, data in files.items()}, self._record(item, second.size))
+        made = Made({role: (data, settings[0].format) for role, data in files.items()}, self._record(item, second.size))
+        return Dropped("clip_direction") if disagree(self.recipe.filters, made.images) else made
 
     def _record(self, item: PlannedPairs, size: tuple[int, int]) -> dict[str, Any]:
         spec, both = self.transformations[item.transformation], (item.first, item.second)

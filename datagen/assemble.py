@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datagen.candidates import choose_candidates
-from datagen.filters import Calibration, failed
+from datagen.filters import Calibration, disagree, failed
 from datagen.items import Items, key_of
 from datagen.kept import Kept
 from datagen.notes import Dropped
@@ -16,10 +16,11 @@ from datagen.recipe import Recipe
 from datagen.roles import Pool, Roles, panel_of
 from datagen.sources import Load, Source, panel
 from datagen.tiers import Described, draw, generator
+from datagen.transformations import library as built_in
 from datagen.transformations.catalogue import Library
 from lorweb_bench import images
 from lorweb_bench.errors import InputError
-from lorweb_bench.library import load_library
+from lorweb_bench.library import file_name, load_library
 from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
 
 CALIBRATION_PAIRS = 12
@@ -63,10 +64,18 @@ class Made:
     record: dict[str, Any]
 
 
+def library_name(name: str) -> str:
+    """What a manifest calls a recipe's library: its entry point, or `datagen+FILE-DIGEST`, which says nothing of where the file lies."""
+    return f"datagen+{file_name(name)}" if name.endswith(".py") else name
+
+
 @lru_cache(maxsize=4)
 def library_of(name: str) -> Library:
-    """The transformation library of a recipe, once per process; InputError when it is not installed or has no families."""
-    library = load_library(name)
+    """The library of a recipe, once per process: an installed one, or with a name in .py the built-in one with that file's families.
+
+    InputError when it is not there or has no families.
+    """
+    library = built_in().with_file(name) if name.endswith(".py") else load_library(name)
     if not isinstance(library, Library):
         raise InputError(f"The transformation library {name!r} has no families to choose from; a recipe needs one like 'datagen'.")
     return library
@@ -215,7 +224,8 @@ def make(work: Work, item: Planned) -> Made | Dropped:
         if first.before.shape != second.before.shape:  # panels by their long edge
             height, width = second.before.shape[:2]
             first = _transformed(work, item, first.source, fit(first.before, (width, height)))
-        return _made(work, item, first, second, candidates)
+        made = _made(work, item, first, second, candidates)
+        return Dropped("clip_direction") if disagree(recipe.filters, made.images) else made
     return Dropped("indistinct")
 
 

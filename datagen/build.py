@@ -15,7 +15,8 @@ import numpy as np
 
 from datagen import tiers
 from datagen.analogies import Collected, PairWork, collect, plan_pairs
-from datagen.assemble import Made, Work, calibrate, library_of, plan_items
+from datagen.assemble import Made, Work, calibrate, library_name, library_of, plan_items
+from datagen.filters import chosen_with
 from datagen.items import Items, Piece, Pieces
 from datagen.notes import Dropped, Note, left_out, told
 from datagen.recipe import Recipe
@@ -206,6 +207,8 @@ def _claim(recipe: Recipe, names: Mapping[str, list[str]], training: Dataset | N
             for role, group in names.items()
         },
         "relative_to": training.fingerprint if training else None,
+        "library": library_name(recipe.transformations.library),
+        "chosen_with": chosen_with(recipe.filters),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
 
@@ -275,8 +278,9 @@ def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, A
         "view": "full",
         "recipe": recipe.model_dump(mode="json"),
         "transformations": dict(plan.transformations),
-        "transformation_library": None if recipe.from_pairs else recipe.transformations.library,
+        "transformation_library": None if recipe.from_pairs else library_name(recipe.transformations.library),
         "left_out": left_out(plan.notes),
+        "chosen_with": chosen_with(recipe.filters),
         "tiers_relative_to": training.fingerprint if training else None,
     }
 

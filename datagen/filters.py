@@ -8,10 +8,13 @@ import numpy as np
 
 from datagen.recipe import FiltersSection
 from datagen.transformations.catalogue import Library, steps
+from lorweb_bench.images import decode, to_array
 from lorweb_bench.methods.trivial import affine_colour_transfer
+from lorweb_bench.metrics.clip import NO_DIRECTION, Clip
 from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.metrics.pixel import mse
-from lorweb_bench.protocol import HARD_THRESHOLD
+from lorweb_bench.metrics.weights import digest
+from lorweb_bench.protocol import HARD_THRESHOLD, ROLES
 
 COARSE = 3_000  # of these, those that choose whom to compare
 SKETCH = 24_000  # pixel values that are kept of a transformation's results on all calibration images together
@@ -40,6 +43,32 @@ def failed(before: np.ndarray, after: np.ndarray, filters: FiltersSection) -> st
     if change > (filters.maximum_change or 255.0):
         return "maximum_change"
     return "maximum_blank" if blank(after) > filters.maximum_blank else None
+
+
+def chosen_with(filters: FiltersSection) -> dict[str, str]:
+    """The encoder that `clip_direction` chooses items with, by name, and the sha256 of its weights; empty where none does.
+
+    InputError when its packages or weights are not there.
+    """
+    if filters.clip_direction.model is None:
+        return {}
+    clip = Clip(filters.clip_direction.model)
+    return {clip.name: digest(clip.file())}
+
+
+def disagree(filters: FiltersSection, files: Mapping[str, tuple[bytes, str]]) -> bool:
+    """Whether the changes of the two pairs of an item, its encoded images, have too small a cosine to the recipe's encoder.
+
+    So they do when one of them is no change at all to the encoder. False where the recipe names no encoder.
+    """
+    wanted = filters.clip_direction
+    if wanted.model is None:
+        return False
+    panels = [to_array(decode(files[role][0], role)) for role in ROLES]
+    features = Clip(wanted.model).features(panels).astype(np.float64)
+    first, second = features[1] - features[0], features[3] - features[2]
+    lengths = np.linalg.norm(first), np.linalg.norm(second)
+    return bool(min(lengths) < NO_DIRECTION or first @ second / (lengths[0] * lengths[1]) < wanted.minimum)
 
 
 class Calibration:

@@ -73,6 +73,7 @@ class Manifest(_Strict):
     transformations: dict[str, TransformationInfo] = Field(default_factory=dict)
     transformation_library: str | None = None
     left_out: dict[str, int] = Field(default_factory=dict)
+    chosen_with: dict[str, str] = Field(default_factory=dict)
     tiers_relative_to: str | None = None
     fingerprint: str
     targets_fingerprint: str | None = None

@@ -26,6 +26,10 @@ class Library:
         """A library with further families; a name that is taken already is an InputError."""
         return Library([*self.families.values(), *families])
 
+    def with_file(self, path: str | Path) -> Library:
+        """A library with the families of a user's own file; see `load_families`."""
+        return self.extended(load_families(path))
+
     def apply(self, spec: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
         """The image (uint8 H x W x 3) transformed, as a new array of the same shape.
 

@@ -124,6 +124,9 @@ def load_metric(spec: str) -> Metric:
 
 def unsupported(metric: Metric, suite: "Dataset") -> str | None:
     """Why this suite cannot have this metric, or None where it can."""
+    for name, weights in suite.manifest.chosen_with.items():
+        if f"[{name}]" in metric.identity or f"sha256-{weights[:12]}]" in metric.identity:
+            return f"its items were chosen with {name}, which would judge its own choice"
     ask = getattr(metric, "unsupported", None)
     return ask(suite) if ask is not None else None
 

@@ -1,0 +1,173 @@
+"""Options of recipes: filters that look at images, pinned files, credits, and a file with families of one's own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datagen.build import build
+from datagen.pinning import pin
+from datagen.recipe import read_recipe
+from datagen.roles import read_photographs
+from datagen.sources.photographs import folder
+from datagen.sources.scenes import scene
+from lorweb_bench.dataset import Dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.images import encode
+from lorweb_bench.library import FAMILIES_VARIABLE
+from lorweb_bench.metrics import load_metric, unsupported
+from lorweb_bench.metrics.clip import Clip
+from lorweb_bench.verify import verify
+
+OWN = """
+from datagen.transformations import Family
+import numpy as np
+def roll(image, times):
+    return np.roll(image, 9 * times, 0)
+FAMILIES = (Family("own_roll", "geometry", True, {"times": "1-3"}, ({"times": 1}, {"times": 2}), roll, "roll down {times} times".format),)
+"""
+
+
+def photographs(root: Path, number: int = 12) -> Path:
+    root.mkdir()
+    for i in range(number):
+        (root / f"p{i:02d}.png").write_bytes(encode(scene(9000 + i, 48, 64)))
+    return root
+
+
+def brighter(root: Path) -> None:
+    """Near-equal copies of two photographs under other names."""
+    for i in (0, 5):
+        picture = scene(9000 + i, 48, 64).astype(int) + 3
+        (root / f"q{i:02d}.png").write_bytes(encode(picture.clip(0, 255).astype(np.uint8)))
+
+
+def source(root: Path, **more: object) -> str:
+    return "source=" + json.dumps({"kind": "photographs", "path": str(root), **more})
+
+
+def test_near_duplicates_and_small_photographs_are_left_out_and_counted(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    root = photographs(tmp_path / "photos")
+    brighter(root)
+    (root / "small.png").write_bytes(encode(scene(9100, 40, 64)))
+    settings = [source(root), "filters={near_duplicates: true, minimum_side: 45}", "tiers={}", "splits={train: 4}"]
+    dataset = build(read_recipe(write(), [*settings, "transformations={families: [invert, tint]}"]), tmp_path / "out").dataset
+    assert {name: dataset.manifest.left_out[name] for name in ("near_duplicate", "minimum_side")} == {
+        "near_duplicate": 2,
+        "minimum_side": 1,
+    }
+    kept, notes = read_photographs(read_recipe(write(), settings))
+    assert [one.name for one in kept] == [f"p{i:02d}" for i in range(12)]
+    assert "q05: it looks like p05" in notes
+
+
+def test_near_duplicate_pairs_of_a_task_are_left_out(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    root = tmp_path / "pairs" / "negative"
+    root.mkdir(parents=True)
+    for i, extra in enumerate((0, 0, 0, 3)):
+        picture = (scene(9200 + i % 3, 48, 64).astype(int) + extra).clip(0, 255).astype(np.uint8)
+        (root / f"{i}.before.png").write_bytes(encode(picture))
+        (root / f"{i}.after.png").write_bytes(encode(255 - picture))
+    settings = [f"source={{kind: pairs, path: {tmp_path / 'pairs'}}}", "panel={long_edge: 64}", "tiers={}", "splits={train: all}"]
+    settings += ["transformations={}", "filters={near_duplicates: true}"]
+    dataset = build(read_recipe(write(), settings), tmp_path / "out").dataset
+    assert dataset.split("train").samples == 3 * 2
+    assert dataset.manifest.left_out == {"near_duplicate": 1}
+
+
+@pytest.fixture(scope="session")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random open_clip model, as a recipe names it."""
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+    from safetensors.torch import save_file
+
+    place = tmp_path_factory.mktemp("tower")
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
+    text = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    (place / "tiny-filter.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(place / "tiny-filter.json")
+    torch.manual_seed(4)
+    save_file(open_clip.create_model("tiny-filter").state_dict(), place / "weights.safetensors")
+    return f"tiny-filter/{place / 'weights.safetensors'}"
+
+
+def cosine(clip: Clip, panels: list[np.ndarray]) -> float:
+    a, a_prime, b, b_prime = clip.features(panels)
+    first, second = a_prime - a, b_prime - b
+    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
+
+def test_items_whose_changes_disagree_are_dropped_and_the_encoder_scores_no_more(write, tower: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = ["transformations={families: [invert, flip, tint]}", "tiers={}", "splits={train: 24}"]
+
+    def cosines(dataset: Dataset) -> dict[str, float]:
+        images = {q.key: [np.asarray(getattr(q, r)) for r in ("a", "a_prime", "b", "b_prime")] for q in dataset.quadruplets("train")}
+        return {key: cosine(Clip(tower), panels) for key, panels in images.items()}
+
+    everything = build(read_recipe(write(), settings), tmp_path / "all").dataset
+    before = cosines(everything)
+    least = round(float(np.median(list(before.values()))) + 1e-3, 3)
+    wanted = f"filters.clip_direction={{model: {tower}, minimum: {least}}}"
+    chosen = build(read_recipe(write(), [*settings, wanted]), tmp_path / "chosen").dataset
+    assert set(cosines(chosen)) == {key for key, value in before.items() if value >= least}
+    assert chosen.manifest.left_out["clip_direction"] == len(before) - chosen.split("train").samples > 0
+    assert list(chosen.manifest.chosen_with) == [Clip(tower).name]
+    metric = load_metric(f"clip_image[{tower}]")
+    assert "its own choice" in str(unsupported(metric, chosen))
+    assert unsupported(metric, everything) is None
+    assert unsupported(load_metric("clip_image[ViT-B-32/openai]"), chosen) is None
+    with pytest.raises(InputError, match="do not exist"):
+        build(read_recipe(write(), [*settings, "filters.clip_direction.model=tiny-filter/gone.safetensors"]), tmp_path / "none")
+
+
+def test_a_pinned_recipe_builds_the_same_from_another_folder(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first = photographs(tmp_path / "first")
+    brighter(first)
+    settings = ["filters={near_duplicates: true}", "transformations={families: [invert, tint]}", "tiers={}", "splits={train: 6}"]
+    count, notes = pin(write(), tmp_path / "pinned.yaml", [source(first), *settings])
+    assert (count, len(notes)) == (12, 2)
+    second = tmp_path / "second"
+    first.rename(second)
+    (second / "later.png").write_bytes(encode(scene(9300, 48, 64)))
+    one, other = (
+        build(read_recipe(tmp_path / "pinned.yaml", [f"source.path={second}"]), tmp_path / name).dataset for name in ("one", "other")
+    )
+    assert one.fingerprint == other.fingerprint
+    assert one.manifest.left_out["not_pinned"] == 3
+    (second / "p03.png").write_bytes(encode(scene(1, 48, 64)))
+    with pytest.raises(InputError, match=r"p03\.png has the sha256"):
+        build(read_recipe(tmp_path / "pinned.yaml", [f"source.path={second}"]), tmp_path / "changed")
+    with pytest.raises(InputError, match="only photographs in a folder can be pinned"):
+        pin("photos-mini", tmp_path / "mini.yaml")
+
+
+def test_credits_travel_with_each_photograph(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "photos", 3)
+    listing = tmp_path / "credits.csv"
+    listing.write_text("file,licence,attribution\np00.png,CC-BY-4.0,Ada\np02.png,,Grace\n")
+    found, _ = folder(root, licence="CC0-1.0", attribution="us", credits=listing)
+    assert [(one.licence, one.attribution) for one in found] == [("CC-BY-4.0", "Ada"), ("CC0-1.0", "us"), ("CC0-1.0", "Grace")]
+    listing.write_text("file,licence,attribution\ngone.png,CC0,Ada\n")
+    with pytest.raises(InputError, match=r"names 'gone\.png'"):
+        folder(root, credits=listing)
+    listing.write_text("name,licence\np00.png,CC0\n")
+    with pytest.raises(InputError, match="needs the columns file, licence and attribution"):
+        folder(root, credits=listing)
+
+
+def test_a_file_of_families_is_named_in_the_recipe(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    own = tmp_path / "my_families.py"
+    own.write_text(OWN)
+    settings = [f"transformations={{library: {own}, families: [own_roll, invert]}}", "tiers={}", "splits={train: 8}"]
+    dataset = build(read_recipe(write(), settings), tmp_path / "out", workers=2).dataset
+    assert "own_roll-times_2" in dataset.manifest.transformations
+    assert str(dataset.manifest.transformation_library).startswith("datagen+my_families-")
+    with pytest.raises(InputError, match=rf"the file my_families\.py .*{FAMILIES_VARIABLE}"):
+        verify(dataset.path, rerun=True)
+    monkeypatch.setenv(FAMILIES_VARIABLE, str(own))
+    assert verify(dataset.path, rerun=True).problems == []
+    own.write_text(OWN.replace("9 * times", "8 * times"))
+    with pytest.raises(InputError, match="does not list that very file"):
+        verify(dataset.path, rerun=True)
