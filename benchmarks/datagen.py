@@ -134,11 +134,11 @@ def pairs(folder: Path, count: int, size: int, times: int) -> None:
 
 def workers(folder: Path, items: int, times: int) -> None:
     """Two workers over one."""
-    wanted = recipe(folder, items, 512)
+    wanted = recipe(folder, items, 256)
     rounds = turns(times, lambda: made(wanted, folder / "one"), lambda: made(wanted, folder / "two", 2))
     clock = [one[0] / two[0] for (one, two) in rounds]
     print(
-        f"two workers over one, {items} items of 512 pixels: {statistics.median(clock):.2f} times as fast "
+        f"two workers over one, {items} items of 256 pixels: {statistics.median(clock):.2f} times as fast "
         f"({min(clock):.2f}-{max(clock):.2f} in {times} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); the goal is 1.8"
     )
 
@@ -206,7 +206,7 @@ def main() -> None:
     parts: dict[str, Callable[[Path], None]] = {
         "encoding": lambda folder: encoding(folder, 256, given.times),
         "pairs": lambda folder: pairs(folder, 150, 128, given.times),
-        "workers": lambda folder: workers(folder, 256, given.times),
+        "workers": lambda folder: workers(folder, 512, given.times),
         "memory": lambda folder: memory(folder, 600, given.times),
         "loader": lambda folder: loader(folder, 256, 2 * given.times + 1),
     }
