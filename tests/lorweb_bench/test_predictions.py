@@ -270,7 +270,7 @@ def test_workers_write_the_same(small_suite: Dataset, tmp_path: Path) -> None:
 
 
 ON_RAY = """
-import os, ray
+import os, ray, time
 from pathlib import Path
 class OnRay:
     name, gpus = "on-ray", 1
@@ -280,6 +280,9 @@ class OnRay:
         if ray.is_initialized():
             node = ray.get_runtime_context().get_node_id()
             (self.notes / f"{node} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}").touch()
+            until = time.monotonic() + 120
+            while len(list(self.notes.iterdir())) < 2 and time.monotonic() < until:
+                time.sleep(0.1)  # else a quick node does all of it before the other one is up
     def predict(self, triplets):
         return [t.b.rotate(180) for t in triplets]
 """
