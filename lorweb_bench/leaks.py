@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lorweb_bench import images
-from lorweb_bench.dataset import Dataset, open_dataset, open_suite
+from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import atomic_path, canonical_json
@@ -69,12 +69,13 @@ class Found:
 
 
 def find_leaks(train: Path | str, suite: Path | str, workers: int = 1) -> Found:
-    """Compare a training dataset (train and dev) with a suite or its public view (of which only the images can be compared).
+    """Compare a dataset with another: a training dataset with a suite or its public view (of which only the images can be compared),
+    or any two with labels.
 
     Sharing transformations is what seen tiers are for; in unseen tiers it is a leak, as are shared photographs and images that
-    are equal, or near-equal by a perceptual hash. InputError when `train` has no labels or `suite` is no suite.
+    are equal, or near-equal by a perceptual hash. InputError when `train` has no labels.
     """
-    training, scored = open_dataset(train), open_suite(suite)
+    training, scored = open_dataset(train), open_dataset(suite)
     if training.public:
         raise InputError(f"{train} is a public view; name the training dataset first, then the suite.")
     found = Found()
@@ -82,7 +83,7 @@ def find_leaks(train: Path | str, suite: Path | str, workers: int = 1) -> Found:
         found.notes.append("a public view has no labels: only images were compared")
     else:
         _compare_labels(training, scored, found)
-    there, here = _seen(training, training.splits, workers), _seen(scored, scored.scored_splits, workers)
+    there, here = _seen(training, training.splits, workers), _seen(scored, scored.splits, workers)
     found.compared, found.flat = (len(there), len(here)), sum(_flat(image) for image in here)
     found.images = like_images(there, here)
     if found.images:
@@ -100,7 +101,7 @@ def _compare_labels(training: Dataset, suite: Dataset, found: Found) -> None:
             train_sources |= {record.a_source, record.b_source}
     by_tier: dict[str, set[str]] = defaultdict(set)
     sources: set[str] = set()
-    for split in suite.scored_splits:
+    for split in suite.splits:
         for record in suite.records(split):
             by_tier[record.tier or "no tier"].add(record.transformation)
             sources |= {record.a_source, record.b_source}

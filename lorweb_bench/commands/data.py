@@ -75,7 +75,7 @@ def publish(suite: Path, output: Path, prompt: str) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Draw the pairs of like images to this PNG.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes to read shards in.")
 def leaks(train: Path, suite: Path, output: Path | None, workers: int) -> None:
-    """Find what the dataset TRAIN shares with SUITE: transformations, photographs, equal and near-equal images."""
+    """Find what the dataset TRAIN shares with SUITE, or with any other dataset: transformations, photographs, like images."""
     from lorweb_bench import leaks as finding
     from lorweb_bench.commands import tables
 

@@ -150,3 +150,15 @@ def test_bands_lose_no_hash_within_three_bits(hashes: list[int], flips: set[int]
     train = [Seen(str(i), "a", str(i), value, small) for i, value in enumerate(hashes)]
     near = min((value ^ query).bit_count() for value in hashes) <= NEAR_BITS
     assert bool(like_images(train, [Seen("q", "b", "q", query, small)])) == near
+
+
+def test_any_two_datasets_can_be_compared(train: Dataset, tmp_path: Path) -> None:
+    same = [("hue_shift-degrees_60", "hue_shift", "seen_single", 1), ("swirl-turns_1", "swirl", "seen_single", 900)]
+    other = _written(tmp_path / "other", same, ("train",))
+    found = find_leaks(train.path, other.path)
+    assert "seen_single" in found.tiers
+    found = find_leaks(other.path, other.path)
+    assert found.tiers["seen_single"].shared == {"hue_shift-degrees_60", "swirl-turns_1"}
+    assert found.sources == ["a1", "a900", "b1", "b900"]
+    assert all(pair.equal for pair in found.images)
+    assert len(found.images) == 8
