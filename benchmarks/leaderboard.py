@@ -135,10 +135,11 @@ def measure(stores: dict[int, Store], rounds: int, requests: int) -> dict[str, d
         tokens = {size: grant(store, "Readers") for size, store in stores.items()}
         ports = {size: stack.enter_context(served(store)) for size, store in stores.items()}
         found: dict[str, dict[int, list[float]]] = {}
-        for _ in range(rounds):
-            for size, store in stores.items():
-                for name, path in paths_of(store).items():
-                    found.setdefault(name, {}).setdefault(size, []).append(rate(ports[size], path, tokens[size], requests))
+        paths = {size: paths_of(store) for size, store in stores.items()}
+        for turn in range(rounds):
+            for name in paths[min(paths)]:
+                for size in sorted(stores, reverse=bool(turn % 2)):
+                    found.setdefault(name, {}).setdefault(size, []).append(rate(ports[size], paths[size][name], tokens[size], requests))
     return {name: {size: statistics.median(rates) for size, rates in of.items()} for name, of in found.items()}
 
 
@@ -152,8 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", type=Path)
     parser.add_argument("--sizes", default="10,100,1000,10000")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=10)
     parser.add_argument("--database", help="An empty PostgreSQL database; a schema is made for each board.")
     given = parser.parse_args()
     suite, sizes = open_suite(given.suite), [int(size) for size in given.sizes.split(",")]
