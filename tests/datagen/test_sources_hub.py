@@ -1,0 +1,95 @@
+"""Instruction-editing datasets by `datasets`: columns, tasks by instruction, resuming, and what is wrong with rows."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datagen.recipe_sources import ColumnsSection, HubSection
+from datagen.sources import hub as reading
+from datagen.sources.hub import hub
+from datagen.sources.scenes import scene
+from lorweb_bench.errors import InputError
+
+datasets = pytest.importorskip("datasets")
+COLUMNS = ColumnsSection(before="src", after="dst", instruction="words", licence="terms")
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight rows: two tasks of three, a lone one, and a row whose image is cut."""
+    words = ["Make it negative", "make it  negative.", "mirror it", "mirror it", "Mirror it!", "only once", "make it negative", "mirror it"]
+    before = [{"bytes": png(scene(i, 40, 48)), "path": None} for i in range(8)]
+    after = [{"bytes": png(255 - scene(i, 40, 48)), "path": None} for i in range(8)]
+    after[7] = {"bytes": after[7]["bytes"][:200], "path": None}
+    image, text = datasets.Image(), datasets.Value("string")
+    features = datasets.Features({"src": image, "dst": image, "words": text, "terms": text})
+    table = datasets.Dataset.from_dict({"src": before, "dst": after, "words": words, "terms": ["CC0-1.0"] * 7 + [None]}, features)
+    path = tmp_path_factory.mktemp("hub") / "edits.parquet"
+    table.to_parquet(str(path))
+    return path
+
+
+def test_rows_with_one_instruction_are_one_task(parquet: Path, tmp_path: Path) -> None:
+    found, skipped = hub(str(parquet), HubSection(columns=COLUMNS), tmp_path / "kept", licence="unknown")
+    assert [(p.task, p.name, p.licence) for p in found][:3] == [
+        ("make-it-negative", "row-00000000", "CC0-1.0"),
+        ("make-it-negative", "row-00000001", "CC0-1.0"),
+        ("mirror-it", "row-00000002", "CC0-1.0"),
+    ]
+    assert len(found) == 6
+    assert np.array_equal(found[0].before(), scene(0, 40, 48))
+    assert len({pair.photograph for pair in found}) == 6
+    assert {one.file: one.note.filter for one in skipped} == {"row 7": "unreadable", "row 5": "pairs_per_task"}
+    with pytest.raises(InputError, match="row 7"):
+        hub(str(parquet), HubSection(columns=COLUMNS), tmp_path / "kept", "fail")
+
+
+def test_a_stopped_reading_goes_on(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PART", 2)
+    stream, starts = reading._stream, []
+
+    def cut(path: str, section: HubSection, skip: int) -> Iterator[dict[str, Any]]:
+        starts.append(skip)
+        for number, row in enumerate(stream(path, section, skip)):
+            if len(starts) == 1 and number == 5:
+                raise ConnectionError("the line is down")
+            yield row
+
+    monkeypatch.setattr(reading, "_stream", cut)
+    section = HubSection(columns=COLUMNS)
+    with pytest.raises(InputError, match="goes on from row 4"):
+        hub(str(parquet), section, tmp_path / "kept")
+    resumed, _ = hub(str(parquet), section, tmp_path / "kept")
+    whole, _ = hub(str(parquet), section, tmp_path / "whole")
+    assert starts == [0, 4, 0]
+    assert [(p.name, p.task, p.photograph) for p in resumed] == [(p.name, p.task, p.photograph) for p in whole]
+    rows = [json.loads(line) for part in sorted((tmp_path / "kept" / "rows").iterdir()) for line in part.read_text().splitlines()]
+    assert [row["row"] for row in rows] == list(range(8))
+
+
+def test_what_cannot_be_read_is_refused_in_words(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = ColumnsSection(before="srcc", after="dst", instruction="words")
+    with pytest.raises(InputError, match="did you mean 'src'"):
+        hub(str(parquet), HubSection(columns=wrong), tmp_path / "wrong")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="hf download --repo-type dataset nobody/nothing --local-dir FOLDER"):
+        hub("nobody/nothing", HubSection(columns=COLUMNS), tmp_path / "offline")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="something else"):
+        hub(str(parquet), HubSection(columns=COLUMNS), tmp_path / "mine")
+    hub(str(parquet), HubSection(columns=COLUMNS, rows=7), tmp_path / "kept")
+    with pytest.raises(InputError, match="another rows"):
+        hub(str(parquet), HubSection(columns=COLUMNS), tmp_path / "kept")
