@@ -1,6 +1,7 @@
 """A base with its adapter: the LoRA layers, the router or the token projection, and the encoder that feeds them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors import safe_open
@@ -69,17 +70,22 @@ class Adapter:
         return found
 
 
-def load_pair_encoder(base_name: str) -> PairEncoder:
-    """The frozen pair encoder that was pretrained beside a base."""
-    path = base_folder(base_name) / "encoder.safetensors"
+def read_pair_encoder(path: Path) -> PairEncoder:
+    """The frozen pair encoder in a file; InputError when it is missing, cut or another kind of file."""
     try:
         with safe_open(path, framework="pt") as file:
-            encoder = PairEncoder(int(file.metadata()["steps"]))
+            about = file.metadata()
+            encoder = PairEncoder(int(about["steps"]), int(about["features"]))
             encoder.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()})  # noqa: SIM118 (safe_open is no mapping)
     except Exception as error:
         raise InputError(f"{path}: not a whole pair encoder ({error}); `lorweb-bench pretrain-tiny` writes one") from error
     encoder.requires_grad_(False).eval()
     return encoder
+
+
+def load_pair_encoder(base_name: str) -> PairEncoder:
+    """The frozen pair encoder that was pretrained beside a base."""
+    return read_pair_encoder(base_folder(base_name) / "encoder.safetensors")
 
 
 def load_encoder(config: TrainConfig) -> PairEncoder | TowerEncoder:
@@ -95,7 +101,7 @@ def new_adapter(config: TrainConfig, seed: int) -> Adapter:
     base = load_base(config.base)
     torch.manual_seed(seed)
     settings = config.adapter
-    basis = Basis(base.transformer, settings.elements, settings.rank, settings.alpha)
+    basis = Basis(base.transformer, settings.elements, settings.rank, settings.alpha, settings.targets)
     if settings.kind == "single-lora":
         return Adapter(base, basis, None, None, None)
     encoder = load_encoder(config)

@@ -13,8 +13,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
-
-ADAPTED = r"(transformer_blocks|single_transformer_blocks)\..*"
+from reference_model.config import ADAPTED
 
 
 class Basis:

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the base.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dataset=photos-mini-train.")
 @click.option(
-    "--part", type=click.Choice(["both", "encoder", "base"]), default="both", help="Make one part only; the two may run side by side."
+    "--part",
+    type=click.Choice(["all", "encoder", "base", "alignment"]),
+    default="all",
+    help="Make one part only; the first two may run side by side.",
 )
 def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: str) -> None:
     """Make the tiny base and its pair encoder from a training dataset; resumes by itself."""
-    from reference_model.pretraining import pretrain, read_config
+    from reference_model.pretraining import PARTS, pretrain, read_config
 
-    pretrain(read_config(config, list(overrides)), output, ("encoder", "base") if part == "both" else (part,))
+    pretrain(read_config(config, list(overrides)), output, PARTS if part == "all" else (part,))
     click.echo(f"base: {output}")
 
 

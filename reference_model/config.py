@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lorweb_bench.errors import InputError
 from reference_model.flow import Times
 
+ADAPTED = r"(transformer_blocks|single_transformer_blocks)\..*"  # as in the paper
 CONFIGS = Path(__file__).parent / "configs"
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -34,6 +35,7 @@ class AdapterConfig(Strict):
     mixing: Literal["softmax", "tanh"] = "softmax"
     heads: int = Field(1, ge=1, description="how many the queries and keys are cut into, each with coefficients of its own")
     over_heads: Literal["mean", "clamped-sum"] = Field("mean", description="how the heads' coefficients become one; the sum within [-1, 1]")
+    targets: str = Field(ADAPTED, description="the linear layers that are adapted: a regular expression of their whole module paths")
     tokens: int = Field(1, ge=1, description="token-control: how many prompt tokens the features become")
 
 

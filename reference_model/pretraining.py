@@ -1,7 +1,9 @@
-"""Make the tiny base and its pair encoder: an instruction editor and a namer of transformations, both on trained transformations alone.
+"""Make the tiny base and its pair encoder: an instruction editor, and an eye that says what was done to a in the editor's own words.
 
-Both draw fresh edits on the fly: an image of the training dataset, one of the transformations that its manifest lists, run by the library
-that the manifest names. So neither can meet an unseen transformation or a source outside the training dataset.
+The base learns to edit by instruction, the encoder to name transformations; then, in the alignment, the encoder learns to say the
+instruction of what it sees as the base's text encoder encodes it. Edits are drawn on the fly: an image of the training dataset, one of the
+transformations that its manifest lists, run by the library that the manifest names. So none can meet an unseen transformation or a source
+outside the training dataset.
 """
 
 import hashlib
@@ -9,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import write_json
 from lorweb_bench.library import load_library
-from reference_model.base import TINY_TRANSFORMER, Base, new_tiny_base, words_of
+from reference_model.adapter import read_pair_encoder
+from reference_model.base import TINY_TRANSFORMER, Base, load_base, new_tiny_base, words_of
 from reference_model.config import Strict, checked, read_settings
-from reference_model.encoder import PairEncoder
+from reference_model.encoder import PairEncoder, name_loss
 from reference_model.flow import Times, flow_loss
 from reference_model.grid import context_of, target_of
 from reference_model.progress import Progress
@@ -44,7 +47,7 @@ class Phase(Strict):
 
 
 class PretrainingConfig(Strict):
-    """`lorweb-bench pretrain-tiny CONFIG`: the training dataset, the seed, the threads and the two phases."""
+    """`lorweb-bench pretrain-tiny CONFIG`: the training dataset, the seed, the threads and the three phases."""
 
     dataset: Path
     seed: int = Field(0, ge=0)
@@ -55,6 +58,7 @@ class PretrainingConfig(Strict):
     transformer: dict[str, Any] = {}
     encoder: Phase
     base: Phase
+    alignment: Phase
 
 
 @dataclass(frozen=True)
@@ -157,23 +161,57 @@ def trained_steps(edits: Edits) -> dict[str, int]:
     return {name: i for i, name in enumerate(sorted(ids))}
 
 
-def pretrain_encoder(edits: Edits, config: PretrainingConfig, folder: Path, identity: str) -> tuple[PairEncoder, list[float]]:
-    """The pair encoder, taught to name the steps of trained transformations."""
-    index = trained_steps(edits)
-    torch.manual_seed(config.seed)
-    encoder = PairEncoder(len(index))
-    named = Edits(edits.images, edits.singles, edits.compositions, edits.library, edits.single_share, copy_share=0.0)
+def draw_named(edits: Edits, config: PretrainingConfig, phase: Phase, number: int) -> Callable[[int], Any]:
+    """What both phases of the encoder see at each step: originals, edits, the numbers of their steps, their instructions; no copies."""
+    named, index = replace(edits, copy_share=0.0), trained_steps(edits)
 
     def draw(step: int) -> Any:
-        before, after, specs = named.draw((config.seed, 1, step), config.encoder.batch)
-        return before, after, step_ids(specs, index, edits.library)
+        before, after, specs = named.draw((config.seed, number, step), phase.batch)
+        return before, after, step_ids(specs, index, edits.library), [s["instruction"] for s in specs if s is not None]
+
+    return draw
+
+
+def pretrain_encoder(edits: Edits, config: PretrainingConfig, folder: Path, identity: str) -> tuple[PairEncoder, list[float]]:
+    """The pair encoder, taught to name the steps of trained transformations."""
+    torch.manual_seed(config.seed)
+    encoder = PairEncoder(len(trained_steps(edits)), pooled_width(config)).to(memory_format=torch.channels_last)
+    encoder.say.requires_grad_(False)
 
     def loss_of(item: Any) -> Tensor:
-        _, (before, after, steps) = item
-        return encoder.name_loss(encoder(before, after), steps)
+        _, (before, after, steps, _) = item
+        return name_loss(encoder.named(before, after)[1], steps)
 
-    encoder.to(memory_format=torch.channels_last)
-    return encoder, optimise("encoder", encoder, config.encoder, loss_of, draw, folder, identity)
+    return encoder, optimise("encoder", encoder, config.encoder, loss_of, draw_named(edits, config, config.encoder, 1), folder, identity)
+
+
+# A squared error of 1 is that of always saying the mean; naming, which starts near its end, keeps a smaller part in the loss.
+SAYING = 4.0
+
+
+def align_encoder(edits: Edits, config: PretrainingConfig, folder: Path, identity: str) -> tuple[PairEncoder, list[float]]:
+    """The pair encoder, taught on to say the instruction as the base's text encoder does: its pooled vector, centred and of unit scale."""
+    encoder = read_pair_encoder(folder / "namer.safetensors").requires_grad_(True).train().to(memory_format=torch.channels_last)
+    text_encoder = load_base(str(folder)).text_encoder
+    with torch.inference_mode():
+        instructions = sorted({s["instruction"] for s in edits.singles + edits.compositions})
+        pooled = torch.cat([text_encoder(instructions[i : i + 64])[1] for i in range(0, len(instructions), 64)])
+    mean, scale = pooled.mean(0), (pooled - pooled.mean(0)).square().mean().sqrt()
+    encoded = dict(zip(instructions, ((pooled - mean) / scale).clone(), strict=True))
+
+    def loss_of(item: Any) -> Tensor:
+        _, (before, after, steps, said) = item
+        seen, names = encoder.named(before, after)
+        truth = torch.stack([encoded[instruction] for instruction in said])
+        return name_loss(names, steps) + SAYING * nn.functional.mse_loss(encoder.said(seen, names), truth)
+
+    draw = draw_named(edits, config, config.alignment, 5)
+    return encoder, optimise("alignment", encoder, config.alignment, loss_of, draw, folder, identity)
+
+
+def pooled_width(config: PretrainingConfig) -> int:
+    """The width of the base's pooled text vectors, and so of the encoder's features."""
+    return int({**TINY_TRANSFORMER, **config.transformer}["pooled_projection_dim"])
 
 
 # Most samples start from pure noise, as sampling in one step does; the squared error is that of the clean image, relative to the change.
@@ -214,10 +252,13 @@ def read_config(path: Path, overrides: list[str]) -> PretrainingConfig:
     return checked(PretrainingConfig, read_settings(path, overrides), path)
 
 
-def pretrain(config: PretrainingConfig, folder: Path, parts: tuple[str, ...] = ("encoder", "base")) -> None:
-    """Pretrain the encoder and the base and write them to `folder` in float16, with a `config.json` that says from what; resumes by itself.
+PARTS = ("encoder", "base", "alignment")
 
-    The two parts need nothing of each other: two processes may make them side by side in one folder.
+
+def pretrain(config: PretrainingConfig, folder: Path, parts: tuple[str, ...] = PARTS) -> None:
+    """Pretrain the base and its encoder and write them to `folder` in float16, with a `config.json` that says from what; resumes by itself.
+
+    Encoder and base need nothing of each other: two processes may make them side by side in one folder. The alignment needs both.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -227,15 +268,21 @@ def pretrain(config: PretrainingConfig, folder: Path, parts: tuple[str, ...] = (
     ).hexdigest()
     edits = edits_of(dataset, config.single_share, config.copy_share)
     if "encoder" in parts:
-        encoder, losses = pretrain_encoder(edits, config, folder, identity)
-        about = {"steps": str(len(trained_steps(edits))), "losses": json.dumps(curve(losses))}
-        write_tensors(folder / "encoder.safetensors", {k: v.half() for k, v in encoder.state_dict().items()}, about)
+        write_encoder(folder / "namer.safetensors", *pretrain_encoder(edits, config, folder, identity))
     if "base" in parts:
         base, losses = pretrain_base(edits, config, folder, identity)
         modules = {"transformer": base.transformer, "text_encoder": base.text_encoder}
         tensors = {f"{part}.{k}": v.half() for part, module in modules.items() for k, v in module.state_dict().items()}
         write_tensors(folder / "base.safetensors", tensors)
         write_json(folder / "config.json", about_base(base, dataset, config, losses))
+    if "alignment" in parts:
+        write_encoder(folder / "encoder.safetensors", *align_encoder(edits, config, folder, identity))
+
+
+def write_encoder(path: Path, encoder: PairEncoder, losses: list[float]) -> None:
+    """Write a pair encoder in float16, with its sizes and the curve of its losses in the header."""
+    about = {"steps": str(encoder.names[0].out_features), "features": str(encoder.features), "losses": json.dumps(curve(losses))}
+    write_tensors(path, {k: v.half() for k, v in encoder.state_dict().items()}, about)
 
 
 def curve(losses: list[float]) -> list[float]:

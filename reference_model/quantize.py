@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lorweb_bench.errors import InputError
-from reference_model.basis import ADAPTED
+from reference_model.config import ADAPTED
 
 
 def quantize(transformer: nn.Module, bits: str, dtype: torch.dtype) -> None:

@@ -61,7 +61,13 @@ def _shaped(released: Released) -> Basis:
     """The basis that the config asks for, in shape alone; its layers are the base's, in order."""
     settings: AdapterConfig = released.config.adapter
     with torch.device("meta"):
-        return Basis(FluxTransformer2DModel(**transformer_config(released.config.base)), settings.elements, settings.rank, settings.alpha)
+        return Basis(
+            FluxTransformer2DModel(**transformer_config(released.config.base)),
+            settings.elements,
+            settings.rank,
+            settings.alpha,
+            settings.targets,
+        )
 
 
 def _check(tensors: TensorFile, shaped: Basis, released: Released) -> None:

@@ -12,7 +12,6 @@ from lorweb_bench.errors import InputError
 from reference_model.base import TINY_TRANSFORMER, local_folder
 from reference_model.basis import Basis
 from reference_model.config import TrainConfig
-from reference_model.encoder import PairEncoder
 from reference_model.flux import is_flux_folder
 from reference_model.router import Router
 from reference_model.towers import INPUTS
@@ -59,7 +58,7 @@ def transformer_config(base: str) -> dict[str, Any]:
 def features_of(config: TrainConfig) -> int:
     """The width of the features that an encoder gives; InputError for a tower that is neither known nor a folder here."""
     if config.encoder == "pair":
-        return PairEncoder.features
+        return int(transformer_config(config.base).get("pooled_projection_dim", 768))  # what the pair encoder says; 768 in FLUX
     width = TOWER_WIDTHS.get(config.encoder)
     if width is None:
         try:
@@ -78,7 +77,7 @@ def shapes_of(config: TrainConfig) -> Shapes:
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**transformer_config(config.base))
         total = sum(p.numel() for p in transformer.parameters())
-        basis = Basis(transformer, settings.elements, settings.rank, settings.alpha)
+        basis = Basis(transformer, settings.elements, settings.rank, settings.alpha, settings.targets)
         count = sum(p.numel() for p in basis.parameters())
         routing = 0
         features = features_of(config)

@@ -68,7 +68,9 @@ def open_space(folder: str | Path) -> Space:
             f"{folder}: the token control is no LoRA alone (it reads tokens beside it); name a lorweb or single-lora checkpoint"
         )
     with torch.device("meta"):
-        shaped = Basis(FluxTransformer2DModel(**transformer_config(config.base)), settings.elements, settings.rank, settings.alpha)
+        shaped = Basis(
+            FluxTransformer2DModel(**transformer_config(config.base)), settings.elements, settings.rank, settings.alpha, settings.targets
+        )
     path = folder / "adapter_model.safetensors"
     tensors = read_tensors(path)
     shaped.load(tensors, str(path))
