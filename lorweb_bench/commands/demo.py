@@ -44,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the demo writes and what it runs: one training seed, or three of a longer training with `full`."""
+    """Where the demo writes and what it runs: one training seed, or three with `full`."""
 
     folder: Path
     recipes: Path
@@ -138,9 +138,6 @@ class Plan:
     def seed_of(self, name: str) -> int:
         """The training seed of a row."""
         return int(name.rpartition("-seed")[2]) if "-seed" in name else 0
-
-
-FULL_STEPS = 1500
 
 
 def card_of(method: str, training_seed: int, config: Path) -> dict[str, object]:
@@ -245,7 +242,7 @@ def claim(folder: Path) -> None:
 @click.option("-o", "--output", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder for everything it makes.")
 @click.option("--photos", type=click.Path(path_type=Path), help="Photographs of your own instead of the bundled ones.")
 @click.option("--recipes", type=click.Path(path_type=Path), help="Folder with a photos-mini-train.yaml and a photos-mini.yaml of your own.")
-@click.option("--full", is_flag=True, help=f"Three training seeds, {FULL_STEPS} steps each.")
+@click.option("--full", is_flag=True, help="Three training seeds.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps of each adapter.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 def demo(output: Path, photos: Path | None, recipes: Path | None, full: bool, steps: int | None, workers: int) -> None:
@@ -253,9 +250,7 @@ def demo(output: Path, photos: Path | None, recipes: Path | None, full: bool, st
     folder = output.resolve()
     claim(folder)
     own = Path(str(files("datagen"))) / "recipes"
-    plan = Plan(
-        folder, (recipes or own).resolve(), photos.resolve() if photos else None, full, steps or (FULL_STEPS if full else None), workers
-    )
+    plan = Plan(folder, (recipes or own).resolve(), photos.resolve() if photos else None, full, steps, workers)
     environment = {**os.environ, "LORWEB_BENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     run_all(list(plan.steps()), plan, environment)
     summary(plan)
