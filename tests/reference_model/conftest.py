@@ -78,9 +78,9 @@ def write_panels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
 @pytest.fixture(scope="session")
 def pretraining_config(training_dataset: Path) -> PretrainingConfig:
-    """Three steps of both parts."""
+    """Three steps of each part."""
     phase = Phase(steps=3, batch=2, learning_rate=0.02, warmup=1)
-    return PretrainingConfig(dataset=training_dataset, transformer=SMALL, encoder=phase, base=phase)
+    return PretrainingConfig(dataset=training_dataset, transformer=SMALL, encoder=phase, base=phase, alignment=phase)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Pretraining the tiny base: the same bytes across a stop, and nothing but trained transformations."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,20 @@ from lorweb_bench.errors import InputError
 from reference_model import pretraining
 from reference_model.adapter import load_pair_encoder
 from reference_model.base import load_base
-from reference_model.pretraining import PretrainingConfig, edits_of, pretrain, step_ids, trained_steps
+from reference_model.pretraining import PretrainingConfig, align_encoder, edits_of, pretrain, step_ids, trained_steps
 
-FILES = ("base.safetensors", "encoder.safetensors", "config.json")
+FILES = ("base.safetensors", "namer.safetensors", "encoder.safetensors", "config.json")
+MADE = {"encoder": "namer.safetensors", "base": "base.safetensors", "alignment": "encoder.safetensors"}
 
 
-@pytest.mark.parametrize("part", ["encoder", "base"])
+@pytest.mark.parametrize("part", MADE)
 def test_a_stopped_pretraining_goes_on_to_the_same_bytes(
     pretraining_config: PretrainingConfig, base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     save = pretraining.save_state
+    if part == "alignment":  # it needs the other two
+        for name in ("base.safetensors", "config.json", "namer.safetensors"):
+            shutil.copy(base_folder / name, tmp_path / name)
 
     def save_and_stop(path: Path, step: int, *rest: object) -> None:
         save(path, step, *rest)  # type: ignore[arg-type]
@@ -37,9 +42,9 @@ def test_a_stopped_pretraining_goes_on_to_the_same_bytes(
         patch.setattr(pretraining, "save_state", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             pretrain(pretraining_config, tmp_path, (part,))
-    assert [p.name for p in tmp_path.iterdir()] == [f"{part}.state.safetensors"]
+    assert (tmp_path / f"{part}.state.safetensors").exists() and not (tmp_path / MADE[part]).exists()
     pretrain(pretraining_config, tmp_path, (part,))
-    assert (tmp_path / f"{part}.safetensors").read_bytes() == (base_folder / f"{part}.safetensors").read_bytes()
+    assert (tmp_path / MADE[part]).read_bytes() == (base_folder / MADE[part]).read_bytes()
 
 
 def test_every_step_has_noise_and_edits_of_its_own(
@@ -60,7 +65,7 @@ def test_every_step_has_noise_and_edits_of_its_own(
     monkeypatch.setattr(pretraining.Edits, "draw", watched_draw)
     pretrain(pretraining_config, tmp_path)
     assert len(noise) == len(set(noise)) == 3
-    assert len(set(edits)) == 6  # three of each part
+    assert len(set(edits)) == 9  # three of each part
 
 
 def test_finished_parts_are_not_made_again(pretraining_config: PretrainingConfig, base_folder: Path) -> None:
@@ -115,6 +120,18 @@ def test_the_encoder_names_both_steps_of_a_composition(training_dataset: Path, b
     names = {i: name for name, i in index.items()}
     assert f"{names[int(first[3])]}__{names[int(second[3])]}" == composition["id"]
     assert load_pair_encoder(str(base_folder)).names[0].out_features == len(index)
+
+
+def test_the_alignment_leaves_an_encoder_that_says_more_than_the_mean(
+    pretraining_config: PretrainingConfig, base_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("base.safetensors", "config.json", "namer.safetensors"):
+        shutil.copy(base_folder / name, tmp_path / name)
+    longer = pretraining_config.alignment.model_copy(update={"steps": 60, "batch": 8, "learning_rate": 3e-3})
+    config = pretraining_config.model_copy(update={"alignment": longer})
+    edits = edits_of(open_dataset(config.dataset), 0.5, 0.0)
+    _, losses = align_encoder(edits, config, tmp_path, "identity")
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
 
 
 def test_what_is_no_training_dataset_is_refused(pretraining_config: PretrainingConfig, small_suite_path: Path, tmp_path: Path) -> None:
