@@ -37,6 +37,8 @@ class Heat:
 
 def short(layer: str) -> str:
     """`transformer_blocks.0.attn.to_q` as `double 0 · attn.to_q`, for a narrow column."""
+    if "transformer_blocks." not in layer:
+        return f"outside · {layer}"
     kind, number, rest = layer.split(".", 2)
     return f"{'single' if kind.startswith('single') else 'double'} {number} · {rest}"
 

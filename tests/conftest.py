@@ -90,9 +90,10 @@ def _item(key: str, name: str, spec: dict[str, Any], turn: int, b_seed: int) -> 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's cache."""
+    """No test reads or writes the user's cache, or hangs on the width of a terminal."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORWEB_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COLUMNS", "132")  # tables are as wide everywhere: a process of pytest-xdist would say 80
         patch.setenv("RAY_worker_niceness", "0")  # Ray's workers are nice to others (15), and then a test can wait for minutes
         yield
 

@@ -66,7 +66,7 @@ def lacking(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while it runs, no other test of the process can start an event loop
 def browser() -> Iterator["Browser"]:
     """Chromium, without a window. Skipped, or failed in CI, where there is none."""
     if not CHROMIUM.exists():
