@@ -1,6 +1,5 @@
 """A base with its adapter: the LoRA layers, the router or the token projection, and the encoder that feeds them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,26 +11,27 @@ from reference_model.base import Base, base_folder, load_base
 from reference_model.basis import Basis
 from reference_model.config import AdapterConfig, TrainConfig
 from reference_model.encoder import PairEncoder
+from reference_model.grid import Sequenced
 from reference_model.router import Router
+from reference_model.sampling import velocity_of
 from reference_model.towers import TowerEncoder, load_tower
 
+# What the weights of the frozen base are held in, by the precision of a training.
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-@dataclass
-class Adapter:
-    """What is trained on a frozen base; `encoder` is frozen, and None for the plain single LoRA."""
 
-    base: Base
-    basis: Basis
-    encoder: nn.Module | None
-    router: Router | None
-    token: nn.Linear | None
+class Adapter(nn.Module):
+    """What is trained on a frozen base; `encoder` is frozen, and None for the plain single LoRA and where features come from a cache."""
 
-    def to(self, device: torch.device) -> "Adapter":
+    def __init__(self, base: Base, basis: Basis, encoder: nn.Module | None, router: Router | None, token: nn.Linear | None) -> None:
+        super().__init__()
+        self.base, self.basis = base, basis
+        self.transformer, self.encoder, self.router, self.token = base.transformer, encoder, router, token
+
+    def to(self, device: str | torch.device) -> "Adapter":  # type: ignore[override]
         """The same adapter on another device."""
+        super().to(device)
         self.base.to(device)
-        for module in (self.encoder, self.router, self.token):
-            if module is not None:
-                module.to(device)
         return self
 
     def trainable(self) -> nn.ModuleDict:
@@ -53,13 +53,18 @@ class Adapter:
         """Set the basis to the mix of a batch, from the encoder's features; without a router the basis has no gates."""
         self.basis.gates = self.router(features) if self.router is not None and features is not None else None
 
-    def prompt(self, prompts: list[str], features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Prompt tokens and pooled vectors; the control appends the features as tokens of the prompt's width."""
-        with torch.no_grad():
-            tokens, pooled = self.base.text_encoder(prompts)
+    def extended(self, prompt: tuple[Tensor, Tensor], features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A prompt's tokens and pooled vectors; the control appends the features as tokens of the prompt's width."""
+        tokens, pooled = prompt
         if self.token is not None and features is not None:
             tokens = torch.cat([tokens, self.token(features).unflatten(1, (-1, tokens.shape[2]))], 1)
         return tokens, pooled
+
+    def prompt(self, prompts: list[str], features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Prompt tokens and pooled vectors of prompts, with the control's tokens."""
+        with torch.no_grad():
+            prompt = self.base.text_encoder(prompts)
+        return self.extended(prompt, features)
 
     def features(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor | None:
         """The frozen encoder's features (batch, width) of uint8 images (batch, 3, height, width)."""
@@ -68,6 +73,19 @@ class Adapter:
         with torch.no_grad():
             found: Tensor = self.encoder(a, a_prime, b)
         return found
+
+    def forward(
+        self,
+        noisy: Tensor,
+        sequenced: Sequenced,
+        time: Tensor,
+        prompt: tuple[Tensor, Tensor],
+        features: Tensor | None,
+        guidance: float,
+    ) -> Tensor:
+        """Velocity (batch, target tokens, channels) of noisy target tokens, mixed for `features`; the gates stay for the backward pass."""
+        self.gate(features)
+        return velocity_of(self.base, noisy, sequenced, time, self.extended(prompt, features), guidance)
 
 
 def read_pair_encoder(path: Path) -> PairEncoder:
@@ -97,18 +115,27 @@ def load_encoder(config: TrainConfig) -> PairEncoder | TowerEncoder:
 
 
 def new_adapter(config: TrainConfig, seed: int) -> Adapter:
-    """A base with a fresh, seeded adapter on it, every other weight frozen."""
-    base = load_base(config.base)
+    """A base with a fresh, seeded adapter on it, and the encoder that feeds it; every other weight is frozen."""
+    return fresh_adapter(config, load_base(config.base, DTYPES[config.training.precision]), seed)
+
+
+def fresh_adapter(config: TrainConfig, base: Base, seed: int, features: int | None = None) -> Adapter:
+    """A seeded adapter on a base, with the encoder that feeds it, or without one for `features`, the width of what comes from elsewhere."""
     torch.manual_seed(seed)
     settings = config.adapter
     basis = Basis(base.transformer, settings.elements, settings.rank, settings.alpha, settings.targets)
     if settings.kind == "single-lora":
         return Adapter(base, basis, None, None, None)
-    encoder = load_encoder(config)
+    # Making the pair encoder draws random numbers, so it is made in this place even if not kept: the same seed gives the same router.
+    encoder = load_encoder(config) if features is None or config.encoder == "pair" else None
+    if features is not None:
+        encoder, width = None, features
+    else:
+        assert encoder is not None
+        width = encoder.features
     if settings.kind == "token-control":
-        token = nn.Linear(encoder.features, settings.tokens * base.transformer.config.joint_attention_dim)
-        return Adapter(base, basis, encoder, None, token)
-    return Adapter(base, basis, encoder, new_router(settings, len(basis.layers), encoder.features), None)
+        return Adapter(base, basis, encoder, None, nn.Linear(width, settings.tokens * base.transformer.config.joint_attention_dim))
+    return Adapter(base, basis, encoder, new_router(settings, len(basis.layers), width), None)
 
 
 def new_router(settings: AdapterConfig, layers: int, features: int) -> Router:

@@ -223,11 +223,17 @@ def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
         base = load_tiny_base(folder)
         base.transformer.to(dtype)
     else:
-        codec, text = flux.VaeCodec(folder, dtype), flux.FluxTextEncoder(folder, dtype)
+        codec, text = flux_eyes(folder, dtype)
         transformer, scheduler = flux.load_transformer(folder, dtype), flux.load_scheduler(folder)
         base = Base(name, transformer, codec, text, flux.SAMPLING_STEPS, flux.GUIDANCE, scheduler)
     base.name = name
     return base.freeze()
+
+
+def flux_eyes(folder: Path, dtype: torch.dtype) -> tuple[flux.VaeCodec, flux.FluxTextEncoder]:
+    """The codec and the text encoder of a folder in diffusers' layout; float16 is too narrow for T5, so they then run in bfloat16."""
+    wide = torch.bfloat16 if dtype == torch.float16 else dtype
+    return flux.VaeCodec(folder, wide), flux.FluxTextEncoder(folder, wide)
 
 
 def load_tiny_base(folder: Path) -> Base:

@@ -31,6 +31,9 @@ class Basis:
         config = LoraConfig(r=elements * rank, lora_alpha=alpha * elements, target_modules=_linear_names(transformer, targets), bias="none")
         inject_adapter_in_model(config, transformer)
         self.layers = {n: m for n, m in transformer.named_modules() if hasattr(m, "lora_A") and "default" in m.lora_A}
+        for parameter in self.parameters():
+            if parameter.dtype in (torch.float16, torch.bfloat16):  # on a base in half precision the trained weights stay whole
+                parameter.data = parameter.data.float()
         for index, layer in enumerate(self.layers.values()):
             layer.lora_A["default"].register_forward_hook(self._gate(index))
 

@@ -9,29 +9,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import read_json, sha256_file, write_json
+from lorweb_bench.files import read_json, write_json
 from reference_model.adapter import Adapter, new_adapter
-from reference_model.base import ASSETS, base_folder
+from reference_model.base import ASSETS
 from reference_model.config import TrainConfig, checked
-from reference_model.flux import digest_of, is_flux_folder
-from reference_model.state import write_tensors
+from reference_model.digests import model_digests
+from reference_model.state import WRITING, whole, write_tensors
 
 FORMAT = "lorweb-bench/checkpoint"
 # How the names begin of what a run that was stopped at any moment leaves behind.
-UNFINISHED = ("training_state.safetensors", "adapter_model.safetensors", "router.safetensors", ".config.json.")
-
-
-def base_digests(base: str) -> dict[str, str]:
-    """sha256 of the weights of a base and of its pair encoder, by which a checkpoint knows what it was trained on."""
-    folder = base_folder(base)
-    if is_flux_folder(folder):
-        return {"base_sha256": digest_of(folder, ("transformer",))}
-    try:
-        return {f"{part}_sha256": sha256_file(folder / f"{part}.safetensors") for part in ("base", "encoder")}
-    except OSError as error:
-        raise InputError(
-            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
-        ) from error
+UNFINISHED = ("training_state.safetensors", "adapter_model.safetensors", "router.safetensors", ".config.json.", "samples", "logs", WRITING)
 
 
 def routing_tensors(adapter: Adapter) -> dict[str, Tensor]:
@@ -40,16 +27,19 @@ def routing_tensors(adapter: Adapter) -> dict[str, Tensor]:
     return {f"{name}.{k}": v for name, module in modules.items() if module is not None for k, v in module.state_dict().items()}
 
 
-def write_checkpoint(folder: Path, adapter: Adapter, config: TrainConfig, about: dict[str, Any]) -> None:
-    """Write the weights, then `config.json`, which marks the checkpoint as whole."""
-    write_tensors(folder / "adapter_model.safetensors", adapter.basis.tensors(), adapter.basis.header())
-    write_tensors(folder / "router.safetensors", routing_tensors(adapter), {"format": "pt"})
-    write_settings(folder, config, {**base_digests(config.base), **about})
+def write_checkpoint(folder: Path, adapter: Adapter, config: TrainConfig, about: dict[str, Any], write: bool = True) -> None:
+    """Write the weights, then `config.json`, which marks the checkpoint as whole; of several processes all call this and one writes."""
+    basis, routing = ({name: whole(x) for name, x in tensors.items()} for tensors in (adapter.basis.tensors(), routing_tensors(adapter)))
+    if not write:
+        return
+    write_tensors(folder / "adapter_model.safetensors", basis, adapter.basis.header())
+    write_tensors(folder / "router.safetensors", routing, {"format": "pt"})
+    write_settings(folder, config, {**model_digests(config), **about})
 
 
 def write_settings(folder: Path, config: TrainConfig, about: dict[str, Any]) -> None:
     """Write `config.json`, which marks the checkpoint as whole."""
-    settings = json.loads(config.model_dump_json(exclude={"dataset"}))
+    settings = json.loads(config.model_dump_json(exclude={"dataset", "cache"}))
     write_json(folder / "config.json", {"format": FORMAT, "format_version": 1, **settings, **about})
 
 
@@ -84,7 +74,7 @@ def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
     config = checked(TrainConfig, {k: raw[k] for k in TrainConfig.model_fields if k in raw}, path)
     if not with_base or "imported_from" in raw:  # the released format does not say which weights it was trained on
         return config
-    for part, digest in base_digests(config.base).items():
+    for part, digest in model_digests(config).items():
         if raw.get(part) != digest:
             raise InputError(f"{folder}: was trained on another `{config.base}` base than the one there ({part}); train it again")
     return config

@@ -40,30 +40,45 @@ class AdapterConfig(Strict):
 
 
 class TrainingConfig(Strict):
-    """The optimisation: AdamW with warm-up and a cosine decay from `decay_from` (share of the steps) to zero."""
+    """The optimisation: AdamW with warm-up and a schedule that falls to zero from `decay_from` (share of the steps) on."""
 
     steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    batch: int = Field(ge=1, description="samples per optimizer step, over all processes and accumulated parts")
+    accumulation: int = Field(1, ge=1, description="parts that a process works through its share of a batch in, to save memory")
+    optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
     learning_rate: float = Field(gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(30, ge=0)
     decay_from: float = Field(0.5, ge=0, le=1)
     exchange_pairs: float = Field(0.0, ge=0, le=1, description="share of samples whose pairs (a, a') and (b, b') trade places")
     reverse_pairs: float = Field(0.0, ge=0, le=1, description="share of samples whose pairs both run backwards")
+    caption_dropout: float = Field(0.0, ge=0, le=1, description="share of samples that are shown without their prompt")
+    guidance: float = Field(1.0, ge=0, description="what a guidance-distilled base is told in training")
     times: Times = Times()
     precision: Literal["no", "bf16", "fp16"] = "no"
+    quantize: Literal["no", "8bit", "4bit"] = Field("no", description="the frozen transformer's blocks in 8 or 4 bits, by bitsandbytes")
     gradient_checkpointing: bool = False
     seed: int = Field(0, ge=0)
     threads: int = Field(0, ge=0, description="processor threads; 0 leaves it to torch")
     save_every: int = Field(100, ge=1, description="steps between resumable states")
+    sample_every: int = Field(0, ge=0, description="steps between sheets of predictions in `samples/`; 0 for none")
+    sample_rows: int = Field(4, ge=1, description="quadruplets on such a sheet")
+    trackers: list[Literal["tensorboard", "wandb"]] = Field([], description="what also gets the loss and the learning rate")
+
+    @model_validator(mode="after")
+    def _is_cut_evenly(self) -> Self:
+        if self.batch % self.accumulation:
+            raise ValueError(f"training.accumulation: a batch of {self.batch} cannot be cut into {self.accumulation} equal parts")
+        return self
 
 
 class TrainConfig(Strict):
     """A whole training run."""
 
     name: str = Field(description="the method's name in reports")
-    base: str = Field(description="`tiny`, a folder written by pretrain-tiny, or a hub name (dry run)")
+    base: str = Field(description="`tiny`, a folder written by pretrain-tiny or in diffusers' layout, or a hub name")
     layout: Literal["target-only", "paper"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
     pair_shrink: Literal[1, 2] = Field(1, description="target-only: the panels a and a' are shrunk by this factor, so cost fewer tokens")
@@ -71,8 +86,10 @@ class TrainConfig(Strict):
     encoder_input: Literal["separate", "concatenated", "grid", "a_prime-a", "a_prime-a+b"] = Field(
         "separate", description="what a tower is shown, and how its embeddings become features"
     )
+    prompt: Literal["none", "task", "instruction"] = Field("none", description="what the text encoder is told in training")
     adapter: AdapterConfig
     dataset: Path | None = Field(None, description="training dataset folder")
+    cache: Path | None = Field(None, description="folder for latents, features and prompts, computed once; without it at every step")
     training: TrainingConfig
 
     @model_validator(mode="after")

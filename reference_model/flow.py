@@ -1,14 +1,13 @@
 """Rectified flow: z_t = (1 - t) x_0 + t x_1 with noise x_1; the model predicts the velocity x_1 - x_0."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from reference_model.base import Base
 from reference_model.grid import Sequenced
-from reference_model.sampling import velocity_of
 
 
 class Times(BaseModel):
@@ -33,14 +32,22 @@ def draw_times(times: Times, count: int, generator: torch.Generator) -> Tensor:
     return drawn
 
 
+def draw(times: Times, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Times (batch) and noise of `shape` (batch, tokens, channels) for a batch; `generator` draws all."""
+    time = draw_times(times, shape[0], generator)
+    return time, torch.randn(*shape, generator=generator)
+
+
 def flow_loss(
-    base: Base, clean: Tensor, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], times: Times, generator: torch.Generator
+    velocity_of: Callable[[Tensor, Tensor], Tensor], clean: Tensor, sequenced: Sequenced, drawn: tuple[Tensor, Tensor], times: Times
 ) -> Tensor:
-    """Mean loss of predicting the velocity of `clean` (batch, target tokens, channels) at drawn times; `generator` draws all."""
-    time = draw_times(times, len(clean), generator).to(clean.device)
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    """Mean loss of predicting the velocity of `clean` (batch, target tokens, channels) at drawn times and noise.
+
+    `velocity_of` gives the velocity of noisy tokens at times (batch).
+    """
+    time, noise = (x.to(clean) for x in drawn)
     t = time.view(-1, 1, 1)
-    velocity = velocity_of(base, (1 - t) * clean + t * noise, sequenced, time, prompt)
+    velocity = velocity_of((1 - t) * clean + t * noise, time)
     error = (velocity.float() - (noise - clean)).square()
     if times.weight == "t2":
         error = error * t.square()

@@ -28,10 +28,11 @@ from reference_model.adapter import read_pair_encoder
 from reference_model.base import TINY_TRANSFORMER, Base, load_base, new_tiny_base, words_of
 from reference_model.config import Strict, checked, read_settings
 from reference_model.encoder import PairEncoder, name_loss
-from reference_model.flow import Times, flow_loss
+from reference_model.flow import Times, draw, flow_loss
 from reference_model.grid import context_of, target_of
 from reference_model.progress import Progress
 from reference_model.quadruplets import check_panels
+from reference_model.sampling import velocity_of
 from reference_model.state import load_state, save_state, write_tensors
 
 SAVE_SECONDS = 120  # between resumable states
@@ -222,7 +223,9 @@ def edit_loss(base: Base, before: Tensor, after: Tensor, prompts: list[str], gen
     """Rectified-flow loss of editing `before` into `after`, both uint8 (batch, 3, height, width), as the prompts say."""
     b, b_prime = base.codec.encode(before), base.codec.encode(after)
     clean = target_of("edit", None, None, b, b_prime)
-    return flow_loss(base, clean, context_of("edit", None, None, b), base.text_encoder(prompts), EDIT_TIMES, generator)
+    sequenced, prompt = context_of("edit", None, None, b), base.text_encoder(prompts)
+    drawn = draw(EDIT_TIMES, clean.shape, generator)
+    return flow_loss(lambda noisy, time: velocity_of(base, noisy, sequenced, time, prompt), clean, sequenced, drawn, EDIT_TIMES)
 
 
 def pretrain_base(edits: Edits, config: PretrainingConfig, folder: Path, identity: str) -> tuple[Base, list[float]]:

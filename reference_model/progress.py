@@ -10,10 +10,10 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """A progress bar; where stderr is no terminal, a plain line every five percent."""
+    """A progress bar; where stderr is no terminal, a plain line every five percent. Nothing where it is not `shown`."""
 
-    def __init__(self, what: str, total: int, done: int = 0) -> None:
-        self.what, self.total, self.done = what, total, done
+    def __init__(self, what: str, total: int, done: int = 0, shown: bool = True) -> None:
+        self.what, self.total, self.done, self.shown = what, total, done, shown
         self.first, self.started = done, time.monotonic()
         columns = (
             TextColumn("{task.description}"),
@@ -23,7 +23,7 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[loss]}"),
         )
-        self.bar = Bar(*columns, console=Console(stderr=True)) if sys.stderr.isatty() else None
+        self.bar = Bar(*columns, console=Console(stderr=True)) if shown and sys.stderr.isatty() else None
         self.task = self.bar.add_task(what, total=total, completed=done, loss="") if self.bar else None
 
     def __enter__(self) -> "Progress":
@@ -40,6 +40,6 @@ class Progress:
         self.done += 1
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=1, loss=f"loss {loss:.4f}")
-        elif self.done % max(1, self.total // 20) == 0 or self.done == self.total:
+        elif self.shown and (self.done % max(1, self.total // 20) == 0 or self.done == self.total):
             left = (time.monotonic() - self.started) / (self.done - self.first) * (self.total - self.done)
             print(f"{self.what}: {self.done}/{self.total}, loss {loss:.4f}, {left:.0f} s left", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Training quadruplets in memory and the batches of each step, a pure function of seed and step."""
+"""Training quadruplets in memory, and what is asked of their sizes."""
 
 from dataclasses import dataclass
 
@@ -23,26 +23,14 @@ class Quadruplets:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def batch(self, seed: int, step: int, size: int, exchange: float, reverse: float) -> Tensor:
-        """The batch (4, size, 3, height, width) of a step: every epoch is a seeded order of all samples.
-
-        `exchange` is the share of samples whose two pairs trade places, `reverse` the share whose pairs both run backwards.
-        """
-        first = step * size
-        epochs = range(first // len(self), (first + size - 1) // len(self) + 1)
-        order = np.concatenate([np.random.default_rng((seed, 3, epoch)).permutation(len(self)) for epoch in epochs])
-        start = first - epochs[0] * len(self)
-        chosen = self.images[:, torch.from_numpy(order[start : start + size])]
-        random = np.random.default_rng((seed, 4, step))
-        exchanged = torch.from_numpy(random.random(size) < exchange)[None, :, None, None, None]
-        chosen = torch.where(exchanged, chosen[[2, 3, 0, 1]], chosen)
-        reversed_ = torch.from_numpy(random.random(size) < reverse)[None, :, None, None, None]
-        return torch.where(reversed_, chosen[[1, 0, 3, 2]], chosen)
-
 
 def check_panels(dataset: Dataset, split: str, images: list[np.ndarray]) -> tuple[int, int]:
     """Height and width of all panels of a split; InputError when they are of several sizes, or cannot be cut into patches."""
-    shapes = {image.shape[:2] for image in images}
+    return check_sizes(dataset, split, {image.shape[:2] for image in images})
+
+
+def check_sizes(dataset: Dataset, split: str, shapes: set[tuple[int, int]], panel: int | None = None) -> tuple[int, int]:
+    """The one height and width of a split's panels; InputError when there are several, or they cannot be cut or exceed `panel`."""
     if len(shapes) != 1:
         raise InputError(f"{dataset.path}: split `{split}` holds {len(shapes)} sizes of panels; build it with `panel.square`")
     height, width = shapes.pop()
@@ -50,6 +38,8 @@ def check_panels(dataset: Dataset, split: str, images: list[np.ndarray]) -> tupl
         raise InputError(
             f"{dataset.path}: its panels are {width} x {height}; build it with sides that are multiples of {SIDE_MULTIPLE} (`panel.square`)"
         )
+    if panel is not None and max(height, width) > panel:
+        raise InputError(f"{dataset.path}: its panels are larger than `panel: {panel}` of the config; build it smaller or raise `panel`")
     return height, width
 
 
@@ -62,7 +52,5 @@ def read_quadruplets(dataset: Dataset, split: str, panel: int) -> Quadruplets:
     for q in dataset.quadruplets(split):
         stacks.append([np.asarray(getattr(q, role)) for role in ROLES])
         keys.append(q.key)
-    height, width = check_panels(dataset, split, [four[0] for four in stacks])  # the four are of one size
-    if max(height, width) > panel:
-        raise InputError(f"{dataset.path}: its panels are larger than `panel: {panel}` of the config; build it smaller or raise `panel`")
+    check_sizes(dataset, split, {four[0].shape[:2] for four in stacks}, panel)  # the four are of one size
     return Quadruplets(torch.from_numpy(np.stack(stacks)).permute(1, 0, 4, 2, 3).contiguous(), keys)

@@ -1,5 +1,7 @@
 """The velocity of a token sequence, and Euler sampling with diffusers' flow-matching scheduler."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -40,8 +42,18 @@ def shift_of(tokens: int, scheduler: FlowMatchEulerDiscreteScheduler) -> float:
     return float(calculate_shift(tokens, *(scheduler.config[key] for key in keys)))
 
 
-def sample(base: Base, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], seeds: list[int], steps: int) -> Tensor:
-    """Predicted clean target tokens (batch, target tokens, channels); each sample's noise is drawn from its own seed."""
+def sample(
+    base: Base,
+    sequenced: Sequenced,
+    prompt: tuple[Tensor, Tensor],
+    seeds: list[int],
+    steps: int,
+    velocity_at: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Predicted clean target tokens (batch, target tokens, channels); each sample's noise is drawn from its own seed.
+
+    `velocity_at` gives the velocity of noisy tokens at times (batch), where the base's own forward pass is not to be called.
+    """
     shape = (len(sequenced.target_ids), sequenced.context.shape[2])
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
     latents = torch.stack(noise).to(sequenced.context)
@@ -50,6 +62,6 @@ def sample(base: Base, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], seed
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift)
     for sigma, timestep in zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True):
         time = sigma.expand(len(latents)).to(latents)
-        velocity = velocity_of(base, latents, sequenced, time, prompt, base.guidance)
+        velocity = velocity_at(latents, time) if velocity_at else velocity_of(base, latents, sequenced, time, prompt, base.guidance)
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
     return latents

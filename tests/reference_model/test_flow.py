@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reference_model.base import Base, new_tiny_base, place_features
-from reference_model.flow import Times, draw_times, flow_loss
+from reference_model.flow import Times, draw, draw_times, flow_loss
 from reference_model.grid import LAYOUTS, Sequenced, answer_of, context_of
 from reference_model.sampling import sample, velocity_of
 
@@ -31,13 +31,18 @@ def sequence(batch: int = 3) -> Sequenced:
     return context_of("target-only", a, a_prime, b)
 
 
+def loss_of(base: Base, clean: Tensor, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], times: Times) -> Tensor:
+    drawn = draw(times, clean.shape, generator())
+    return flow_loss(lambda noisy, time: velocity_of(base, noisy, sequenced, time, prompt), clean, sequenced, drawn, times)
+
+
 @pytest.mark.parametrize("weight", ["none", "t2"])
 def test_who_predicts_the_image_rightly_has_no_loss(constant_base: ConstantBase, weight: str) -> None:
     base, sequenced = constant_base(CONSTANT), sequence()
     clean = sequenced.context[:, :4] + CONSTANT
     times = Times(share_at_one=0.3, low=0.1, weight=weight)  # type: ignore[arg-type]
     with torch.no_grad():
-        loss = flow_loss(base, clean, sequenced, base.text_encoder(["", "word", "9"]), times, generator())
+        loss = loss_of(base, clean, sequenced, base.text_encoder(["", "word", "9"]), times)
     assert loss < 1e-10
 
 
@@ -45,9 +50,9 @@ def test_weight_t2_makes_the_loss_that_of_the_clean_image_and_none_divides_it_by
     base, clean, sequenced = constant_base(CONSTANT), tokens().flatten(1, 2), sequence()
     prompt = base.text_encoder([""] * 3)
     with torch.no_grad():
-        weighted = flow_loss(base, clean, sequenced, prompt, Times(low=0.2, weight="t2"), generator())
-        plain = flow_loss(base, clean, sequenced, prompt, Times(low=0.2), generator())
-        relative = flow_loss(base, clean, sequenced, prompt, Times(low=0.2, weight="t2", relative=0.05), generator())
+        weighted = loss_of(base, clean, sequenced, prompt, Times(low=0.2, weight="t2"))
+        plain = loss_of(base, clean, sequenced, prompt, Times(low=0.2))
+        relative = loss_of(base, clean, sequenced, prompt, Times(low=0.2, weight="t2", relative=0.05))
     b = sequenced.context[:, :4]
     errors = (clean - b - CONSTANT).square().mean(dim=(1, 2))
     torch.testing.assert_close(weighted, errors.mean(), rtol=1e-4, atol=0)

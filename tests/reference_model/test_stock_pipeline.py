@@ -152,7 +152,7 @@ def test_compose_needs_no_base(
         raise AssertionError("compose loaded a base")
 
     expected = load_file(composed(checkpoint(), triplet(3), tmp_path / "one.safetensors"))
-    for place in ("reference_model.adapter.load_base", "reference_model.checkpoint.base_digests", "reference_model.flux.load_part"):
+    for place in ("reference_model.adapter.load_base", "reference_model.checkpoint.model_digests", "reference_model.flux.load_part"):
         monkeypatch.setattr(place, refused)
     found = load_file(composed(checkpoint(), triplet(3), tmp_path / "two.safetensors"))
     assert all(torch.equal(found[name], weights) for name, weights in expected.items())

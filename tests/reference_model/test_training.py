@@ -12,20 +12,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from lorweb_bench.cli import main
 from lorweb_bench.dataset import open_dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import ROLES
 from reference_model.adapter import new_adapter
+from reference_model.base import UnshuffleCodec
 from reference_model.config import TrainConfig, TrainingConfig
-from reference_model.quadruplets import Quadruplets, read_quadruplets
-from reference_model.training import STATE, batch_loss, rate_at, train
+from reference_model.examples import Choice, InMemory, choices_at, load_eyes, prompts_of, told
+from reference_model.flow import draw
+from reference_model.quadruplets import read_quadruplets
+from reference_model.training import STATE, batch_loss, new_trained, rate_at, run, train
 
 Config = Callable[..., TrainConfig]
 WriteYaml = Callable[..., Path]
 WEIGHTS = ("adapter_model.safetensors", "router.safetensors")
 KINDS = ("lorweb", "single-lora", "token-control")
+
+
+def in_memory(config: TrainConfig, dataset: Path) -> InMemory:
+    quadruplets = read_quadruplets(open_dataset(dataset), "train", config.panel)
+    return InMemory(quadruplets, [""] * len(quadruplets), load_eyes(config), config)
 
 
 def weights_of(folder: Path) -> list[bytes]:
@@ -64,18 +74,16 @@ def test_a_finished_run_is_not_run_again(config: Config, trained: Callable[[str]
 def test_training_lowers_the_loss(config: Config, training_dataset: Path, tmp_path: Path) -> None:
     """The same batch and noise before and after, on the samples that were trained on."""
     settings = config(training={"steps": 30, "batch": 4, "times": {"share_at_one": 1.0, "weight": "t2"}})
-    data = read_quadruplets(open_dataset(training_dataset), "train", settings.panel)
+    source = in_memory(settings, training_dataset)
+    shown = source.batch([Choice(i) for i in range(9)], torch.device("cpu"))
+    drawn = draw(settings.training.times, (9, 4, 192), torch.Generator().manual_seed(1))
 
     def loss(adapter_steps: int) -> float:
-        from accelerate import Accelerator
-
-        from reference_model.training import run
-
-        adapter = new_adapter(settings, seed=0)
+        adapter = new_trained(settings, source.features)
         if adapter_steps:
-            run(adapter, settings, data, Accelerator(cpu=True), tmp_path / STATE, "x")
+            run(adapter, settings, source, Accelerator(cpu=True), tmp_path / STATE, "x")
         with torch.no_grad():
-            return batch_loss(adapter, settings, data.images, torch.Generator().manual_seed(1)).item()
+            return batch_loss(adapter, settings, shown, drawn).item()
 
     assert loss(30) < 0.8 * loss(0)
 
@@ -83,7 +91,7 @@ def test_training_lowers_the_loss(config: Config, training_dataset: Path, tmp_pa
 def test_the_loop_is_adamw_on_clipped_gradients(config: Config, training_dataset: Path, tmp_path: Path) -> None:
     """Against the same steps written out, without accelerate, progress or states."""
     settings = config(adapter={"alpha": 40})  # so that some gradients are larger than the limit of 1
-    data = read_quadruplets(open_dataset(training_dataset), "train", settings.panel)
+    source = in_memory(settings, training_dataset)
     adapter = new_adapter(settings, seed=0)
     weights = list(adapter.trainable().parameters())
     optimizer = torch.optim.AdamW(weights, lr=0.02, betas=(0.9, 0.99), weight_decay=0.05)
@@ -91,7 +99,8 @@ def test_the_loop_is_adamw_on_clipped_gradients(config: Config, training_dataset
     for step in range(5):
         optimizer.param_groups[0]["lr"] = 0.02 * rate_at(step, settings.training)
         optimizer.zero_grad()
-        loss = batch_loss(adapter, settings, data.batch(0, step, 2, exchange=0.5, reverse=0.0), torch.Generator().manual_seed(step))
+        batch = source.batch(choices_at(step, 9, settings.training), torch.device("cpu"))
+        loss = batch_loss(adapter, settings, batch, draw(settings.training.times, (2, 4, 192), torch.Generator().manual_seed(step)))
         loss.backward()
         norm = torch.stack([w.grad.square().sum() for w in weights if w.grad is not None]).sum().sqrt()
         norms.append(norm.item())
@@ -248,29 +257,50 @@ def test_panels_of_the_wrong_size_are_refused(write_panels: Callable[..., Path],
         read_quadruplets(open_dataset(write_panels((20, 24))), "train", 32)
 
 
+def choices(step: int, batch: int, samples: int, **shares: float) -> list[Choice]:
+    return choices_at(step, samples, TrainingConfig(steps=1, batch=batch, learning_rate=1.0, seed=5, **shares))  # type: ignore[arg-type]
+
+
 def test_every_epoch_shows_every_sample_once() -> None:
-    images = torch.arange(7, dtype=torch.uint8).view(1, 7, 1, 1, 1).expand(4, 7, 3, 1, 1) + torch.arange(4).view(4, 1, 1, 1, 1) * 10
-    data = Quadruplets(images.to(torch.uint8), [str(i) for i in range(7)])
-    shown = torch.cat([data.batch(5, step, 3, exchange=0.0, reverse=0.0)[0, :, 0, 0, 0] for step in range(14)])
-    epochs = shown.view(6, 7).sort(dim=1).values
-    assert torch.equal(epochs, torch.arange(7).expand(6, 7).to(torch.uint8))
-    assert not torch.equal(shown[:7], shown[7:14])
-    big = data.batch(5, 0, 17, exchange=0.0, reverse=0.0)  # a batch larger than the dataset
-    assert np.bincount(big[0, :, 0, 0, 0]).tolist().count(3) == 3
-    again = data.batch(5, 4, 3, exchange=0.5, reverse=0.5)
-    assert torch.equal(again, data.batch(5, 4, 3, exchange=0.5, reverse=0.5))
+    shown = [c.index for step in range(14) for c in choices(step, 3, 7)]
+    assert [sorted(shown[i : i + 7]) for i in range(0, 42, 7)] == [list(range(7))] * 6
+    assert shown[:7] != shown[7:14]
+    assert sorted(np.bincount([c.index for c in choices(0, 17, 7)]).tolist()) == [2, 2, 2, 2, 3, 3, 3]  # a batch larger than the dataset
+    assert choices(4, 3, 7, exchange_pairs=0.5) == choices(4, 3, 7, exchange_pairs=0.5)
 
 
-def test_exchanged_pairs_trade_places_and_reversed_pairs_run_backwards() -> None:
-    images = (torch.arange(4).view(4, 1, 1, 1, 1) * 10 + torch.arange(6).view(1, 6, 1, 1, 1)).expand(4, 6, 3, 2, 2).to(torch.uint8)
-    data = Quadruplets(images, [str(i) for i in range(6)])
-    orders = {(0.0, 0.0): [0, 1, 2, 3], (1.0, 0.0): [2, 3, 0, 1], (0.0, 1.0): [1, 0, 3, 2], (1.0, 1.0): [3, 2, 1, 0]}
+def test_exchanged_pairs_trade_places_and_backward_pairs_run_backwards() -> None:
+    orders = {(0.0, 0.0): (0, 1, 2, 3), (1.0, 0.0): (2, 3, 0, 1), (0.0, 1.0): (1, 0, 3, 2), (1.0, 1.0): (3, 2, 1, 0)}
     for (exchange, reverse), order in orders.items():
-        batch = data.batch(0, 0, 6, exchange, reverse)[:, :, 0, 0, 0]
-        assert (batch // 10).tolist() == [[role] * 6 for role in order]
-        assert all(len(set(column.tolist())) == 1 for column in (batch % 10).T)  # all four panels are of one sample
-    halves = Quadruplets(images, data.keys).batch(0, 0, 2000, 0.5, 0.0)[0, :, 0, 0, 0] // 10
-    assert 0.45 < (halves == 2).float().mean() < 0.55
+        found = choices(0, 6, 6, exchange_pairs=exchange, reverse_pairs=reverse)
+        assert {c.roles for c in found} == {tuple(ROLES[i] for i in order)}
+    for share in ("exchange_pairs", "reverse_pairs", "caption_dropout"):
+        drawn = choices(0, 2000, 6, **{share: 0.3})
+        shares = {
+            "exchange_pairs": np.mean([c.exchanged for c in drawn]),
+            "reverse_pairs": np.mean([c.backwards for c in drawn]),
+            "caption_dropout": np.mean([not c.told for c in drawn]),
+        }
+        assert 0.25 < shares.pop(share) < 0.35 and set(shares.values()) == {0.0}
+
+
+def test_panels_play_the_roles_that_were_drawn(config: Config, training_dataset: Path) -> None:
+    settings = config()
+    source = in_memory(settings, training_dataset)
+    encode = UnshuffleCodec().encode
+    for choice in (Choice(3), Choice(3, exchanged=True), Choice(3, backwards=True), Choice(3, exchanged=True, backwards=True)):
+        batch = source.batch([choice], torch.device("cpu"))
+        a, a_prime, b, b_prime = (encode(source.images[ROLES.index(role), 3][None]) for role in choice.roles)
+        assert all(torch.equal(x, y) for x, y in zip([*batch.context, batch.target], [b, a, a_prime, b_prime], strict=True))
+
+
+def test_a_prompt_is_told_where_it_is_right(config: Config, training_dataset: Path) -> None:
+    dataset = open_dataset(training_dataset)
+    prompts = prompts_of(dataset, "train", "instruction")
+    assert prompts == [q.record.instruction for q in dataset.quadruplets("train")] and len(set(prompts)) == 4
+    assert set(prompts_of(dataset, "train", "none")) == {""} and len(set(prompts_of(dataset, "train", "task"))) == 1
+    assert told(Choice(1), prompts) == told(Choice(1, exchanged=True), prompts) == prompts[1]
+    assert told(Choice(1, told=False), prompts) == told(Choice(1, backwards=True), prompts) == ""
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
@@ -281,3 +311,6 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert rates[75] == pytest.approx(0.5)
     assert 0 < rates[99] < 0.01 and rates[50:] == sorted(rates[50:], reverse=True)
     assert rate_at(0, TrainingConfig(steps=1, batch=1, learning_rate=1.0, warmup=0, decay_from=1.0)) == 1.0
+    constant, linear = (training.model_copy(update={"schedule": schedule}) for schedule in ("constant", "linear"))
+    assert [rate_at(step, constant) for step in range(9, 100)] == [1.0] * 91
+    assert [rate_at(step, linear) for step in range(50, 100)] == pytest.approx([1 - i / 50 for i in range(50)])

@@ -1,0 +1,126 @@
+"""Vision towers of every kind, saved as the hub saves them, and what becomes of their embeddings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Siglip2ImageProcessor,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from lorweb_bench.errors import InputError
+from reference_model.adapter import fresh_adapter, load_encoder
+from reference_model.base import load_base
+from reference_model.config import TrainConfig
+from reference_model.examples import load_eyes
+from reference_model.shapes import shapes_of
+from reference_model.towers import INPUTS, load_tower
+
+SIZE, WIDTH, PROJECTED = 16, 24, 6
+SMALL: dict[str, Any] = {"hidden_size": WIDTH, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8}
+MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
+KINDS = ("clip", "siglip", "siglip2")
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, nn.Module, int]]:
+    """By kind: the folder, the tower that was saved there, the width of its embeddings."""
+    torch.manual_seed(0)
+    made: dict[str, tuple[nn.Module, Any, int]] = {
+        "clip": (
+            CLIPVisionModelWithProjection(CLIPVisionConfig(**SMALL, image_size=SIZE, projection_dim=PROJECTED)),
+            CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size=SIZE, image_mean=MEAN, image_std=STD),
+            PROJECTED,
+        ),
+        "siglip": (
+            SiglipVisionModel(SiglipVisionConfig(**SMALL, image_size=SIZE)),
+            SiglipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=MEAN, image_std=STD),
+            WIDTH,
+        ),
+        "siglip2": (
+            Siglip2VisionModel(Siglip2VisionConfig(**SMALL, num_patches=4)),
+            Siglip2ImageProcessor(patch_size=8, max_num_patches=4, image_mean=MEAN, image_std=STD),
+            WIDTH,
+        ),
+    }
+    found = {}
+    for kind, (tower, processor, width) in made.items():
+        folder = tmp_path_factory.mktemp(kind)
+        tower.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        found[kind] = (folder, tower.eval(), width)
+    return found
+
+
+def drawn(seed: int, size: int = SIZE) -> Tensor:
+    return torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def embedding(kind: str, tower: nn.Module, images: Tensor) -> Tensor:
+    """Of images that already have the tower's size, by transformers' own processor where it takes them as they are."""
+    normalised = (images.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        if kind == "clip":
+            return tower(pixel_values=normalised.float()).image_embeds
+        if kind == "siglip":
+            return tower(pixel_values=normalised.float()).pooler_output
+        given = Siglip2ImageProcessor(patch_size=8, max_num_patches=4, image_mean=MEAN, image_std=STD, do_resize=False)
+        return tower(**given(images=[image.permute(1, 2, 0).numpy() for image in images], return_tensors="pt")).pooler_output
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_the_embeddings_of_the_tower_on_each_image(towers: dict[str, Any], kind: str) -> None:
+    folder, tower, width = towers[kind]
+    a, a_prime, b = (drawn(seed) for seed in range(3))
+    first, second, third = (embedding(kind, tower, x) for x in (a, a_prime, b))
+    expected = {"separate": torch.cat([first, second, third], 1), "a_prime-a": second - first, "a_prime-a+b": second - first + third}
+    for encoder_input, features in expected.items():
+        encoder = load_tower(str(folder), encoder_input)
+        assert encoder.features == features.shape[1] == INPUTS[encoder_input] * width
+        torch.testing.assert_close(encoder(a, a_prime, b), features, rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_of_several_panels_are_embedded_as_one(towers: dict[str, Any]) -> None:
+    """Panels cut out of a picture that has the tower's size give that picture's embedding."""
+    folder, tower, _ = towers["clip"]
+    whole = drawn(3)
+    half = SIZE // 2
+    top, bottom = whole.chunk(2, 2)
+    a, a_prime = top.chunk(2, 3)
+    b = bottom[..., :half]
+    grid = torch.cat([top, torch.cat([b, b], 3)], 2)
+    torch.testing.assert_close(load_tower(str(folder), "grid")(a, a_prime, b), embedding("clip", tower, grid), rtol=1e-4, atol=1e-5)
+    encoder = load_tower(str(folder), "concatenated")
+    wide = torch.cat([a, a_prime, b], 3)
+    torch.testing.assert_close(encoder(a, a_prime, b), encoder.embedded(wide))
+    assert not torch.allclose(encoder(a, a_prime, b), encoder(a_prime, a, b))
+
+
+@pytest.mark.parametrize("encoder_input", INPUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_counts_what_a_training_trains(
+    towers: dict[str, Any], config: Callable[..., TrainConfig], kind: str, encoder_input: str
+) -> None:
+    for adapter in ({}, {"kind": "token-control", "elements": 1, "tokens": 2}):
+        settings = config(adapter={"heads": 2, **adapter}, encoder=str(towers[kind][0]), encoder_input=encoder_input)
+        made = fresh_adapter(settings.adapter, load_base(settings.base), None, load_eyes(settings).features, 0)
+        assert shapes_of(settings).trainable == made.trainable_parameters
+
+
+def test_a_folder_that_is_no_tower_is_named(config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    for name in (str(tmp_path), "no-one/no-tower"):
+        with pytest.raises(InputError, match=rf"encoder `{name}`: neither a folder .*`hf download {name} --local-dir FOLDER`"):
+            load_encoder(config(encoder=name))
