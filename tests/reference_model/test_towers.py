@@ -114,7 +114,7 @@ def test_a_dry_run_counts_what_a_training_trains(
 ) -> None:
     for adapter in ({}, {"kind": "token-control", "elements": 1, "tokens": 2}):
         settings = config(adapter={"heads": 2, **adapter}, encoder=str(towers[kind][0]), encoder_input=encoder_input)
-        made = fresh_adapter(settings.adapter, load_base(settings.base), None, load_eyes(settings).features, 0)
+        made = fresh_adapter(settings, load_base(settings.base), 0, load_eyes(settings).features)
         assert shapes_of(settings).trainable == made.trainable_parameters
 
 
