@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from datagen.assemble import Made
+from datagen.compositions import Described
+from datagen.drawing import draw, generator
 from datagen.filters import disagree
 from datagen.items import Items, key_of
 from datagen.notes import Dropped, Note
@@ -18,7 +20,6 @@ from datagen.recipe import Recipe
 from datagen.roles import pair_role, panel_of
 from datagen.sources import Pair
 from datagen.sources.decoding import slugs
-from datagen.tiers import Described, draw, generator
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES as PANELS
 from lorweb_bench.registry import unknown_name

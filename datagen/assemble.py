@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from datagen.candidates import choose_candidates
+from datagen.compositions import Described
+from datagen.drawing import draw, generator
 from datagen.filters import Calibration, disagree, failed
 from datagen.items import Items, key_of
 from datagen.kept import Kept
@@ -15,7 +17,6 @@ from datagen.notes import Dropped
 from datagen.recipe import Recipe
 from datagen.roles import Pool, Roles, panel_of
 from datagen.sources import Load, Source, panel
-from datagen.tiers import Described, draw, generator
 from datagen.transformations import library as built_in
 from datagen.transformations.catalogue import Library
 from lorweb_bench import images
@@ -24,6 +25,7 @@ from lorweb_bench.library import file_name, load_library
 from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
 
 CALIBRATION_PAIRS = 12
+OWN_IMAGES = 24  # of a suite's bs, on which its transformations must differ
 TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
 PLANNED = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
 KEPT_BYTES = 256 * 2**20
@@ -87,19 +89,28 @@ def calibrate(recipe: Recipe, roles: Roles) -> Calibration:
     Scenes are taken by their number, so that more scenes change nothing. InputError when there are not two sources.
     """
     pool = roles.needed("calibration")
-    kinds = [kind for kind in (pool.photographs, pool.scenes) if kind]
-    if sum(map(len, kinds)) < 2:
+    if len(pool.photographs) + len(pool.scenes) < 2:
         raise InputError("The role calibration has one source and needs two or more, an a and a b; give it a greater share.")
-    size, pictures = panel_of(recipe), []
-    for i in range(2 * CALIBRATION_PAIRS):
-        kind = kinds[i % len(kinds)]
-        source = kind[i // len(kinds) % len(kind)]
-        pictures.append(_panel(source, recipe, int.from_bytes(draw(recipe.seed, "calibration", source.name, i)[:6])))
+    size, pictures = panel_of(recipe), _pictures(recipe, pool, 2 * CALIBRATION_PAIRS, "calibration")
     if size.long_edge is not None:
         pictures = [fit(picture, (pictures[i - i % 2].shape[1], pictures[i - i % 2].shape[0])) for i, picture in enumerate(pictures)]
     # Every other pair is turned, so that photographs and scenes both serve as b.
     pairs = [(pictures[i], pictures[i + 1]) if i % 4 else (pictures[i + 1], pictures[i]) for i in range(0, len(pictures), 2)]
     return Calibration(library_of(recipe.transformations.library), pairs)
+
+
+def own_images(recipe: Recipe, roles: Roles) -> Calibration:
+    """Images of a suite's own bs, to see which transformations they cannot tell apart: of as many sources as the number allows."""
+    pictures = _pictures(recipe, roles.needed("b"), OWN_IMAGES, "own")
+    return Calibration(library_of(recipe.transformations.library), [(picture, picture) for picture in pictures])
+
+
+def _pictures(recipe: Recipe, pool: Pool, count: int, word: str) -> list[np.ndarray]:
+    """Seeded panels of a pool's sources in turn, photographs and scenes by turns where it has both."""
+    kinds = [kind for kind in (pool.photographs, pool.scenes) if kind]
+    turns = [(kinds[i % len(kinds)], i // len(kinds)) for i in range(count)]
+    sources = [kind[turn % len(kind)] for kind, turn in turns]
+    return [_panel(source, recipe, int.from_bytes(draw(recipe.seed, word, source.name, i)[:6])) for i, source in enumerate(sources)]
 
 
 def _panel(source: Source, recipe: Recipe, seed: int) -> np.ndarray:
@@ -129,25 +140,22 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(covering[y : y + height, x : x + width])
 
 
-def plan_items(recipe: Recipe, split: str, transformations: Mapping[str, Described]) -> Items[Planned]:
+def plan_items(recipe: Recipe, split: str, used: Mapping[str, Sequence[str]], names: Sequence[str]) -> Items[Planned]:
     """The items of a split, in the order of their keys, which is a random one; see `_order` for training data.
 
-    A suite's items are shared out evenly over the split's tiers, and over each tier's transformations; of training data
-    `single_share` are single transformations. Training data's manifest lists only what an item uses.
+    `used` has the transformations to make them with by tier, `names` all of the manifest's. A suite's items are shared out evenly
+    over the split's tiers, and over each tier's transformations; of training data `single_share` are single transformations.
     """
     count, seed = recipe.splits[split], recipe.seed
     assert isinstance(count, int)
+    tiers = (SEEN_TIERS if split == "seen" else UNSEEN_TIERS) if recipe.is_suite else SEEN_TIERS
+    groups = {tier: used[tier] for tier in tiers if used.get(tier)}
     if recipe.is_suite:
-        tiers = {tier: _used(transformations, tier, recipe) for tier in (SEEN_TIERS if split == "seen" else UNSEEN_TIERS)}
-        groups = {tier: names for tier, names in tiers.items() if names}
         counts = {tier: count // len(groups) + (i < count % len(groups)) for i, tier in enumerate(groups)}
     else:
-        groups = {tier: [n for n, t in transformations.items() if t["tier"] == tier] for tier in SEEN_TIERS}
-        groups = {tier: names for tier, names in groups.items() if names}
         share = recipe.transformations.single_share if len(groups) == 2 else 1.0
         singles = round(count * share) if "seen_single" in groups else 0
         counts = {"seen_single": singles, "seen_composition": count - singles}
-    names = list(transformations)
     number = {name: i for i, name in enumerate(names)}
     planned = (
         (key_of(draw(seed, recipe.name, split, name, turn)), number[name], turn)
@@ -173,11 +181,6 @@ def _order(recipe: Recipe, rows: np.ndarray) -> np.ndarray:
     leader = np.empty_like(rows["key"])
     leader[order] = rows["key"][order][first]
     return np.lexsort((rows["key"], leader))
-
-
-def _used(transformations: Mapping[str, Described], tier: str, recipe: Recipe) -> list[str]:
-    names = [n for n, t in transformations.items() if t["tier"] == tier]
-    return names[: recipe.tiers.transformations]  # the chosen ones stand before the other trained ones
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import numpy as np
 
 from datagen import tiers
 from datagen.analogies import Collected, PairWork, collect, plan_pairs
-from datagen.assemble import Made, Work, calibrate, library_name, library_of, plan_items
+from datagen.assemble import Made, Work, calibrate, library_name, library_of, own_images, plan_items
+from datagen.compositions import Described
 from datagen.filters import chosen_with
 from datagen.items import Items, Piece, Pieces
 from datagen.notes import Dropped, Note, left_out, told
 from datagen.recipe import Recipe
 from datagen.roles import Roles, share_out
-from datagen.tiers import Described
 from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
@@ -133,9 +133,12 @@ def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | No
         tasks, pairs = plan_pairs(recipe, sources, known)
         return Plan({split: PairWork(recipe, tasks) for split in pairs}, pairs, tasks, sources.notes)
     library, calibration = library_of(recipe.transformations.library), calibrate(recipe, sources)
-    chosen = tiers.trained(recipe, library, calibration) if known is None else tiers.suite_tiers(recipe, library, calibration, known)
-    items = {split: plan_items(recipe, split, chosen.transformations) for split in recipe.splits}
+    if known is None:
+        chosen = tiers.trained(recipe, library, calibration)
+    else:
+        chosen = tiers.suite_tiers(recipe, library, calibration, own_images(recipe, sources), known)
     names = list(chosen.transformations)
+    items = {split: plan_items(recipe, split, chosen.used, names) for split in recipe.splits}
     used = {names[i] for group in items.values() for i in np.unique(group.rows["transformation"])}
     listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
     hard: dict[str, bool] = {}

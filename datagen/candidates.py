@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from datagen.drawing import draw, generator
 from datagen.filters import levels
 from datagen.recipe import Recipe
-from datagen.tiers import draw, generator
 from datagen.transformations.catalogue import Library
 from lorweb_bench.protocol import CANDIDATES
 

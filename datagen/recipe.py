@@ -30,9 +30,15 @@ class PanelSection(Section):
 
 
 class CompositionsSection(Section):
-    """Compositions of two trained transformations, one after the other."""
+    """Compositions of two or three trained transformations, one after the other."""
 
-    count: int = Field(default=0, ge=0, le=100_000, description="How many compositions are trained on.")
+    count: int = Field(default=0, ge=0, le=100_000, description="How many compositions of two steps are trained on.")
+    of_three: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="How many compositions of three steps are trained on besides; each looks different without any one of its steps.",
+    )
 
 
 class TransformationsSection(Section):
@@ -57,6 +63,12 @@ class NewCompositionSection(Section):
     """Pairs of trained families that are never trained together, in either order."""
 
     family_pairs: int = Field(default=0, ge=0, description="How many unordered pairs of families are held out, chosen by the seed.")
+    of_three: int = Field(
+        default=0,
+        ge=0,
+        description="Of a suite: how many compositions of three steps the tier has to choose from besides; every two of their families "
+        "are a held-out pair.",
+    )
 
 
 class TiersSection(Section):

@@ -1,46 +1,33 @@
 """Tiers: which transformations are trained on, and which a suite holds that are new, and how new."""
 
-import contextlib
 import difflib
-import hashlib
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-
+from datagen.compositions import Composer, Described, by_seed, pairs_of, threes_of
+from datagen.drawing import draw
 from datagen.filters import Calibration
 from datagen.notes import Note
 from datagen.recipe import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.errors import InputError
 from lorweb_bench.progress import track
-
-Described = dict[str, Any]  # family, kind, parameters, instruction, tier, deterministic, trained
-ROUNDS = 12  # how often a pair of families is tried with other parameters before it is given up
+from lorweb_bench.protocol import SEEN_TIERS
 
 
 @dataclass
 class Selection:
-    """Transformations by id as the manifest lists them, and what was left out and why."""
+    """Transformations by id as the manifest lists them, those that items are made with, and what was left out and why."""
 
     transformations: dict[str, Described] = field(default_factory=dict)
+    used: dict[str, list[str]] = field(default_factory=dict)  # ids by tier, in the order of choice
     notes: list[Note] = field(default_factory=list)
 
     def of(self, tier: str) -> list[str]:
-        """The ids of a tier, in the order of choice."""
-        return [name for name, info in self.transformations.items() if info["tier"] == tier]
-
-
-def draw(seed: int, *words: object) -> bytes:
-    """A digest of the seed and words: what every choice is made by, so that none depends on another."""
-    return hashlib.sha256(":".join([str(seed), *map(str, words)]).encode()).digest()
-
-
-def generator(seed: int, *words: object) -> np.random.Generator:
-    """A random generator of the seed and words."""
-    return np.random.default_rng(int.from_bytes(draw(seed, *words)[:16]))
+        """The ids of a tier that items are made with."""
+        return self.used.get(tier, [])
 
 
 def trained_families(recipe: Recipe, library: Library) -> list[str]:
@@ -95,26 +82,32 @@ def trained(recipe: Recipe, library: Library, calibration: Calibration) -> Selec
     singles = _distinct(singles, {}, calibration, recipe.tiers.indistinct, selection.notes)
     if not singles:
         raise InputError("No transformation is left to train on; see transformations.families and tiers.")
-    present = sorted({s["family"] for s in singles.values()})
-    pairs = _ordered_pairs(recipe.seed, present)
-    allowed = pairs[recipe.tiers.new_composition.family_pairs :]
-    wanted = recipe.transformations.compositions.count
-    found = _compositions(recipe, library, calibration, singles, allowed, wanted)
-    if len(found) < wanted:
-        selection.notes.append(Note(f"only {len(found)} of {wanted} compositions have two steps that can both be seen"))
+    found = _trained_compositions(recipe, Composer(recipe, library, calibration, singles), selection.notes)
     for tier, group in (("seen_single", singles), ("seen_composition", found)):
         selection.transformations.update({n: _info(s, tier, trained=True) for n, s in group.items()})
+        selection.used[tier] = list(group)
     return selection
+
+
+def _trained_compositions(recipe: Recipe, composer: Composer, notes: list[Note]) -> dict[str, Described]:
+    """The compositions to train on, of two steps and of three; none holds two families whose pair is held out."""
+    families = {s["family"] for s in composer.singles.values()}
+    pairs = by_seed(recipe.seed, itertools.combinations(sorted(families), 2))[recipe.tiers.new_composition.family_pairs :]
+    wanted = recipe.transformations.compositions
+    found = composer.choose(pairs, wanted.count)
+    if len(found) < wanted.count:
+        notes.append(Note(f"only {len(found)} of {wanted.count} compositions have two steps that can both be seen"))
+    if not wanted.of_three:
+        return found
+    threes = by_seed(recipe.seed, threes_of(families, set(map(frozenset, pairs))))
+    longer = composer.choose(threes, wanted.of_three, beside=found)
+    if len(longer) < wanted.of_three:
+        notes.append(Note(f"only {len(longer)} of {wanted.of_three} compositions have three steps that can all be seen"))
+    return {**found, **longer}
 
 
 def _info(spec: Mapping[str, Any], tier: str | None, trained: bool) -> Described:
     return {**{k: v for k, v in spec.items() if k != "id"}, "tier": tier, "trained": trained}
-
-
-def _ordered_pairs(seed: int, families: Sequence[str]) -> list[tuple[str, str]]:
-    """All unordered pairs of families, in an order that the seed and the two names alone give; the first ones are held out."""
-    pairs = [tuple(sorted(pair)) for pair in itertools.combinations(sorted(families), 2)]
-    return sorted(((a, b) for a, b in pairs), key=lambda pair: draw(seed, "pair", *pair))
 
 
 def _visible(specs: Mapping[str, Described], calibration: Calibration, least: float, notes: list[Note]) -> dict[str, Described]:
@@ -135,117 +128,75 @@ def _distinct(
     return {name: spec for name, spec in specs.items() if name not in near}
 
 
-def _compositions(
-    recipe: Recipe,
-    library: Library,
-    calibration: Calibration,
-    singles: Mapping[str, Described],
-    pairs: Sequence[tuple[str, str]],
-    wanted: int,
-) -> dict[str, Described]:
-    """Up to `wanted` compositions: each pair of families in turn, both orders, other presets at every turn."""
-    tracked = cast(
-        Generator[tuple[str, str], None, None], track(_tries(recipe.seed, singles, pairs), wanted + wanted // 8, "choosing compositions")
-    )
-    with contextlib.closing(tracked) as tries:  # the bar goes when enough are found
-        return _found(recipe, library, calibration, singles, tries, wanted)
-
-
-def _found(
-    recipe: Recipe,
-    library: Library,
-    calibration: Calibration,
-    singles: Mapping[str, Described],
-    tries: Iterator[tuple[str, str]],
-    wanted: int,
-) -> dict[str, Described]:
-    found: dict[str, Described] = {}
-    while len(found) < wanted:
-        batch: dict[str, Described] = {}
-        for first, second in tries:
-            spec = library.compose(singles[first], singles[second])
-            if spec["id"] not in found and _both_matter(calibration, spec, first, second, singles, recipe.filters.minimum_change):
-                batch[spec["id"]] = spec
-                if len(found) + len(batch) == wanted:
-                    break
-        if not batch:
-            return found
-        near = calibration.distinct(batch, {**singles, **found}, recipe.tiers.indistinct)
-        found.update({name: spec for name, spec in batch.items() if name not in near})
-    return found
-
-
-def _tries(seed: int, singles: Mapping[str, Described], pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Ordered pairs of presets: one of each pair of families per round, with the order turned round from round to round."""
-    by_family: dict[str, list[str]] = {}
-    for name, spec in singles.items():
-        by_family.setdefault(spec["family"], []).append(name)
-    for turn in range(ROUNDS):
-        for pair in pairs:
-            digest = draw(seed, "composition", turn, *pair)
-            first, second = pair if (digest[0] + turn) % 2 else pair[::-1]
-            random = np.random.default_rng(int.from_bytes(digest[:16]))
-            yield tuple(by_family[f][int(random.integers(len(by_family[f])))] for f in (first, second))  # type: ignore[misc]
-
-
-def _both_matter(
-    calibration: Calibration, spec: Described, first: str, second: str, singles: Mapping[str, Described], least: float
-) -> bool:
-    """Whether the composition changes the image and differs visibly from each of its steps alone."""
-    name = spec["id"]
-    return calibration.change(name, spec) >= least and all(
-        calibration.apart(name, spec, step, singles[step]) >= least for step in (first, second)
-    )
-
-
-def suite_tiers(recipe: Recipe, library: Library, calibration: Calibration, training: Mapping[str, Described]) -> Selection:
+def suite_tiers(
+    recipe: Recipe, library: Library, calibration: Calibration, own: Calibration, training: Mapping[str, Described]
+) -> Selection:
     """The transformations of a suite, and those trained on in the dataset that it is relative to.
 
-    `training` is that dataset's transformations by id. Unseen tiers hold nothing that was trained: no trained id, family or
-    pair of families as the tier promises. Those of the training dataset that no item uses are listed too, with their tier.
+    `training` is that dataset's transformations by id, `own` holds images of the suite itself. Unseen tiers hold nothing that was
+    trained: no trained id, family or pair of families as the tier promises. Those of the training dataset that no item uses are
+    listed too, with their tier.
     """
-    selection = Selection()
-    known = {n: t for n, t in training.items() if t.get("trained") or t["tier"] in ("seen_single", "seen_composition")}
+    selection, chosen = Selection(), _Chosen(recipe, own)
+    known = {n: t for n, t in training.items() if t.get("trained") or t["tier"] in SEEN_TIERS}
     singles = {n: t for n, t in known.items() if "+" not in t["family"]}
     compositions = {n: t for n, t in known.items() if "+" in t["family"]}
-    count, liked = recipe.tiers.transformations, list(recipe.tiers.new_parameters)
 
     def shows(specs: Mapping[str, Described]) -> dict[str, Described]:
         names = track(specs, len(specs), "measuring transformations")
         return {name: specs[name] for name in names if calibration.blank(name, specs[name]) <= recipe.filters.maximum_blank}
 
-    chosen: dict[str, list[str]] = {
-        "seen_single": _spread(recipe.seed, shows(singles), count, liked),
-        "seen_composition": _spread(recipe.seed, shows(compositions), count, []),
-    }
-    new: dict[str, dict[str, Described]] = {
+    chosen.take("seen_single", shows(singles), selection.notes, liked=list(recipe.tiers.new_parameters))
+    chosen.take("seen_composition", shows(compositions), selection.notes)
+    unseen = {
         "new_parameters": _new_parameters(recipe, library, calibration, singles, selection.notes),
         "new_family": _new_family(recipe, library, calibration, known, selection.notes),
-        "new_composition": _new_composition(recipe, library, calibration, singles, compositions),
+        "new_composition": _new_composition(recipe, Composer(recipe, library, calibration, singles), compositions),
     }
-    against = dict(known)
-    for tier in ("new_parameters", "new_family", "new_composition"):
-        new[tier] = _distinct(shows(new[tier]), against, calibration, recipe.tiers.indistinct, selection.notes)
-        chosen[tier] = _spread(recipe.seed, new[tier], count, [])
-        against.update({name: new[tier][name] for name in chosen[tier]})
-    for tier, names in chosen.items():
-        group = known if tier.startswith("seen") else new[tier]
-        selection.transformations.update({n: _info(group[n], tier, trained=tier.startswith("seen")) for n in names})
+    for tier, group in unseen.items():
+        against = {**known, **chosen.specs}
+        chosen.take(tier, _distinct(shows(group), against, calibration, recipe.tiers.indistinct, selection.notes), selection.notes)
+    selection.used = chosen.tiers
+    for tier, names in chosen.tiers.items():
+        selection.transformations.update({n: _info(chosen.specs[n], tier, trained=tier in SEEN_TIERS) for n in names})
     for tier, group in (("seen_single", singles), ("seen_composition", compositions)):
         for name, spec in group.items():
             selection.transformations.setdefault(name, _info(spec, tier, trained=True))
-    selection.notes.extend(Note(f"the tier {tier} is empty") for tier, names in chosen.items() if not names)
+    selection.notes.extend(Note(f"the tier {tier} is empty") for tier, names in chosen.tiers.items() if not names)
     return selection
 
 
-def _spread(seed: int, specs: Mapping[str, Described], count: int, liked: Sequence[str]) -> list[str]:
-    """At most `count` ids, taken from the families in turn, those of `liked` first, then in an order by the seed."""
+@dataclass
+class _Chosen:
+    """What a suite's items will use: transformations by id, and ids by tier; no two are alike on images of the suite, `own`."""
+
+    recipe: Recipe
+    own: Calibration
+    specs: dict[str, Described] = field(default_factory=dict)
+    tiers: dict[str, list[str]] = field(default_factory=dict)
+
+    def take(self, tier: str, group: Mapping[str, Described], notes: list[Note], liked: Sequence[str] = ()) -> None:
+        """Add at most `tiers.transformations` of a tier, families in turn; another one for each that has a twin."""
+        count, least = self.recipe.tiers.transformations, self.recipe.tiers.indistinct
+        names = _spread(self.recipe.seed, group, liked)
+        while near := self.own.distinct({name: group[name] for name in names[:count]}, self.specs, least):
+            notes.extend(
+                Note(f"{name} is only {d:.1f} levels from {other} on the suite's images, no item is made with it", "indistinct")
+                for name, (other, d) in near.items()
+            )
+            names = [name for name in names if name not in near]
+        self.tiers[tier] = names[:count]
+        self.specs.update({name: group[name] for name in self.tiers[tier]})
+
+
+def _spread(seed: int, specs: Mapping[str, Described], liked: Sequence[str]) -> list[str]:
+    """The ids, taken from the families in turn, those of `liked` first, then in an order by the seed."""
     by_family: dict[str, list[str]] = {}
     for name in sorted(specs, key=lambda n: draw(seed, "spread", n)):
         by_family.setdefault(specs[name]["family"], []).append(name)
     order = sorted(by_family, key=lambda f: (f not in liked, draw(seed, "family", f)))
     turns = itertools.zip_longest(*(by_family[f] for f in order))
-    return [name for turn in turns for name in turn if name is not None][:count]
+    return [name for turn in turns for name in turn if name is not None]
 
 
 def _new_parameters(
@@ -280,14 +231,16 @@ def _new_family(
     return _visible(specs, calibration, recipe.filters.minimum_change, notes)
 
 
-def _new_composition(
-    recipe: Recipe, library: Library, calibration: Calibration, singles: Mapping[str, Described], compositions: Mapping[str, Described]
-) -> dict[str, Described]:
-    """Compositions of trained presets whose families were trained singly and never together, in neither order."""
-    together = {frozenset(t["family"].split("+")) for t in compositions.values()}
-    pairs = [p for p in _ordered_pairs(recipe.seed, sorted({t["family"] for t in singles.values()})) if frozenset(p) not in together]
-    apart = pairs[: recipe.tiers.new_composition.family_pairs]
+def _new_composition(recipe: Recipe, composer: Composer, compositions: Mapping[str, Described]) -> dict[str, Described]:
+    """Compositions of trained presets whose families were trained singly, and no two of them together, in whatever order."""
+    together = pairs_of(t["family"] for t in compositions.values())
+    families, wanted = sorted({t["family"] for t in composer.singles.values()}), recipe.tiers.new_composition
+    pairs = [p for p in by_seed(recipe.seed, itertools.combinations(families, 2)) if frozenset(p) not in together]
+    apart = pairs[: wanted.family_pairs]
     found: dict[str, Described] = {}
     for pair in apart:  # one composition of each pair, so that as many pairs as possible are represented
-        found.update(_compositions(recipe, library, calibration, singles, [pair], 1))
+        found.update(composer.choose([pair], 1))
+    if wanted.of_three:
+        threes = by_seed(recipe.seed, threes_of(families, set(map(frozenset, apart))))
+        found.update(composer.choose(threes, wanted.of_three, beside=found))
     return found

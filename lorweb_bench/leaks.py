@@ -1,6 +1,7 @@
 """Leaks: what a training dataset shares with a suite that the suite says is new, or that gives its answers away."""
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,18 +127,23 @@ def share_by_tier(training: Manifest, trained: set[str], suite: Manifest, by_tie
     specs = {_spec(training, name) for name in trained}
     families = {training.transformations[name].family for name in trained if name in training.transformations}
     parts = {part for family in families for part in family.split("+")}
-    pairs = {frozenset(family.split("+")) for family in families if "+" in family}
+    pairs = {pair for family in families for pair in _pairs(family)}
     shares = {}
     for tier in sorted(by_tier, key=lambda tier: TIERS.index(tier) if tier in TIERS else len(TIERS)):
         share = TierShare(set(by_tier[tier]))
         share.shared = {name for name in by_tier[tier] if name in trained or (_spec(suite, name) in specs and _spec(suite, name))}
         own = {suite.transformations[name].family for name in by_tier[tier] if name in suite.transformations}
         if tier == "new_composition":
-            share.families = {family for family in own if frozenset(family.split("+")) in pairs}
+            share.families = {family for family in own if _pairs(family) & pairs}
         elif tier == "new_family":
             share.families = {family for family in own if set(family.split("+")) & parts}
         shares[tier] = share
     return shares
+
+
+def _pairs(family: str) -> set[frozenset[str]]:
+    """Every two families that stand together in a composition."""
+    return {frozenset(pair) for pair in itertools.combinations(family.split("+"), 2)}
 
 
 def _spec(manifest: Manifest, name: str) -> str:

@@ -64,10 +64,9 @@ class Library:
             "deterministic": known.deterministic,
         }
 
-    def compose(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-        """The description of doing `first` and then `second`, both given by family and parameters."""
-        parts = [*steps(first), *steps(second)]
-        described = [self.describe(part["family"], part["parameters"]) for part in parts]
+    def compose(self, *specs: Mapping[str, Any]) -> dict[str, Any]:
+        """The description of doing two or more transformations one after the other, each given by family and parameters."""
+        described = [self.describe(part["family"], part["parameters"]) for spec in specs for part in steps(spec)]
         kinds = {part["kind"] for part in described}
         return {
             "id": "__".join(part["id"] for part in described),

@@ -18,7 +18,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.images import encode, to_array
 from lorweb_bench.methods.trivial import affine_colour_transfer
 from lorweb_bench.metrics.edit_recovery import edit_recovery
-from lorweb_bench.protocol import CANDIDATES, MIN_CHANGE_RMSE
+from lorweb_bench.protocol import CANDIDATES, MIN_CHANGE_RMSE, SEEN_TIERS
 
 
 def test_no_source_serves_two_roles(train: Dataset, suite: Dataset) -> None:
@@ -155,7 +155,9 @@ def test_fit_covers_without_stretching() -> None:
 
 def test_items_that_share_a_pair_stand_together_in_training_data(train: Dataset, suite: Dataset) -> None:
     recipe = read_recipe(train.path.parent / "train.yaml")
-    items = list(plan_items(recipe, "train", train.manifest.model_dump(mode="json")["transformations"]))
+    names = list(train.manifest.transformations)
+    used = {tier: [n for n in names if train.manifest.transformations[n].tier == tier] for tier in SEEN_TIERS}
+    items = list(plan_items(recipe, "train", used, names))
     groups = [key for key, _ in itertools.groupby((item.transformation, item.turn // 2) for item in items)]
     assert len(groups) == len(set(groups)) < len(items)
     a = {q.key: (q.record.transformation, np.asarray(q.a).tobytes()) for q in train.quadruplets("train")}

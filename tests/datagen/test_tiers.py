@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from datagen.assemble import calibrate
+from datagen.assemble import calibrate, own_images
+from datagen.filters import Calibration
 from datagen.recipe import read_recipe
 from datagen.roles import share_out
 from datagen.tiers import suite_tiers, trained
@@ -98,6 +99,24 @@ def test_twins_and_invisible_ones_are_dropped_and_reported(write, train: Dataset
     assert any("levels only" in note for note in strict.notes)
 
 
+def test_twins_on_the_suites_own_images_have_no_items_and_are_reported(write, train: Dataset) -> None:  # type: ignore[no-untyped-def]
+    """On gray photographs every shift of the hue is the same; on the calibration images none is like another."""
+    known = {n: i.model_dump(mode="json") for n, i in train.manifest.transformations.items()}
+    recipe = read_recipe(write())
+    roles = share_out(recipe)
+    gray = [(b.mean(2, keepdims=True).repeat(3, 2).astype(np.uint8),) * 2 for b in own_images(recipe, roles).images]
+    plain = suite_tiers(recipe, library(), calibrate(recipe, roles), own_images(recipe, roles), known)
+    found = suite_tiers(recipe, library(), calibrate(recipe, roles), Calibration(library(), gray), known)
+    used = {name: found.transformations[name] for names in found.used.values() for name in names}
+    assert Calibration(library(), gray).distinct(used, {}, recipe.tiers.indistinct) == {}
+    hues = [[n for n in s.of("seen_single") if n.startswith("hue_shift")] for s in (plain, found)]
+    assert len(hues[0]) > len(hues[1]) == 1
+    assert set(known) <= set(found.transformations)  # trained on all the same
+    said = [note for note in found.notes if "on the suite's images" in note]
+    assert said and all(note.filter == "indistinct" for note in said)
+    assert not any("on the suite's images" in note for note in plain.notes)
+
+
 def test_a_recipe_may_give_its_own_parameters(write) -> None:  # type: ignore[no-untyped-def]
     settings = [
         "transformations={families: [hue_shift, flip], presets: {hue_shift: [{degrees: 77}, {degrees: 180}]}}",
@@ -112,7 +131,8 @@ def test_a_recipe_may_give_its_own_parameters(write) -> None:  # type: ignore[no
 def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # type: ignore[no-untyped-def]
     known = {n: i.model_dump(mode="json") for n, i in train.manifest.transformations.items()}
     recipe = read_recipe(write(), ["tiers.minimum_distance=200"])
-    selection = suite_tiers(recipe, library(), calibrate(recipe, share_out(recipe)), known)
+    roles = share_out(recipe)
+    selection = suite_tiers(recipe, library(), calibrate(recipe, roles), own_images(recipe, roles), known)
     assert not selection.of("new_parameters")
     assert any("under the distance of 200" in note for note in selection.notes)
 

@@ -65,6 +65,7 @@ def test_a_suite_of_new_things_does_not_leak(train: Dataset, tmp_path: Path) -> 
     [
         (("hue_shift-degrees_60", "hue_shift", "new_parameters"), "1 transformations of new_parameters are trained on"),
         (("fog-density_2__invert", "fog+invert", "new_composition"), "pairs of families of new_composition are trained on, fog+invert"),
+        (("swirl__fog__blur", "swirl+fog+blur", "new_composition"), "pairs of families of new_composition are trained on, swirl+fog+blur"),
         (("blur-sigma_9", "blur", "new_family"), "families of new_family are trained on, blur"),
         (("swirl__fog", "swirl+fog", "new_family"), "families of new_family are trained on, swirl+fog"),
         (("blur-sigma_1", "", "new_task"), "1 transformations of new_task"),
