@@ -5,7 +5,7 @@ A metric is any object like `Metric`. A user's own is named by entry point (grou
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ import numpy as np
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import to_array
+from lorweb_bench.metrics.weights import digest
 from lorweb_bench.quadruplet import Quadruplet, Record
 from lorweb_bench.registry import find
 
@@ -82,7 +83,8 @@ class Metric(Protocol):
     `worst` is what a missing prediction counts. `values` gives one finite float per item, each independent of its batch.
     A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it), `unavailable() -> str | None`
     (what it lacks on this machine, and where to get it), `needs_weights: bool` (then it is computed only where it is asked for),
-    `settings() -> dict` (kept in the report) and `chance(suite) -> float`.
+    `settings() -> dict` (kept in the report), `weights() -> Path | None` (their file, where it is there: a suite whose items were
+    chosen with them refuses the metric) and `chance(suite) -> float`.
     """
 
     identity: str
@@ -124,11 +126,23 @@ def load_metric(spec: str) -> Metric:
 
 def unsupported(metric: Metric, suite: "Dataset") -> str | None:
     """Why this suite cannot have this metric, or None where it can."""
-    for name, weights in suite.manifest.chosen_with.items():
-        if f"[{name}]" in metric.identity or f"sha256-{weights[:12]}]" in metric.identity:
-            return f"its items were chosen with {name}, which would judge its own choice"
+    if name := _judges_its_choice(metric, suite.manifest.chosen_with):
+        return f"its items were chosen with {name}, which would judge its own choice; take another backbone"
     ask = getattr(metric, "unsupported", None)
     return ask(suite) if ask is not None else None
+
+
+def _judges_its_choice(metric: Metric, chosen_with: Mapping[str, str]) -> str | None:
+    """The encoder, of those that a suite's items were chosen with, that the metric has: by name, or by the bytes of its weights.
+
+    One file may have two names: one's own copy of what is published, or another path.
+    """
+    if not chosen_with:
+        return None
+    ask = getattr(metric, "weights", None)
+    file = ask() if ask is not None else None
+    own = digest(file) if file else None
+    return next((name for name, weights in chosen_with.items() if f"[{name}]" in metric.identity or weights == own), None)
 
 
 def unavailable(metric: Metric) -> str | None:

@@ -159,12 +159,9 @@ class ClipDirection:
         """What is not there: packages, or weights."""
         return self.clip.unavailable()
 
-    def unsupported(self, suite: "Dataset") -> str | None:
-        """A suite whose items were chosen with this very tower would flatter whatever agrees with it."""
-        chosen = (suite.manifest.recipe or {}).get("filters", {}).get("clip_direction", {}).get("model")
-        if chosen is None or (chosen != self.clip.spec and chosen != self.clip.name):
-            return None
-        return f"its items were chosen by the direction of {chosen}, so the value would say how they were chosen; take another backbone"
+    def weights(self) -> Path | None:
+        """The file of the tower's weights, or None where it is not there."""
+        return None if self.unavailable() else self.clip.file()
 
     def settings(self) -> dict[str, Any]:
         """What a value depends on besides the images."""

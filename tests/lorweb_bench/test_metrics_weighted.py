@@ -14,9 +14,10 @@ from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.evaluation import evaluate, score
 from lorweb_bench.images import encode, to_array
-from lorweb_bench.metrics import Scored, choose_metrics, clip, load_metric
+from lorweb_bench.metrics import Scored, choose_metrics, clip, load_metric, unsupported
 from lorweb_bench.metrics.clip import Clip, suite_features
 from lorweb_bench.metrics.perceptual import Lpips, LpipsToB
+from lorweb_bench.metrics.weights import digest
 
 torch = pytest.importorskip("torch")
 lpips = pytest.importorskip("lpips")
@@ -294,13 +295,36 @@ def test_a_suite_without_right_answers_offers_what_needs_none(files: Files, smal
     assert len(report.metrics) == 2 and report.chance == {}
 
 
-def test_a_backbone_that_chose_the_items_does_not_judge_them(small_suite: Dataset) -> None:
-    recipe = {"filters": {"clip_direction": {"model": "ViT-L-14/openai", "minimum": 0.2}}}
-    suite = Dataset(small_suite.path, small_suite.manifest.model_copy(update={"recipe": recipe}))
-    for metric in ("clip_direction", "clip_image[ViT-L-14/openai]"):
-        with pytest.raises(InputError, match="its items were chosen by the direction of ViT-L-14/openai"):
-            choose_metrics([metric], suite)
-    assert load_metric("clip_direction[ViT-B-32/openai]").unsupported(suite) is None  # type: ignore[attr-defined]
+def chosen_with(suite: Dataset, name: str, weights: Path) -> Dataset:
+    """The suite as if its items had been chosen with an encoder."""
+    return Dataset(suite.path, suite.manifest.model_copy(update={"chosen_with": {name: digest(weights)}}))
+
+
+def test_a_backbone_that_chose_the_items_does_not_judge_them_whatever_it_is_called(
+    files: Files, small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository, name, there = Clip("ViT-B-32/openai").published()
+    assert there is None
+    published = chosen_with(small_suite, "ViT-B-32/openai", files.clip)
+    for metric in ("clip_direction[ViT-B-32/openai]", "clip_image[ViT-B-32/openai]"):  # by name: the weights are not even here
+        with pytest.raises(InputError, match="its items were chosen with ViT-B-32/openai"):
+            choose_metrics([metric], published)
+    copy = tmp_path / "my copy.safetensors"
+    copy.write_bytes(files.clip.read_bytes())
+    with pytest.raises(InputError, match="its items were chosen with ViT-B-32/openai"):  # a file against the published name
+        choose_metrics([f"clip_direction[tiny-clip/{copy}]"], published)
+    own = chosen_with(small_suite, "ViT-B-32/sha256-0123456789ab", files.clip)
+    assert unsupported(load_metric("clip_image[ViT-B-32/openai]"), own) is None
+    snapshot = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "1234"
+    snapshot.mkdir(parents=True)
+    (snapshot / name).write_bytes(files.clip.read_bytes())
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("1234")
+    with pytest.raises(InputError, match="its items were chosen with ViT-B-32/sha256-0123456789ab"):  # the published name against a file
+        choose_metrics(["clip_image[ViT-B-32/openai]"], own)
+    assert unsupported(load_metric("clip_image[ViT-L-14/openai]"), own) is None
+    assert unsupported(load_metric(f"lpips_to_b[alex/{files.lpips}]"), own) is None
 
 
 def test_the_command_scores_with_weights_and_says_what_it_left_out(
