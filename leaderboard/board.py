@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.disclosure import disclosed, disclosed_entry
-from leaderboard.runs import BOUNDS, TRIVIAL, last_runs, mean_of, metrics_of, report_of, tables_of
+from leaderboard.disclosure import disclosed, disclosed_about, disclosed_entry, places
+from leaderboard.runs import BOUNDS, OPEN_BOOK, TRIVIAL, last_runs, mean_of, metrics_of, report_of, tables_of
 from leaderboard.store import Entry
 from leaderboard.tables import SuiteRow
 from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
 from lorweb_bench.report import Report, Score
 
 HEADLINE, GROUP = "edit_recovery", "unseen"
+PRESERVATION = "lpips_to_b["  # nothing is ranked by it while there is anything else
 RANKED = 200  # methods that are compared in a table, the best ones: pairs of more would take hours, and hide each other
 KINDS = {
     "method": "",
     "trivial": "needs no learning; shown to compare with, not ranked",
-    "bound": "looks where no method may (the library, the answers or the true transformation); shown to compare with, not ranked",
+    "bound": "looks where no method may (the answers or the true transformation); shown to compare with, not ranked",
+    "open book": "searches the library that anyone can install for what explains a to a′; shown to compare with, not ranked",
 }
 Rank = tuple[int, int]
 
@@ -65,6 +67,11 @@ class Row:
     def method(self) -> str:
         """The method's name."""
         return self.entry.submission.method
+
+    @property
+    def label(self) -> str:
+        """What it is called where others have a rank: its kind, and of `library-search` what it is an example of."""
+        return "open book" if self.method == OPEN_BOOK else self.kind
 
     @property
     def words(self) -> str:
@@ -181,6 +188,11 @@ class Board:
         return tuple(sorted(found, key=lambda metric: metric != self.headline))
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """The decimal places that a metric has here, by metric."""
+        return {metric: places(metric, self.suite.standing) for metric in (self.headline, *self.metrics)}
+
+    @cached_property
     def better(self) -> dict[str, bool]:
         """Whether higher is better, by metric."""
         return {m: s.higher_is_better for row in self.rows for of in row.report.scores.values() for m, s in of.items()}
@@ -189,8 +201,13 @@ class Board:
     def book(self) -> Book | None:
         """Whether the suite is an open book; None where its items have no families, as pairs that somebody edited."""
         counted = self.suite.about.get("book")
-        search = next((row.score(GROUP, self.headline) for row in self.rows if row.method == "library-search"), None)
+        search = next((row.score(GROUP, self.headline) for row in self.rows if row.method == OPEN_BOOK), None)
         return Book(counted["families"], counted["held"], search) if counted else None
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What may be told of the suite; see `suites.about`."""
+        return disclosed_about(self.suite.about, self.suite.standing)
 
     @property
     def items(self) -> int:
@@ -231,7 +248,7 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
         for run in sorted(last, key=lambda run: run[2]):
             by_method.setdefault(run[0], []).append(last[run])
         kept = [Row(tuple(runs), kind_of(runs[0].submission.method)) for runs in by_method.values()]
-        headline = _headline(kept)
+        headline = headline_of(metric for row in kept for metric in row.report.metrics)
         kept = best_first(_with_ranks(kept, headline), headline)
         counting = {entry.submission.id for entry in last.values()}
         old = tuple(Row((entry,), kind_of(entry.submission.method)) for entry in own if entry.submission.id not in counting)
@@ -239,10 +256,13 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
     return found
 
 
-def _headline(rows: Sequence[Row]) -> str:
-    """The headline metric; on a suite without a single right answer, the first metric that is there."""
-    metrics = [metric for row in rows for metric in row.report.metrics]
-    return HEADLINE if HEADLINE in metrics or not metrics else metrics[0]
+def headline_of(metrics: Iterable[str]) -> str:
+    """The metric that tables are ordered by: `edit_recovery`; without it the first there is, and the board says so.
+
+    Preservation comes last, as handing b back wins it.
+    """
+    there = sorted(dict.fromkeys(metrics), key=lambda metric: metric.startswith(PRESERVATION))
+    return HEADLINE if HEADLINE in there or not there else there[0]
 
 
 def _table_of(row: Row) -> tuple[str, str]:

@@ -131,12 +131,16 @@ def reproduce(submission: Path, method: str, suite: Path, store: Path, database:
 @WORKERS
 def references(suite: Path, store: Path, database: str | None, workers: int) -> None:
     """Run the trivial methods and bounds that stand in every table, and record them. What is there stays."""
-    from leaderboard.keeper import add_references
+    from leaderboard.keeper import add_references, references_of
+    from leaderboard.runs import OPEN_BOOK
     from leaderboard.store import Store
     from lorweb_bench.dataset import open_suite
 
-    for name, added in add_references(Store(store, database), open_suite(suite), workers):
+    opened = open_suite(suite)
+    for name, added in add_references(Store(store, database), opened, workers):
         click.echo(f"{name} is {'already' if added is None else 'now'} in {store}.")
+    if OPEN_BOOK not in references_of(opened):
+        click.echo(f"{OPEN_BOOK} is left out: the public library holds none of the families behind the suite's unseen items.")
 
 
 @leaderboard.command()

@@ -34,12 +34,26 @@ def disclosed(report: Report, standing: str) -> Report:
     return report.model_copy(update={"scores": scores, "gap": gap})
 
 
+def disclosed_about(about: Mapping[str, Any], standing: str) -> dict[str, Any]:
+    """What may be told of a suite: of a private one neither its kinds nor the name of a file of its own families."""
+    if standing != "private":
+        return dict(about)
+    library, plus, _ = (about["transformation_library"] or "").partition("+")
+    told = {what: value for what, value in about.items() if what != "kinds"}
+    return told | {"transformation_library": f"{library} and families of the keeper's own" if plus else library or None}
+
+
 def disclosed_entry(entry: "Entry") -> "Entry":
     """An entry of the board with the report that may be shown of it."""
     report = disclosed(entry.report, entry.suite.standing)
     return replace(entry, report=report, verdict=entry.verdict.model_copy(update={"report": report}))
 
 
+def places(metric: str, standing: str) -> int:
+    """The decimal places that a metric is shown with: one less on a private suite, where it has no more."""
+    return digits(metric) - (standing == "private")
+
+
 def _rounded(metric: str, values: Mapping[str, Any]) -> dict[str, float]:
-    places = digits(metric) - 1
-    return {name: round(values[name], places) + 0.0 for name in ROUNDED if isinstance(values.get(name), float)}
+    kept = places(metric, "private")
+    return {name: round(values[name], kept) + 0.0 for name in ROUNDED if isinstance(values.get(name), float)}

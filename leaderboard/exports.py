@@ -93,7 +93,7 @@ def write_json_board(path: Path, title: str, boards: Sequence[Board]) -> Path:
                 "targets_fingerprint": board.suite.targets_fingerprint,
                 "standing": board.suite.standing,
                 "book": board.book.label if board.book else None,
-                "about": board.suite.about,
+                "about": board.about,
                 "headline": {"metric": board.headline, "group": GROUP},
                 "rows": [_row(row) for row in board.rows],
             }

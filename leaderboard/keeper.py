@@ -6,9 +6,10 @@ from pathlib import Path
 
 import yaml
 
+from leaderboard.runs import OPEN_BOOK
 from leaderboard.store import Added, Store
 from leaderboard.submission import open_submission, pack, sizes_of
-from leaderboard.suites import PUBLIC
+from leaderboard.suites import PUBLIC, about
 from leaderboard.verify import require_full
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
@@ -22,12 +23,13 @@ REFERENCES = {
     "library-search": "The library's transformation that best explains a to a', run on b: what an open book can do.",
     "nearest-seen": "The trained transformation nearest to the truth; it looks at the answers, and asks whether an item is really new.",
 }
-BY_LIBRARY = ("library-search", "nearest-seen")
 
 
 def references_of(suite: Dataset) -> tuple[str, ...]:
-    """The reference rows that a suite can have: those by search need its transformation library."""
-    return tuple(name for name in REFERENCES if suite.manifest.transformation_library or name not in BY_LIBRARY)
+    """The reference rows that a suite can have: `nearest-seen` needs its transformation library, `library-search` an open book."""
+    library, book = suite.manifest.transformation_library, about(suite)["book"]
+    lacking = {"nearest-seen": not library, OPEN_BOOK: not (book and book["held"])}
+    return tuple(name for name in REFERENCES if not lacking.get(name))
 
 
 def add_references(store: Store, suite: Dataset, workers: int = 1) -> Iterable[tuple[str, Added | None]]:
@@ -43,7 +45,7 @@ def add_references(store: Store, suite: Dataset, workers: int = 1) -> Iterable[t
             continue
         with tempfile.TemporaryDirectory(prefix="lorweb-bench-") as folder:
             predictions, card = Path(folder) / "predictions", Path(folder) / "card.yaml"
-            predict(name, _open_book(suite) if name == "library-search" else suite, predictions, workers=workers)
+            predict(name, _open_book(suite) if name == OPEN_BOOK else suite, predictions, workers=workers)
             report = score(predictions, suite, workers=workers)
             card.write_text(yaml.safe_dump(_card(name)))
             archive = pack(predictions, suite, card, Path(folder) / f"{name}.zip")

@@ -19,7 +19,7 @@ from lorweb_bench import __version__
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_atomic, write_json
-from lorweb_bench.pages.bars import TIER_WORDS, Bar, Scale, digits, scale_of, transformation_bars
+from lorweb_bench.pages.bars import TIER_WORDS, Bar, Scale, scale_of, transformation_bars
 from lorweb_bench.pages.render import environment, write_page
 from lorweb_bench.protocol import UNSEEN_TIERS
 from lorweb_bench.report import Report, Score
@@ -129,14 +129,12 @@ class Site:
         script = files("leaderboard").joinpath("page/board.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         self.scales = {board.slug: _scale(board) for board in found}
-        metrics = {metric for board in found for metric in board.metrics}
         self.context: dict[str, Any] = {
             "script": Markup(script),
             "script_hash": f"sha256-{digest}",
             "kicker": title,
             "boards": found,
             "galleries": galleries,
-            "digits": {metric: digits(metric) for metric in metrics},
             "words": TIER_WORDS,
             "kinds": KINDS,
             "standings": STANDING_WORDS,

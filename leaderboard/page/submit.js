@@ -39,8 +39,10 @@
 
   const headline = (verdict, group) => {
     const scores = verdict && verdict.scores[group];
-    const metric = scores && ("edit_recovery" in scores ? "edit_recovery" : Object.keys(scores)[0]);
-    return metric ? scores[metric].mean.toFixed(3).replace(/0$/, "").replace("-", "−") : "–";
+    if (!scores) return "–";
+    const { metric, places } = verdict.headline;
+    const named = metric === "edit_recovery" ? "" : " " + metric;
+    return scores[metric] ? scores[metric].mean.toFixed(places).replace("-", "−") + named : "–";
   };
 
   const withdrawal = (row, one) => {

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, defer
 
-from leaderboard.board import slug
-from leaderboard.disclosure import GROUPS, disclosed
+from leaderboard.board import headline_of, slug
+from leaderboard.disclosure import GROUPS, disclosed, places
 from leaderboard.jobs import used_today
 from leaderboard.tables import JobRow, SubmissionRow, SuiteRow, TeamRow, VerdictRow
 from lorweb_bench.report import Report, Score
@@ -41,12 +41,20 @@ class Me(BaseModel):
     left_today: int
 
 
+class Headline(BaseModel):
+    """The metric that the board is ordered by, and the decimal places that it is told with."""
+
+    metric: str
+    places: int
+
+
 class Verdict(BaseModel):
     """What the board found. On a private suite the scores are rounded, and of groups with many items alone."""
 
     level: str
     decided: datetime
     scores: Scores
+    headline: Headline
     rank: tuple[int, int] | None
     page: str
 
@@ -137,8 +145,11 @@ def submission(session: Session, job: JobRow) -> Submission:
     if job.status == "accepted":
         found = session.execute(_shown().where(SubmissionRow.sha256 == job.sha256)).first()
         if found and (scores := _told(session, [found])):
-            row, _, last = found
-            told.verdict = Verdict(page=f"/methods/{slug(row.method)}.html", **_verdict(row, last, scores[last.id]))
+            row, suite, last = found
+            metric = headline_of(metric for of in scores[last.id].values() for metric in of)
+            headline = Headline(metric=metric, places=places(metric, suite.standing))
+            page = f"/methods/{slug(row.method)}.html"
+            told.verdict = Verdict(page=page, headline=headline, **_verdict(row, last, scores[last.id]))
     return told
 
 

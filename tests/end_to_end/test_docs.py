@@ -40,9 +40,9 @@ NOT_RUN = ("# needs ", "# takes ")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w./-]+\.(?:py|yaml|toml))")
 
-# One process a page: torch and SciPy take seconds to import. It does what the shell would: no pipes, no variables.
+# One process a page: torch and SciPy take seconds to import. It does what the shell would: no pipes, and of variables `export` alone.
 PLAY = """
-import atexit, json, subprocess, sys
+import atexit, json, os, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 from lorweb_bench.cli import main
@@ -52,6 +52,9 @@ for kind, *rest in json.loads(sys.stdin.read()):
         Path(rest[0]).write_text(rest[1])
         continue
     print("$", *rest, flush=True)
+    if rest[0] == "export":
+        os.environ.update([rest[1].split("=", 1)])
+        continue
     if kind == "start":
         started = subprocess.Popen([sys.executable, "-m", "lorweb_bench", *rest[1:]])
         atexit.register(started.kill)
@@ -129,7 +132,7 @@ def steps(page: str) -> Iterator[list[str]]:
                 if words == ["pip", "install", "-e", "."]:
                     yield from installed(pyproject)
                     continue
-                assert words[0] in ("lorweb-bench", "python", "git"), f"{page}.md, line {block.line}: {words[0]} is not run here"
+                assert words[0] in ("lorweb-bench", "python", "git", "export"), f"{page}.md, line {block.line}: {words[0]} is not run here"
                 yield ["start", *words[:-1]] if words[-1] == "&" else ["run", *words]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leaderboard.board import boards, slug
+from leaderboard.board import boards, headline_of, slug
 from leaderboard.exports import text
 from leaderboard.render import amount, render, seconds
 from leaderboard.runs import takes_the_place_of
@@ -194,7 +194,9 @@ def test_a_private_suite_tells_no_transformation_and_no_item(small_suite: Datase
     render(store, tmp_path / "site")
     method = (tmp_path / "site/methods/copy-b.html").read_text()
     assert "This suite is private" in method and "by kind of transformation" not in method
-    assert ">private</span>" in (tmp_path / "site/index.html").read_text()
+    index = (tmp_path / "site/index.html").read_text()
+    assert ">private</span>" in index and '<span class="value">0.00</span>' in index, "the places that it has"
+    assert not re.search(r'class="value">−?\d\.\d{3}<', index + method)
     named = {record.transformation for split in small_suite.splits for record in small_suite.records(split)}
     keys = {record.id for split in small_suite.splits for record in small_suite.records(split)}
     for path in (tmp_path / "site").rglob("*"):
@@ -266,7 +268,7 @@ def test_runs_with_other_seeds_are_one_row_and_none_is_lost(three_runs: Store, t
     assert row.per_sample["psnr"] == pytest.approx(np.mean(per_run, axis=0)), "the mean of each item"
     render(three_runs, tmp_path / "site")
     page = (tmp_path / "site/methods/trained.html").read_text()
-    assert all(f">{seeds}</th>" in page for seeds in ("0, 1", "0, 2", "0, 3")) and "3 runs" in (tmp_path / "site/index.html").read_text()
+    assert all(f">{seeds}</th>" in page for seeds in ("0, 1", "0, 2", "0, 3")) and "mean of 3 runs, " in (tmp_path / "site/index.html").read_text()
     (line,) = csv.DictReader((tmp_path / "site/board.csv").open(newline=""))
     assert (line["runs"], line["seeds"]) == ("3", "0 1; 0 2; 0 3") and len(line["sha256"].split()) == 3
     assert float(line["edit_recovery_lowest_run"]) == min(each)
@@ -296,6 +298,16 @@ def test_the_label_of_the_book(small_suite: Dataset, good_zip: Path, tmp_path: P
         assert board.book is not None and (board.book.label, board.book.open) == (label, held > 0) and said in board.book.sentence
     board.suite.about["book"] = None
     assert board.book is None
+
+
+def test_a_board_without_the_headline_says_what_it_is_ordered_by(
+    store: Store, small_suite: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "has no edit_recovery" not in render(store, tmp_path / "with").read_text()
+    monkeypatch.setattr("leaderboard.board.HEADLINE", "agreement")
+    index = render(store, tmp_path / "without").read_text()
+    assert "This suite has no edit_recovery" in index and "go by <strong>mse</strong> on unseen, where less is better" in index
+    assert headline_of(["lpips_to_b[alex/0.1]", "clip_direction[ViT-L-14/openai]"]).startswith("clip_direction"), "copy-b wins the first"
 
 
 def test_words_for_numbers() -> None:
