@@ -29,11 +29,11 @@ KINDS = {
 Rank = tuple[int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Row:
     """A line of a table: a method's accepted runs, and its rank where it has one. `kind` is method, trivial or bound."""
 
-    runs: tuple[Entry, ...]  # by their seeds
+    runs: tuple[Entry, ...]  # by their seeds; each with the report that may be shown
     kind: str
     rank: Rank | None = None
 
@@ -45,7 +45,7 @@ class Row:
     @cached_property
     def report(self) -> Report:
         """The scores that the board computed, as they may be shown; of several runs those of their mean."""
-        return disclosed(report_of(self.runs, self.tables if len(self.runs) > 1 else []), self.entry.suite.standing)
+        return self.entry.report if len(self.runs) == 1 else disclosed(report_of(self.runs, self.tables), self.entry.suite.standing)
 
     @property
     def level(self) -> str:
@@ -195,7 +195,11 @@ class Board:
     @cached_property
     def better(self) -> dict[str, bool]:
         """Whether higher is better, by metric."""
-        return {m: s.higher_is_better for row in self.rows for of in row.report.scores.values() for m, s in of.items()}
+        found: dict[str, bool] = {}
+        for row in self.rows:
+            if not found.keys() >= set(row.report.metrics):
+                found |= {metric: score.higher_is_better for of in row.report.scores.values() for metric, score in of.items()}
+        return found
 
     @property
     def book(self) -> Book | None:
@@ -249,7 +253,8 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
             by_method.setdefault(run[0], []).append(last[run])
         kept = [Row(tuple(runs), kind_of(runs[0].submission.method)) for runs in by_method.values()]
         headline = headline_of(metric for row in kept for metric in row.report.metrics)
-        kept = best_first(_with_ranks(kept, headline), headline)
+        _rank(kept, headline)
+        kept = best_first(kept, headline)
         counting = {entry.submission.id for entry in last.values()}
         old = tuple(Row((entry,), kind_of(entry.submission.method)) for entry in own if entry.submission.id not in counting)
         found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
@@ -269,18 +274,13 @@ def _table_of(row: Row) -> tuple[str, str]:
     return row.report.track, row.report.prompt_mode
 
 
-def _with_ranks(rows: Sequence[Row], headline: str) -> list[Row]:
-    """The rows, methods with their rank within track and prompt mode."""
-    ranked = [row for row in rows if row.kind != "method"]
+def _rank(rows: Sequence[Row], headline: str) -> None:
+    """Give methods their rank within track and prompt mode: the best ones, less those that leak."""
     for place in dict.fromkeys(_table_of(row) for row in rows):
-        here = [row for row in rows if row.kind == "method" and _table_of(row) == place]
-        ranked += [row for row in here if row.leaks]
-        methods = best_first([row for row in here if not row.leaks], headline)
-        ranked += methods[RANKED:]
-        methods = methods[:RANKED]
-        ranks = _ranks(methods, headline)
-        ranked += [replace(row, rank=rank) for row, rank in zip(methods, ranks, strict=True)]
-    return ranked
+        methods = [row for row in rows if row.kind == "method" and _table_of(row) == place and not row.leaks]
+        best = best_first(methods, headline)[:RANKED]
+        for row, rank in zip(best, _ranks(best, headline), strict=True):
+            row.rank = rank
 
 
 def _tables(rows: Sequence[Row]) -> Iterable[Table]:

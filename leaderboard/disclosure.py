@@ -24,7 +24,7 @@ def disclosed(report: Report, standing: str) -> Report:
     if standing != "private":
         return report
     scores = {
-        group: {metric: score.model_copy(update=_rounded(metric, score.model_dump())) for metric, score in of.items()}
+        group: {metric: score.model_copy(update=_rounded(metric, vars(score))) for metric, score in of.items()}
         for group, of in report.scores.items()
         if group in GROUPS
     }

@@ -12,6 +12,7 @@ from leaderboard.board import Board, Row
 from leaderboard.submission import open_submission, sizes_of
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.files import write_atomic
 from lorweb_bench.images import encode, resize
 from lorweb_bench.inspect import choose
 from lorweb_bench.predictions import Predictions
@@ -83,11 +84,11 @@ class Gallery:
         return lines
 
 
-def make_gallery(board: Board, suite: Dataset, output: Path, keep: bool = False) -> Gallery:
+def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
     """Choose the items by a fixed rule, write their images under `output/gallery`, and tell what is where.
 
-    Of thousands of methods the best are shown. With `keep` the images of a submission that are there already stay, and its
-    archive is not opened. InputError when the archive of a submission is no longer what was verified.
+    Of thousands of methods the best are shown. The images of a submission, named by its digest, stay where all are there, and
+    its archive is not opened. InputError when the archive of a submission is no longer what was verified.
     """
     records = [record for split in suite.scored_splits for record in suite.records(split)]
     chosen = {tier: choose([record for record in records if record.tier == tier], PER_TIER) for tier in TIERS}
@@ -95,7 +96,7 @@ def make_gallery(board: Board, suite: Dataset, output: Path, keep: bool = False)
     found = {q.key: q for split in suite.scored_splits for q in suite.quadruplets(split, keys=wanted)}
     sizes = sizes_of(suite)
     writer, rows = _Writer(output, f"gallery/{board.slug}"), _shown(board.rows)
-    there = {row.anchor for row in rows if keep and all(writer.place(f"{key}-{row.anchor}").is_file() for key in wanted)}
+    there = {row.anchor for row in rows if all(writer.there(f"{key}-{row.anchor}") for key in wanted)}
     made = [(row, None if row.anchor in there else _images(row, suite, sizes)) for row in rows]
     items = {tier: tuple(_item(found[key], made, board.headline, writer) for key in keys) for tier, keys in chosen.items() if keys}
     best = next((i for i, row in enumerate(rows) if row.kind == "method"), None)
@@ -122,6 +123,17 @@ class _Writer:
     def __init__(self, output: Path, folder: str) -> None:
         self.output, self.folder = output, folder
         self.written: list[Path] = []
+        self.sizes: dict[str, tuple[int, int]] = {}  # of images that were there before, by name
+
+    def there(self, name: str) -> bool:
+        """Whether an image is there and whole."""
+        try:
+            with Image.open(self.place(name)) as image:
+                image.verify()
+                self.sizes[name] = image.size
+        except (OSError, SyntaxError):  # what Pillow says of a PNG with a wrong checksum
+            return False
+        return True
 
     def place(self, name: str) -> Path:
         """Where an image lies."""
@@ -132,15 +144,11 @@ class _Writer:
         place = self.place(name)
         self.written.append(place)
         if image is None:
-            with Image.open(place) as there:
-                return Panel(f"{self.folder}/{name}.png", label, there.width, there.height, **facts)
+            return Panel(f"{self.folder}/{name}.png", label, *self.sizes[name], **facts)
         edge = max(image.size)
         if edge > LONG_EDGE:
             image = resize(image, (max(1, round(image.width * LONG_EDGE / edge)), max(1, round(image.height * LONG_EDGE / edge))))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(".part")
-        partial.write_bytes(encode(image, "png"))  # not flushed: `board.json`, written last, says that the site is whole
-        partial.replace(place)
+        write_atomic(place, encode(image, "png"), flush=False)  # `board.json`, written last, says that the site is whole
         return Panel(f"{self.folder}/{name}.png", label, image.width, image.height, **facts)
 
 

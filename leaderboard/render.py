@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -18,9 +19,10 @@ from leaderboard.store import Store
 from lorweb_bench import __version__
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_atomic, write_json
-from lorweb_bench.pages.bars import TIER_WORDS, Bar, Scale, scale_of, transformation_bars
-from lorweb_bench.pages.render import environment, write_page
+from lorweb_bench.files import canonical_json, claim_output, finish_output, write_atomic
+from lorweb_bench.pages.bars import SCALES, TIER_WORDS, Bar, Scale, scale_of, transformation_bars
+from lorweb_bench.pages.render import environment
+from lorweb_bench.pages.render import render as render_page
 from lorweb_bench.protocol import UNSEEN_TIERS
 from lorweb_bench.report import Report, Score
 
@@ -63,19 +65,15 @@ def render(store: Store, output: Path | str, public: Sequence[Dataset] = (), tit
     return render_boards(boards(store.entries()), Path(output), public, title)
 
 
-def render_boards(
-    found: Sequence[Board], output: Path, public: Sequence[Dataset], title: str, service: bool = False, memory: Path | None = None
-) -> Path:
+def render_boards(found: Sequence[Board], output: Path, public: Sequence[Dataset], title: str, service: bool = False) -> Path:
     """`render` of boards that are made already; with `service` the pages link to the one where a team submits.
 
-    `memory` is a file that keeps what each method's page was made of, so that the next time only those are made that change.
+    Pages of methods and images of the gallery that are there and would be the same stay as they are.
     """
     shown = _public(found, public)
     claim_output(output, FORMAT)
-    galleries = {slug: make_gallery(board, suite, output, keep=memory is not None) for slug, (board, suite) in shown.items()}
+    galleries = {slug: make_gallery(board, suite, output) for slug, (board, suite) in shown.items()}
     site = Site(output, title, found, galleries, service)
-    if memory is not None and memory.is_file():
-        site.known = read_json(memory)
     kept = {path for gallery in galleries.values() for path in gallery.files}
     kept |= set(site.write())
     for path in (p for folder in OURS for p in (output / folder).rglob("*")):
@@ -83,8 +81,6 @@ def render_boards(
             path.unlink()  # of a method or an item that is no longer shown
     _for_hosts(output, title)
     finish_output(output)
-    if memory is not None:
-        write_json(memory, {path: of for path, of in site.known.items() if output / path in kept})
     return output / "index.html"
 
 
@@ -124,7 +120,6 @@ class Site:
     """The pages of a board, once its galleries are made."""
 
     def __init__(self, output: Path, title: str, found: Sequence[Board], galleries: Mapping[str, Gallery], service: bool) -> None:
-        self.known: dict[str, str] = {}
         self.output, self.title, self.boards, self.galleries = output, title, found, galleries
         script = files("leaderboard").joinpath("page/board.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -166,21 +161,21 @@ class Site:
         yield write_csv(self.output / "board.csv", self.boards)
         yield write_json_board(self.output / "board.json", self.title, self.boards)
 
-    def _page(self, path: str, template: str, title: str, here: str, **context: Any) -> Path:
+    def _page(self, path: str, template: str, title: str, here: str, end: str = "", **context: Any) -> Path:
         root = "../" * path.count("/")
         context = {**self.context, "title": title, "here": here, "root": root, **context}
-        write_page(self.output / path, f"{template}.html.j2", "leaderboard", "page", **context)
+        page = render_page(f"{template}.html.j2", "leaderboard", "page", **context)
+        write_atomic(self.output / path, page + end, flush=False)  # `board.json`, written last, says that the site is whole
         return self.output / path
 
     def _method(self, method: str, mine: list[Part], older: list[Part]) -> Path:
-        """The page of a method; where `known` says that nothing on it has changed, the one that is there."""
+        """The page of a method; the one that is there where its last line, a digest of what it was made of, says the same."""
         path = f"methods/{(mine or older)[0][1].slug}.html"
         shown = [self._identity(board, row) for board, row in (*mine, *older)]
-        identity = hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()
-        if self.known.get(path) != identity or not (self.output / path).is_file():
+        end = f"\n<!-- made of {hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()} -->\n"
+        if not _ends_with(self.output / path, end):
             parts = [self._part(board, row) for board, row in mine]
-            self._page(path, "method", method, "method", parts=parts, older=older)
-            self.known[path] = identity
+            self._page(path, "method", method, "method", end, parts=parts, older=older)
             for _, row in mine:
                 row.forget_values()
         return self.output / path
@@ -192,7 +187,7 @@ class Site:
 
     def _part(self, board: Board, row: Row) -> dict[str, Any]:
         """What a method's page shows of one submission."""
-        scale = BoardScale(*_ends(board.headline, row))
+        scale = _own_scale(board.headline, row)
         tiers = transformation_bars(row.per_sample, board.headline, scale) if board.suite.standing != "private" else {}
         sign = 1.0 if board.better[board.headline] else -1.0
         unseen = sorted((bar for tier in UNSEEN_TIERS for bar in tiers.get(tier, [])), key=lambda bar: (-sign * bar.mean, bar.label))
@@ -221,9 +216,22 @@ def _kind_bars(report: Report, metric: str, scale: BoardScale) -> list[Bar]:
     return sorted(bars, key=lambda bar: (-bar.mean, bar.label))
 
 
-def _ends(metric: str, row: Row) -> tuple[float, float]:
+def _ends_with(path: Path, end: str) -> bool:
+    """Whether a file is there and whole: its last bytes are these."""
+    try:
+        with path.open("rb") as f:
+            f.seek(-len(end), os.SEEK_END)
+            return f.read() == end.encode()
+    except OSError:  # not there, or shorter
+        return False
+
+
+def _own_scale(metric: str, row: Row) -> BoardScale:
+    """The metric's own scale, or one that all values by item of a row are on; they are read for that alone."""
+    if known := SCALES.get(metric.partition("[")[0]):
+        return BoardScale(*known)
     scale = scale_of(metric, row.per_sample[metric].astype(float))
-    return scale.start, scale.end
+    return BoardScale(scale.start, scale.end)
 
 
 def _scale(board: Board) -> BoardScale:

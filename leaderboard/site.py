@@ -13,7 +13,6 @@ from leaderboard.store import Store
 from leaderboard.tables import SiteRow, SubmissionRow, SuiteRow
 
 SITE = "site"
-MEMORY = "site-pages.json"  # what each method's page was made of
 SHARE = 9  # a worker renders for a tenth of its time at most
 EARLIEST = 2.0  # seconds between two renderings while there is something to score
 
@@ -24,9 +23,7 @@ def render_store(store: Store, site: Path, title: str) -> Path:
     with store.reading() as session:
         rows = session.scalars(select(SuiteRow).where(SuiteRow.standing != "private", SuiteRow.path.is_not(None))).all()
     shown = {board.suite.fingerprint for board in found}
-    page = render_boards(
-        found, site, [suite_of(row) for row in rows if row.fingerprint in shown], title, service=True, memory=store.folder / MEMORY
-    )
+    page = render_boards(found, site, [suite_of(row) for row in rows if row.fingerprint in shown], title, service=True)
     _keep_ranks(store, found)
     return page
 

@@ -23,10 +23,11 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, and move it to `path` when the block ends well.
 
-    The file is flushed to disk before it gets its name, and the folder after. When the block raises, nothing is left.
+    The file is flushed to disk before it gets its name, and the folder after; without `flush` a power cut may leave it cut,
+    which is for thousands of files that can be made again. When the block raises, nothing is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,13 +36,15 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as f:
-            os.fsync(f.fileno())
+        if flush:
+            with temporary.open("rb") as f:
+                os.fsync(f.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
         temporary.replace(path)
-        fsync_folder(path.parent)
+        if flush:
+            fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,9 +54,9 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def write_atomic(path: Path | str, data: bytes | str) -> None:
-    """Write bytes, or text as UTF-8, so that `path` holds either all of it or what it held before."""
-    with atomic_path(path) as temporary:
+def write_atomic(path: Path | str, data: bytes | str, flush: bool = True) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds either all of it or what it held before; `flush` as of `atomic_path`."""
+    with atomic_path(path, flush) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 

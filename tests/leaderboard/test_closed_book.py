@@ -16,7 +16,7 @@ from lorweb_bench.library import FAMILIES_VARIABLE
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-card.yaml"
 SEED = 80351926447
-OWN = '''
+OWN = """
 import numpy as np
 from datagen.transformations import Family
 
@@ -33,7 +33,7 @@ FAMILIES = (
            ripple, lambda period, depth: f"bend the rows by {depth}"),
     Family("weave", "wavelike", True, {"width": "pixels"}, ({"width": 2}, {"width": 4}), weave, lambda width: "swap every other square"),
 )
-'''
+"""
 TELLTALE = ("ripple", "weave", "wavelike", "bend the rows", "swap every other", "own_families", str(SEED), "keeper/photos")
 TRAINING = {
     "name": "train",
@@ -153,7 +153,9 @@ def test_from_the_public_view_to_a_closed_book_board(monkeypatch: pytest.MonkeyP
     trivial = ("copy-b", "copy-a-prime", "color-transfer", "nearest-seen")
     assert levels == {"swap": "re-scored"} | dict.fromkeys(trivial, "reproduced")
     index = Path("site/index.html").read_text()
-    assert "Closed-book: the library that ships with lorweb-bench holds none of the 2 families" in index and "library-search</a>" not in index
+    assert (
+        "Closed-book: the library that ships with lorweb-bench holds none of the 2 families" in index and "library-search</a>" not in index
+    )
 
 
 def test_a_suite_of_public_families_is_an_open_book_and_says_what_that_gets(small_suite_path: Path) -> None:

@@ -268,7 +268,10 @@ def test_runs_with_other_seeds_are_one_row_and_none_is_lost(three_runs: Store, t
     assert row.per_sample["psnr"] == pytest.approx(np.mean(per_run, axis=0)), "the mean of each item"
     render(three_runs, tmp_path / "site")
     page = (tmp_path / "site/methods/trained.html").read_text()
-    assert all(f">{seeds}</th>" in page for seeds in ("0, 1", "0, 2", "0, 3")) and "mean of 3 runs, " in (tmp_path / "site/index.html").read_text()
+    assert (
+        all(f">{seeds}</th>" in page for seeds in ("0, 1", "0, 2", "0, 3"))
+        and "mean of 3 runs, " in (tmp_path / "site/index.html").read_text()
+    )
     (line,) = csv.DictReader((tmp_path / "site/board.csv").open(newline=""))
     assert (line["runs"], line["seeds"]) == ("3", "0 1; 0 2; 0 3") and len(line["sha256"].split()) == 3
     assert float(line["edit_recovery_lowest_run"]) == min(each)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from leaderboard import board as board_module
 from leaderboard import gallery, jobs, render
 from leaderboard.board import boards
-from leaderboard.site import MEMORY, claim_rendering, end_rendering, render_store
+from leaderboard.site import claim_rendering, end_rendering, render_store
 from leaderboard.store import Store
 from leaderboard.tables import SiteRow, SubmissionRow, SuiteRow
 from lorweb_bench.dataset import Dataset
@@ -41,15 +41,23 @@ def test_only_what_changes_is_made_again(filled: Store, archives: Any, small_sui
     later = moments(site)
     assert set(later) == {"method-0.html", "method-2.html"}, "what was lost is made again, what was withdrawn is gone"
     assert later["method-2.html"] != first["method-2.html"], "its rank changed: it is one of two now"
-    assert "method-1.html" not in (filled.folder / MEMORY).read_text()
     render_store(filled, site, "Another title")
     assert all(moments(site)[name] != moment for name, moment in later.items()), "the title stands on every page"
 
 
-def test_the_same_pages_with_and_without_memory(filled: Store, tmp_path: Path) -> None:
+def test_a_page_that_was_cut_is_made_again(filled: Store) -> None:
     render_store(filled, filled.folder / "site", "A board")
-    render_store(filled, filled.folder / "site", "A board")
-    (filled.folder / MEMORY).unlink()
+    page = filled.folder / "site/methods/method-1.html"
+    whole = page.read_bytes()
+    for cut in (whole[:-1], whole[:10], b""):
+        page.write_bytes(cut)
+        render_store(filled, filled.folder / "site", "A board")
+        assert page.read_bytes() == whole
+
+
+def test_the_same_pages_one_by_one_and_at_once(filled: Store, tmp_path: Path) -> None:
+    for title in ("Another title", "A board", "A board"):
+        render_store(filled, filled.folder / "site", title)
     render_store(filled, tmp_path / "fresh", "A board")
     for path in (tmp_path / "fresh").rglob("*.html"):
         assert path.read_bytes() == (filled.folder / "site" / path.relative_to(tmp_path / "fresh")).read_bytes()
@@ -77,9 +85,11 @@ def test_archives_are_not_opened_for_pictures_that_are_there(filled: Store, monk
     monkeypatch.setattr(gallery, "open_submission", lambda path, *rest: opened.append(path) or whole(path, *rest))
     render_store(filled, site, "A board")
     assert opened == [] and {path: path.read_bytes() for path in before} == before
-    next(path for path in before if "-s-" in path.name).unlink()
+    lost, cut, *_ = {path.name.partition("-s-")[2]: path for path in before if "-s-" in path.name}.values()
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:-20])
     render_store(filled, site, "A board")
-    assert len(opened) == 1 and {path: path.read_bytes() for path in before} == before
+    assert len(opened) == 2 and {path: path.read_bytes() for path in before} == before
     monkeypatch.setattr(gallery, "MOST", 1)
     render_store(filled, site, "A board")
     pictures = {path.name.partition("-s-")[2] for path in (site / "gallery").rglob("*-s-*.png")}
