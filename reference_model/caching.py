@@ -26,7 +26,7 @@ from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.digests import eyes_digests
 from reference_model.examples import ORDERS, Batch, Choice, Eyes, load_eyes, looked_at, pictures_of, told
 from reference_model.grid import Picture
-from reference_model.state import write_tensors
+from reference_model.state import clear_writing, write_tensors
 
 FORMAT = "lorweb-bench/cache"
 SAMPLES_PER_SHARD = 64
@@ -75,6 +75,8 @@ def open_cache(config: TrainConfig, dataset: Dataset, keys: list[str], prompts: 
         write_cache(config, dataset, prompts, partial(load_eyes, config), (accelerator.process_index, accelerator.num_processes))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            for part in ("samples", "prompts"):
+                clear_writing(config.cache / part)
             features = _width_of_features(config.cache)
             write_json(manifest, {"format": FORMAT, "format_version": 1, "identity": identity, "features": features, "samples": len(keys)})
             finish_output(config.cache)

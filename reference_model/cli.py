@@ -1,5 +1,6 @@
 """Commands of the reference model: train, apply, compose, import-lorweb, inspect-model, pretrain-tiny."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,9 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
         raise InputError("no output folder; add `-o CHECKPOINT`, or `--dry-run` to see what would be trained")
     from reference_model.training import train as train_adapter
 
-    click.echo(f"checkpoint: {train_adapter(settings, output)}")
+    checkpoint = train_adapter(settings, output)
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        click.echo(f"checkpoint: {checkpoint}")
 
 
 MODEL = click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `lorweb` is the one that ships.")

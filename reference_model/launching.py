@@ -2,15 +2,19 @@
 
 import importlib.util
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from torch import nn
 
 from lorweb_bench.errors import InputError
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.quantize import require_bitsandbytes
+
+# For one another, as when each makes its part of the cache; a process that has died ends the others at once, by the launcher.
+LONGEST_WAIT = timedelta(hours=6)
 
 
 def accelerator_of(config: TrainConfig, folder: Path) -> Accelerator:
@@ -28,13 +32,34 @@ def accelerator_of(config: TrainConfig, folder: Path) -> Accelerator:
         gradient_accumulation_steps=training.accumulation,
         log_with=list(training.trackers) or None,
         project_dir=folder / "logs",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
-    if training.batch % (accelerator.num_processes * training.accumulation):
-        raise InputError(
-            f"training.batch: {training.batch} samples cannot be shared out evenly over {accelerator.num_processes} processes with "
-            f"`accumulation: {training.accumulation}`; make it a multiple of {accelerator.num_processes * training.accumulation}"
-        )
+    check_shares(training, accelerator.num_processes)
+    if accelerator.distributed_type == DistributedType.FSDP:
+        check_spreads(training, accelerator.state.fsdp_plugin.fsdp_version)
     return accelerator
+
+
+def check_shares(training: TrainingConfig, processes: int) -> None:
+    """InputError where a batch cannot be shared out evenly over the processes and the parts of each."""
+    parts = processes * training.accumulation
+    if training.batch % parts:
+        raise InputError(
+            f"training.batch: {training.batch} samples cannot be shared out evenly over {processes} processes with "
+            f"`accumulation: {training.accumulation}`; make it a multiple of {parts}"
+        )
+
+
+def check_spreads(training: TrainingConfig, version: int) -> None:
+    """InputError for what FSDP cannot spread over the processes."""
+    if version != 2:
+        raise InputError(f"fsdp_version: {version} is not supported; set `fsdp_version: 2` in the accelerate config")
+    for setting, value, plain in (("optimizer", training.optimizer, "adamw"), ("quantize", training.quantize, "no")):
+        if value != plain:
+            raise InputError(
+                f"training.{setting}: {value} cannot be spread over processes by FSDP; set `{plain}`, or launch with `--multi_gpu`, where "
+                "each process holds the whole base"
+            )
 
 
 def share_of(batch: int, accumulation: int, accelerator: Accelerator) -> list[list[int]]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,12 +15,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lorweb_bench.errors import InputError
 
-WRITING = ".writing"
+WRITING = ".writing-"
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """Write a safetensors file atomically, by way of a folder `.writing` beside it, in which a kill may leave something."""
-    writing = path.parent / WRITING
+    """Write a safetensors file atomically, by way of a folder beside it, in which a kill may leave something; each process has its own."""
+    writing = path.parent / f"{WRITING}{os.environ.get('RANK', 0)}"
     writing.mkdir(parents=True, exist_ok=True)
     temporary = writing / path.name
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata=about)
@@ -32,8 +33,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
     os.umask(mask)
     temporary.chmod(0o666 & ~mask)  # safetensors makes files that only their owner can read
     temporary.replace(path)
-    with contextlib.suppress(OSError):  # something of a kill, or of another process, is in it
+    with contextlib.suppress(OSError):  # something of a kill is in it
         writing.rmdir()
+
+
+def clear_writing(folder: Path) -> None:
+    """Take away what kills have left in a folder that is whole now."""
+    for left in folder.glob(f"{WRITING}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _sort_metadata(file: BinaryIO) -> None:

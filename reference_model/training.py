@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ from reference_model.previews import Previews
 from reference_model.progress import Progress
 from reference_model.quadruplets import check_sizes, read_quadruplets
 from reference_model.quantize import quantize
-from reference_model.state import WRITING, load_state, save_state, whole
+from reference_model.state import clear_writing, load_state, save_state, whole
 
 STATE = "training_state.safetensors"
 # Settings that change how a training runs, not where it ends.
@@ -84,7 +83,7 @@ def train(config: TrainConfig, folder: Path) -> Path:
     write_checkpoint(folder, adapter, config, about, write=accelerator.is_main_process)
     if accelerator.is_main_process:
         (folder / STATE).unlink(missing_ok=True)
-        shutil.rmtree(folder / WRITING, ignore_errors=True)
+        clear_writing(folder)
     accelerator.end_training()
     return folder
 

@@ -17,27 +17,15 @@ ADAPTER = "adapter_model.safetensors"
 
 
 @pytest.fixture
-def flux_config(config: Config, tiny_flux_folder: Path, towers_folder: Path) -> Config:
+def flux_config(config: Config, tiny_flux_folder: Path, tower: Path) -> Config:
     """A config on the tiny FLUX folder, with a random CLIP tower, prompts and exchanged pairs."""
 
     def make(**changes: object) -> TrainConfig:
         steps = {"steps": 2, "batch": 2, "caption_dropout": 0.5, **changes.pop("training", {})}  # type: ignore[dict-item]
-        chosen = {"base": str(tiny_flux_folder), "encoder": str(towers_folder), "layout": "paper", "prompt": "instruction", **changes}
+        chosen = {"base": str(tiny_flux_folder), "encoder": str(tower), "layout": "paper", "prompt": "instruction", **changes}
         return config(training=steps, **chosen)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def towers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP tower, saved as the hub saves it."""
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    folder = tmp_path_factory.mktemp("tower")
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes, image_size=16, patch_size=8, projection_dim=6)).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
-    return folder
 
 
 def close(ours: Path, theirs: Path) -> None:
