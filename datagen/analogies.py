@@ -120,7 +120,7 @@ def collect(recipe: Recipe, workers: int = 1) -> Collected:
 def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
     """The tasks that `tiers.new_task` holds out: by name, as many as it says in an order by the seed, or all.
 
-    Upper case, spaces and signs of a name do not matter. InputError, with the nearest name, for one that is not there.
+    Upper case, spaces, signs and a number before a name do not matter. InputError, with the nearest name, for one that is not there.
     """
     wanted = recipe.tiers.new_task
     if wanted == "all":
@@ -129,11 +129,18 @@ def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
         if not 0 <= wanted < len(tasks):
             raise InputError(f"tiers.new_task: {wanted} tasks cannot be held out, {recipe.source.path} has {len(tasks)}.")
         return set(sorted(tasks, key=lambda name: draw(recipe.seed, "new_task", name))[:wanted])
-    by_letters = {_letters(name): name for name in tasks}
+    named = _by_letters(tasks)
     for name in wanted:
-        if _letters(name) not in by_letters:
+        if _letters(name) not in named:
             raise unknown_name("task for tiers.new_task:", name, tasks)
-    return {by_letters[_letters(name)] for name in wanted}
+    return {named[_letters(name)] for name in wanted}
+
+
+def _by_letters(tasks: Sequence[str]) -> dict[str, str]:
+    """Tasks by the letters of their names, and without the number before it where that leaves one task alone."""
+    bare = [_letters(name).lstrip("0123456789") for name in tasks]
+    alone = {short: name for short, name in zip(bare, tasks, strict=True) if short and bare.count(short) == 1}
+    return {**alone, **{_letters(name): name for name in tasks}}
 
 
 def _letters(name: str) -> str:

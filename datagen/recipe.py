@@ -86,8 +86,8 @@ class TiersSection(Section):
     )
     new_task: tuple[str, ...] | int | Literal["all"] = Field(
         default=(),
-        description="Of pairs, Relation252K, hub and editor: tasks that are never trained on. A list of names (upper case, spaces and "
-        "signs do not matter), a number of tasks that the seed chooses, or all.",
+        description="Of pairs, Relation252K, hub and editor: tasks that are never trained on. A list of names (upper case, spaces, "
+        "signs and a number before the name do not matter), a number of tasks that the seed chooses, or all.",
     )
     transformations: int = Field(default=30, ge=1, description="Of a suite: at most so many transformations stand for a tier.")
     minimum_distance: float = Field(

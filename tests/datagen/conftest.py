@@ -1,5 +1,6 @@
 """A small training dataset and a small suite relative to it, built once from procedural scenes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,20 @@ def suite(train: Dataset) -> Dataset:
     folder = train.path.parent
     (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE))
     return build(read_recipe(folder / "suite.yaml", [f"tiers.relative_to={train.path}"]), folder / "suite").dataset
+
+
+@pytest.fixture(scope="session")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random open_clip model, as a recipe names it."""
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+    from safetensors.torch import save_file
+
+    place = tmp_path_factory.mktemp("tower")
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
+    text = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    (place / "tiny-filter.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(place / "tiny-filter.json")
+    torch.manual_seed(4)
+    save_file(open_clip.create_model("tiny-filter").state_dict(), place / "weights.safetensors")
+    return f"tiny-filter/{place / 'weights.safetensors'}"

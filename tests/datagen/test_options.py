@@ -76,23 +76,6 @@ def test_near_duplicate_pairs_of_a_task_are_left_out(write, tmp_path: Path) -> N
     assert dataset.manifest.left_out == {"near_duplicate": 1}
 
 
-@pytest.fixture(scope="session")
-def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random open_clip model, as a recipe names it."""
-    open_clip = pytest.importorskip("open_clip")
-    import torch
-    from safetensors.torch import save_file
-
-    place = tmp_path_factory.mktemp("tower")
-    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
-    text = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
-    (place / "tiny-filter.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
-    open_clip.add_model_config(place / "tiny-filter.json")
-    torch.manual_seed(4)
-    save_file(open_clip.create_model("tiny-filter").state_dict(), place / "weights.safetensors")
-    return f"tiny-filter/{place / 'weights.safetensors'}"
-
-
 def cosine(clip: Clip, panels: list[np.ndarray]) -> float:
     a, a_prime, b, b_prime = clip.features(panels)
     first, second = a_prime - a, b_prime - b

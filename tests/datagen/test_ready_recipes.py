@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datagen.analogies import held_out
 from datagen.build import build
 from datagen.recipe import read_recipe, ready_recipes
 from datagen.recipe_page import summaries
 from datagen.sources.scenes import scene
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.evaluation import evaluate
 from lorweb_bench.images import encode
 from lorweb_bench.inspect import count, write_page, write_sheet
 from lorweb_bench.verify import verify
@@ -110,9 +112,13 @@ def test_relation252k_puts_everything_into_train(tmp_path: Path) -> None:
     assert set(held.manifest.transformations) == {"101-negative", "turned-over"}
     with pytest.raises(InputError, match="did you mean '115-red-filter'"):
         build(read_recipe("relation252k", [source, "tiers.new_task=[115-Rd Filter]"]), tmp_path / "typo")
+    recipe = read_recipe("relation252k", [source, "tiers.new_task=[mirror image, Red filter]"])  # as a paper would call them
+    assert held_out(recipe, ["9-mirror-image", "115-red-filter", "116-mirror"]) == {"9-mirror-image", "115-red-filter"}
+    with pytest.raises(InputError, match="red filter"):  # two of them without their numbers
+        held_out(read_recipe("relation252k", [source, "tiers.new_task=[red filter]"]), ["1-red-filter", "2-red-filter"])
 
 
-def test_relation252k_with_tasks_for_a_suite(tmp_path: Path) -> None:
+def test_relation252k_with_tasks_for_a_suite_that_is_scored(tmp_path: Path, tower: str) -> None:
     shares = "source.shares={train: 0.5, a: 0.25, b: 0.25}"
     source = [f"source.path={relation(tmp_path / 'relation', 12)}", shares, "tiers.new_task=1"]
     train = checked("relation252k-train", tmp_path / "train", source)
@@ -121,6 +127,14 @@ def test_relation252k_with_tasks_for_a_suite(tmp_path: Path) -> None:
     assert len(train.manifest.transformations) == 3
     assert {r.transformation for r in suite.records("unseen")} == set(suite.manifest.transformations) - set(train.manifest.transformations)
     assert {r.tier for r in suite.records("unseen")} == {"new_task"}
+    # Of an edit that somebody made there is no single right answer: metrics with weights serve it, the others say why they do not.
+    with pytest.raises(InputError, match="no single right answer"):
+        evaluate("copy-b", suite, ["edit_recovery"])
+    report = evaluate("copy-b", suite, [f"clip_image[{tower}]", f"clip_direction[{tower}]"])
+    image, direction = report.metrics
+    scores = {group: report.scores[group] for group in ("seen", "seen_single", "unseen", "new_task")}
+    assert all(score[direction].mean == 0.0 and 0 < (score[image].mean or 0) < 1 for score in scores.values())
+    assert scores["new_task"][image].samples == suite.split("unseen").samples and not report.missing
 
 
 def test_pairs_from_a_folder_and_from_a_list(tmp_path: Path) -> None:
