@@ -1,7 +1,7 @@
 """Commands: leaderboard pack, verify, add, render. Heavy modules are imported when a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,7 +30,20 @@ TRAINING = click.option(
 SHOWN = ("edit_recovery", "retrieval")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Board(click.Group):
+    """A group whose commands say in one sentence what a database does: it is full, locked or gone."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as e:
+            if type(e).__module__ != "sqlalchemy.exc" or not hasattr(e, "orig"):  # SQLAlchemy is not imported for --help
+                raise
+            said = " ".join(str(e.orig).split())[:200]
+            raise InputError(f"The board's database cannot be used ({said}); what was recorded is there, run the command again.") from None
+
+
+@click.group(cls=Board, context_settings={"help_option_names": ["-h", "--help"]})
 def leaderboard() -> None:
     """Pack submissions, verify and re-score them, keep them, and render the board.
 

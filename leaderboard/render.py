@@ -148,7 +148,7 @@ class Site:
     def write(self) -> Iterable[Path]:
         """Write every page and file; yields their paths. `board.json` comes last: it marks the site as whole."""
         for board in self.boards:
-            context = {"board": board, "scale": self.scales[board.slug]}
+            context: dict[str, Any] = {"board": board, "scale": self.scales[board.slug]}
             yield self._page(f"suites/{board.slug}.html", "suite", f"{board.suite.name} {board.suite.version}", board.slug, **context)
             if board.slug in self.galleries:
                 gallery = self.galleries[board.slug]

@@ -257,7 +257,8 @@ class Worker:
         if done:
             log.info("Rendered the board in %.1f s.", seconds)
         elif not self.stopping:
-            log.error("The board could not be rendered (exit code %s); its last pages stay.", process.exitcode)
+            why = "the disk is full" if process.exitcode == NO_DISK else f"exit code {process.exitcode}"
+            log.error("The board could not be rendered (%s); its last pages stay.", why)
         self.render_after = time.monotonic() + max(EARLIEST, SHARE * seconds)
         end_rendering(self.store, revision if done else None)
         if not done:

@@ -5,10 +5,12 @@ A process that dies is a fork of this one that kills itself with SIGKILL at a gi
 
 import concurrent.futures
 import contextlib
+import logging
 import os
 import resource
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -26,17 +28,20 @@ import leaderboard.database
 import leaderboard.jobs
 import leaderboard.service.submissions
 import leaderboard.service.uploads
+import leaderboard.store
 import leaderboard.worker
 from leaderboard.audit import read
 from leaderboard.intake import take
-from leaderboard.scoring import Limits
+from leaderboard.scoring import FULL, Limits
 from leaderboard.service.app import build
 from leaderboard.service.client import Client
 from leaderboard.service.server import BoundedProtocol
+from leaderboard.site import render_store
 from leaderboard.store import Store
 from leaderboard.tables import JobRow, SubmissionRow, VerdictRow
 from leaderboard.teams import grant
 from leaderboard.worker import Worker
+from lorweb_bench.cli import main
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 
@@ -318,6 +323,128 @@ def test_a_full_disk_while_scoring(light_board: Store, team: str, archives: Any,
     light_board.database.engine.dispose()
     assert ended(process(work(light_board))) == 0
     sound(light_board, 1)
+
+
+class SmallDisk:
+    """A file system of a few megabytes, which `fill` leaves so many bytes of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.filler = folder, folder / "filler"
+
+    def fill(self, left: int) -> None:
+        space = os.statvfs(self.folder)
+        self.filler.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - left)))
+
+    def empty(self) -> None:
+        self.filler.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A real one in memory, where this user may mount it; elsewhere the tests by limits on a file's size stand for it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def logged(work: Callable[[], None], place: Path) -> Callable[[], None]:
+    """The same work, which logs to a file and tries again at once."""
+
+    def run() -> None:
+        logging.basicConfig(filename=place, level=logging.INFO, force=True)  # in place of those of pytest
+        leaderboard.worker.LATER = 0.2
+        work()
+
+    return run
+
+
+@pytest.mark.parametrize("left", [0, 32 * 1024])
+def test_a_small_disk_that_fills_up(
+    left: int, small_disk: SmallDisk, small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path
+) -> None:
+    """An upload, a worker and a rendering meet a full disk; each says so, and goes on by itself when there is room again."""
+    store, number, (path,), log = Store(small_disk.folder / "store"), port(), archives(1), tmp_path / "log"
+    log.touch()
+    take(store, small_suite, accepting=True)
+    token = grant(store, "Team")
+    suite = store_suite(store)
+    store.database.engine.dispose()
+    process(web(store, number))
+    with httpx.Client(base_url=f"http://127.0.0.1:{number}", headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+
+        def send() -> httpx.Response:
+            return client.post("/api/v1/submissions", params={"suite": suite}, content=path.read_bytes())
+
+        until(lambda: client.get("/api/v1/health").status_code == 200)
+        small_disk.fill(left)
+        sent = send()
+        assert sent.status_code == 507 and "disk is full" in sent.json()["detail"]
+        assert not list((store.folder / "uploads").glob("*")) and client.get("/api/v1/health").json()["database"] is True
+        small_disk.empty()
+        assert send().status_code == 202
+        small_disk.fill(left)
+        working = process(logged(work(store), log))
+        until(lambda: "put back: the disk is full" in log.read_text() or "database or disk is full" in log.read_text())
+        small_disk.empty()
+        assert ended(working) == 0
+        sound(store, 1)
+        page = client.get("/").text
+        assert "method-0" in page
+        with store.writing() as session:
+            leaderboard.store.changed(session)
+        store.database.engine.dispose()
+        small_disk.fill(left)
+        log.write_text("")
+        rendering = process(logged(work(store), log))
+        until(lambda: "could not be rendered (the disk is full)" in log.read_text() or "database or disk is full" in log.read_text())
+        assert client.get("/").text == page, "the last pages stay"
+        small_disk.empty()
+        assert ended(rendering) == 0 and client.get("/").text == page
+        sound(store, 1)
+
+
+def test_commands_on_a_full_disk(small_disk: SmallDisk, small_suite_path: Path, archives: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    store, site = small_disk.folder / "store", small_disk.folder / "site"
+    first, second = archives(2)
+
+    def run(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as done:
+            main(["leaderboard", *map(str, words)])
+        return int(done.value.code or 0), capsys.readouterr().err
+
+    add, render = ("add", second, "--suite", small_suite_path, "--store", store), ("render", "--store", store, "-o", site)
+    assert run("add", first, *add[2:])[0] == 0 and run(*render)[0] == 0
+    page = (site / "index.html").read_text()
+    for left, command in ((0, add), (0, render), (32 * 1024, add)):
+        small_disk.fill(left)
+        code, said = run(*command)
+        assert code == 2 and said.startswith("Error: ") and said.count("\n") == 1, said
+        assert "No space left on device" in said or "disk is full" in said
+        assert (site / "index.html").read_text() == page and len(Store(store).entries()) == 1
+        small_disk.empty()
+    assert run(*add)[0] == 0 and run(*render)[0] == 0 and "method-1" in (site / "index.html").read_text()
+
+
+def test_a_full_disk_while_rendering(
+    light_board: Store, archives: Any, small_suite: Dataset, process: Any, until: Any, tmp_path: Path
+) -> None:
+    """Where no file may be larger than a page is."""
+    light_board.add(archives(1)[0], small_suite)
+    light_board.database.engine.dispose()
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            render_store(Store(light_board.folder), tmp_path / "site", "A board")
+        except OSError as e:
+            os._exit(7 if e.errno in FULL else 1)
+
+    assert ended(process(limited)) == 7 and not (tmp_path / "site/board.json").exists()
+    assert not list((tmp_path / "site").rglob("*.tmp")), "nothing half is left"
+    assert "method-0" in render_store(light_board, tmp_path / "site", "A board").read_text()
 
 
 def test_a_full_disk_under_the_database(light_board: Store, service: Any, team: str, archives: Any, post: Post) -> None:
