@@ -135,12 +135,12 @@ def _show(found: "Library") -> None:
 def _draw(found: "Library", output: Path) -> None:
     import io
 
-    from datagen.sources import Panel, panel
+    from datagen.assemble import fit
     from datagen.sources.photographs import bundled
     from datagen.transformations.gallery import gallery
     from lorweb_bench.files import write_atomic
 
     source = next(source for source in bundled() if source.name == "astronaut")
     buffer = io.BytesIO()
-    gallery(found, panel(source, Panel(square=GALLERY_PIXELS), 4)).save(buffer, "PNG")
+    gallery(found, fit(source.load(), (GALLERY_PIXELS, GALLERY_PIXELS))).save(buffer, "PNG")
     write_atomic(output, buffer.getvalue())
