@@ -7,19 +7,23 @@ if TYPE_CHECKING:
     from lorweb_bench.dataset import open_dataset, open_suite
     from lorweb_bench.errors import InputError
     from lorweb_bench.evaluation import evaluate, score
+    from lorweb_bench.judging.endpoint import Endpoint
+    from lorweb_bench.judging.judge import judge
     from lorweb_bench.quadruplet import Quadruplet, Triplet
 
 _HOME = {
+    "Endpoint": "lorweb_bench.judging.endpoint",
     "InputError": "lorweb_bench.errors",
     "Quadruplet": "lorweb_bench.quadruplet",
     "Triplet": "lorweb_bench.quadruplet",
     "evaluate": "lorweb_bench.evaluation",
+    "judge": "lorweb_bench.judging.judge",
     "open_dataset": "lorweb_bench.dataset",
     "open_suite": "lorweb_bench.dataset",
     "score": "lorweb_bench.evaluation",
 }
 
-__all__ = ["InputError", "Quadruplet", "Triplet", "evaluate", "open_dataset", "open_suite", "score"]
+__all__ = ["Endpoint", "InputError", "Quadruplet", "Triplet", "evaluate", "judge", "open_dataset", "open_suite", "score"]
 
 
 def __getattr__(name: str) -> Any:

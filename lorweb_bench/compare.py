@@ -3,19 +3,20 @@
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from lorweb_bench.compared import common_metric, open_compared, paired_tables
 from lorweb_bench.errors import InputError
 from lorweb_bench.intervals import Clusters, Part, Trainings, between_trainings, intervals, spread
 from lorweb_bench.protocol import BOOTSTRAP_SEED, TIERS
-from lorweb_bench.report import PER_SAMPLE, Report, headline_of, open_report
+from lorweb_bench.report import Report
 from lorweb_bench.significance import LEVEL, difference_p, holm, rank_ranges
-from lorweb_bench.statistics import clusters_of, groups, ordered, parts_of
+from lorweb_bench.statistics import clusters_of, groups, parts_of
 
 GROUPS = ("unseen", "seen", *reversed(TIERS))
 POWER = 0.8  # the chance to see a difference, with which the number of transformations needed is stated
@@ -83,8 +84,8 @@ def _rounded(count: int) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Reports of one suite by one metric. `means`, `intervals` (None, None where there are too few clusters) and `ranks` are by
-    group, then by label; `str` is the whole as text."""
+    """Reports, or judgements, of one suite by one metric. `means`, `intervals` (None, None where there are too few clusters) and
+    `ranks` are by group, then by label; `left_out` items are not in all of the judgements; `str` is the whole as text."""
 
     suite: str
     metric: str
@@ -93,6 +94,7 @@ class Comparison:
     means: dict[str, dict[str, float]]
     ranks: dict[str, dict[str, tuple[int, int]]]
     intervals: dict[str, dict[str, tuple[float | None, float | None]]]
+    left_out: int = 0
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -115,6 +117,8 @@ class Comparison:
             console.print(
                 f"Of {', '.join(single)} there is one report: how much another training would differ is not in its interval.", markup=False
             )
+        if self.left_out:
+            console.print(f"{self.left_out:,} items are left out: not all of the judgements have a verdict on them.", markup=False)
         return text.getvalue().rstrip()
 
 
@@ -123,47 +127,26 @@ def compare_reports(
 ) -> Comparison:
     """Compare reports (folders with `report.json` and `per_sample.parquet`) by one metric, in seen, unseen and every tier.
 
-    `metric` None: `edit_recovery` where all reports have it, else the first that all have. Differences are paired by item. With
-    `trainings`, reports of one method, track and prompt mode are its trainings from several seeds: one entry, whose values are
-    the means over them and whose intervals hold the variation between them. InputError for fewer than two reports, another
-    format version, a missing per-item table, other suites or items, a metric that not all have, or one training given twice.
+    So are the judgements of one judge's ratings, over the items that all have, and of one choice, whose methods stand against
+    each other. `metric` None: `edit_recovery` where all have it, else the first that all have. Differences are paired by item.
+    With `trainings`, reports of one method, track and prompt mode are its trainings from several seeds: one entry, whose values
+    are the means over them and whose intervals hold the variation between them. InputError for fewer than two, another format
+    version, a missing per-item table, other suites or items, a metric that not all have, or one training given twice.
     """
-    if len(paths) < 2:
-        raise InputError("A comparison needs two reports or more.")
-    reports = [_opened(Path(path)) for path in paths]
+    compared = open_compared(paths)
+    places, reports = [c.path for c in compared], [c.report for c in compared]
     first = reports[0]
-    for path, report in zip(paths, reports, strict=True):
-        if report.suite.fingerprint != first.suite.fingerprint:
-            raise InputError(
-                f"{path} is of {report.suite.name} {report.suite.version} ({report.suite.fingerprint[:12]}), {paths[0]} of "
-                f"{first.suite.name} {first.suite.version} ({first.suite.fingerprint[:12]}); only reports of one suite can be compared."
-            )
-    metric = metric or _common_metric(reports)
-    tables = [ordered(_table_of(path, report, metric), [metric]) for path, report in zip(paths, reports, strict=True)]
-    for path, table in zip(paths, tables, strict=True):
-        if list(table["key"]) != list(tables[0]["key"]):
-            raise InputError(f"{Path(path) / PER_SAMPLE} has other items than {Path(paths[0]) / PER_SAMPLE}; score both again.")
-    _refuse_other_settings(paths, reports, metric)
+    metric = metric or common_metric(compared)
+    tables, left_out = paired_tables(compared, metric)
     columns = [table[metric] for table in tables]
     if trainings:
-        methods = _by_method(paths, reports, columns)
+        methods = _by_method(places, reports, columns)
     else:
-        labels = _labels(paths, reports)
+        labels = _labels(places, reports)
         methods = [(_entry(label, [r]), column[:, None]) for label, r, column in zip(labels, reports, columns, strict=True)]
     higher = next(iter(first.scores.values()))[metric].higher_is_better
-    return _compared(f"{first.suite.name} {first.suite.version}", metric, methods, tables[0], higher, seed)
-
-
-def _refuse_other_settings(paths: Sequence[str | Path], reports: Sequence[Report], metric: str) -> None:
-    """InputError where a metric of one identity was computed with other weights or another kernel; the device may differ."""
-    found = [{k: v for k, v in r.metric_settings.get(metric, {}).items() if k != "device"} for r in reports]
-    for path, settings in zip(paths, found, strict=True):
-        for name in {**found[0], **settings}:
-            if found[0].get(name) != settings.get(name):
-                raise InputError(
-                    f"{metric} was computed in {path} with {name} {settings.get(name)}, in {paths[0]} with {found[0].get(name)}; "
-                    "only values of one metric can be compared."
-                )
+    made = _compared(f"{first.suite.name} {first.suite.version}", metric, methods, tables[0], higher, seed)
+    return replace(made, left_out=left_out)
 
 
 def _by_method(paths: Sequence[str | Path], reports: Sequence[Report], columns: Sequence[np.ndarray]) -> list[Method]:
@@ -183,27 +166,6 @@ def _by_method(paths: Sequence[str | Path], reports: Sequence[Report], columns: 
         label = f"{name} ({', '.join(told)})" if names.count(str(name)) > 1 else str(name)
         found.append((_entry(label, [reports[i] for i in members]), np.column_stack([columns[i] for i in members])))
     return found
-
-
-def _opened(path: Path) -> Report:
-    report = open_report(path)
-    if report.per_sample is None:
-        folder = path if path.is_dir() else path.parent
-        raise InputError(f"{folder / PER_SAMPLE} is missing; a comparison pairs items, so score the predictions again.")
-    return report
-
-
-def _common_metric(reports: Sequence[Report]) -> str:
-    common = [m for m in reports[0].metrics if all(m in report.metrics for report in reports)]
-    if not common:
-        raise InputError("The reports have no metric in common; score them with the same --metrics.")
-    return headline_of(common) or common[0]
-
-
-def _table_of(path: str | Path, report: Report, metric: str) -> dict[str, np.ndarray]:
-    if metric not in report.metrics or metric not in (report.per_sample or {}):
-        raise InputError(f"{path} has no metric {metric!r}; it has {', '.join(report.metrics)}.")
-    return report.per_sample or {}
 
 
 def _labels(paths: Sequence[str | Path], reports: Sequence[Report]) -> list[str]:

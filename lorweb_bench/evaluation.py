@@ -11,12 +11,12 @@ from lorweb_bench.files import claim_output
 from lorweb_bench.methods import Method
 from lorweb_bench.metrics import Metric, choose_metrics
 from lorweb_bench.predicting import PromptMode, predict
-from lorweb_bench.protocol import REPORT_FORMAT
+from lorweb_bench.protocol import PREDICT_SEED, REPORT_FORMAT
+from lorweb_bench.repeating import command_line, named, named_spec
 from lorweb_bench.report import Report, open_report
-from lorweb_bench.scoring import command_line, metric_words, score
+from lorweb_bench.scoring import score
 
 __all__ = ["evaluate", "predict", "score"]
-REPEATED = ("prompt", "pairs", "seed", "limit", "batch", "track")  # settings that change the result
 
 
 def evaluate(
@@ -37,12 +37,14 @@ def evaluate(
     `method` is an object with `name` and `predict(triplets)`, or a SPEC. `settings` are further ones of `predict`: pairs,
     seed, limit, track, batch, options. Without `out`, images lie in a temporary folder meanwhile. InputError as of `predict` and `score`.
     """
+    scoring: dict[str, Any] = {"skip_unavailable": skip_unavailable, "shuffled": shuffled, "workers": workers, "engine": engine}
+    repeated = {"prompt": prompt, "pairs": "true", "seed": PREDICT_SEED, **settings, "skip_unavailable": skip_unavailable}
+    repeated |= {"shuffled": shuffled and named(shuffled), "set": repeated.pop("options", None)}
+    scoring["command"] = _command(method, suite, metrics, repeated)
     suite = suite if isinstance(suite, Dataset) else open_suite(suite)
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which has no answers; use predict, and score against the full view.")
     choose_metrics(metrics, suite, skip_unavailable)  # a wrong name is told before the method has run
-    scoring: dict[str, Any] = {"skip_unavailable": skip_unavailable, "shuffled": shuffled, "workers": workers, "engine": engine}
-    scoring["command"] = _command(method, suite, metrics, {"prompt": prompt, **settings})
     if shuffled is not None:
         open_report(shuffled)  # and so is a report that is not there
     if out is None:
@@ -55,11 +57,12 @@ def evaluate(
     return score(folder, suite, metrics, out=out, **scoring)
 
 
-def _command(method: str | Method, suite: Dataset, metrics: Sequence[str | Metric] | None, settings: Mapping[str, Any]) -> str | None:
+def _command(
+    method: str | Method, suite: Dataset | str | Path, metrics: Sequence[str | Metric] | None, settings: Mapping[str, Any]
+) -> str | None:
     """What repeats an evaluation on the command line, or None where the method or a metric is an object."""
     if not isinstance(method, str) or not all(isinstance(metric, str) for metric in metrics or ()):
         return None
-    words = ["evaluate", "--method", method, "--suite", suite.name]
-    words += [word for name in REPEATED if settings.get(name) is not None for word in (f"--{name}", str(settings[name]))]
-    words += [word for key, value in (settings.get("options") or {}).items() for word in ("--set", f"{key}={value}")]
-    return command_line([*words, *metric_words(metrics)])
+    words = ["evaluate", "--method", named_spec(method), "--suite", named(suite.path if isinstance(suite, Dataset) else suite)]
+    asked = None if metrics is None else [named_spec(str(metric)) for metric in metrics]
+    return command_line(words, {"metrics": asked, **settings})

@@ -1,6 +1,5 @@
 """From predictions to a report: every item of the suite's manifest counts, whether it was predicted or not."""
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from lorweb_bench.progress import track
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.quadruplet import Quadruplet
 from lorweb_bench.registry import absolute
+from lorweb_bench.repeating import command_line, named, named_spec
 from lorweb_bench.report import PAGE, PER_SAMPLE, Report, Score, environment, write_per_sample, write_report
 from lorweb_bench.shuffled import open_shuffled, shuffled_drop
 
@@ -74,6 +74,8 @@ def score(
     size by the fixed kernel and counted in the report. `command` is what repeats the whole, where that is more than this
     scoring. InputError for whatever does not fit.
     """
+    settings = {"name": name, "resize": resize, "skip_unavailable": skip_unavailable, "seed": None if seed == BOOTSTRAP_SEED else seed}
+    command = command or _command(predictions, suite, metrics, {**settings, "shuffled": shuffled and named(shuffled)})
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which has no answers; score against the full view.")
@@ -90,7 +92,7 @@ def score(
     report = _report(table, opened, suite, chosen, seed).model_copy(
         update={
             "not_computed": selection.not_computed,
-            "command": command or _command(predictions, suite, metrics, {"name": name, "seed": None if seed == BOOTSTRAP_SEED else seed}),
+            "command": command,
             "unpinned": str(differs) if (differs := drift(suite)) else None,
             "shuffled": shuffled_drop(table, [m.identity for m in chosen], other, seed) if other else None,
         }
@@ -107,24 +109,15 @@ def _sendable(chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None) 
     return [names.get(metric.identity, metric) for metric in chosen]
 
 
-def command_line(words: Sequence[str]) -> str:
-    """A command of this project as it is typed."""
-    return shlex.join(["lorweb-bench", *words, "-o", "REPORT"])
-
-
-def metric_words(metrics: Sequence[str | Metric] | None) -> list[str]:
-    """The option that asks for these metrics, which are named; none for the default."""
-    return [] if metrics is None else ["--metrics", ",".join(str(metric) for metric in metrics)]
-
-
-def _command(predictions: object, suite: Dataset, metrics: Sequence[str | Metric] | None, settings: Mapping[str, object]) -> str | None:
+def _command(
+    predictions: object, suite: Dataset | str | Path, metrics: Sequence[str | Metric] | None, settings: Mapping[str, object]
+) -> str | None:
     """What repeats a scoring on the command line, or None where the predictions or a metric are objects."""
     if not isinstance(predictions, str | Path) or not all(isinstance(metric, str) for metric in metrics or ()):
         return None
-    place = Path(predictions)
-    words = ["score", place.name if place.is_absolute() else str(place), "--suite", suite.name]
-    words += [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
-    return command_line([*words, *metric_words(metrics)])
+    place = suite.path if isinstance(suite, Dataset) else suite
+    asked = None if metrics is None else [named_spec(str(metric)) for metric in metrics]
+    return command_line(["score", named(predictions), "--suite", named(place)], {"metrics": asked, **settings})
 
 
 def write_report_folder(out: Path, report: Report, suite: Dataset, predictions: Predictions) -> None:

@@ -1,14 +1,14 @@
 """The command judge. Heavy modules are imported when it runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 
 if TYPE_CHECKING:
-    from lorweb_bench.judge.judgement import Judgement
+    from lorweb_bench.judging.judgement import Judgement
     from lorweb_bench.report import Score
 
 
@@ -35,26 +35,22 @@ def judge(
     url: str,
     model: str,
     out: Path,
-    votes: Path | None,
-    limit: int | None,
     name: str | None,
     other_name: str | None,
-    resize: bool,
     parallel: int,
     timeout: float,
     attempts: int,
-    seed: int,
+    **settings: Any,
 ) -> None:
     """Have a vision-language model judge predictions: rate those of one folder, or choose between those of two.
 
     A key to the server, where it wants one, is read from LORWEB_BENCH_JUDGE_KEY. Answers are kept, and never asked for twice.
     """
-    from lorweb_bench.judge.endpoint import Endpoint
-    from lorweb_bench.judge.judging import judge as run
+    from lorweb_bench.judging.endpoint import Endpoint
+    from lorweb_bench.judging.judge import judge as run
 
     endpoint = Endpoint(url, model, timeout=timeout, parallel=parallel, attempts=attempts)
-    names = (name, other_name)
-    _show(run(predictions, other, suite, endpoint, names=names, out=out, votes=votes, limit=limit, resize=resize, seed=seed), out)
+    _show(run(predictions, suite, endpoint, other=other, names=(name, other_name), out=out, **settings), out)
 
 
 def _show(judgement: "Judgement", out: Path) -> None:
@@ -74,7 +70,7 @@ def _show(judgement: "Judgement", out: Path) -> None:
     Console().print(table, markup=False)
     for note in notes(judgement, names):
         click.echo(note)
-    click.echo(f"The judgement is in {out / 'judgement.json'}.")
+    click.echo(f"The judgement is in {out / 'index.html'}.")
 
 
 def _short(metric: str) -> str:

@@ -145,7 +145,7 @@ def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **setting
 )
 @click.option("--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap and the sign flips.")
 def compare(reports: tuple[Path, ...], metric: str | None, trainings: bool, seed: int) -> None:
-    """Compare reports of one suite: paired by item, per group, with intervals."""
+    """Compare reports, or judgements, of one suite: paired by item, per group, with intervals."""
     from lorweb_bench.compare import compare_reports
 
     click.echo(compare_reports(reports, metric, seed, trainings))

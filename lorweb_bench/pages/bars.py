@@ -18,16 +18,6 @@ TIER_WORDS = {
     "new_family": "families never trained",
     "new_task": "tasks never trained",
 }
-SCALES = {
-    "edit_recovery": (-1.0, 1.0),
-    "retrieval": (0.0, 1.0),
-    "ssim": (-1.0, 1.0),
-    "psnr": (0.0, PSNR_CAP),
-    "lpips_to_b": (0.0, 1.0),
-    "lpips_to_b_prime": (0.0, 1.0),
-    "clip_direction": (-1.0, 1.0),
-    "clip_image": (-1.0, 1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -47,10 +37,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the bars of a metric are drawn on."""
+    """What the bars of a metric are drawn on; they begin at `base`."""
 
     start: float
     end: float
+    base: float = 0.0
 
     def place(self, value: float) -> float:
         """Percent of the way from start to end, kept within."""
@@ -58,8 +49,8 @@ class Scale:
 
     @property
     def zero(self) -> float:
-        """Where bars begin: at zero where the scale holds it, else at its start."""
-        return self.place(0.0)
+        """Where bars begin, in percent: at the base where the scale holds it, else at its start."""
+        return self.place(self.base)
 
     @property
     def ticks(self) -> list[tuple[float, float]]:
@@ -67,22 +58,37 @@ class Scale:
         return [(float(value), self.place(float(value))) for value in np.linspace(self.start, self.end, 5)]
 
     def bar(self, label: str, note: str, mean: float, interval: tuple[float, float] | None, dots: Sequence[float] = ()) -> Bar:
-        """A bar from zero to the mean."""
+        """A bar from the base to the mean."""
         ends = sorted((self.zero, self.place(mean)))
         low, high = (self.place(interval[0]), self.place(interval[1])) if interval else (None, None)
         spots = tuple(sorted({self.place(float(value)) for value in dots}))
         return Bar(label, note, mean, interval, ends[0], round(ends[1] - ends[0], 2), low, high, spots)
 
 
+SCALES = {
+    "edit_recovery": Scale(-1.0, 1.0),
+    "retrieval": Scale(0.0, 1.0),
+    "ssim": Scale(-1.0, 1.0),
+    "psnr": Scale(0.0, PSNR_CAP),
+    "lpips_to_b": Scale(0.0, 1.0),
+    "lpips_to_b_prime": Scale(0.0, 1.0),
+    "clip_direction": Scale(-1.0, 1.0),
+    "clip_image": Scale(-1.0, 1.0),
+    "judge_accuracy": Scale(1.0, 10.0),
+    "judge_consistency": Scale(1.0, 10.0),
+    "judge_preferred": Scale(0.0, 1.0, base=0.5),
+}
+
+
 def digits(metric: str) -> int:
     """Decimal places that a metric is read with."""
-    return 2 if metric.startswith("psnr") else 4 if metric.startswith("mse") else 3
+    return 2 if metric.startswith(("psnr", "judge_accuracy", "judge_consistency")) else 4 if metric.startswith("mse") else 3
 
 
 def scale_of(metric: str, values: np.ndarray) -> Scale:
     """The metric's own scale where it is known, else from zero (or the least value) to the greatest."""
     known = SCALES.get(metric.partition("[")[0])
-    return Scale(*known) if known else Scale(min(0.0, float(values.min())), max(float(values.max()), 1e-9))
+    return known or Scale(min(0.0, float(values.min())), max(float(values.max()), 1e-9))
 
 
 def group_bars(report: Report, metric: str, scale: Scale) -> list[Bar]:

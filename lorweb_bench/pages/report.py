@@ -43,15 +43,17 @@ def _panel(image: Image.Image | None) -> dict[str, Any] | None:
     return {"uri": data_uri(image, "png"), "width": image.width, "height": image.height}
 
 
-def _shown(quadruplet: Quadruplet, prediction: Image.Image | None) -> list[tuple[str, dict[str, Any] | None]]:
-    images = (quadruplet.a, quadruplet.a_prime, quadruplet.b, prediction, quadruplet.b_prime)
-    return [(name, _panel(image)) for name, image in zip(("a", "a′", "b", "prediction", "truth"), images, strict=True)]
+def _panels(quadruplet: Quadruplet, answers: Mapping[str, Mapping[str, Image.Image]]) -> list[dict[str, Any]]:
+    """a, a′, b, each answer (None where it is missing) and the truth, named and ready to show."""
+    made = {name: predictions.get(quadruplet.key) for name, predictions in answers.items()}
+    images = {"a": quadruplet.a, "a′": quadruplet.a_prime, "b": quadruplet.b, **made, "truth": quadruplet.b_prime}
+    return [{"name": name, "answer": name in made, "shown": _panel(image)} for name, image in images.items()]
 
 
 def _cards(
-    report: Report, table: Mapping[str, np.ndarray], suite: Dataset, predictions: Mapping[str, Image.Image], metric: str
+    report: Report, table: Mapping[str, np.ndarray], suite: Dataset, answers: Mapping[str, Mapping[str, Image.Image]], metric: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Per tier the best, median and worst quadruplet with the prediction, ready to show."""
+    """Per tier the best, median and worst quadruplet with the predictions, ready to show."""
     chosen = chosen_items(table, metric, next(iter(report.scores.values()))[metric].higher_is_better)
     place = {str(key): i for i, key in enumerate(table["key"])}
     wanted = {key for words in chosen.values() for key in words.values()}
@@ -64,8 +66,9 @@ def _cards(
             {
                 "word": word,
                 "value": float(table[metric][place[key]]),
-                "panels": _shown(found[key], predictions.get(key)),
+                "panels": _panels(found[key], answers),
                 "record": found[key].record,
+                "said": [],
             }
             for word, key in words.items()
             if key in found
@@ -79,35 +82,32 @@ def _from_python(report: Report) -> str:
     return f'lorweb_bench.evaluate(METHOD, lorweb_bench.open_suite("{report.suite.name}"), prompt="{report.prompt_mode}")'
 
 
-def _notes(report: Report) -> list[str]:
+def notes(report: Report) -> list[str]:
     """What a reader has to know before any number."""
     items = sum(group[m].samples for name, group in report.scores.items() if name in ("seen", "unseen") for m in list(group)[:1])
-    notes = []
+    said = []
     if report.missing:
-        notes.append(f"{report.missing:,} of {items:,} predictions are missing; each counts as the worst value of every metric.")
+        said.append(f"{report.missing:,} of {items:,} predictions are missing; each counts as the worst value of every metric.")
     if report.unpinned:
-        notes.append(f"{report.unpinned}. These scores are of that build, and not to be set beside those of the pinned one.")
+        said.append(f"{report.unpinned}. These scores are of that build, and not to be set beside those of the pinned one.")
     if report.partial:
-        notes.append("The predictions were made for a part of the suite only. This report is never ranked.")
+        said.append("The predictions were made for a part of the suite only. This report is never ranked.")
     if report.pairs == "shuffled":
-        notes.append("The method was shown the pair of another transformation: this measures how much it uses the analogy at all.")
-    notes += [f"{metric} was asked for and not computed: {reason}." for metric, reason in report.not_computed.items()]
+        said.append("The method was shown the pair of another transformation: this measures how much it uses the analogy at all.")
+    said += [f"{metric} was asked for and not computed: {reason}." for metric, reason in report.not_computed.items()]
     if report.resized:
-        notes.append(f"{report.resized:,} predictions had another size than b and were resized on request.")
-    return notes
+        said.append(f"{report.resized:,} predictions had another size than b and were resized on request.")
+    return said
 
 
-def write_report_page(
-    report: Report, table: Mapping[str, np.ndarray], suite: Dataset, predictions: Mapping[str, Image.Image], out: Path | str
-) -> None:
-    """Write the page of a report to the file `out`; it opens from disk and asks the network for nothing.
-
-    `table` has the columns of `per_sample.parquet`; `predictions` maps keys to RGB images, and a key that is not there shows as
-    missing. Only the few quadruplets that are shown are kept in memory.
+def page_context(
+    report: Report, table: Mapping[str, np.ndarray], suite: Dataset, answers: Mapping[str, Mapping[str, Image.Image]]
+) -> dict[str, Any]:
+    """What `report.html.j2` shows: `table` has the columns of `per_sample.parquet`; `answers`, by the name that stands under
+    the panel, are images by key, and a key that is not there shows as missing. Only the few quadruplets shown are kept in memory.
     """
-    metrics = report.metrics
-    headline = headline_of(metrics)
-    metrics = tuple(sorted(metrics, key=lambda metric: metric != headline))
+    headline = headline_of(report.metrics)
+    metrics = tuple(sorted(report.metrics, key=lambda metric: metric != headline))
     better = {m: score.higher_is_better for group in report.scores.values() for m, score in group.items()}
     context: dict[str, Any] = {"group_bars": [], "tiers": {}, "cards": {}, "scale": None, "scatter": scatter(table, metrics, better)}
     if headline:
@@ -115,24 +115,27 @@ def write_report_page(
         context["scale"] = scale
         context["group_bars"] = group_bars(report, headline, scale)
         context["tiers"] = transformation_bars(table, headline, scale)
-        context["cards"] = _cards(report, table, suite, predictions, headline)
-    write_page(
-        out,
-        "report.html.j2",
-        title=report.method.name,
-        kicker="Report",
-        lead=f"Scored on {report.suite.name} {report.suite.version}",
-        report=report,
-        metrics=metrics,
-        headline=headline,
-        digits={metric: digits(metric) for metric in metrics},
-        better=better,
-        main_groups=[name for name in MAIN_GROUPS if name in report.scores],
-        kind_groups=[n for n in report.scores if n.startswith("unseen/") and not n.endswith("_hard")],
-        hard_groups=[name.removesuffix("_hard") for name in report.scores if name.endswith("_hard")],
-        tier_words=TIER_WORDS,
-        notes=_notes(report),
-        command=report.command or _from_python(report),
-        details={name: value for name, value in (report.method.model_extra or {}).items() if value not in (None, "", [], {})},
-        **context,
-    )
+        context["cards"] = _cards(report, table, suite, answers, headline)
+    return context | {
+        "report": report,
+        "metrics": metrics,
+        "headline": headline,
+        "digits": {metric: digits(metric) for metric in metrics},
+        "better": better,
+        "main_groups": [name for name in MAIN_GROUPS if name in report.scores],
+        "kind_groups": [n for n in report.scores if n.startswith("unseen/") and not n.endswith("_hard")],
+        "hard_groups": [name.removesuffix("_hard") for name in report.scores if name.endswith("_hard")],
+        "tier_words": TIER_WORDS,
+        "notes": notes(report),
+        "command": report.command or _from_python(report),
+        "details": {name: value for name, value in (report.method.model_extra or {}).items() if value not in (None, "", [], {})},
+    }
+
+
+def write_report_page(
+    report: Report, table: Mapping[str, np.ndarray], suite: Dataset, predictions: Mapping[str, Image.Image], out: Path | str
+) -> None:
+    """Write the page of a report to the file `out`; it opens from disk and asks the network for nothing."""
+    lead = f"Scored on {report.suite.name} {report.suite.version}"
+    context = page_context(report, table, suite, {"prediction": predictions})
+    write_page(out, "report.html.j2", title=report.method.name, kicker="Report", lead=lead, **context)

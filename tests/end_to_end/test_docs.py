@@ -214,7 +214,7 @@ def test_the_page_on_recipes_is_current() -> None:
 
 
 def test_every_field_on_disk_stands_in_formats() -> None:
-    from lorweb_bench.judge.judgement import Agreement, Judged, Judgement, Position
+    from lorweb_bench.judging.judgement import Agreement, Judged, Judgement, Position
     from lorweb_bench.manifest import Manifest, ShardEntry, SplitInfo, TransformationInfo
     from lorweb_bench.predictions import Cost, PredictionsManifest
     from lorweb_bench.quadruplet import Record

@@ -1,6 +1,7 @@
 """Scoring end to end on known truths: the oracle, a copy of b, missing predictions, order, workers, and reports on disk."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import lorweb_bench as lb
+from lorweb_bench.cli import main
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.evaluation import evaluate, predict, score
@@ -223,15 +225,53 @@ def test_a_report_holds_the_command_that_repeats_it(
     small_suite: Dataset, truth: dict[str, Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = evaluate("copy-b", small_suite, ["mse"], out="r", pairs="shuffled", seed=3)
-    said = "lorweb-bench evaluate --method copy-b --suite small --prompt none --pairs shuffled --seed 3 --metrics mse -o REPORT"
+    (tmp_path / "small").symlink_to(small_suite.path)
+    first = evaluate("copy-b", "small", ["mse"], out="r", pairs="shuffled", seed=3)
+    said = "lorweb-bench evaluate --method copy-b --suite small --metrics mse --pairs shuffled --prompt none --seed 3 -o REPORT"
     assert open_report("r").command == first.command == said
-    again = score("r/predictions", small_suite, seed=4)
+    again = score("r/predictions", "small", seed=4)
     assert again.command == "lorweb-bench score r/predictions --suite small --seed 4 -o REPORT"
-    assert score(tmp_path / "r" / "predictions", small_suite, ["mse"]).command == (
-        "lorweb-bench score predictions --suite small --metrics mse -o REPORT"  # no folder of this machine
+    assert score(tmp_path / "r" / "predictions", tmp_path / "small", ["mse"]).command == (
+        "lorweb-bench score r/predictions --suite small --metrics mse -o REPORT"  # as they are reached from here
     )
     assert score(truth, small_suite, ["mse"]).command is None
+
+
+BRIGHTER = """
+class Brighter:
+    name = "brighter"
+
+    def __init__(self, by: float = 0, words: str = "", off: bool = True, steps: list | None = None):
+        assert (words, off, steps) == ("no: 7", False, [1, 2])
+        self.by = by * 1e7
+
+    def predict(self, triplets):
+        return [t.b.point(lambda level: min(255, int(level + self.by * len(triplets) + t.seed % 9))) for t in triplets]
+"""
+
+
+def test_the_command_of_a_report_repeats_all_of_it(small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options, batch, pairs, seed, prompt, limit, track, metrics and the shuffled run: the command that is printed is run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "suites of mine").symlink_to(small_suite.path.parent)
+    Path("brighter.py").write_text(BRIGHTER)
+    options = {"by": 1e-6, "words": "no: 7", "off": False, "steps": [1, 2]}
+    asked = {"options": options, "batch": 3, "seed": 5, "prompt": "task", "limit": 12, "track": "closed"}
+    suite, method = "suites of mine/small", "brighter.py:Brighter"
+    evaluate(method, suite, ["mse", "psnr"], out="shuffled", pairs="shuffled", **asked)
+    evaluate(method, suite, ["mse", "psnr"], out="first", shuffled=tmp_path / "shuffled", skip_unavailable=True, **asked)
+    score("first/predictions", suite, ["mse"], out="scored", seed=8, resize=True)
+    for made in ("first", "scored"):
+        command = open_report(made).command
+        assert command is not None
+        words = [word if word != "REPORT" else f"again-{made}" for word in shlex.split(command)]
+        with pytest.raises(SystemExit) as stopped:
+            main(words[1:])
+        assert not stopped.value.code
+        one, other = (open_report(folder).model_dump() for folder in (made, f"again-{made}"))
+        for report in (one, other):
+            report.pop("cost")
+        assert one == other
 
 
 def test_a_report_of_another_run_is_no_shuffled_one(small_suite: Dataset, truth: dict[str, Image.Image], tmp_path: Path) -> None:

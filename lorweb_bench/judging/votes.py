@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import fmean
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.judge.judgement import Agreement
-from lorweb_bench.judge.questions import FIELDS, Protocol
+from lorweb_bench.judging.judgement import Agreement
+from lorweb_bench.judging.questions import FIELDS, Protocol
 
 FEWEST = 3  # items, for a correlation
 

@@ -1,6 +1,6 @@
 """Judging predictions: one question per item and prediction, or two per item and pair of predictions, one in each order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -12,16 +12,18 @@ from PIL import Image
 from lorweb_bench.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import claim_output
-from lorweb_bench.judge.endpoint import MAX_TOKENS, TRIES, Endpoint, Reply
-from lorweb_bench.judge.judgement import JUDGEMENT_FORMAT, Agreement, Judged, Judgement, Position, write_judgement
-from lorweb_bench.judge.questions import LONG_EDGE, LOWEST, VERSION, Protocol, Question, choice_question, rating_question
-from lorweb_bench.judge.votes import Votes, agreement_on_choice, agreement_on_rating, read_votes
+from lorweb_bench.judging.endpoint import MAX_TOKENS, TRIES, Endpoint, Reply
+from lorweb_bench.judging.judgement import JUDGEMENT_FORMAT, Agreement, Judged, Judgement, Position, write_judgement
+from lorweb_bench.judging.questions import LONG_EDGE, LOWEST, VERSION, Protocol, Question, choice_question, rating_question
+from lorweb_bench.judging.votes import Votes, agreement_on_choice, agreement_on_rating, read_votes
+from lorweb_bench.pages.judgement import write_judgement_page
 from lorweb_bench.predicting import chosen_keys
 from lorweb_bench.predictions import Predictions, fitted, open_predictions, suite_name
 from lorweb_bench.progress import track
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 from lorweb_bench.quadruplet import Quadruplet
-from lorweb_bench.report import Score, environment
+from lorweb_bench.repeating import command_line, named
+from lorweb_bench.report import PAGE, Score, environment
 from lorweb_bench.scoring import LABELS
 
 Source = str | Path | Mapping[str, Any]
@@ -70,10 +72,10 @@ def _questions(q: Quadruplet, images: list[Image.Image]) -> Iterator[Question]:
 
 def judge(
     predictions: Source,
-    other: Source | None,
     suite: Dataset | str | Path,
     endpoint: Endpoint,
     *,
+    other: Source | None = None,
     names: tuple[str | None, str | None] = (None, None),
     out: str | Path | None = None,
     votes: str | Path | None = None,
@@ -81,17 +83,20 @@ def judge(
     resize: bool = False,
     seed: int = BOOTSTRAP_SEED,
 ) -> Judgement:
-    """Have a model rate predictions, or, where `other` is given too, choose between the two; write the folder `out`.
+    """Have a model rate predictions, or, where `other` is given too, choose between the two; write the folder `out` with its page.
 
-    Items whose answers cannot be parsed are left out of every mean, counted and named. Missing predictions are not asked about:
-    they count the lowest rating, or lose. `limit` judges so many items of the public order, and marks the result as partial.
-    `votes` is a file of people's votes to compare with. InputError for whatever does not fit, and, after all other questions,
-    when the endpoint failed on some: the answers are kept, and the same call asks only for what is left.
+    `predictions` and `other` are folders, or images by key, whose methods `names` then names. Items whose answers cannot be parsed
+    are left out of every mean, counted and named. Missing predictions are not asked about: they count the lowest rating, or
+    lose. `limit` judges so many items of the public order, and marks the result as partial. `votes` is a file of people's votes
+    to compare with. InputError for whatever does not fit, and, after all other questions, when the endpoint failed on some: the
+    answers are kept, and the same call asks only for what is left.
     """
+    sources = [predictions] if other is None else [predictions, other]
+    settings = {"votes": votes and named(votes), "limit": limit, "resize": resize, "seed": None if seed == BOOTSTRAP_SEED else seed}
+    command = _command(sources, suite, endpoint, {"name": names[0], "other_name": names[1], **settings})
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
         raise InputError(f"{suite.path} is a public view, which does not say what belongs together; judge against the full view.")
-    sources = [predictions] if other is None else [predictions, other]
     opened = tuple(open_predictions(source, suite, name) for source, name in zip(sources, names, strict=False))
     protocol: Protocol = "rating" if other is None else "choice"
     wanted = chosen_keys(suite, limit, None)
@@ -104,10 +109,21 @@ def judge(
     replies = list(track(endpoint.ask_all(rows.questions(suite, wanted)), asked, "judging"))
     _refuse_failures(replies, endpoint)
     judgement, table = _judgement(rows, replies, suite, endpoint, voted, seed)
+    judgement = judgement.model_copy(update={"command": command})
     if out is not None:
         answers = [{"key": r.key, "numbers": r.numbers, "answer": r.answer} for r in sorted(replies, key=lambda r: r.key)]
+        write_judgement_page(judgement, answers, suite, opened, Path(out) / PAGE)
         write_judgement(Path(out), judgement, table, answers)
     return judgement
+
+
+def _command(sources: Sequence[Source], suite: Dataset | str | Path, endpoint: Endpoint, settings: Mapping[str, object]) -> str | None:
+    """What repeats a judgement on the command line, or None where predictions are objects."""
+    places = [named(source) for source in sources if isinstance(source, str | Path)]
+    if len(places) < len(sources):
+        return None
+    words = ["judge", *places, "--suite", named(suite.path if isinstance(suite, Dataset) else suite)]
+    return command_line([*words, "--endpoint", endpoint.address, "--model", endpoint.model], settings, "JUDGED")
 
 
 def _refuse_failures(replies: list[Reply], endpoint: Endpoint) -> None:
@@ -174,14 +190,15 @@ def _verdict(replies: list[Reply]) -> dict[str, float]:
 
 
 def _position(by_key: Mapping[str, list[Reply]]) -> Position:
-    chosen = [reply.numbers["better"] for own in by_key.values() for reply in own if reply.numbers]
-    both = [[reply.numbers["better"] for reply in own if reply.numbers] for own in by_key.values()]
-    whole = [pair for pair in both if len(pair) == 2]
+    numbers = [[(reply.numbers or {})["better"] for reply in own] for own in by_key.values() if all(reply.numbers for reply in own)]
+    when_first, when_second = fmean(first == 1 for first, _ in numbers), fmean(second == 2 for _, second in numbers)
     return Position(
-        first=fmean(better == 1 for better in chosen),
-        consistent=fmean(pair[0] != pair[1] for pair in whole),
-        answers=len(chosen),
-        items=len(whole),
+        first=(when_first + 1 - when_second) / 2,
+        consistent=fmean(first != second for first, second in numbers),
+        when_first=when_first,
+        when_second=when_second,
+        answers=2 * len(numbers),
+        items=len(numbers),
     )
 
 

@@ -1,4 +1,4 @@
-"""A judgement on disk: `judgement.json` with the scores, `per_sample.parquet`, and `answers.jsonl` with every answer's words."""
+"""A judgement on disk: `judgement.json` with the scores, `per_sample.parquet`, `answers.jsonl` with every answer's words, a page."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lorweb_bench.files import finish_output, write_atomic, write_json
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import finish_output, read_json, write_atomic, write_json
 from lorweb_bench.predictions import MethodName, PredictionsManifest, SuiteName
-from lorweb_bench.report import PER_SAMPLE, Score, write_per_sample
+from lorweb_bench.report import PER_SAMPLE, Report, Score, read_per_sample, write_per_sample
 
 JUDGEMENT = "judgement.json"
 JUDGEMENT_FORMAT = "lorweb-bench/judgement"
@@ -35,12 +36,17 @@ class Judged(BaseModel):
 
 
 class Position(BaseModel):
-    """Of a forced choice: how often the picture shown first was chosen (0.5: no bias), and the same one in both orders."""
+    """Of a forced choice: how often the picture shown first was chosen (0.5: no bias), and the same one in both orders.
+
+    `when_first` and `when_second` are how often the first method was chosen where it was shown first, and where it was second.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     first: float
     consistent: float
+    when_first: float
+    when_second: float
     answers: int
     items: int
 
@@ -89,8 +95,47 @@ class Judgement(BaseModel):
     resized: int
     unparsable: list[str]
     agreement: Agreement | None = None
+    command: str | None = None
     environment: dict[str, Any]
     per_sample: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
+
+    def reports(self) -> tuple[Report, ...]:
+        """One report for each judged method, whose metrics are the judge's numbers: for pages, and to compare.
+
+        Of a choice, the second method's numbers are what the first's leave of 1.
+        """
+        first = self._report(self.judged[0], self.scores, self.per_sample)
+        if self.protocol == "rating":
+            return (first,)
+        scores = {group: {metric: _turned(score) for metric, score in of.items()} for group, of in self.scores.items()}
+        table = self.per_sample and self.per_sample | {metric: 1.0 - self.per_sample[metric] for metric in first.metrics}
+        return first, self._report(self.judged[1], scores, table)
+
+    def _report(self, judged: Judged, scores: dict[str, dict[str, Score]], table: dict[str, Any] | None) -> Report:
+        shared = {name: getattr(self, name) for name in ("suite", "partial", "missing", "resized", "environment", "command")}
+        settings = dict.fromkeys(next(iter(scores.values())), self.judge)
+        made = Report(**shared, **{name: getattr(judged, name) for name in Judged.model_fields}, scores=scores, metric_settings=settings)
+        return made.model_copy(update={"per_sample": table})
+
+
+def _turned(score: Score) -> Score:
+    low, high = (None if end is None else 1.0 - end for end in (score.ci_high, score.ci_low))
+    return score.model_copy(update={"mean": 1.0 - score.mean, "ci_low": low, "ci_high": high})
+
+
+def open_judgement(folder: Path) -> Judgement:
+    """Read the judgement in a folder, with its per-item table; InputError when it is malformed, or of another format or version."""
+    file = folder / JUDGEMENT
+    content = read_json(file)
+    made_by = (content.get("format"), content.get("format_version")) if isinstance(content, dict) else None
+    if made_by != (JUDGEMENT_FORMAT, 1):
+        raise InputError(f"{file} is no judgement of format version 1 (it says {made_by}); judge the predictions again.")
+    try:
+        judgement = Judgement.model_validate(content)
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise InputError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    return judgement.model_copy(update={"per_sample": read_per_sample(folder / PER_SAMPLE)})
 
 
 def write_judgement(folder: Path, judgement: Judgement, table: dict[str, np.ndarray], answers: Iterable[Mapping[str, Any]]) -> None:

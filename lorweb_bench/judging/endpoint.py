@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json
-from lorweb_bench.judge.questions import Question, parse, schema
+from lorweb_bench.judging.questions import Question, parse, schema
 from lorweb_bench.metrics.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -60,6 +60,13 @@ class Endpoint:
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"{self.url!r} is no endpoint; give its address, as http://127.0.0.1:8000/v1.")
         self.url = self.url.rstrip("/").removesuffix("/chat/completions")
+
+    @property
+    def address(self) -> str:
+        """The URL without a name and a password that it may hold."""
+        scheme, _, rest = self.url.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
     def ask_all(self, questions: Iterable[Question]) -> Iterator[Reply]:
         """A reply to each question, in order. InputError when the endpoint cannot be reached, refuses, or fails again and again."""

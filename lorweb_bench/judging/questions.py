@@ -103,6 +103,15 @@ def parse(answer: str, protocol: Protocol) -> dict[str, int] | None:
     return found
 
 
+def change_in(answer: str) -> str:
+    """The words in which an answer says what the edit did; empty where there are none."""
+    start = answer.rfind('"change"')
+    try:
+        return str(json.JSONDecoder().raw_decode(answer[start + len('"change"') :].lstrip(" :\n\t"))[0]) if start >= 0 else ""
+    except ValueError:
+        return ""
+
+
 def _numbers(value: Any, protocol: Protocol) -> dict[str, int] | None:
     numbers = {}
     for name, allowed in FIELDS[protocol].items():
