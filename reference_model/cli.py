@@ -40,9 +40,10 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
 
     settings = read_train_config(config, list(overrides))
     if dry_run:
-        from reference_model.shapes import as_lines, shapes_of
+        from reference_model import memory, shapes
 
-        click.echo("\n".join(as_lines(shapes_of(settings))))
+        found = shapes.shapes_of(settings)
+        click.echo("\n".join([*shapes.as_lines(found), *memory.as_lines(settings, found.trained)]))
         return
     if output is None:
         raise InputError("no output folder; add `-o CHECKPOINT`, or `--dry-run` to see what would be trained")

@@ -7,10 +7,8 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.files import sha256_file
 from reference_model.base import base_folder
 from reference_model.config import TrainConfig
-from reference_model.flux import digest_of, is_flux_folder
+from reference_model.flux import EYES, digest_of, is_flux_folder
 from reference_model.towers import tower_folder
-
-EYES = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
 def tiny_digest(folder: Path, part: str) -> str:

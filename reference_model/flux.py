@@ -18,12 +18,14 @@ from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import sha256_file
 from lorweb_bench.progress import track
+from reference_model.progress import bars_on_terminals_alone
 
 Part = TypeVar("Part")
 LONGEST_PROMPT = 512  # T5 tokens, the pipeline's own
 SAMPLING_STEPS = 28
 GUIDANCE = 2.5  # of sampling, from the model card
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+EYES = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # what a training sees through
+PARTS = ("transformer", *EYES, "scheduler")
 
 
 def is_flux_folder(folder: Path) -> bool:
@@ -61,6 +63,7 @@ def hub_folder(name: str) -> Path:
 
 def load_part(kind: type[Part], folder: Path, part: str, **options: Any) -> Part:
     """One part of a pipeline folder; InputError names the part that is missing or cut."""
+    bars_on_terminals_alone()
     try:
         if not (folder / part).is_dir():
             raise FileNotFoundError("it is not there")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def accelerator_of(config: TrainConfig, folder: Path) -> Accelerator:
     check_shares(training, accelerator.num_processes)
     if accelerator.distributed_type == DistributedType.FSDP:
         check_spreads(training, accelerator.state.fsdp_plugin.fsdp_version)
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")  # nothing changes one in place
     return accelerator
 
 

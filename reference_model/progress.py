@@ -43,3 +43,13 @@ class Progress:
         elif self.shown and (self.done % max(1, self.total // 20) == 0 or self.done == self.total):
             left = (time.monotonic() - self.started) / (self.done - self.first) * (self.total - self.done)
             print(f"{self.what}: {self.done}/{self.total}, loss {loss:.4f}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def bars_on_terminals_alone() -> None:
+    """Leave out the bars of transformers and diffusers where stderr is no terminal: in a log they are lines of their own."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    if not sys.stderr.isatty():
+        of_diffusers.disable_progress_bar()
+        of_transformers.disable_progress_bar()

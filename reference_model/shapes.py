@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import nn
 
 from lorweb_bench.errors import InputError
 from reference_model.base import TINY_TRANSFORMER, local_folder
@@ -20,19 +21,17 @@ from reference_model.towers import INPUTS
 HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {"black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}}
 # The widths of the embeddings of towers on the hub.
 TOWER_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
-BYTES = {"no": 4, "bf16": 2, "fp16": 2}
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Counts of weights, and bytes of the parts of training that shapes decide; activations come on top."""
+    """Counts of weights, and the shapes of the trained tensors."""
 
     adapted_layers: int
     basis: int
     routing: int
     base: int
-    base_bytes: int
-    adapter_bytes: int
+    trained: list[torch.Size]
 
     @property
     def trainable(self) -> int:
@@ -72,30 +71,26 @@ def features_of(config: TrainConfig) -> int:
 
 
 def shapes_of(config: TrainConfig) -> Shapes:
-    """Shapes of a training run: weights and gradients in the training precision, AdamW's two moments and master weights in float32."""
+    """Shapes of the base and of what is trained on it."""
     settings = config.adapter
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**transformer_config(config.base))
         total = sum(p.numel() for p in transformer.parameters())
         basis = Basis(transformer, settings.elements, settings.rank, settings.alpha, settings.targets)
-        count = sum(p.numel() for p in basis.parameters())
-        routing = 0
         features = features_of(config)
+        routing: nn.Module = nn.Module()
         if settings.kind == "lorweb":
-            routing = sum(p.numel() for p in Router(len(basis.layers), settings.elements, features, settings.key_width).parameters())
+            routing = Router(len(basis.layers), settings.elements, features, settings.key_width)
         elif settings.kind == "token-control":
-            routing = (features + 1) * settings.tokens * transformer.config.joint_attention_dim
-    size = BYTES[config.training.precision]
-    return Shapes(len(basis.layers), count, routing, total, total * size, (count + routing) * (4 + size + 8))
+            routing = nn.Linear(features, settings.tokens * transformer.config.joint_attention_dim)
+    own, beside = [p.shape for p in basis.parameters()], [p.shape for p in routing.parameters()]
+    return Shapes(len(basis.layers), sum(s.numel() for s in own), sum(s.numel() for s in beside), total, own + beside)
 
 
 def as_lines(shapes: Shapes) -> list[str]:
-    """The shapes in words, counts with separators and memory in GB (10^9 bytes)."""
+    """The counts in words, with separators."""
     return [
         f"adapted linear layers   {shapes.adapted_layers:,}",
         f"trainable parameters    {shapes.trainable:,} (basis {shapes.basis:,}, routing {shapes.routing:,})",
         f"frozen transformer      {shapes.base:,}",
-        f"memory, frozen weights  {shapes.base_bytes / 1e9:.2f} GB",
-        f"memory, trained weights with gradients and AdamW {shapes.adapter_bytes / 1e9:.2f} GB",
-        f"memory, together        {(shapes.base_bytes + shapes.adapter_bytes) / 1e9:.2f} GB, and the activations of a batch on top",
     ]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
+from reference_model.progress import bars_on_terminals_alone
 
 INPUTS: dict[str, int] = {"separate": 3, "concatenated": 1, "grid": 1, "a_prime-a": 1, "a_prime-a+b": 1}  # embeddings that features hold
 
@@ -112,6 +113,7 @@ def load_tower(name: str, encoder_input: str) -> TowerEncoder:
     """The frozen tower of a folder or hub name; InputError that says what to download where it cannot be had."""
     from transformers import AutoImageProcessor
 
+    bars_on_terminals_alone()
     with _told(name):
         tower, embed, width, size = _opened(name)
         processor = AutoImageProcessor.from_pretrained(name)

@@ -10,6 +10,7 @@ it opened to write, renamed or made.
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def sharded(config: Any, folder: Path, launch: str) -> Accelerator:
     accelerator = accelerator_of(config, folder)
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
     accelerator.state.distributed_type = DistributedType.FSDP
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     return accelerator
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Launched:
     folder: Path
     notes: list[dict[str, Any]]
     printed: str
+    errors: str
 
     def written(self, rank: int, below: str) -> set[str]:
         """What a process wrote below a folder."""
@@ -66,7 +68,7 @@ def launched(small: dict[str, Any], flux: dict[str, Any], tmp_path_factory: pyte
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]
     notes = [json.loads((folder / f"process-{rank}.json").read_text()) for rank in range(2)]
-    return Launched(folder, notes, done.stdout)
+    return Launched(folder, notes, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,13 @@ def test_one_process_writes_the_checkpoint_and_says_so(launched: Launched) -> No
         assert launched.printed.count(f"checkpoint: {launched.folder / name}\n") == 1
 
 
+def test_nothing_is_printed_but_our_own_lines(launched: Launched) -> None:
+    """Neither by bitsandbytes, which PEFT imports, nor by diffusers and transformers as they load a base and a tower."""
+    foreign = [line for line in launched.errors.splitlines() if not re.match(r"training lorweb: \d/\d, loss|Stopped\.|$", line)]
+    assert foreign == []
+    assert len(set(launched.printed.splitlines())) == 3
+
+
 def test_the_cache_is_made_once_each_shard_by_one_process(launched: Launched) -> None:
     shards = {f"cache/{kind}": sorted((launched.folder / "cache" / kind).iterdir()) for kind in ("samples", "prompts")}
     for below, files in shards.items():
@@ -117,7 +126,7 @@ def test_the_cache_is_made_once_each_shard_by_one_process(launched: Launched) ->
         assert by_rank[0] | by_rank[1] == {path.name for path in files}
 
 
-def test_what_fsdp_cannot_spread_is_refused(config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fsdp_cannot_spread_is_refused(config: Callable[..., TrainConfig]) -> None:
     for training, message in (({"optimizer": "adamw-8bit"}, "optimizer: adamw-8bit"), ({"quantize": "4bit"}, "quantize: 4bit")):
         with pytest.raises(InputError, match=rf"training\.{message}.*FSDP"):
             launching.check_spreads(config(training=training).training, 2)
@@ -126,6 +135,6 @@ def test_what_fsdp_cannot_spread_is_refused(config: Callable[..., TrainConfig], 
     launching.check_spreads(config().training, 2)
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_shared_out_is_refused(config: Callable[..., TrainConfig]) -> None:
     with pytest.raises(InputError, match=r"training\.batch: 6 samples .* over 4 processes .* multiple of 8"):
         launching.check_shares(config(training={"batch": 6, "accumulation": 2}).training, 4)
