@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]  # this file's own folder: `datagen` is the package, not this file
@@ -32,7 +33,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from datagen.build import build
+from datagen.build import build, build_shard
 from datagen.recipe import Recipe, read_recipe
 from datagen.sources import Panel, panel
 from datagen.sources.photographs import bundled
@@ -132,14 +133,32 @@ def pairs(folder: Path, count: int, size: int, times: int) -> None:
     )
 
 
+def shard_of_worker(folder: str, work: Any, piece: Any) -> int:
+    """`build_shard`; beside the dataset stands what this process has spent so far, its start included."""
+    done = build_shard(folder, work, piece)
+    (Path(folder).parent / f"spent-{os.getpid()}").write_text(str(time.process_time()))
+    return done
+
+
+def critical_path(wanted: Recipe, folder: Path) -> float:
+    """Processor seconds of a build by two workers that nobody can save: this process's own and those of the busier worker."""
+    for old in folder.parent.glob("spent-*"):
+        old.unlink()
+    with patch("datagen.build.build_shard", shard_of_worker):
+        _, own = timed(lambda: made(wanted, folder, 2))
+    return own + max(float(spent.read_text()) for spent in folder.parent.glob("spent-*"))
+
+
 def workers(folder: Path, items: int, times: int) -> None:
-    """Two workers over one."""
+    """Two workers over one: by the clock, and what two free cores would make of the processor time."""
     wanted = recipe(folder, items, 256)
     rounds = turns(times, lambda: made(wanted, folder / "one"), lambda: made(wanted, folder / "two", 2))
     clock = [one[0] / two[0] for (one, two) in rounds]
+    free = [timed(lambda: made(wanted, folder / "one"))[1] / critical_path(wanted, folder / "two") for _ in range(times)]
     print(
         f"two workers over one, {items} items of 256 pixels: {statistics.median(clock):.2f} times as fast "
-        f"({min(clock):.2f}-{max(clock):.2f} in {times} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); the goal is 1.8"
+        f"({min(clock):.2f}-{max(clock):.2f} in {times} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); "
+        f"by processor time along the critical path {statistics.median(free):.2f} ({min(free):.2f}-{max(free):.2f}); the goal is 1.8"
     )
 
 
