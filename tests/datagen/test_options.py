@@ -122,6 +122,10 @@ def test_a_pinned_recipe_builds_the_same_from_another_folder(write, tmp_path: Pa
     (second / "p03.png").write_bytes(encode(scene(1, 48, 64)))
     with pytest.raises(InputError, match=r"p03\.png has the sha256"):
         build(read_recipe(tmp_path / "pinned.yaml", [f"source.path={second}"]), tmp_path / "changed")
+    (second / "p03.png").unlink()
+    with pytest.raises(InputError, match=r"p03\.png is pinned by its sha256 but missing"):
+        build(read_recipe(tmp_path / "pinned.yaml", [f"source.path={second}"]), tmp_path / "gone")
+    assert not (tmp_path / "changed").exists() and not (tmp_path / "gone").exists()
     with pytest.raises(InputError, match="only photographs in a folder can be pinned"):
         pin("photos-mini", tmp_path / "mini.yaml")
 
