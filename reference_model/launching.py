@@ -90,6 +90,11 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
         accelerator.init_trackers("lorweb", config=settings, init_kwargs={"wandb": {"name": config.name}})
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error is the want of memory, on a GPU or for the processor, whose allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def out_of_memory(config: TrainConfig, error: BaseException) -> InputError:
     """The error that tells which settings still save memory, the cheapest first."""
     training = config.training

@@ -1,6 +1,6 @@
 """The reference model as a method: checkpoints, and the base told the true transformation (`ceiling`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import read_json
-from lorweb_bench.images import resize
+from lorweb_bench.images import resize, to_image
 from lorweb_bench.quadruplet import Triplet
 from reference_model.adapter import Adapter
 from reference_model.base import Base, load_base
@@ -37,6 +37,21 @@ def to_tensor(images: Sequence[Image.Image], size: tuple[int, int], device: torc
     """uint8 (batch, 3, height, width) of images, resized to `size` (width, height)."""
     arrays = [np.asarray(resize(np.asarray(image.convert("RGB")), size)) for image in images]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(device)
+
+
+def by_size(
+    triplets: Sequence[Triplet], longest: int, complete: Callable[[Sequence[Triplet], tuple[int, int]], Iterable[np.ndarray]]
+) -> list[Image.Image]:
+    """One b' per triplet, of the size of its b; `complete` gives those of triplets that have one panel size, uint8 height x width x 3."""
+    sizes = [panel_size(*t.b.size, longest) for t in triplets]
+    answers: dict[int, Image.Image] = {}
+    for size in dict.fromkeys(sizes):
+        chosen = [i for i, s in enumerate(sizes) if s == size]
+        with torch.inference_mode():
+            found = complete([triplets[i] for i in chosen], size)
+        for i, pixels in zip(chosen, found, strict=True):
+            answers[i] = to_image(resize(pixels, triplets[i].b.size))
+    return [answers[i] for i in range(len(triplets))]
 
 
 class Method:
@@ -65,16 +80,14 @@ class Method:
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """One b' per triplet, of the size of its b; triplets of one panel size run as one batch."""
-        sizes = [panel_size(*t.b.size, self.longest) for t in triplets]
-        answers: dict[int, Image.Image] = {}
-        for size in dict.fromkeys(sizes):
-            chosen = [i for i, s in enumerate(sizes) if s == size]
-            panels = [to_tensor([getattr(triplets[i], role) for i in chosen], size, self.device) for role in ("a", "a_prime", "b")]
-            with torch.inference_mode():
-                found = self.predict_panels(*panels, [triplets[i].prompt or "" for i in chosen], [triplets[i].seed for i in chosen])
-            for i, pixels in zip(chosen, found.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
-                answers[i] = Image.fromarray(np.asarray(resize(pixels, triplets[i].b.size)))
-        return [answers[i] for i in range(len(triplets))]
+        return by_size(triplets, self.longest, self.complete)
+
+    def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> np.ndarray:
+        """b' of triplets whose panels are worked on at `size` (width, height): uint8 (batch, height, width, 3)."""
+        panels = [to_tensor([getattr(t, role) for t in triplets], size, self.device) for role in ("a", "a_prime", "b")]
+        found = self.predict_panels(*panels, [t.prompt or "" for t in triplets], [t.seed for t in triplets])
+        pixels: np.ndarray = found.permute(0, 2, 3, 1).cpu().numpy()
+        return pixels
 
 
 def best_device() -> torch.device:

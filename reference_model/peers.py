@@ -17,9 +17,9 @@ from PIL import Image
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import sha256_file
-from lorweb_bench.images import resize, to_image
+from lorweb_bench.images import resize
 from lorweb_bench.quadruplet import Triplet
-from reference_model.method import best_device, panel_size
+from reference_model.method import best_device, by_size
 
 GRID_WORDS = (
     "A grid of two rows with two pictures each. In the upper row an edit turns the left picture into the right one. "
@@ -79,15 +79,7 @@ class Peer:
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """One b' per triplet, of the size of its b."""
         self.prepare(None)
-        sizes = [panel_size(*t.b.size, self.longest) for t in triplets]
-        answers: dict[int, Image.Image] = {}
-        for size in dict.fromkeys(sizes):
-            chosen = [i for i, s in enumerate(sizes) if s == size]
-            with torch.inference_mode():
-                found = self.complete([triplets[i] for i in chosen], size)
-            for i, pixels in zip(chosen, found, strict=True):
-                answers[i] = to_image(resize(to_levels(pixels), triplets[i].b.size))
-        return [answers[i] for i in range(len(triplets))]
+        return by_size(triplets, self.longest, lambda few, size: map(to_levels, self.complete(few, size)))
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> list[np.ndarray]:
         """b' of triplets whose panels are worked on at `size` (width, height), float height x width x 3 in [0, 1]."""

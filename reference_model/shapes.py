@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from reference_model.basis import Basis
 from reference_model.config import TrainConfig
 from reference_model.flux import is_flux_folder
 from reference_model.router import Router
-from reference_model.towers import INPUTS
+from reference_model.towers import INPUTS, tower_width
 
 # The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its config.json on the hub).
 HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {"black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}}
@@ -61,12 +60,10 @@ def features_of(config: TrainConfig) -> int:
     width = TOWER_WIDTHS.get(config.encoder)
     if width is None:
         try:
-            found = json.loads((Path(config.encoder) / "config.json").read_text())
-            found = {**found, **found.get("vision_config", {})}
-            width = int(found["projection_dim" if found["model_type"].startswith("clip") else "hidden_size"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            known = ", ".join(["pair", *TOWER_WIDTHS])
-            raise InputError(f"encoder `{config.encoder}`: not one of {known}, nor the folder of a tower ({error})") from error
+            width = tower_width(config.encoder)
+        except (OSError, ValueError, KeyError) as error:
+            known, reason = ", ".join(["pair", *TOWER_WIDTHS]), " ".join(str(error).split())[:160]
+            raise InputError(f"encoder `{config.encoder}`: not one of {known}, nor a tower that is here ({reason})") from error
     return INPUTS[config.encoder_input] * width
 
 

@@ -6,6 +6,7 @@ own); `concatenated` embeds a, a' and b side by side as one picture; `grid` the 
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from lorweb_bench.errors import InputError
 from reference_model.progress import bars_on_terminals_alone
 
 INPUTS: dict[str, int] = {"separate": 3, "concatenated": 1, "grid": 1, "a_prime-a": 1, "a_prime-a+b": 1}  # embeddings that features hold
+
+NO_TOWER = "it is a `{}`, neither CLIP nor SigLIP"
 
 
 class TowerEncoder(nn.Module):
@@ -89,16 +92,49 @@ def _opened(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]
 
     kind = AutoConfig.from_pretrained(name).model_type
     if kind.startswith("siglip2"):
-        tower: Any = Siglip2VisionModel.from_pretrained(name, use_safetensors=True)
+        tower = _loaded(Siglip2VisionModel, name)
         side = int(tower.config.num_patches**0.5) * tower.config.patch_size
         return tower, pooled_patches, tower.config.hidden_size, side
     if kind.startswith("siglip"):
-        tower = SiglipVisionModel.from_pretrained(name, use_safetensors=True)
+        tower = _loaded(SiglipVisionModel, name)
         return tower, pooled, tower.config.hidden_size, tower.config.image_size
     if kind.startswith("clip"):
-        tower = CLIPVisionModelWithProjection.from_pretrained(name, use_safetensors=True)
+        tower = _loaded(CLIPVisionModelWithProjection, name)
         return tower, projected, tower.config.projection_dim, tower.config.image_size
-    raise ValueError(f"it is a `{kind}`, neither CLIP nor SigLIP")
+    raise ValueError(NO_TOWER.format(kind))
+
+
+def _loaded(kind: Any, name: str) -> Any:
+    """A tower of some class; ValueError where weights are missing or of other shapes, which transformers would fill with random ones.
+
+    That a folder holds more than the tower, as that of a whole CLIP does, is no news.
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        tower, report = kind.from_pretrained(name, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
+    finally:
+        logger.setLevel(before)
+    if wrong := [*report["missing_keys"], *report["mismatched_keys"]]:
+        raise ValueError(f"{len(wrong)} weights are missing or do not fit its config.json, {wrong[0]} first")
+    return tower
+
+
+def tower_width(name: str) -> int:
+    """The width of a tower's embeddings, from the config in its folder or in the hub's cache; nothing is downloaded.
+
+    Raises OSError or ValueError where there is none, or it is no tower.
+    """
+    from transformers import AutoConfig, CLIPVisionConfig, Siglip2VisionConfig, SiglipVisionConfig
+
+    kind = AutoConfig.from_pretrained(name, local_files_only=True).model_type
+    if kind.startswith("siglip"):
+        siglip: Any = Siglip2VisionConfig if kind.startswith("siglip2") else SiglipVisionConfig
+        return int(siglip.from_pretrained(name, local_files_only=True).hidden_size)
+    if kind.startswith("clip"):
+        return int(CLIPVisionConfig.from_pretrained(name, local_files_only=True).projection_dim)
+    raise ValueError(NO_TOWER.format(kind))
 
 
 def tower_folder(name: str) -> Path:

@@ -23,7 +23,7 @@ from reference_model.digests import model_digests
 from reference_model.examples import Batch, InMemory, Source, choices_at, load_eyes, prompts_of
 from reference_model.flow import draw, flow_loss
 from reference_model.grid import flat, sequence_of
-from reference_model.launching import accelerator_of, new_optimizer, out_of_memory, share_of, start_trackers
+from reference_model.launching import accelerator_of, lacks_memory, new_optimizer, out_of_memory, share_of, start_trackers
 from reference_model.previews import Previews
 from reference_model.progress import Progress
 from reference_model.quadruplets import check_sizes, read_quadruplets
@@ -63,6 +63,7 @@ def train(config: TrainConfig, folder: Path) -> Path:
     dataset = open_dataset(config.dataset)
     identity = identity_of(config, dataset)
     if is_finished(folder, identity):
+        tidy(folder)
         return folder
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
@@ -72,7 +73,9 @@ def train(config: TrainConfig, folder: Path) -> Path:
         previews = Previews(config, dataset, folder / "samples") if config.training.sample_every else None
         adapter = new_trained(config, source.features)
         losses = run(adapter, config, source, accelerator, folder / STATE, identity, previews)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
         raise out_of_memory(config, error) from error
     about = {
         "identity": identity,
@@ -82,10 +85,15 @@ def train(config: TrainConfig, folder: Path) -> Path:
     }
     write_checkpoint(folder, adapter, config, about, write=accelerator.is_main_process)
     if accelerator.is_main_process:
-        (folder / STATE).unlink(missing_ok=True)
-        clear_writing(folder)
+        tidy(folder)
     accelerator.end_training()
     return folder
+
+
+def tidy(folder: Path) -> None:
+    """Take away what a checkpoint that is whole no longer needs."""
+    (folder / STATE).unlink(missing_ok=True)
+    clear_writing(folder)
 
 
 def open_source(config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> Source:

@@ -1,15 +1,18 @@
 """What training at full size needs, on a tiny FLUX.1-Kontext folder: the same loop, the cache, quantised weights, memory, bad input."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from lorweb_bench.errors import InputError
 from reference_model import caching, examples, training
 from reference_model.config import TrainConfig
+from reference_model.launching import out_of_memory
 from reference_model.training import STATE, train
 
 Config = Callable[..., TrainConfig]
@@ -96,12 +99,57 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_the_state(
     train(config(training={"save_every": 1}), tmp_path)
 
 
-def test_running_out_of_memory_says_what_helps(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: not enough"),
+    ],
+    ids=["gpu", "python", "processor"],
+)
+def test_running_out_of_memory_says_what_helps(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     monkeypatch.setattr(training, "batch_loss", full)
-    with pytest.raises(InputError, match=r"out of memory .*gradient_checkpointing: true.*accumulation.*quantize: 4bit"):
+    with pytest.raises(InputError, match=r"out of memory .*gradient_checkpointing: true.*accumulation.*quantize: 4bit") as caught:
+        train(config(), tmp_path / "all")
+    assert "layout: target-only" not in str(caught.value)
+    saving = {"gradient_checkpointing": True, "accumulation": 2, "optimizer": "adamw-8bit", "quantize": "4bit", "precision": "bf16"}
+    said = str(out_of_memory(config(training=saving), error))
+    assert not any(setting in said for setting in ("gradient_checkpointing", "accumulation", "adamw-8bit", "quantize", "bf16"))
+    assert "a smaller `panel` than 16" in said
+
+
+def test_a_training_in_bfloat16_ends_near_one_in_float32(flux_config: Config, tmp_path: Path) -> None:
+    """The base is held in bfloat16, what is trained in float32."""
+    losses = []
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state(True)  # accelerate allows one precision a process
+        try:
+            out = train(flux_config(training={"precision": precision, "steps": 4}), tmp_path / precision)
+        finally:
+            AcceleratorState._reset_state(True)
+        assert {weight.dtype for weight in load_file(out / ADAPTER).values()} == {torch.float32}
+        losses.append(json.loads((out / "config.json").read_text())["losses"][0])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[0] != losses[1]
+
+
+def test_another_error_stays_what_it_is(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(training, "batch_loss", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(config(), tmp_path)
+
+
+def test_a_gradient_that_is_no_number_names_the_batch(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss is finite, its gradient is not: that of a square root at zero."""
+    found = training.batch_loss
+    monkeypatch.setattr(training, "batch_loss", lambda *given: found(*given) + (found(*given) * 0).sqrt())
+    with pytest.raises(InputError, match=r"the gradient is nan at step 0, batch q\d, q\d"):
         train(config(), tmp_path)
 
 

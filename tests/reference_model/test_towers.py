@@ -1,20 +1,27 @@
 """Vision towers of every kind, saved as the hub saves them, and what becomes of their embeddings."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessor,
+    CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     Siglip2ImageProcessor,
     Siglip2VisionConfig,
     Siglip2VisionModel,
+    SiglipConfig,
     SiglipImageProcessor,
+    SiglipModel,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
@@ -22,10 +29,12 @@ from transformers import (
 from lorweb_bench.errors import InputError
 from reference_model.adapter import fresh_adapter, load_encoder
 from reference_model.base import load_base
+from reference_model.checkpoint import load_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.examples import load_eyes
-from reference_model.shapes import shapes_of
+from reference_model.shapes import features_of, shapes_of
 from reference_model.towers import INPUTS, load_tower
+from reference_model.training import train
 
 SIZE, WIDTH, PROJECTED = 16, 24, 6
 SMALL: dict[str, Any] = {"hidden_size": WIDTH, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8}
@@ -116,6 +125,62 @@ def test_a_dry_run_counts_what_a_training_trains(
         settings = config(adapter={"heads": 2, **adapter}, encoder=str(towers[kind][0]), encoder_input=encoder_input)
         made = fresh_adapter(settings, load_base(settings.base), 0, load_eyes(settings).features)
         assert shapes_of(settings).trainable == made.trainable_parameters
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_the_folder_of_a_whole_model_is_a_tower_to_a_dry_run_as_to_a_training(
+    config: Callable[..., TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """With its text half, as the hub has them."""
+    text: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 49408,
+    }
+    vision = {**SMALL, "image_size": SIZE}
+    made: dict[str, tuple[Any, Any, Any]] = {
+        "clip": (
+            CLIPModel,
+            CLIPConfig(vision_config={**vision, "projection_dim": 5}, text_config=text, projection_dim=5),
+            CLIPImageProcessor(),
+        ),
+        "siglip": (SiglipModel, SiglipConfig(vision_config=vision, text_config=text), SiglipImageProcessor()),
+    }
+    model, settings, processor = made[kind]
+    model(settings).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    capsys.readouterr()
+    chosen = config(encoder=str(tmp_path))
+    assert features_of(chosen) == load_encoder(chosen).features
+    assert capsys.readouterr().err == ""
+
+
+def test_a_tower_whose_weights_do_not_fit_its_config_is_refused(
+    config: Callable[..., TrainConfig], towers: dict[str, Any], tmp_path: Path
+) -> None:
+    """Transformers would fill in random ones."""
+    for name, change in (("missing", None), ("other-size", torch.zeros(2, WIDTH))):
+        shutil.copytree(towers["clip"][0], tmp_path / name)
+        weights = load_file(tmp_path / name / "model.safetensors")
+        del weights["visual_projection.weight"]
+        save_file(weights if change is None else {**weights, "visual_projection.weight": change}, tmp_path / name / "model.safetensors")
+        with pytest.raises(InputError, match=r"1 weights are missing or do not fit its config\.json, .*visual_projection\.weight"):
+            load_encoder(config(encoder=str(tmp_path / name)))
+
+
+def test_a_checkpoint_knows_its_tower(config: Callable[..., TrainConfig], towers: dict[str, Any], tmp_path: Path) -> None:
+    """By the digest of its files: with another tower in the same place it is refused."""
+    folder = tmp_path / "tower"
+    shutil.copytree(towers["clip"][0], folder)
+    out = train(config(encoder=str(folder), training={"steps": 1}), tmp_path / "out")
+    assert len(json.loads((out / "config.json").read_text())["encoder_sha256"]) == 64
+    load_checkpoint(out)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: 2 * weight for name, weight in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"was trained on another .* than the one there \(encoder_sha256\)"):
+        load_checkpoint(out)
 
 
 def test_a_folder_that_is_no_tower_is_named(config: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,7 @@
 """Training: the same bytes every time, also across a kill; what is refused, and what stops it."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,25 +147,6 @@ def test_gradient_checkpointing_and_the_save_interval_do_not_change_the_weights(
             torch.testing.assert_close(ours[key], theirs[key], rtol=1e-4, atol=1e-5)
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_bytes(config: Config, write_yaml: WriteYaml, tmp_path: Path) -> None:
-    settings = config(training={"steps": 40})
-    folder, path = tmp_path / "killed", write_yaml(training={"steps": 40, "save_every": 1})
-    command = [sys.executable, "-c", "from lorweb_bench.cli import main; main()", "train", str(path), "-o", str(folder)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "/40" in line:  # the first steps are done and saved
-                process.send_signal(signal.SIGKILL)
-                break
-    assert process.returncode == -signal.SIGKILL
-    assert (folder / STATE).exists() and not (folder / "config.json").exists()
-    with pytest.raises(InputError, match=r"killed.*no checkpoint there"):
-        from reference_model.checkpoint import load_checkpoint
-
-        load_checkpoint(folder)
-    assert weights_of(train(settings, folder)) == weights_of(train(settings, tmp_path / "undisturbed"))
-
-
 def test_a_resume_under_other_settings_is_refused(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(config(training={"save_every": 1}), tmp_path, 1, monkeypatch)
     for other in (config(training={"learning_rate": 0.01}), config(adapter={"rank": 1}), config(layout="paper")):
@@ -210,6 +187,17 @@ def test_a_loss_that_is_no_number_stops_with_the_step_named(
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("Error: ") and "at step" in message and "training.learning_rate" in message
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_a_training_computes_with_the_threads_of_its_config(config: Config, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        train(config("single-lora", training={"steps": 1, "threads": before + 1}), tmp_path / "more")
+        assert torch.get_num_threads() == before + 1
+        train(config("single-lora", training={"steps": 1, "threads": 0}), tmp_path / "as-they-are")
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_output_that_holds_something_else_is_refused(config: Config, tmp_path: Path) -> None:
