@@ -31,6 +31,8 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
         console.print(f"takes the place of version {manifest.supersedes}")
     if manifest.tiers_relative_to:
         console.print(f"tiers relative to the training dataset {manifest.tiers_relative_to}")
+    if manifest.left_out:
+        console.print(f"left out when it was built: {', '.join(f'{n:,} by {name}' for name, n in manifest.left_out.items())}")
     labels = () if dataset.public else ("#hard", "#a from", "#b from")
     table = _table("Splits", "split", "#samples", "#shards", "#MB", "panels", *labels)
     for split, c in counts.items():

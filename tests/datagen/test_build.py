@@ -15,6 +15,7 @@ from datagen import build as building
 from datagen.build import build
 from datagen.recipe import read_recipe
 from datagen.sources.scenes import scene
+from lorweb_bench.cli import main
 from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import read_json
@@ -162,7 +163,7 @@ def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None: 
         read_recipe(write(), ["panel.format=jpg", "splits={seen: 4, unseen: 4}"])
 
 
-def test_what_each_filter_leaves_out_is_counted_in_the_manifest(write, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_what_each_filter_leaves_out_is_counted_in_the_manifest_and_shown(write, tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     strict = ["filters={maximum_change: 60, minimum_change: 2, attempts: 1}", "transformations={families: [invert, tint]}", "tiers={}"]
     built = build(read_recipe(write(), [*strict, "splits={train: 30}"]), tmp_path / "out")
     left_out = built.dataset.manifest.left_out
@@ -172,6 +173,9 @@ def test_what_each_filter_leaves_out_is_counted_in_the_manifest(write, tmp_path:
     monkeypatch.setattr(building, "SHARD", 4)
     again = build(read_recipe(write(), [*strict, "splits={train: 30}"]), tmp_path / "again")
     assert again.dataset.manifest.left_out == built.dataset.manifest.left_out
+    with pytest.raises(SystemExit):
+        main(["inspect", str(built.dataset.path)])
+    assert f"{left_out['maximum_change']} by maximum_change" in capsys.readouterr().out
 
 
 def _pairs(folder: Path, tasks: dict[str, int]) -> Path:
