@@ -2,6 +2,7 @@
 
     python benchmarks/adapter.py                 # layers, a merged step, the router; some minutes on two cores
     python benchmarks/adapter.py --part router   # one part alone
+    python benchmarks/adapter.py --part layouts  # a training step in the paper's layout and in target-only
     python benchmarks/adapter.py --part full     # a full-size FLUX.1-Kontext transformer of random weights; needs a GPU
 
 In every round each variant runs once, in an order drawn anew, and the ratios are taken within a round: what else the machine does hits
@@ -12,7 +13,7 @@ processor one thread runs, and its own time is counted.
 import argparse
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from reference_model.basis import Basis
+from reference_model.memory import Kept
 from reference_model.merging import can_merge, merged
 from reference_model.quantize import quantize
 from reference_model.router import Router
@@ -209,6 +211,30 @@ def training_step(transformer: FluxTransformer2DModel, basis: Basis, router: Rou
     return step
 
 
+def kept_bytes(step: Callable[[], None], weights: Iterable[Tensor], length: int) -> int:
+    """What autograd keeps from forward to backward in a step, each storage once."""
+    kept = Kept({w.untyped_storage()._cdata for w in weights}, length)
+    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+        step()
+    return kept.bytes
+
+
+def measure_layouts(rounds: int, panel: int, double: int, single: int) -> None:
+    """A training step of batch 1 in both layouts, the prompt as long beside its pictures as at 512 pixels."""
+    transformer = flux(double, single)
+    basis = Basis(transformer, ELEMENTS, RANK, RANK)
+    router = Router(len(basis.layers), ELEMENTS, FEATURES, KEY_WIDTH).to(DEVICE)
+    side, words = panel // 16, 512 * panel**2 // 512**2
+    tokens = {"paper": 2 * (2 * side) ** 2, "target-only": 4 * side**2}
+    steps = {name: training_step(transformer, basis, router, inputs_of(1, count, words)) for name, count in tokens.items()}
+    print(f"a training step, panels of {panel} px, {double} double and {single} single blocks of full width, {DEVICE}; tokens {tokens}")
+    tell("layouts", rounds_of(steps, rounds), {"target-only": "paper"})
+    transformer.disable_gradient_checkpointing()
+    kept = {name: kept_bytes(step, transformer.parameters(), tokens[name] + words) for name, step in steps.items()}
+    sizes = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in kept.items())
+    print(f"    kept for the backward pass, without checkpointing: {sizes}; {kept['target-only'] / kept['paper']:.3f}", flush=True)
+
+
 def measure_whole(transformer: FluxTransformer2DModel, elements: int, rounds: int, tokens: int, batch: int) -> None:
     """Seconds and memory of an image, gated and merged, and of a training step, with `elements` of a total rank of 128."""
     basis = Basis(transformer, elements, ELEMENTS * RANK // elements, ELEMENTS * RANK // elements)
@@ -249,10 +275,11 @@ def measure_full(rounds: int, tokens: int, batch: int) -> None:
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["layers", "step", "router", "full"], action="append")
+    parser.add_argument("--part", choices=["layers", "step", "router", "layouts", "full"], action="append")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=512 if DEVICE.type == "cpu" else 4096)
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--panel", type=int, default=128 if DEVICE.type == "cpu" else 512, help="of --part layouts, in pixels")
     arguments = parser.parse_args()
     random.seed(0)
     torch.manual_seed(0)
@@ -265,6 +292,8 @@ def main() -> None:
         measure_step(arguments.rounds, arguments.tokens, 1, 1)
     if "router" in parts:
         measure_router(arguments.rounds)
+    if "layouts" in parts:
+        measure_layouts(arguments.rounds, arguments.panel, 1, 1)
     if "full" in parts:
         measure_full(arguments.rounds, arguments.tokens, arguments.batch)
 
