@@ -2,17 +2,21 @@
 
 from typing import TYPE_CHECKING
 
+from lorweb_bench.report import plain
+
 if TYPE_CHECKING:
     from lorweb_bench.compare import Comparison
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-0.000", "0.000")
-
-
-def _interval(ends: tuple[float | None, float | None]) -> str:
+def _interval(ends: tuple[float | None, float | None], places: int) -> str:
     low, high = ends
-    return "-" if low is None or high is None else f"{_number(low)} to {_number(high)}"
+    return "-" if low is None or high is None else f"{plain(low, places)} to {plain(high, places)}"
+
+
+def _places(comparison: "Comparison") -> int:
+    from lorweb_bench.pages.bars import digits
+
+    return digits(comparison.metric, (mean for means in comparison.means.values() for mean in means.values()))
 
 
 def ranks_table(comparison: "Comparison") -> object:
@@ -20,15 +24,16 @@ def ranks_table(comparison: "Comparison") -> object:
     from rich.text import Text
 
     table = Table("group", "method", "mean", "95 %", "rank", "track", "prompt", "", title="Means and ranks", title_justify="left")
+    places = _places(comparison)
     for name, means in comparison.means.items():
         for i, entry in enumerate(comparison.entries):
             low, high = comparison.ranks[name].get(entry.label, (0, 0))
             rank = "not ranked" if not low else str(low) if low == high else f"{low} to {high}"
             said = [f"pairs {entry.pairs}"] * (entry.pairs != "true") + [f"{entry.missing:,} missing"] * bool(entry.missing)
             said += [f"{entry.trainings} trainings"] * (entry.trainings > 1)
-            between = _interval(comparison.intervals[name][entry.label])
+            between = _interval(comparison.intervals[name][entry.label], places)
             words = (entry.track, entry.prompt_mode, ", ".join(said))
-            cells = ("" if i else name, entry.label, _number(means[entry.label]), between, rank, *words)
+            cells = ("" if i else name, entry.label, plain(means[entry.label], places), between, rank, *words)
             table.add_row(*(Text(cell) for cell in cells), end_section=entry is comparison.entries[-1])
     return table
 
@@ -38,14 +43,14 @@ def differences_table(comparison: "Comparison") -> object:
     from rich.text import Text
 
     table = Table("group", "pair", "difference", "95 % interval", "p", "in words", title="Differences", title_justify="left")
-    group = ""
+    group, places = "", _places(comparison)
     for d in comparison.differences:
         if group and d.group != group:
             table.add_section()
-        interval = _interval((d.ci_low, d.ci_high))
+        interval = _interval((d.ci_low, d.ci_high), places)
         p = "-" if d.p is None else f"{d.p:.3f}" if d.p >= 0.001 else "<0.001"
         first_of_group = d.group != group
         group = d.group
-        cells = (d.group if first_of_group else "", f"{d.first} - {d.second}", _number(d.mean), interval, p, d.verdict)
+        cells = (d.group if first_of_group else "", f"{d.first} - {d.second}", plain(d.mean, places), interval, p, d.verdict)
         table.add_row(*(Text(cell) for cell in cells))
     return table

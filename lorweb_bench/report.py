@@ -87,6 +87,11 @@ def headline_of(metrics: Sequence[str]) -> str | None:
     return known or next((m for m in metrics if not m.startswith("lpips_to_b[")), metrics[0] if metrics else None)
 
 
+def plain(value: float, places: int) -> str:
+    """A number for a terminal; what rounds to 0 has no sign."""
+    return f"{round(value, places) + 0.0:.{places}f}"
+
+
 def environment(weights: bool = False) -> dict[str, str]:
     """What the scores were computed with: Python, the platform, and the packages that move a number; `weights`: of any metric."""
     found = {"python": platform.python_version(), "platform": platform.platform()}

@@ -86,8 +86,11 @@ def notes(judgement: "Judgement", names: list[str]) -> list[str]:
     said = []
     if judgement.protocol == "choice":
         said.append(f"1: {names[0]} is preferred in both orders; 0: {names[1]}; 0.5: no preference")
-    if judgement.position:
-        first, consistent = judgement.position.first, judgement.position.consistent
+    if position := judgement.position:
+        first, consistent = position.first, position.consistent
+        said.append(
+            f"{names[0]} is chosen in {position.when_first:.0%} where it is shown first, in {position.when_second:.0%} where second"
+        )
         said.append(f"the picture shown first was chosen in {first:.0%} of answers; both orders agree on {consistent:.0%} of items")
     if judgement.unparsable:
         said.append(f"the answers about {len(judgement.unparsable)} of {judgement.items} items cannot be parsed; they are left out")

@@ -155,7 +155,8 @@ def _show(report: "Report", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lorweb_bench.report import headline_of
+    from lorweb_bench.pages.bars import digits
+    from lorweb_bench.report import headline_of, plain
 
     title = f"{report.method.name} on {report.suite.name} {report.suite.version}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
@@ -168,13 +169,18 @@ def _show(report: "Report", out: Path) -> None:
         table.add_column(shown[column], overflow="fold", justify="right")
         if column == headline:
             table.add_column("95 %", no_wrap=True)
+    places = {m: digits(m, (of[m].mean for of in report.scores.values())) for m in report.metrics}
     for group, scores in report.scores.items():
         if not group.endswith("_hard") and not group.startswith("unseen/"):
-            cells = [cell for metric in report.metrics for cell in _cells(scores[metric], metric == headline)]
+            cells = [cell for metric in report.metrics for cell in _cells(scores[metric], metric == headline, places[metric])]
             table.add_row(group, str(scores[report.metrics[0]].samples), *cells)
     Console().print(table, markup=False)
     headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline or "")
-    notes = [f"shuffled pairs lose {headline_drop['drop']:.3f} of {headline} on unseen"] if headline_drop else []
+    notes = (
+        [f"shuffled pairs lose {plain(headline_drop['drop'] or 0.0, places[headline])} of {headline} on unseen"]
+        if headline_drop and headline
+        else []
+    )
     notes += [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
     notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(report.missing)
     notes += ["the predictions are of a part of the suite"] * report.partial
@@ -188,10 +194,10 @@ def _show(report: "Report", out: Path) -> None:
     click.echo(f"The report is in {out / 'index.html'}.")
 
 
-def _end(value: float) -> str:
-    return f"{value:.2f}".replace("-0.00", "0.00")
+def _cells(score: "Score", interval: bool, places: int) -> list[str]:
+    from lorweb_bench.report import plain
 
-
-def _cells(score: "Score", interval: bool) -> list[str]:
-    between = "too few" if score.ci_low is None or score.ci_high is None else f"{_end(score.ci_low)}..{_end(score.ci_high)}"
-    return [f"{score.mean:.3f}", between] if interval else [f"{score.mean:.3f}"]
+    if not interval:
+        return [plain(score.mean, places)]
+    low, high = score.ci_low, score.ci_high
+    return [plain(score.mean, places), "too few" if low is None or high is None else f"{plain(low, places)}..{plain(high, places)}"]

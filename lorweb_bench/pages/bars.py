@@ -1,6 +1,7 @@
 """Bars of a report's page: means with their intervals, and the scales that they are drawn on."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,11 @@ class Scale:
         return self.place(self.base)
 
     @property
+    def digits(self) -> int:
+        """Decimal places that tell the ticks apart, at least two."""
+        return max(2, 1 - math.floor(math.log10((self.end - self.start) / 4 or 1.0)))
+
+    @property
     def ticks(self) -> list[tuple[float, float]]:
         """Five values and their places."""
         return [(float(value), self.place(float(value))) for value in np.linspace(self.start, self.end, 5)]
@@ -80,9 +86,11 @@ SCALES = {
 }
 
 
-def digits(metric: str) -> int:
-    """Decimal places that a metric is read with."""
-    return 2 if metric.startswith(("psnr", "judge_accuracy", "judge_consistency")) else 4 if metric.startswith("mse") else 3
+def digits(metric: str, values: Iterable[float] = ()) -> int:
+    """Decimal places that a metric is read with: fixed where its scale is known, else enough for three digits of the greatest value."""
+    least = 2 if metric.startswith(("psnr", "judge_accuracy", "judge_consistency")) else 4 if metric.startswith("mse") else 3
+    greatest = max(map(abs, values), default=0.0)
+    return least if metric.partition("[")[0] in SCALES or not greatest else min(12, max(least, 2 - math.floor(math.log10(greatest))))
 
 
 def scale_of(metric: str, values: np.ndarray) -> Scale:

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def environment(package: str = "lorweb_bench", folder: str = "pages") -> Environ
     result = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     result.globals.update(style=Markup(style), title="lorweb-bench", kicker=None, lead=None, footer=None)
-    result.filters.update(data_uri=data_uri, number=number)
+    result.filters.update(data_uri=data_uri, number=number, significant=significant)
     return result
 
 
@@ -55,3 +56,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     text = f"{value:,.{digits}f}"
     return (text if text.strip("-0.,") else text.removeprefix("-")).replace("-", "−")  # what rounds to 0 has no sign
+
+
+def significant(value: float | None) -> str:
+    """A positive amount for reading, with three digits that count; a dash where there is none."""
+    return number(value, min(12, max(0, 2 - math.floor(math.log10(value)))) if value and value == value else 0)

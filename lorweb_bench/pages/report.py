@@ -120,7 +120,7 @@ def page_context(
         "report": report,
         "metrics": metrics,
         "headline": headline,
-        "digits": {metric: digits(metric) for metric in metrics},
+        "digits": {metric: digits(metric, (of[metric].mean for of in report.scores.values())) for metric in metrics},
         "better": better,
         "main_groups": [name for name in MAIN_GROUPS if name in report.scores],
         "kind_groups": [n for n in report.scores if n.startswith("unseen/") and not n.endswith("_hard")],

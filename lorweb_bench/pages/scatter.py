@@ -52,7 +52,7 @@ class Axis:
     @property
     def digits(self) -> int:
         """Decimal places that tell the ticks apart."""
-        return 2 if (self.scale.end - self.scale.start) >= 0.4 else 3
+        return self.scale.digits
 
     @property
     def ticks(self) -> list[tuple[float, float]]:

@@ -11,7 +11,8 @@ from PIL import Image
 from lorweb_bench import images
 from lorweb_bench.dataset import Dataset, finish_dataset, open_suite
 from lorweb_bench.files import claim_output
-from lorweb_bench.pages.bars import Scale, transformation_bars
+from lorweb_bench.pages.bars import Scale, digits, transformation_bars
+from lorweb_bench.pages.render import significant
 from lorweb_bench.pages.report import chosen_items, write_report_page
 from lorweb_bench.pages.scatter import scatter
 from lorweb_bench.predictions import Cost, MethodName, SuiteName
@@ -248,3 +249,21 @@ def test_bars_run_from_zero_and_stay_on_the_scale():
     assert (below.left, below.width, below.low, below.high) == (25.0, 25.0, 0.0, 75.0)
     assert Scale(0.0, 50.0).zero == 0.0 and scale.zero == 50.0
     assert [value for value, _ in scale.ticks] == [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+
+def test_small_values_are_not_rounded_away():
+    assert [digits(metric) for metric in ("edit_recovery", "psnr", "mse", "mine")] == [3, 2, 4, 3]
+    assert digits("mse", [0.00002, 0.0004]) == 6 and digits("mine", [3e-7, -2e-8]) == 9
+    assert digits("mse", [0.2, 0.0]) == 4 and digits("mine", [0.0]) == 3 and digits("edit_recovery", [1e-9]) == 3
+    for scale in (Scale(0.0, 0.0004), Scale(0.0, 3e-7), Scale(-1.0, 1.0), Scale(0.0, 50.0), Scale(1.0, 10.0)):
+        assert len({f"{value:.{scale.digits}f}" for value, _ in scale.ticks}) == 5
+    assert [significant(v) for v in (0.0000123, 0.25, 12.345, 1234.5, 0.0, None)] == ["0.0000123", "0.250", "12.3", "1,234", "0", "–"]
+
+
+def test_a_metric_of_tiny_values_can_be_read(suite, tmp_path):
+    table = table_of(suite)
+    table["mse"] = np.linspace(1e-5, 4e-5, len(table["key"]))
+    summary = summarise(table, ["mse"], resamples=50)
+    scores = {g: {m: Score(**s, higher_is_better=False) for m, s in of.items()} for g, of in summary.items()}
+    _, page = write(suite, tmp_path, table, scores=scores, gap={}, cost=Cost(seconds_per_image=0.000123))
+    assert f"{scores['unseen']['mse'].mean:.7f}" in page.text and "0.00001" in page.text and "0.000123" in page.text

@@ -47,6 +47,7 @@ def test_the_command_says_what_came_out(
     assert code == 0
     assert "1: copy-b is preferred in both orders; 0: small" in out
     assert "the picture shown first was chosen in 50% of answers; both orders agree on 100% of items" in out
+    assert "copy-b is chosen in 100% where it is shown first, in 100% where second" in out
     assert "48 predictions were resized" in out
     assert "with people, 1 votes on 1 items: agreement 1.00" in out
     assert json.loads((tmp_path / "chosen" / "judgement.json").read_text())["resized"] == 48
