@@ -229,7 +229,7 @@ def _ends_with(path: Path, end: str) -> bool:
 def _own_scale(metric: str, row: Row) -> BoardScale:
     """The metric's own scale, or one that all values by item of a row are on; they are read for that alone."""
     if known := SCALES.get(metric.partition("[")[0]):
-        return BoardScale(*known)
+        return BoardScale(known.start, known.end)
     scale = scale_of(metric, row.per_sample[metric].astype(float))
     return BoardScale(scale.start, scale.end)
 
