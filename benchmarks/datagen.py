@@ -140,26 +140,21 @@ def shard_of_worker(folder: str, work: Any, piece: Any) -> int:
     return done
 
 
-def critical_path(wanted: Recipe, folder: Path) -> float:
-    """Processor seconds of a build by two workers that nobody can save: this process's own and those of the busier worker."""
+def by_two(wanted: Recipe, folder: Path) -> Seconds:
+    """A build by two workers: by the clock, and the processor time that two free cores cannot save, this process's and a worker's."""
     for old in folder.parent.glob("spent-*"):
         old.unlink()
     with patch("datagen.build.build_shard", shard_of_worker):
-        _, own = timed(lambda: made(wanted, folder, 2))
-    return own + max(float(spent.read_text()) for spent in folder.parent.glob("spent-*"))
+        clock, own = timed(lambda: made(wanted, folder, 2))
+    return clock, own + max(float(spent.read_text()) for spent in folder.parent.glob("spent-*"))
 
 
 def workers(folder: Path, items: int, times: int) -> None:
-    """Two workers over one: by the clock, and what two free cores would make of the processor time."""
+    """Two workers over one: by the clock, and by the processor time of the busier path, which other work disturbs less."""
     wanted = recipe(folder, items, 256)
-    rounds = turns(times, lambda: made(wanted, folder / "one"), lambda: made(wanted, folder / "two", 2))
-    clock = [one[0] / two[0] for (one, two) in rounds]
-    free = [timed(lambda: made(wanted, folder / "one"))[1] / critical_path(wanted, folder / "two") for _ in range(times)]
-    print(
-        f"two workers over one, {items} items of 256 pixels: {statistics.median(clock):.2f} times as fast "
-        f"({min(clock):.2f}-{max(clock):.2f} in {times} turns, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); "
-        f"by processor time along the critical path {statistics.median(free):.2f} ({min(free):.2f}-{max(free):.2f}); the goal is 1.8"
-    )
+    rounds = [[timed(lambda: made(wanted, folder / "one")), by_two(wanted, folder / "two")] for _ in range(times)]
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"one worker over two, {items} items of 256 pixels: {ratios(rounds)}, {load}; the goal is 1.8 at least")
 
 
 PEAK = "import sys; from benchmarks.datagen import peak; print(peak(sys.argv[1], sys.argv[2], int(sys.argv[3])))"

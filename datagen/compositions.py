@@ -16,6 +16,7 @@ from lorweb_bench.progress import track
 
 Described = dict[str, Any]  # family, kind, parameters, instruction, tier, deterministic, trained
 Group = tuple[str, ...]  # families by name, each once
+Steps = tuple[str, ...]  # single transformations by id, in order
 ROUNDS = 12  # how often a group of families is tried with other parameters before it is given up
 
 
@@ -53,10 +54,10 @@ class Composer:
         They also differ from the singles and from those of `beside`.
         """
         tries = track(self._tries(groups), wanted + wanted // 8, "choosing compositions")
-        with contextlib.closing(cast(Generator[Group, None, None], tries)) as tracked:  # the bar goes when enough are found
+        with contextlib.closing(cast(Generator[Steps, None, None], tries)) as tracked:  # the bar goes when enough are found
             return self._found(tracked, wanted, {**self.singles, **(beside or {})})
 
-    def _found(self, tries: Iterator[Group], wanted: int, known: Mapping[str, Described]) -> dict[str, Described]:
+    def _found(self, tries: Iterator[Steps], wanted: int, known: Mapping[str, Described]) -> dict[str, Described]:
         found: dict[str, Described] = {}
         while len(found) < wanted:
             batch: dict[str, Described] = {}
@@ -72,7 +73,7 @@ class Composer:
             found.update({name: spec for name, spec in batch.items() if name not in near})
         return found
 
-    def _tries(self, groups: Sequence[Group]) -> Iterator[Group]:
+    def _tries(self, groups: Sequence[Group]) -> Iterator[Steps]:
         """Presets in an order: one choice for each group of families per round, with another order from round to round."""
         by_family: dict[str, list[str]] = {}
         for name, spec in self.singles.items():
@@ -85,13 +86,13 @@ class Composer:
                 random = np.random.default_rng(int.from_bytes(digest[:16]))
                 yield tuple(by_family[f][int(random.integers(len(by_family[f])))] for f in order)
 
-    def _composed(self, names: Group) -> Described:
+    def _composed(self, names: Steps) -> Described:
         """One after the other; a single one is itself."""
         if len(names) == 1:
             return {**self.singles[names[0]], "id": names[0]}
         return self.library.compose(*(self.singles[name] for name in names))
 
-    def _all_matter(self, spec: Described, names: Group) -> bool:
+    def _all_matter(self, spec: Described, names: Steps) -> bool:
         """Whether the composition changes the image, and differs visibly from what it is without any one of its steps."""
         least = self.recipe.filters.minimum_change
         if self.calibration.change(spec["id"], spec) < least:

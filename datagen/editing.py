@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from datagen.drawing import draw
 from datagen.notes import Note
 from datagen.pipelines import Editor, lora_file, lora_identity
 from datagen.recipe import Recipe
@@ -106,7 +107,7 @@ def plan_edits(recipe: Recipe, photographs: Sequence[Source], seen: Sequence[Loo
 
 
 def _draw(recipe: Recipe, name: str, source: Source) -> bytes:
-    return hashlib.sha256(f"{recipe.seed}:edit:{name}:{source.name}".encode()).digest()
+    return draw(recipe.seed, "edit", name, source.name)
 
 
 def _categories(recipe: Recipe, photographs: Sequence[Source]) -> dict[str, str]:

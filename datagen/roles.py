@@ -1,10 +1,10 @@
 """Roles: which source serves training, a suite's a, its b, or calibration. No source has two."""
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from datagen.drawing import draw
 from datagen.notes import Note
 from datagen.recipe import Recipe
 from datagen.recipe_sources import ROLES, SourceSection
@@ -109,7 +109,7 @@ def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:
         shares = (given or {"train": 1.0}) if trained else {"a": 0.5, "b": 0.5}
     roles = [role for role in ROLES if shares.get(role, 0.0) > 0]  # type: ignore[call-overload]
     ends = list(itertools.accumulate(shares[role] for role in roles))  # type: ignore[index]
-    at = int.from_bytes(hashlib.sha256(f"{recipe.seed}:role:{photograph}".encode()).digest()[:8]) / 2**64 * ends[-1]
+    at = int.from_bytes(draw(recipe.seed, "role", photograph)[:8]) / 2**64 * ends[-1]
     return next((role for role, end in zip(roles, ends, strict=True) if at < end), roles[-1])
 
 
@@ -140,7 +140,7 @@ def _shared(section: SourceSection, photographs: Sequence[Source], seed: int) ->
     for role in sorted(least, key=lambda r: (int(exact[r] * scale) - exact[r] * scale, ROLES.index(r))):
         if sum(counts.values()) < len(photographs):
             counts[role] += 1
-    order = sorted(photographs, key=lambda source: hashlib.sha256(f"{seed}:role:{source.name}".encode()).digest())
+    order = sorted(photographs, key=lambda source: draw(seed, "role", source.name))
     by_role: dict[str, list[Source]] = {}
     for role, count in counts.items():
         by_role[role], order = sorted(order[:count], key=lambda source: source.name), order[count:]
@@ -156,8 +156,7 @@ def _scenes(recipe: Recipe) -> dict[str, list[Source]]:
     total, side = sum(shares.values()), recipe.panel.square or recipe.panel.long_edge or 64
     by_role: dict[str, list[Source]] = {role: [] for role in ROLES}
     for source in scenes(range(recipe.source.scenes), side, side):
-        digest = hashlib.sha256(f"{recipe.seed}:role:{source.name}".encode()).digest()
-        at = int.from_bytes(digest[:8]) / 2**64 * total
+        at = int.from_bytes(draw(recipe.seed, "role", source.name)[:8]) / 2**64 * total
         for role in ROLES:
             at -= shares[role]
             if at < 0:
