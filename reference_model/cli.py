@@ -1,6 +1,7 @@
 """Commands of the reference model: train, apply, compose, import-lorweb, inspect-model, pretrain-tiny."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,13 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
 MODEL = click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `lorweb` is the one that ships.")
 
 
+def triplet(command: Callable[..., None]) -> Callable[..., None]:
+    """The arguments A, A_PRIME and B of a command, files of images."""
+    for name in ("b", "a_prime", "a"):  # the last decorator is the first argument
+        command = click.argument(name, type=click.Path(path_type=Path))(command)
+    return command
+
+
 def _read_images(*paths: Path) -> "list[Image]":
     """The images in these files; InputError names the one that cannot be read."""
     from lorweb_bench.errors import InputError
@@ -73,9 +81,7 @@ def _read_images(*paths: Path) -> "list[Image]":
 
 @click.command()
 @MODEL
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("a_prime", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@triplet
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG to write.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int) -> None:
@@ -97,9 +103,7 @@ def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int)
 
 @click.command()
 @MODEL
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("a_prime", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@triplet
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file to write.")
 @click.option("--rank", type=click.IntRange(min=1), help="Shrink to this rank by SVD; without it, the whole rank of the basis.")
 @click.option("--mix", nargs=2, type=click.Path(path_type=Path), metavar="A2 A2_PRIME", help="A second pair, to walk towards.")

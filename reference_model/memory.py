@@ -31,16 +31,6 @@ RESERVE = 2**30
 HUB_PATCH = 16  # pixels a side that a token of FLUX.1 holds
 # Weights of FLUX.1's VAE, CLIP text encoder and T5 encoder, and bytes of the tower of CLIP ViT-L/14, which is held in float32.
 HUB_EYES, HUB_TOWER = 83_819_683 + 123_060_480 + 4_762_310_656, 4 * 304_293_888
-# What saves memory, the cheapest first; each is tried on top of those before it.
-SAVING: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("a cache", {"cache": Path("cache")}),
-    ("training.gradient_checkpointing=true", {"gradient_checkpointing": True}),
-    ("training.optimizer=adamw-8bit", {"optimizer": "adamw-8bit"}),
-    ("training.accumulation", {"accumulation": None}),
-    ("training.quantize=8bit", {"quantize": "8bit"}),
-    ("training.quantize=4bit", {"quantize": "4bit"}),
-    ("layout=target-only", {"layout": "target-only"}),
-)
 
 
 @dataclass(frozen=True)
@@ -211,20 +201,19 @@ def with_settings(config: TrainConfig, **changes: Any) -> TrainConfig:
     return config.model_copy(update={**own, "training": training})
 
 
-def what_fits(config: TrainConfig, shapes: list[torch.Size], card: int = CARD) -> list[str] | None:
-    """The settings, beside those of the config, with which it fits a card; None where none of them is enough."""
-    found: list[str] = []
-    for text, change in SAVING:
-        if memory_of(config, shapes).total + RESERVE <= card:
+def what_fits(config: TrainConfig, shapes: list[torch.Size], card: int = CARD) -> dict[str, Any] | None:
+    """The settings, beside those of the config, with which it fits a card, the cheapest first; None where all of them are not enough."""
+    saving = [("gradient_checkpointing", True), ("optimizer", "adamw-8bit"), ("accumulation", config.training.batch)]
+    saving += [("cache", Path("FOLDER"))] if config.cache is None else []
+    saving += [("quantize", bits) for bits in ("8bit", "4bit") if config.training.quantize == "no"]
+    found: dict[str, Any] = {}
+    for key, value in [*saving, ("quantize", "4bit"), ("layout", "target-only"), ("", None)]:
+        changed = with_settings(config, **found)
+        if memory_of(changed, shapes).total + RESERVE <= card:
             return found
-        if "accumulation" in change:
-            change = {"accumulation": config.training.batch}
-            text = f"{text}={config.training.batch}"
-        changed = with_settings(config, **change)
-        if changed != config and not (text == "a cache" and config.cache):
-            found = [f for f in found if not f.startswith(text.partition("=")[0])] + [text]
-            config = changed
-    return found if memory_of(config, shapes).total + RESERVE <= card else None
+        if key and with_settings(changed, **{key: value}) != changed:
+            found[key] = value
+    return None
 
 
 def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
@@ -256,8 +245,9 @@ def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
     yield card_line(what_fits(config, shapes))
 
 
-def card_line(settings: list[str] | None) -> str:
-    """Whether a card of 24 GB can train, in a sentence."""
+def card_line(settings: dict[str, Any] | None) -> str:
+    """Whether a card of 24 GB can train, and with which settings, in a sentence."""
     if settings is None:
         return "a card of 24 GB is too small, whatever the settings"
-    return "a card of 24 GB can train this" + (f" with {', '.join(settings)}" if settings else " as it is")
+    named = [f"{'' if key in TrainConfig.model_fields else 'training.'}{key}={value}" for key, value in settings.items()]
+    return f"a card of 24 GB can train this with {', '.join(named)}" if named else "a card of 24 GB can train this as it is"

@@ -100,15 +100,19 @@ def test_tokens_are_those_of_the_sequence(flux_config: Config) -> None:
 
 def test_what_saves_memory_saves_memory() -> None:
     """The paper's setting on a card of 24 GB: by which settings, that each of them is needed, and what is said where none is enough."""
-    paper, shapes = (
-        read_train_config(CONFIGS / "flux-kontext-paper.yaml", []),
-        shapes_of(read_train_config(CONFIGS / "flux-kontext-paper.yaml", [])),
-    )
+    paper = read_train_config(CONFIGS / "flux-kontext-paper.yaml", [])
+    shapes = shapes_of(paper)
     changes: dict[str, Any] = {"cache": Path("cache"), "accumulation": 6, "quantize": "4bit"}
     assert memory_of(with_settings(paper, **changes), shapes.trained).total + RESERVE <= CARD
     for left_out in changes:
         fewer = {name: value for name, value in changes.items() if name != left_out}
         assert memory_of(with_settings(paper, **fewer), shapes.trained).total + RESERVE > CARD
-    assert what_fits(with_settings(paper, **changes), shapes.trained) == []
+    assert what_fits(with_settings(paper, **changes), shapes.trained) == {}
+    assert what_fits(with_settings(paper, optimizer="adamw", quantize="8bit"), shapes.trained) == {
+        "optimizer": "adamw-8bit",
+        "accumulation": 6,
+        "cache": Path("FOLDER"),
+        "quantize": "4bit",
+    }
     assert what_fits(paper, shapes.trained, CARD // 4) is None
-    assert "too small" in card_line(None) and card_line([]).endswith("as it is")
+    assert "too small" in card_line(None) and card_line({}).endswith("as it is")

@@ -25,7 +25,7 @@ def test_the_paper_config_is_the_papers_model(tmp_path: Path, monkeypatch: pytes
     assert 147_709_952 == 494 * (128 * 2304 + 32 * 128)  # a projection and the keys of every layer
     assert "adapted linear layers   494" in result.output
     assert "frozen transformer      11,901,408,320" in result.output
-    assert "a card of 24 GB can train this with a cache, training.accumulation=6, training.quantize=4bit" in result.output
+    assert "a card of 24 GB can train this with training.accumulation=6, cache=FOLDER, training.quantize=4bit" in result.output
     assert list(tmp_path.iterdir()) == []
 
 
