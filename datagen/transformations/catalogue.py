@@ -60,7 +60,7 @@ class Library:
             "family": family,
             "kind": known.kind,
             "parameters": dict(parameters),
-            "instruction": known.instruct(**parameters),
+            "instruction": re.sub(r"\ba (?=orange\b)", "an ", known.instruct(**parameters)),  # the one colour that needs it
             "deterministic": known.deterministic,
         }
 
