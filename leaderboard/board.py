@@ -71,7 +71,7 @@ class Row:
     @property
     def label(self) -> str:
         """What it is called where others have a rank: its kind, and of `library-search` what it is an example of."""
-        return "open book" if self.method == OPEN_BOOK else self.kind
+        return "open book" if self.kind == "bound" and self.method == OPEN_BOOK else self.kind
 
     @property
     def words(self) -> str:
@@ -205,7 +205,7 @@ class Board:
     def book(self) -> Book | None:
         """Whether the suite is an open book; None where its items have no families, as pairs that somebody edited."""
         counted = self.suite.about.get("book")
-        search = next((row.score(GROUP, self.headline) for row in self.rows if row.method == OPEN_BOOK), None)
+        search = next((row.score(GROUP, self.headline) for row in self.rows if row.label == "open book"), None)
         return Book(counted["families"], counted["held"], search) if counted else None
 
     @cached_property
@@ -235,8 +235,12 @@ def slug(name: str) -> str:
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def kind_of(method: str) -> str:
-    """What a method of that name is on a board: `trivial` and `bound` are the fixed names that stand in every table."""
+def kind_of(entry: Entry) -> str:
+    """What a submission is on a board: `trivial` or `bound` where the keeper ran the method that has such a fixed name.
+
+    Of anybody else's, only that it has that name is known: it is a method as others are.
+    """
+    method = entry.submission.method if entry.verdict.level == "reproduced" else ""
     return "trivial" if method in TRIVIAL else "bound" if method in BOUNDS else "method"
 
 
@@ -251,12 +255,12 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
         by_method: dict[Any, list[Entry]] = {}
         for run in sorted(last, key=lambda run: run[2]):
             by_method.setdefault(run[0], []).append(last[run])
-        kept = [Row(tuple(runs), kind_of(runs[0].submission.method)) for runs in by_method.values()]
+        kept = [Row(tuple(runs), kind_of(runs[0])) for runs in by_method.values()]
         headline = headline_of(metric for row in kept for metric in row.report.metrics)
         _rank(kept, headline)
         kept = best_first(kept, headline)
         counting = {entry.submission.id for entry in last.values()}
-        old = tuple(Row((entry,), kind_of(entry.submission.method)) for entry in own if entry.submission.id not in counting)
+        old = tuple(Row((entry,), kind_of(entry)) for entry in own if entry.submission.id not in counting)
         found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
     return found
 

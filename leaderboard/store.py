@@ -13,6 +13,7 @@ from sqlalchemy import URL, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from leaderboard.audit import KEEPER, note
 from leaderboard.database import Database
 from leaderboard.submission import most_bytes, sizes_of
 from leaderboard.suites import check_answers, suite_row
@@ -118,6 +119,8 @@ class Store:
                 if session.get(SuiteRow, suite.fingerprint) is None:
                     session.add(suite_row(suite))
                 new = record(session, verdict, digest, values)
+                if new:
+                    note(session, KEEPER, "added", digest, method=verdict.report.method.name, level=verdict.level)
         except IntegrityError:  # the same archive was recorded at the same moment
             new = False
         return Added(self.find(digest) or verdict, new)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from leaderboard.audit import KEEPER, note
 from leaderboard.tables import SuiteRow
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
@@ -45,11 +46,14 @@ def declare(store: "Store", suite: Dataset, standing: Standing) -> Standing:
     `private`: nothing of its items. `public`: all of them. `retired`: all of them, and it takes no more submissions. What was
     private is retired before it is shown, and what was shown stays shown: InputError for any other change.
     """
+    from leaderboard.store import changed  # which imports this module
+
     if suite.public:
         raise InputError(f"{suite.path} is a public view; give the suite's full view.")
     with store.writing() as session:
         row = session.get(SuiteRow, suite.fingerprint)
         check_answers(row, suite)
+        note(session, KEEPER, f"suite-{standing}", suite.fingerprint, name=suite.name, version=suite.version)
         if row is None:
             session.add(suite_row(suite, standing))
             return standing
@@ -59,7 +63,9 @@ def declare(store: "Store", suite: Dataset, standing: Standing) -> Standing:
                 f"{row.name} {row.version} is {before} in this store and cannot become {standing}: "
                 + ("retire it to show its items." if before == "private" else "its items may have been shown.")
             )
-        row.standing = standing
+        if standing != before:
+            row.standing = standing
+            changed(session)
     return before
 
 

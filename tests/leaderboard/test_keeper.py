@@ -14,6 +14,8 @@ from lorweb_bench.errors import InputError
 def test_the_reference_rows_stand_once_and_are_reproduced(small_suite: Dataset, good_zip: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store.add(good_zip, small_suite)  # somebody's copy-b, only re-scored
+    (alone,) = boards(store.entries())[0].rows
+    assert (alone.kind, alone.rank) == ("method", (1, 1)), "that it has the name is all that is known of it"
     added = dict(add_references(store, small_suite))
     assert list(added) == list(REFERENCES) and all(one is not None and one.new for one in added.values())
     assert set(dict(add_references(store, small_suite)).values()) == {None}

@@ -21,7 +21,7 @@ from leaderboard.submission import pack
 from leaderboard.suites import declare
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.evaluation import predict
+from lorweb_bench.evaluation import predict, score
 from lorweb_bench.images import to_array, to_image
 from lorweb_bench.quadruplet import Quadruplet
 from lorweb_bench.report import read_per_sample
@@ -65,12 +65,14 @@ HOSTILE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def store(small_suite: Dataset, good_zip: Path, example_card: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A board with a trivial method, two honest ones, a hostile card, and one on the open track."""
+def store(
+    small_suite: Dataset, good_zip: Path, copies: Path, example_card: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    """A board with a trivial method, which the keeper ran, two honest ones, a hostile card, and one on the open track."""
     folder = tmp_path_factory.mktemp("board")
     store = Store(folder / "store")
     declare(store, small_suite, "public")
-    store.add(good_zip, small_suite)
+    store.add(good_zip, small_suite, score(copies, small_suite))
     for name, share, fields in (
         ("good", 0.8, {}),
         ("fair", 0.3, {}),

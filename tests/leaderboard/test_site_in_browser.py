@@ -14,7 +14,7 @@ from leaderboard.store import Store
 from leaderboard.submission import pack
 from leaderboard.suites import declare
 from lorweb_bench.dataset import Dataset
-from lorweb_bench.evaluation import predict
+from lorweb_bench.evaluation import predict, score
 from lorweb_bench.images import to_array, to_image
 
 if TYPE_CHECKING:
@@ -52,12 +52,14 @@ def hostile(example: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def site(small_suite: Dataset, good_zip: Path, example_card: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(
+    small_suite: Dataset, good_zip: Path, copies: Path, example_card: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A board with a trivial method, two honest ones and a hostile one on the closed track, and one on the open track."""
     folder = tmp_path_factory.mktemp("board")
     store = Store(folder / "store")
     declare(store, small_suite, "public")
-    store.add(good_zip, small_suite)
+    store.add(good_zip, small_suite, score(copies, small_suite))
     for name, share in (*METHODS.items(), ("elsewhere", 0.6)):
         predict(Share(name, share), small_suite, folder / name, track="open" if name == "elsewhere" else None)
         if name == "hostile":

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import struct
 import warnings
 import zipfile
@@ -73,6 +74,14 @@ def test_an_honest_archive_made_otherwise_is_scored_too(good_zip: Path, small_su
     assert verify(again, small_suite).accepted
 
 
+class Unpickled:
+    """Whoever loads it raises."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("raise SystemExit('a pickle of the archive was loaded')",)
+
+
+PICKLE = pickle.dumps(Unpickled())
 FORGERIES: dict[str, tuple[Callable[[Members], Members], str]] = {
     "traversal": (lambda m: [m[0], ("../../evil.png", b"x"), *m[1:]], "leads out"),
     "bomb": (lambda m: [*m[:2], (m[2][0], huge()), *m[3:]], "it may have"),
@@ -98,6 +107,9 @@ FORGERIES: dict[str, tuple[Callable[[Members], Members], str]] = {
     "deep card": (lambda m: [m[0], ("card.json", b'{"a":' + b"[" * 100_000), *m[2:]], "card.json"),
     "no number": (lambda m: [m[0], ("card.json", b'{"seeds": [NaN]}'), *m[2:]], "not readable JSON"),
     "device of two lines": (lambda m: edited(m, "predictions.json", cost={"device": "a\u202eb"}), "the device in the predictions"),
+    "pickle as an image": (lambda m: [*m[:2], (m[2][0], PICKLE), *m[3:]], "is no PNG"),
+    "pickle as the card": (lambda m: [m[0], ("card.json", PICKLE), *m[2:]], "card.json"),
+    "pickle besides": (lambda m: [*m, ("images/weights.pkl", PICKLE)], "no submission to this suite has"),
     "nested archive": (lambda m: [*m, ("images/more.zip", b"PK\x05\x06" + bytes(18))], "no submission to this suite has"),
 }
 

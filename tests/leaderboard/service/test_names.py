@@ -25,7 +25,8 @@ def test_another_teams_name_is_refused_and_ones_own_is_not(
     theirs = renamed(good_zip, tmp_path / "theirs.zip", method="OURS", seeds=[0, 2])
     again = renamed(good_zip, tmp_path / "again.zip", method="ours", seeds=[0, 3])
     reference = renamed(good_zip, tmp_path / "reference.zip", seeds=[0, 4])
-    board.add(good_zip, small_suite)  # the keeper's copy-b
+    keepers = renamed(good_zip, tmp_path / "keepers.zip", method="Keepers", seeds=[0, 5])
+    board.add(renamed(good_zip, tmp_path / "added.zip", method="keepers"), small_suite)
 
     def ended(token: str, path: Path) -> tuple[str, str]:
         with service.client(token) as client:
@@ -37,8 +38,9 @@ def test_another_teams_name_is_refused_and_ones_own_is_not(
     assert ended(tokens[0], first)[0] == "accepted"
     assert ended(tokens[1], theirs) == ("refused", "The name ours belongs to another team on this board; give your method another one.")
     assert ended(tokens[0], again)[0] == "accepted", "a second run of its own"
-    assert ended(tokens[1], reference)[1].startswith("The name copy-b belongs to the keeper")
-    assert sorted(entry.submission.method for entry in board.entries()) == ["copy-b", "ours", "ours"]
+    assert ended(tokens[1], keepers)[1].startswith("The name keepers belongs to the keeper")
+    assert ended(tokens[1], reference)[1].startswith("copy-b is the name of a reference row, which the keeper runs")
+    assert sorted(entry.submission.method for entry in board.entries()) == ["keepers", "ours", "ours"]
     with board.writing() as session:
         for entry in board.entries():
             if entry.submission.method == "ours":

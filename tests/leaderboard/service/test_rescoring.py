@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from leaderboard.audit import read
 from leaderboard.intake import catch_up, take
 from leaderboard.store import Store
 from leaderboard.submission import pack
@@ -136,6 +137,29 @@ def test_a_public_suite_shows_all(
     score(store)
     site = store.folder / "site"
     assert list(site.glob("gallery/*/*.png")) and list(site.glob("gallery/*.html"))
+
+
+def test_what_is_retired_is_shown_with_the_next_rendering(
+    light_board: Store, archives: Any, small_suite: Dataset, service: Any, score: Score
+) -> None:
+    """A private item is retired before it is shown: no picture, no kind and no exact value before that, all of them after."""
+    light_board.add(archives(1)[0], small_suite)
+    with light_board.reading() as session:
+        true = session.scalars(select(VerdictRow)).one().verdict["report"]["scores"]["unseen"]["psnr"]["mean"]
+    site, client = light_board.folder / "site", service.client()
+
+    def told() -> float:
+        (entry,) = client.get("/api/v1/entries").json()["entries"]
+        return float(entry["scores"]["unseen"]["psnr"]["mean"])
+
+    score(light_board)
+    assert not list(site.glob("gallery/**/*.png")) and "by kind of" not in (site / "methods/method-0.html").read_text()
+    assert told() == round(true, 1) != true
+    assert declare(light_board, small_suite, "retired") == "private"
+    score(light_board)
+    assert list(site.glob("gallery/**/*.png")) and "by kind of" in (site / "methods/method-0.html").read_text()
+    assert told() == true
+    assert [line["actor"] for line in read(light_board, small_suite.fingerprint) if line["action"] == "suite-retired"] == ["keeper"]
 
 
 def test_a_retired_suite_takes_nothing(light_board: Store, small_suite: Dataset) -> None:
