@@ -195,15 +195,17 @@ class Worker:
                 os.link(archive, place)
         values = self.store.keep_values(folder / TABLE)
 
-        def write() -> None:
+        def write() -> str | None:
             with self.store.writing() as session:
                 own, method = jobs.held(session, job.id, self.holder), verdict.card.method if verdict.card else ""
                 why = taken(session, method, own.suite_fingerprint, own.team_id) if own.kind == "score" else None
                 if why is None:
                     record(session, verdict, job.sha256, values, job=job.id)
                 jobs.end(session, own, "refused" if why else "accepted", why)
+            return why
 
-        self._patiently(write)
+        why = self._patiently(write)
+        log.info("%s: %s", job.ticket, f"refused: {why}" if why else "accepted")
         self._patiently(lambda: forget(self.store, job.sha256))
 
     def _end(self, job: JobRow, status: str, reason: str | None = None) -> None:
