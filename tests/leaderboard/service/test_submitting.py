@@ -49,12 +49,14 @@ def test_from_upload_to_board(board: Store, service: Any, team: str, archives: A
 
 
 def test_a_private_suite_gives_rounded_means_alone(
-    light_board: Store, service: Any, team: str, good_zip: Path, post: Post, score: Score
+    light_board: Store, service: Any, team: str, archives: Any, post: Post, score: Score
 ) -> None:
     with service.client(team) as client:
-        told = post(client, light_board, good_zip).json()
+        told = post(client, light_board, *archives(1)).json()
         score(light_board)
-        scores = client.get(f"/api/v1/submissions/{told['id']}").json()["verdict"]["scores"]
+        verdict = client.get(f"/api/v1/submissions/{told['id']}").json()["verdict"]
+    scores = verdict["scores"]
+    assert verdict["headline"] == {"metric": "edit_recovery", "places": 2}
     (entry,) = light_board.entries()
     full = entry.report.scores
     assert (
