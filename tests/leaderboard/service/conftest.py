@@ -180,6 +180,31 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait()
 
 
+class SmallDisk:
+    """A file system of a few megabytes, which `fill` leaves so many bytes of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.filler = folder, folder / "filler"
+
+    def fill(self, left: int) -> None:
+        space = os.statvfs(self.folder)
+        self.filler.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - left)))
+
+    def empty(self) -> None:
+        self.filler.unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A real one in memory, where this user may mount it; elsewhere the tests by limits on a file's size stand for it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 def post(client: httpx.Client, store: Store, path: Path) -> httpx.Response:
     """Upload an archive to the only suite of a store."""
     with store.reading() as session:

@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 
 import leaderboard.database
 import leaderboard.jobs
@@ -41,12 +40,10 @@ from leaderboard.store import Store
 from leaderboard.tables import JobRow, SubmissionRow, VerdictRow
 from leaderboard.teams import grant
 from leaderboard.worker import Worker
-from lorweb_bench.cli import main
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
 
 LEASE = 1.0
-Post = Callable[..., httpx.Response]
 Step = tuple[Any, str, str]
 
 # Each step of a worker's work: what is called there, and whether it dies before or after that.
@@ -325,31 +322,6 @@ def test_a_full_disk_while_scoring(light_board: Store, team: str, archives: Any,
     sound(light_board, 1)
 
 
-class SmallDisk:
-    """A file system of a few megabytes, which `fill` leaves so many bytes of."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.filler = folder, folder / "filler"
-
-    def fill(self, left: int) -> None:
-        space = os.statvfs(self.folder)
-        self.filler.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - left)))
-
-    def empty(self) -> None:
-        self.filler.unlink()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A real one in memory, where this user may mount it; elsewhere the tests by limits on a file's size stand for it."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a file system")
-    yield SmallDisk(folder)
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def logged(work: Callable[[], None], place: Path) -> Callable[[], None]:
     """The same work, which logs to a file and tries again at once."""
 
@@ -363,7 +335,7 @@ def logged(work: Callable[[], None], place: Path) -> Callable[[], None]:
 
 @pytest.mark.parametrize("left", [0, 32 * 1024])
 def test_a_small_disk_that_fills_up(
-    left: int, small_disk: SmallDisk, small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path
+    left: int, small_disk: Any, small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path
 ) -> None:
     """An upload, a worker and a rendering meet a full disk; each says so, and goes on by itself when there is room again."""
     store, number, (path,), log = Store(small_disk.folder / "store"), port(), archives(1), tmp_path / "log"
@@ -406,28 +378,6 @@ def test_a_small_disk_that_fills_up(
         sound(store, 1)
 
 
-def test_commands_on_a_full_disk(small_disk: SmallDisk, small_suite_path: Path, archives: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    store, site = small_disk.folder / "store", small_disk.folder / "site"
-    first, second = archives(2)
-
-    def run(*words: object) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as done:
-            main(["leaderboard", *map(str, words)])
-        return int(done.value.code or 0), capsys.readouterr().err
-
-    add, render = ("add", second, "--suite", small_suite_path, "--store", store), ("render", "--store", store, "-o", site)
-    assert run("add", first, *add[2:])[0] == 0 and run(*render)[0] == 0
-    page = (site / "index.html").read_text()
-    for left, command in ((0, add), (0, render), (32 * 1024, add)):
-        small_disk.fill(left)
-        code, said = run(*command)
-        assert code == 2 and said.startswith("Error: ") and said.count("\n") == 1, said
-        assert "No space left on device" in said or "disk is full" in said
-        assert (site / "index.html").read_text() == page and len(Store(store).entries()) == 1
-        small_disk.empty()
-    assert run(*add)[0] == 0 and run(*render)[0] == 0 and "method-1" in (site / "index.html").read_text()
-
-
 def test_a_full_disk_while_rendering(
     light_board: Store, archives: Any, small_suite: Dataset, process: Any, until: Any, tmp_path: Path
 ) -> None:
@@ -445,29 +395,6 @@ def test_a_full_disk_while_rendering(
     assert ended(process(limited)) == 7 and not (tmp_path / "site/board.json").exists()
     assert not list((tmp_path / "site").rglob("*.tmp")), "nothing half is left"
     assert "method-0" in render_store(light_board, tmp_path / "site", "A board").read_text()
-
-
-def test_a_full_disk_under_the_database(light_board: Store, service: Any, team: str, archives: Any, post: Post) -> None:
-    """SQLite says what it says on a full disk; once there is room again the same upload is taken."""
-    (path,) = archives(1)
-    full = [True]
-
-    def fill(connection: sqlite3.Connection, *_: Any) -> None:
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count = {pages if full[0] else 2**30}")
-
-    event.listen(light_board.database.engine, "checkout", fill)
-    with service.client(team) as client:
-        codes = set()
-        for n in range(60):
-            (one,) = archives(1, first=n)
-            codes.add(post(client, light_board, one).status_code)
-            if 503 in codes:
-                break
-        assert codes <= {202, 503} and 503 in codes
-        before = len(statuses(light_board))
-        full[0] = False
-        assert post(client, light_board, one).status_code == 202 and len(statuses(light_board)) == before + 1
 
 
 def test_postgresql_gone_and_back(
