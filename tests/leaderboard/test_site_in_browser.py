@@ -230,7 +230,7 @@ def test_without_its_script_everything_is_there(visit: Visit, site: Path) -> Non
         assert table.locator("tbody tr").count() == 4 and table.locator("tbody tr").first.is_visible()
         assert page.locator("form.controls").is_hidden() and table.locator("button").count() == 0
         assert table.locator("svg").first.is_visible(), "intervals are drawn without it"
-        text = page.inner_text("main")
+        text = page.inner_text("main").replace("\xa0", " ")
         assert all(word in text for word in ("closed, no prompt, small 1", "open-book", "fingerprint", "re-scored"))
     with visit(gallery(site), java_script_enabled=False) as page:
         assert page.locator("form.chooser").is_hidden()
