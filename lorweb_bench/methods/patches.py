@@ -1,20 +1,26 @@
 """A classical image analogy from patches, after Hertzmann et al., "Image Analogies", SIGGRAPH 2001: no learning, one pair.
 
-From coarse to fine, every pixel of b gets the place in a whose surroundings look most like its own, and the answer there is
-made of what a_prime has at that place. The coarse levels search all of a in a k-d tree over principal components of the
-patches; the finer ones take over the coarser match. On every level the match that continues a neighbour's is preferred where
-it is nearly as near (Ashikhmin's coherence, the paper's kappa).
+What an affine map of colours explains of a to a_prime is carried over by that map; the rest by patches. Every pixel of b gets
+the place in a whose surroundings look most like its own, from coarse to fine: the coarse level searches all of a in a k-d tree
+over principal components of the patches, the finer ones take over the coarser match. On every level the match that continues a
+neighbour's is preferred where it is nearly as near (Ashikhmin's coherence, the paper's kappa).
 
-The paper copies the pixel of a_prime. Here b differs from a by more than a texture, so a match stands for the line that
-takes a to a_prime around it (as in a guided filter), and a pixel gets the mean of what the matches around it say.
+Three things differ from the paper, whose pairs differ in texture alone. A match stands for the line that takes a to the rest
+around it (as in a guided filter), and a pixel gets the mean of what the matches around it say. The place in the picture is part
+of what matches, where that explains the pair better (a guide as in Fiser et al., "Example-Based Synthesis of Stylized Facial
+Animations", SIGGRAPH 2017). And both parts are trusted as far as they explain the pair itself: each pixel of a is answered
+from the rest of a, and the shares are those of least squares, between 0 and 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from lorweb_bench.images import to_array, to_image
+from lorweb_bench.methods.trivial import AffineColours
 from lorweb_bench.quadruplet import Triplet
 
 PATCH = 5  # side of a patch of a or b, pixels
@@ -22,31 +28,82 @@ COARSER_PATCH = 3  # side of a patch of what is known of the answer from the coa
 COMPONENTS = 16  # principal components that patches are compared by
 SEARCHED = 96 * 96  # pixels of the largest level that is searched as a whole
 COARSEST = 16  # least side of the coarsest level, pixels
-KAPPA = 0.5  # how much further a coherent match may be on the coarsest searched level; halved on each finer one
-SLOPE_PATCH = 9  # side of the patch that the line from a to a_prime is fitted in, pixels
+KAPPA = 0.5  # how much further a coherent match may be on the level that is searched; halved on each finer one
+SLOPE_PATCH = 9  # side of the patch that the line is fitted in, pixels
 FLAT = 1e-3  # variance, of images in [0, 1], under which a patch of a is flat and the line is level
 ROUNDS = 2  # of coherence on each level
+PLACES = (0.0, 6.0)  # what the place weighs, from edge to edge, in standard deviations of the patches; the first where it is as good
+BETTER = 0.98  # of the error of the pair, that a greater weight has to stay under
+OWN = 3  # a pixel of a is answered from places that are further off, pixels
+NEIGHBOURS = 16  # nearest places among which one that is further off is sought
 AROUND = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 
 
 def patch_analogy(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarray:
     """b_prime for uint8 H x W x 3 images: a and a_prime of one size, the result of b's. The same input gives the same bytes."""
     levels = [_pyramid(image) for image in (a, a_prime, b)]
-    depth = min(len(pyramid) for pyramid in levels)
+    start = _searched(levels[0], levels[2])
+    coloured = _colours(levels[0][start], levels[1][start])
+    weight, trust = _what_explains(levels[0][start], levels[1][start], coloured)
     answer: np.ndarray | None = None
     matches: np.ndarray | None = None
-    for level in reversed(range(depth)):
+    for level in reversed(range(start + 1)):
         here_a, here_a_prime, here_b = (pyramid[level] for pyramid in levels)
         coarse = None if answer is None else (_to_size(levels[1][level + 1], here_a), _to_size(answer, here_b))
-        known, asked = _features(here_a, here_b, coarse)
-        if matches is None or asked.shape[0] * asked.shape[1] <= SEARCHED:
-            matches = _search(known, asked)
-        else:
-            matches = _finer(matches, known.shape[:2], asked.shape[:2])
-        matches = _cohere(matches, known, asked, KAPPA * 2.0 ** (level - depth + 1))
-        answer = _vote(matches, here_a_prime, here_a, here_b)
+        known, asked = _placed(_features(here_a, here_b, coarse), weight)
+        matches = _search(known, asked) if matches is None else _finer(matches, known.shape[:2], asked.shape[:2])
+        matches = _cohere(matches, known, asked, KAPPA * 2.0 ** (level - start))
+        rest = _vote(matches, here_a_prime - coloured(here_a), here_a, here_b)
+        answer = here_b + trust[0] * (coloured(here_b) - here_b) + trust[1] * rest
     assert answer is not None
-    return (answer * 255).round().clip(0, 255).astype(np.uint8)
+    return np.asarray((answer * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _searched(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> int:
+    """The finest level that is small enough to be searched as a whole, or the coarsest that there is."""
+    small = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if max(x.size, y.size) <= 3 * SEARCHED)
+    return next(small, min(len(a), len(b)) - 1)
+
+
+def _what_explains(a: np.ndarray, a_prime: np.ndarray, coloured: Callable[[np.ndarray], np.ndarray]) -> tuple[float, np.ndarray]:
+    """What the place is to weigh, and the shares in which the colours and the rest explain a_prime, each pixel from others."""
+    colours = _colours_from_elsewhere(a, a_prime) - a
+    rest = a_prime - coloured(a)
+    features = _features(a, a, None)
+    found: list[tuple[float, float, np.ndarray]] = []
+    for weight in PLACES:
+        known, _ = _placed(features, weight)
+        parts = (colours, _vote(_search_elsewhere(known), rest, a, a))
+        shares = _shares(parts, a_prime - a)
+        error = float(np.mean((shares[0] * parts[0] + shares[1] * parts[1] + a - a_prime) ** 2))
+        if not found or error < BETTER * found[-1][0]:
+            found.append((error, weight, shares))
+    return found[-1][1], found[-1][2]
+
+
+def _colours(a: np.ndarray, a_prime: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The affine map of a's colours to a_prime's, kept in [0, 1]."""
+    fitted = AffineColours(a, a_prime)
+    return lambda image: fitted(image).clip(0, 1).astype(np.float32)
+
+
+def _colours_from_elsewhere(a: np.ndarray, a_prime: np.ndarray) -> np.ndarray:
+    """Each quarter of a by the affine map of the three others."""
+    made = np.empty_like(a)
+    rows, columns = (np.arange(side) < side // 2 for side in a.shape[:2])
+    for top, left in product((rows, ~rows), (columns, ~columns)):
+        here = np.outer(top, left)
+        others = ~here if (~here).any() else here
+        made[here] = _colours(a[others], a_prime[others])(a[here])
+    return made
+
+
+def _shares(parts: Sequence[np.ndarray], whole: np.ndarray) -> np.ndarray:
+    """How much of each part, between 0 and 1, is nearest to the whole by least squares."""
+    from scipy.optimize import lsq_linear
+
+    columns = np.stack([part.ravel() for part in parts], 1).astype(np.float64)
+    return np.asarray(lsq_linear(columns, whole.ravel(), bounds=(0.0, 1.0)).x, np.float32)
 
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
@@ -82,6 +139,14 @@ def _features(a: np.ndarray, b: np.ndarray, coarse: tuple[np.ndarray, np.ndarray
     return known, asked
 
 
+def _placed(features: tuple[np.ndarray, np.ndarray], weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """The features with the place of each pixel beside them, from 0 at the top left to `weight` spreads of the first's."""
+    spread = weight * float(np.sqrt(features[0].var((0, 1)).sum()))
+    at = [np.moveaxis(np.indices(own.shape[:2]), 0, 2) / own.shape[:2] * spread for own in features]
+    known, asked = (np.concatenate([own, place.astype(np.float32)], 2) for own, place in zip(features, at, strict=True))
+    return known, asked
+
+
 def _patches(image: np.ndarray, side: int) -> np.ndarray:
     """Per pixel its square surroundings, weighted by a Gaussian, edges repeated; H x W x (side * side * 3)."""
     half = side // 2
@@ -95,13 +160,27 @@ def _patches(image: np.ndarray, side: int) -> np.ndarray:
     return np.concatenate(shifted, 2)
 
 
-def _search(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The place (row, column) in a that is nearest to each pixel of b; integers H x W x 2."""
+def _tree(known: np.ndarray) -> Any:
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(known.reshape(-1, known.shape[2]), balanced_tree=False, compact_nodes=False)
-    found = tree.query(asked.reshape(-1, asked.shape[2]), eps=1.0)[1]
+    return cKDTree(known.reshape(-1, known.shape[2]), balanced_tree=False, compact_nodes=False)
+
+
+def _search(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The place (row, column) in a that is nearest to each pixel of b; integers H x W x 2."""
+    found = _tree(known).query(asked.reshape(-1, asked.shape[2]), eps=1.0)[1]
     return np.stack(np.unravel_index(found, known.shape[:2]), 1).reshape(*asked.shape[:2], 2)
+
+
+def _search_elsewhere(known: np.ndarray) -> np.ndarray:
+    """The place in a that is nearest to each pixel of a itself, more than `OWN` pixels off where there is one among the nearest."""
+    count = min(NEIGHBOURS, known.shape[0] * known.shape[1])
+    found = _tree(known).query(known.reshape(-1, known.shape[2]), k=range(1, count + 1), eps=1.0)[1]
+    places = np.stack(np.unravel_index(found, known.shape[:2]), 2)
+    own = np.moveaxis(np.indices(known.shape[:2]), 0, 2).reshape(-1, 1, 2)
+    off = np.abs(places - own).max(2) > OWN
+    chosen = np.where(off.any(1), off.argmax(1), count - 1)
+    return places[np.arange(len(places)), chosen].reshape(*known.shape[:2], 2)
 
 
 def _finer(matches: np.ndarray, known: tuple[int, ...], asked: tuple[int, ...]) -> np.ndarray:
@@ -144,10 +223,10 @@ def _cohere(matches: np.ndarray, known: np.ndarray, asked: np.ndarray, kappa: fl
     return matches
 
 
-def _vote(matches: np.ndarray, a_prime: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Per pixel the mean of what the matches around it say: a_prime there, and what b differs from a there times the slope."""
-    slope = _slope(a, a_prime)
-    offset = a_prime - slope * a
+def _vote(matches: np.ndarray, rest: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Per pixel the mean of what the matches around it say of the rest: the line there, at b."""
+    slope = _slope(a, rest)
+    offset = rest - slope * a
     total = np.zeros((*matches.shape[:2], 3), np.float32)
     for around in AROUND:
         places = _continued(matches, around, a.shape)
@@ -156,8 +235,8 @@ def _vote(matches: np.ndarray, a_prime: np.ndarray, a: np.ndarray, b: np.ndarray
     return total / len(AROUND)
 
 
-def _slope(a: np.ndarray, a_prime: np.ndarray) -> np.ndarray:
-    """Per pixel and channel how a_prime goes with a in the patch around: the slope of the least-squares line."""
+def _slope(a: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Per pixel and channel how the rest goes with a in the patch around: the slope of the least-squares line."""
     import cv2
 
     def mean(image: np.ndarray) -> np.ndarray:
@@ -165,11 +244,11 @@ def _slope(a: np.ndarray, a_prime: np.ndarray) -> np.ndarray:
 
     about = mean(a)
     variance = mean(a * a) - about**2
-    return (mean(a * a_prime) - about * mean(a_prime)) / (variance + np.float32(FLAT))
+    return (mean(a * rest) - about * mean(rest)) / (variance + np.float32(FLAT))
 
 
 class PatchAnalogy:
-    """What a_prime has where a looks like b, patch by patch: a classical image analogy (`patch_analogy`)."""
+    """The colours by an affine map, the rest from where a looks like b, patch by patch: a classical image analogy (`patch_analogy`)."""
 
     name = "patch-analogy"
     track = "closed"

@@ -9,19 +9,31 @@ from lorweb_bench.images import to_array, to_image
 from lorweb_bench.quadruplet import Triplet
 
 
-def affine_colour_transfer(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Fit the affine RGB map (3x4) that takes a to a_prime by least squares, and apply it to b.
+class AffineColours:
+    """The affine RGB map (3x4) that takes the colours of a to those of a_prime by least squares, in the units that these have.
 
-    All are uint8 H x W x 3; a and a_prime have one size, the result has b's. Colours that a does not span (a grey image has
-    one axis) get the solution of least norm. Rounded and clipped to [0, 255].
+    a and a_prime are of one shape, ... x 3. Colours that a does not span (a grey image has one axis) get the solution of least
+    norm.
     """
-    colours = a.reshape(-1, 3).astype(np.float64)
-    mean, target_mean = colours.mean(0), a_prime.reshape(-1, 3).mean(0)
-    centred = colours - mean
-    # The 3x3 normal equations of the centred colours: the offset drops out, and rank-deficient images stay well defined.
-    matrix = np.linalg.pinv(centred.T @ centred, hermitian=True, rcond=1e-9) @ (centred.T @ (a_prime.reshape(-1, 3) - target_mean))
-    mapped = (b.reshape(-1, 3) - mean) @ matrix + target_mean
-    return mapped.round().clip(0, 255).astype(np.uint8).reshape(b.shape)
+
+    def __init__(self, a: np.ndarray, a_prime: np.ndarray) -> None:
+        colours, target = a.reshape(-1, 3).astype(np.float64), a_prime.reshape(-1, 3)
+        self.mean, self.target_mean = colours.mean(0), target.mean(0)
+        centred = colours - self.mean
+        # The 3x3 normal equations of the centred colours: the offset drops out, and rank-deficient images stay well defined.
+        self.matrix = np.linalg.pinv(centred.T @ centred, hermitian=True, rcond=1e-9) @ (centred.T @ (target - self.target_mean))
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The map of every colour, in float64, neither rounded nor clipped."""
+        return np.asarray(((image.reshape(-1, 3) - self.mean) @ self.matrix + self.target_mean).reshape(image.shape))
+
+
+def affine_colour_transfer(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`AffineColours` of a and a_prime, applied to b: all uint8 H x W x 3, a and a_prime of one size, the result of b's.
+
+    Rounded and clipped to [0, 255].
+    """
+    return AffineColours(a, a_prime)(b).round().clip(0, 255).astype(np.uint8)
 
 
 class CopyB:

@@ -93,6 +93,13 @@ def test_patch_analogy_carries_over_what_goes_by_appearance(side: int) -> None:
         assert recovered(patch_analogy(a, library().apply(spec, a), b), b, changed) > least, family
 
 
+def test_patch_analogy_finds_what_goes_by_colour_alone_or_by_place() -> None:
+    a, b = scene(3, 64, 64), scene(8, 64, 64)
+    for family, least in (("channel_swap", 0.95), ("fog", 0.8), ("half", 0.4), ("border", 0.3), ("sticker", 0.3)):
+        spec = next(s for s in library().singles().values() if s["family"] == family)
+        assert recovered(patch_analogy(a, library().apply(spec, a), b), b, library().apply(spec, b)) > least, family
+
+
 def test_patch_analogy_of_a_picture_with_itself_is_nearly_exact() -> None:
     a = scene(3, 64, 64)
     spec = next(s for s in library().singles().values() if s["family"] == "emboss")
