@@ -123,9 +123,8 @@ def workers(folder: Path, size: int, items: int) -> None:
     places = (folder / "predictions", suite.path)
     runs = [lambda n=n: score(*places, name="benchmark", workers=n) for n in (1, 2)]
     faster, one, two = ratio(runs[0], runs[1], time.perf_counter)
-    print(
-        f"{size} px, {items} items: one process {one:.1f} s, two {two:.1f} s, {faster:.2f} times as fast on {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}"
-    )
+    told = f"{faster:.2f} times as fast on {os.cpu_count()} cores, at a load of {os.getloadavg()[0]:.0f}"
+    print(f"{size} px, {items} items: one process {one:.1f} s, two {two:.1f} s, {told}")
 
 
 def peak(folder: Path) -> float:
