@@ -33,7 +33,8 @@ def write_judgement_page(
     for items in context["cards"].values():
         for item in items:
             item["word"] = _word(item, names)
-            item["said"] = [change_in(answer["answer"]) for answer in answers if answer["key"] == item["record"].id]
+            said = [change_in(answer["answer"]) for answer in answers if answer["key"] == item["record"].id]
+            item["said"] = list(dict.fromkeys(words for words in said if words))
     context["notes"] = _notes(judgement)
     lead = f"Judged by {judgement.judge['model']} on {judgement.suite.name} {judgement.suite.version}"
     write_page(
