@@ -14,29 +14,22 @@ from the rest of a, and the shares are those of least squares, between 0 and 1.
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from lorweb_bench.images import to_array, to_image
+from lorweb_bench.methods.matching import AROUND, cohere, continued, features, finer, placed, search, search_elsewhere
 from lorweb_bench.methods.trivial import AffineColours
 from lorweb_bench.quadruplet import Triplet
 
-PATCH = 5  # side of a patch of a or b, pixels
-COARSER_PATCH = 3  # side of a patch of what is known of the answer from the coarser level
-COMPONENTS = 16  # principal components that patches are compared by
 SEARCHED = 96 * 96  # pixels of the largest level that is searched as a whole
 COARSEST = 16  # least side of the coarsest level, pixels
 KAPPA = 0.5  # how much further a coherent match may be on the level that is searched; halved on each finer one
 SLOPE_PATCH = 9  # side of the patch that the line is fitted in, pixels
 FLAT = 1e-3  # variance, of images in [0, 1], under which a patch of a is flat and the line is level
-ROUNDS = 2  # of coherence on each level
 PLACES = (0.0, 6.0)  # what the place weighs, from edge to edge, in standard deviations of the patches; the first where it is as good
 BETTER = 0.98  # of the error of the pair, that a greater weight has to stay under
-OWN = 3  # a pixel of a is answered from places that are further off, pixels
-NEIGHBOURS = 16  # nearest places among which one that is further off is sought
-AROUND = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 
 
 def patch_analogy(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -50,9 +43,9 @@ def patch_analogy(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarr
     for level in reversed(range(start + 1)):
         here_a, here_a_prime, here_b = (pyramid[level] for pyramid in levels)
         coarse = None if answer is None else (_to_size(levels[1][level + 1], here_a), _to_size(answer, here_b))
-        known, asked = _placed(_features(here_a, here_b, coarse), weight)
-        matches = _search(known, asked) if matches is None else _finer(matches, known.shape[:2], asked.shape[:2])
-        matches = _cohere(matches, known, asked, KAPPA * 2.0 ** (level - start))
+        known, asked = placed(features(here_a, here_b, coarse), weight)
+        matches = search(known, asked) if matches is None else finer(matches, known.shape[:2], asked.shape[:2])
+        matches = cohere(matches, known, asked, KAPPA * 2.0 ** (level - start))
         rest = _vote(matches, here_a_prime - coloured(here_a), here_a, here_b)
         answer = here_b + trust[0] * (coloured(here_b) - here_b) + trust[1] * rest
     assert answer is not None
@@ -69,11 +62,11 @@ def _what_explains(a: np.ndarray, a_prime: np.ndarray, coloured: Callable[[np.nd
     """What the place is to weigh, and the shares in which the colours and the rest explain a_prime, each pixel from others."""
     colours = _colours_from_elsewhere(a, a_prime) - a
     rest = a_prime - coloured(a)
-    features = _features(a, a, None)
+    patches = features(a, a, None)
     found: list[tuple[float, float, np.ndarray]] = []
     for weight in PLACES:
-        known, _ = _placed(features, weight)
-        parts = (colours, _vote(_search_elsewhere(known), rest, a, a))
+        known, _ = placed(patches, weight)
+        parts = (colours, _vote(search_elsewhere(known), rest, a, a))
         shares = _shares(parts, a_prime - a)
         error = float(np.mean((shares[0] * parts[0] + shares[1] * parts[1] + a - a_prime) ** 2))
         if not found or error < BETTER * found[-1][0]:
@@ -122,114 +115,13 @@ def _to_size(image: np.ndarray, like: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.resize(image, (like.shape[1], like.shape[0]), interpolation=cv2.INTER_LINEAR))
 
 
-def _features(a: np.ndarray, b: np.ndarray, coarse: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Per pixel of a and of b the principal components of its patch, and of the coarser answer's; float32 H x W x components.
-
-    a is brought to b's mean and spread in each channel first, as the paper does with luminance.
-    """
-    scale = b.std((0, 1)) / np.maximum(a.std((0, 1)), 1e-3)
-    both = [_patches((a - a.mean((0, 1))) * scale + b.mean((0, 1)), PATCH), _patches(b, PATCH)]
-    if coarse is not None:
-        both = [np.concatenate([own, _patches(image, COARSER_PATCH)], 2) for own, image in zip(both, coarse, strict=True)]
-    flat = both[0].reshape(-1, both[0].shape[2])
-    centre = flat.mean(0)
-    _, axes = np.linalg.eigh((flat - centre).T.astype(np.float64) @ (flat - centre))
-    axes = axes[:, ::-1][:, :COMPONENTS].astype(np.float32)
-    known, asked = ((own - centre) @ axes for own in both)
-    return known, asked
-
-
-def _placed(features: tuple[np.ndarray, np.ndarray], weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """The features with the place of each pixel beside them, from 0 at the top left to `weight` spreads of the first's."""
-    spread = weight * float(np.sqrt(features[0].var((0, 1)).sum()))
-    at = [np.moveaxis(np.indices(own.shape[:2]), 0, 2) / own.shape[:2] * spread for own in features]
-    known, asked = (np.concatenate([own, place.astype(np.float32)], 2) for own, place in zip(features, at, strict=True))
-    return known, asked
-
-
-def _patches(image: np.ndarray, side: int) -> np.ndarray:
-    """Per pixel its square surroundings, weighted by a Gaussian, edges repeated; H x W x (side * side * 3)."""
-    half = side // 2
-    padded = np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect" if min(image.shape[:2]) > half else "edge")
-    height, width = image.shape[:2]
-    shifted = []
-    for y in range(side):
-        for x in range(side):
-            weight = np.exp(-((y - half) ** 2 + (x - half) ** 2) / (2 * max(half, 1) ** 2)) / side
-            shifted.append(padded[y : y + height, x : x + width] * np.float32(weight))
-    return np.concatenate(shifted, 2)
-
-
-def _tree(known: np.ndarray) -> Any:
-    from scipy.spatial import cKDTree
-
-    return cKDTree(known.reshape(-1, known.shape[2]), balanced_tree=False, compact_nodes=False)
-
-
-def _search(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The place (row, column) in a that is nearest to each pixel of b; integers H x W x 2."""
-    found = _tree(known).query(asked.reshape(-1, asked.shape[2]), eps=1.0)[1]
-    return np.stack(np.unravel_index(found, known.shape[:2]), 1).reshape(*asked.shape[:2], 2)
-
-
-def _search_elsewhere(known: np.ndarray) -> np.ndarray:
-    """The place in a that is nearest to each pixel of a itself, more than `OWN` pixels off where there is one among the nearest."""
-    count = min(NEIGHBOURS, known.shape[0] * known.shape[1])
-    found = _tree(known).query(known.reshape(-1, known.shape[2]), k=range(1, count + 1), eps=1.0)[1]
-    places = np.stack(np.unravel_index(found, known.shape[:2]), 2)
-    own = np.moveaxis(np.indices(known.shape[:2]), 0, 2).reshape(-1, 1, 2)
-    off = np.abs(places - own).max(2) > OWN
-    chosen = np.where(off.any(1), off.argmax(1), count - 1)
-    return places[np.arange(len(places)), chosen].reshape(*known.shape[:2], 2)
-
-
-def _finer(matches: np.ndarray, known: tuple[int, ...], asked: tuple[int, ...]) -> np.ndarray:
-    """The matches of the next finer level, twice as large: those of the coarser one, continued."""
-    rows, columns = np.indices(asked)
-    taken = matches[np.minimum(rows // 2, matches.shape[0] - 1), np.minimum(columns // 2, matches.shape[1] - 1)]
-    return _inside(2 * taken + np.stack([rows % 2, columns % 2], 2), known)
-
-
-def _inside(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.stack([places[..., 0].clip(0, shape[0] - 1), places[..., 1].clip(0, shape[1] - 1)], -1)
-
-
-def _continued(matches: np.ndarray, offset: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Per pixel the place that continues the match of the neighbour at `offset`; at the edge that of the pixel itself."""
-    own = np.moveaxis(np.indices(matches.shape[:2]), 0, 2)
-    neighbour = _inside(own + np.array(offset), matches.shape)
-    return _inside(matches[neighbour[..., 0], neighbour[..., 1]] - (neighbour - own), shape)
-
-
-def _distances(places: np.ndarray, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    difference = known[places[..., 0], places[..., 1]] - asked
-    return np.einsum("ijk,ijk->ij", difference, difference)
-
-
-def _cohere(matches: np.ndarray, known: np.ndarray, asked: np.ndarray, kappa: float) -> np.ndarray:
-    """Matches that continue a neighbour's, where these are at most 1 + kappa times as far; in later rounds, where nearer."""
-    best = _distances(matches, known, asked)
-    for turn in range(ROUNDS):
-        slack = np.float32((1 + kappa) ** 2 if turn == 0 else 1.0)
-        chosen, distance = matches, np.full_like(best, np.inf)
-        for offset in AROUND:
-            if offset != (0, 0):
-                places = _continued(matches, offset, known.shape)
-                far = _distances(places, known, asked)
-                nearer = far < distance
-                chosen, distance = np.where(nearer[..., None], places, chosen), np.where(nearer, far, distance)
-        taken = distance < best * slack
-        matches, best = np.where(taken[..., None], chosen, matches), np.where(taken, distance, best)
-    return matches
-
-
 def _vote(matches: np.ndarray, rest: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Per pixel the mean of what the matches around it say of the rest: the line there, at b."""
     slope = _slope(a, rest)
     offset = rest - slope * a
     total = np.zeros((*matches.shape[:2], 3), np.float32)
     for around in AROUND:
-        places = _continued(matches, around, a.shape)
+        places = continued(matches, around, a.shape)
         rows, columns = places[..., 0], places[..., 1]
         total += slope[rows, columns] * b + offset[rows, columns]
     return total / len(AROUND)
