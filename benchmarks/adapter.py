@@ -221,7 +221,7 @@ def kept_bytes(step: Callable[[], None], weights: Iterable[Tensor], length: int)
 
 def measure_layouts(rounds: int, panel: int, double: int, single: int) -> None:
     """A training step of batch 1 in both layouts, the prompt as long beside its pictures as at 512 pixels."""
-    transformer = flux(double, single)
+    transformer = nn.Module.to(flux(double, single), torch.bfloat16)  # as training holds it
     basis = Basis(transformer, ELEMENTS, RANK, RANK)
     router = Router(len(basis.layers), ELEMENTS, FEATURES, KEY_WIDTH).to(DEVICE)
     side, words = panel // 16, 512 * panel**2 // 512**2
