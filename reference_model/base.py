@@ -109,9 +109,8 @@ def _is_number(word: str) -> bool:
 
 
 class TinyTextEncoder(nn.Module):
-    """Instructions to four prompt tokens and a pooled vector; numbers are read by value, so that unseen ones have a meaning."""
+    """Instructions to one prompt token, which is the pooled vector too; numbers are read by value, so that unseen ones have a meaning."""
 
-    registers = 4
     longest = 40
 
     def __init__(self, vocabulary: Sequence[str], width: int = 128, layers: int = 2) -> None:
@@ -120,8 +119,8 @@ class TinyTextEncoder(nn.Module):
         self.index = {word: i for i, word in enumerate(self.vocabulary, start=3)}  # 0 padding, 1 unknown word, 2 number
         self.words = nn.Embedding(len(self.vocabulary) + 3, width)
         self.numbers = nn.Sequential(nn.Linear(20, width), nn.GELU(), nn.Linear(width, width))
-        self.positions = nn.Parameter(torch.randn(self.longest + self.registers, width) * 0.1)
-        self.start = nn.Parameter(torch.randn(self.registers, width) * 0.5)
+        self.positions = nn.Parameter(torch.randn(self.longest + 1, width) * 0.1)
+        self.start = nn.Parameter(torch.randn(1, width) * 0.5)
         block = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True, activation="gelu")
         self.blocks = nn.TransformerEncoder(block, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
 
@@ -141,7 +140,7 @@ class TinyTextEncoder(nn.Module):
         """Nothing to let go: it is small."""
 
     def forward(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Prompt tokens (batch, 4, width) and pooled vectors (batch, width)."""
+        """Prompt tokens (batch, 1, width) and pooled vectors (batch, width)."""
         device = self.start.device
         lists = [words_of(p)[: self.longest] for p in prompts]
         length = max(1, *(len(x) for x in lists)) if lists else 1
@@ -154,10 +153,10 @@ class TinyTextEncoder(nn.Module):
         ids, values = ids.to(device), values.to(device)
         embedded = self.words(ids) + self.numbers(self.number_features(values)) * (ids == 2)[..., None]
         start = self.start.expand(len(lists), -1, -1)
-        sequence = torch.cat([start, embedded], 1) + self.positions[: self.registers + length]
-        padding = torch.cat([torch.zeros(len(lists), self.registers, dtype=torch.bool, device=device), ids == 0], 1)
-        tokens = self.blocks(sequence, src_key_padding_mask=padding)[:, : self.registers]
-        return tokens, tokens.mean(1)
+        sequence = torch.cat([start, embedded], 1) + self.positions[: 1 + length]
+        padding = torch.cat([torch.zeros(len(lists), 1, dtype=torch.bool, device=device), ids == 0], 1)
+        tokens = self.blocks(sequence, src_key_padding_mask=padding)[:, :1]
+        return tokens, tokens[:, 0]
 
 
 @dataclass
