@@ -118,13 +118,13 @@ class Plan:
         reports = {name: self.folder / "reports" / name for name in self.rows()}
         evaluate = tuple(("evaluate", *told, *suite, "-o", str(reports[name])) for name, (_, told) in self.rows().items())
         yield Step("predict and score nine kinds of method", evaluate, together=self.workers)
-        pack, add = [], [("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")]
+        pack, add = [("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")], []
         for name in self.rows():
             archive, card = str(submissions / f"{name}.zip"), str(self.folder / "cards" / f"{name}.yaml")
             pack.append(("leaderboard", "pack", str(reports[name] / "predictions"), *suite, "--card", card, "-o", archive))
             add.append(("leaderboard", "add", archive, *suite, "--store", str(store)))
         yield Step("pack each as a submission", tuple(pack), together=self.workers)
-        yield Step("verify and re-score each submission", tuple(add))
+        yield Step("verify and re-score each submission", tuple(add), together=self.workers)
         site = ("leaderboard", "render", "--store", str(store), "-o", str(self.folder / "board"), "--gallery", str(self.suite))
         yield Step("render the leaderboard", (site,))
 
