@@ -47,6 +47,7 @@ class TrainingConfig(Strict):
     accumulation: int = Field(1, ge=1, description="parts that a process works through its share of a batch in, to save memory")
     optimizer: Literal["adamw", "adamw-8bit"] = "adamw"
     learning_rate: float = Field(gt=0)
+    router_rate: float = Field(1.0, gt=0, description="the router's learning rate as a share of `learning_rate`")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: float = Field(0.05, ge=0)

@@ -71,8 +71,13 @@ def share_of(batch: int, accumulation: int, accelerator: Accelerator) -> list[li
     return [list(range(first + part, batch, stride)) for part in range(accumulation)]
 
 
-def new_optimizer(parameters: list[nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW, or the one whose moments have 8 bits; InputError when that needs what is not installed."""
+def new_optimizer(trainable: nn.ModuleDict, training: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW, or the one whose moments have 8 bits; InputError when that needs what is not installed.
+
+    Each group of weights has its `share` of the learning rate: the router has its own.
+    """
+    shares = {"router": training.router_rate}
+    parameters = [{"params": list(part.parameters()), "share": shares.get(name, 1.0)} for name, part in trainable.items()]
     settings = {"lr": training.learning_rate, "betas": training.betas, "weight_decay": training.weight_decay}
     if training.optimizer == "adamw":
         return torch.optim.AdamW(parameters, **settings)  # type: ignore[arg-type]

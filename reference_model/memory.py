@@ -18,7 +18,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from reference_model.adapter import DTYPES
-from reference_model.base import TinyTextEncoder, UnshuffleCodec, local_folder
+from reference_model.base import UnshuffleCodec, local_folder
 from reference_model.basis import Basis
 from reference_model.config import ADAPTED, AdapterConfig, TrainConfig
 from reference_model.flux import EYES, LONGEST_PROMPT, is_flux_folder
@@ -118,7 +118,7 @@ def tokens_of(config: TrainConfig) -> tuple[int, int]:
     """Tokens of a sample's pictures, of square panels, and of its prompt, as they meet in the blocks."""
     folder = local_folder(config.base)
     real = config.base in HUB_TRANSFORMERS or is_flux_folder(folder)
-    patch, words = UnshuffleCodec.patch, TinyTextEncoder.registers
+    patch, words = UnshuffleCodec.patch, 1
     if real:
         vae = folder / "vae" / "config.json"
         patch = 2 * 2 ** (len(json.loads(vae.read_text())["block_out_channels"]) - 1) if vae.is_file() else HUB_PATCH

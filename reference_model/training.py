@@ -145,7 +145,7 @@ def run(
     """
     training, device = config.training, accelerator.device
     adapter.base.codec.to(device)
-    model, optimizer = accelerator.prepare(adapter, new_optimizer(list(adapter.trainable().parameters()), training))
+    model, optimizer = accelerator.prepare(adapter, new_optimizer(adapter.trainable(), training))
     module = adapter.trainable()
     start, losses = load_state(state, module, optimizer, identity, accelerator.scaler)
     start_trackers(accelerator, config)
@@ -153,7 +153,7 @@ def run(
     with Progress(f"training {config.name}", training.steps, start, shown=accelerator.is_main_process) as progress:
         for step in range(start, training.steps):
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate * rate_at(step, training)
+                group["lr"] = training.learning_rate * group["share"] * rate_at(step, training)
             loss = optimizer_step(model, optimizer, config, source, accelerator, step)
             losses.append(loss)
             progress.advance(loss=float(np.mean(losses[-50:])))

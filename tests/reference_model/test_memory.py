@@ -56,8 +56,9 @@ def test_trained_weights_gradients_and_moments_are_as_large_as_their_tensors(flu
     if optimizer != "adamw":
         pytest.importorskip("bitsandbytes")
     config = flux_config(optimizer=optimizer)
-    weights = list(new_trained(config, 18).trainable().parameters())
-    made = new_optimizer(weights, config.training)
+    trainable = new_trained(config, 18).trainable()
+    weights = list(trainable.parameters())
+    made = new_optimizer(trainable, config.training)
     for weight in weights:
         weight.grad = torch.ones_like(weight)
     made.step()

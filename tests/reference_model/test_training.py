@@ -86,15 +86,18 @@ def test_training_lowers_the_loss(config: Config, training_dataset: Path, tmp_pa
 
 def test_the_loop_is_adamw_on_clipped_gradients(config: Config, training_dataset: Path, tmp_path: Path) -> None:
     """Against the same steps written out, without accelerate, progress or states."""
-    settings = config(adapter={"alpha": 40})  # so that some gradients are larger than the limit of 1
+    settings = config(adapter={"alpha": 40}, training={"router_rate": 0.25})  # an alpha that makes some gradients larger than the limit of 1
     source = in_memory(settings, training_dataset)
     adapter = new_adapter(settings, seed=0)
     weights = list(adapter.trainable().parameters())
-    optimizer = torch.optim.AdamW(weights, lr=0.02, betas=(0.9, 0.99), weight_decay=0.05)
+    assert adapter.router is not None
+    parts = ((adapter.basis.parameters(), 0.02), (list(adapter.router.parameters()), 0.005))
+    optimizers = [torch.optim.AdamW(part, lr=rate, betas=(0.9, 0.99), weight_decay=0.05) for part, rate in parts]
     norms = []
     for step in range(5):
-        optimizer.param_groups[0]["lr"] = 0.02 * rate_at(step, settings.training)
-        optimizer.zero_grad()
+        for optimizer, (_, rate) in zip(optimizers, parts, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * rate_at(step, settings.training)
+            optimizer.zero_grad()
         batch = source.batch(choices_at(step, 9, settings.training), torch.device("cpu"))
         loss = batch_loss(adapter, settings, batch, draw(settings.training.times, (2, 4, 192), torch.Generator().manual_seed(step)))
         loss.backward()
@@ -103,10 +106,13 @@ def test_the_loop_is_adamw_on_clipped_gradients(config: Config, training_dataset
         for weight in weights:
             assert weight.grad is not None
             weight.grad /= norm.clamp(min=1)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
     assert max(norms) > 1
     for name, weight in load_file(train(settings, tmp_path) / "adapter_model.safetensors").items():
         torch.testing.assert_close(adapter.basis.tensors()[name].detach(), weight, rtol=1e-3, atol=1e-4)
+    for name, weight in load_file(tmp_path / "router.safetensors").items():
+        torch.testing.assert_close(adapter.router.get_parameter(name.removeprefix("router.")).detach(), weight, rtol=1e-3, atol=1e-4)
 
 
 def stopped(config: TrainConfig, folder: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
