@@ -86,7 +86,7 @@ def test_training_lowers_the_loss(config: Config, training_dataset: Path, tmp_pa
 
 def test_the_loop_is_adamw_on_clipped_gradients(config: Config, training_dataset: Path, tmp_path: Path) -> None:
     """Against the same steps written out, without accelerate, progress or states."""
-    settings = config(adapter={"alpha": 40}, training={"router_rate": 0.25})  # an alpha that makes some gradients larger than the limit of 1
+    settings = config(adapter={"alpha": 40}, training={"router_rate": 0.25})  # alpha: gradients beyond the limit of 1
     source = in_memory(settings, training_dataset)
     adapter = new_adapter(settings, seed=0)
     weights = list(adapter.trainable().parameters())
