@@ -118,7 +118,8 @@ class Plan:
         reports = {name: self.folder / "reports" / name for name in self.rows()}
         evaluate = tuple(("evaluate", *told, *suite, "-o", str(reports[name])) for name, (_, told) in self.rows().items())
         yield Step("predict and score nine kinds of method", evaluate, together=self.workers)
-        pack, add = [("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")], []
+        pack: list[Command] = [("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")]
+        add: list[Command] = []
         for name in self.rows():
             archive, card = str(submissions / f"{name}.zip"), str(self.folder / "cards" / f"{name}.yaml")
             pack.append(("leaderboard", "pack", str(reports[name] / "predictions"), *suite, "--card", card, "-o", archive))
@@ -246,7 +247,7 @@ def claim(folder: Path) -> None:
 @click.option("--steps", type=click.IntRange(1), help="Training steps of each adapter.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 def demo(output: Path, photos: Path | None, recipes: Path | None, full: bool, steps: int | None, workers: int) -> None:
-    """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard: ten minutes on two cores."""
+    """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard: a quarter of an hour on two cores."""
     folder = output.resolve()
     claim(folder)
     own = Path(str(files("datagen"))) / "recipes"
