@@ -7,6 +7,7 @@ import warnings
 _LINES = {
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",  # PEFT imports bitsandbytes where it is installed
     "diffusers.models.modeling_utils": "should be kept in float32: [].",  # an empty list of layers
+    "transformers.distributed.tensor_parallel": "layers were not sharded",  # said in every process that did not ask for it
 }
 for _logger, _line in _LINES.items():
     logging.getLogger(_logger).addFilter(lambda record, line=_line: line not in record.getMessage())  # type: ignore[misc]

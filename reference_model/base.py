@@ -156,7 +156,7 @@ class TinyTextEncoder(nn.Module):
         sequence = torch.cat([start, embedded], 1) + self.positions[: 1 + length]
         padding = torch.cat([torch.zeros(len(lists), 1, dtype=torch.bool, device=device), ids == 0], 1)
         tokens = self.blocks(sequence, src_key_padding_mask=padding)[:, :1]
-        return tokens, tokens[:, 0]
+        return tokens, tokens[:, 0].clone()
 
 
 @dataclass

@@ -79,7 +79,7 @@ def test_the_tiny_base_returns_the_velocity_of_its_clean_prediction(base: Base) 
             pooled_projections=prompt[1],
             timestep=time,
             img_ids=ids,
-            txt_ids=torch.zeros(4, 3),
+            txt_ids=torch.zeros(1, 3),
         ).sample[:, :4]
     assert velocity.shape == noisy.shape
     assert change.abs().max() > 0.01
@@ -90,7 +90,7 @@ def test_the_tiny_base_answers_in_the_forms_of_the_transformer_that_it_is(base: 
     sequenced, noisy = sequence(1), torch.randn(1, 4, 192)
     tokens_, pooled = base.text_encoder(["invert"])
     given_ = {"encoder_hidden_states": tokens_, "pooled_projections": pooled, "timestep": torch.ones(1)}
-    given_ |= {"img_ids": sequenced.ids, "txt_ids": torch.zeros(4, 3)}
+    given_ |= {"img_ids": sequenced.ids, "txt_ids": torch.zeros(1, 3)}
     with torch.no_grad():
         named = base.transformer(torch.cat([noisy, sequenced.context], 1), **given_)
         plain = base.transformer(torch.cat([noisy, sequenced.context], 1), **given_, return_dict=False)
