@@ -120,10 +120,12 @@ class Plan:
         yield Step("predict and score nine kinds of method", evaluate, together=self.workers)
         pack: list[Command] = [("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")]
         add: list[Command] = []
-        for name in self.rows():
+        for name, (method, _) in self.rows().items():
             archive, card = str(submissions / f"{name}.zip"), str(self.folder / "cards" / f"{name}.yaml")
+            # The reference rows are what the keeper of a board has run, which is said by the keeper's own report.
+            own = () if method in TRAINED else ("--reproduction", str(reports[name]))
             pack.append(("leaderboard", "pack", str(reports[name] / "predictions"), *suite, "--card", card, "-o", archive))
-            add.append(("leaderboard", "add", archive, *suite, "--store", str(store)))
+            add.append(("leaderboard", "add", archive, *suite, "--store", str(store), *own))
         yield Step("pack each as a submission", tuple(pack), together=self.workers)
         yield Step("verify and re-score each submission", tuple(add), together=self.workers)
         site = ("leaderboard", "render", "--store", str(store), "-o", str(self.folder / "board"), "--gallery", str(self.suite))
