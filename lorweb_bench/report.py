@@ -4,7 +4,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,7 @@ PER_SAMPLE = "per_sample.parquet"
 PAGE = "index.html"
 PACKAGES = ("lorweb-bench", "numpy", "opencv-python-headless", "scikit-image", "scipy", "pillow")
 HEADLINES = ("edit_recovery", "clip_direction", "clip_image", "lpips_to_b_prime")
+Kind = TypeVar("Kind", bound=BaseModel)
 WEIGHTED = ("torch", "torchvision", "open_clip_torch", "lpips")
 
 
@@ -115,17 +116,22 @@ def open_report(path: Path | str) -> Report:
     """
     path = Path(path)
     file = path / REPORT if path.is_dir() else path
+    report = read_format(file, "lorweb-bench/report", Report, "score the predictions again")
+    table = file.parent / PER_SAMPLE
+    return report.model_copy(update={"per_sample": read_per_sample(table)}) if table.is_file() else report
+
+
+def read_format(file: Path, name: str, model: type[Kind], way_out: str) -> Kind:
+    """The content of a JSON file of format `name`, version 1; InputError when it is missing, malformed, or of another format or version."""
     content = read_json(file)
     made_by = (content.get("format"), content.get("format_version")) if isinstance(content, dict) else None
-    if made_by != ("lorweb-bench/report", 1):
-        raise InputError(f"{file} is no report of format version 1 (it says {made_by}); score the predictions again.")
+    if made_by != (name, 1):
+        raise InputError(f"{file} is no {name.rpartition('/')[2]} of format version 1 (it says {made_by}); {way_out}.")
     try:
-        report = Report.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as e:
         first = e.errors()[0]
         raise InputError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
-    table = file.parent / PER_SAMPLE
-    return report.model_copy(update={"per_sample": read_per_sample(table)}) if table.is_file() else report
 
 
 def write_per_sample(path: Path | str, columns: dict[str, np.ndarray]) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lorweb_bench.errors import InputError
-from lorweb_bench.files import finish_output, read_json, write_atomic, write_json
+from lorweb_bench.files import finish_output, write_atomic, write_json
 from lorweb_bench.predictions import MethodName, PredictionsManifest, SuiteName
-from lorweb_bench.report import PER_SAMPLE, Report, Score, read_per_sample, write_per_sample
+from lorweb_bench.report import PER_SAMPLE, Report, Score, read_format, read_per_sample, write_per_sample
 
 JUDGEMENT = "judgement.json"
 JUDGEMENT_FORMAT = "lorweb-bench/judgement"
@@ -126,15 +125,7 @@ def _turned(score: Score) -> Score:
 def open_judgement(folder: Path) -> Judgement:
     """Read the judgement in a folder, with its per-item table; InputError when it is malformed, or of another format or version."""
     file = folder / JUDGEMENT
-    content = read_json(file)
-    made_by = (content.get("format"), content.get("format_version")) if isinstance(content, dict) else None
-    if made_by != (JUDGEMENT_FORMAT, 1):
-        raise InputError(f"{file} is no judgement of format version 1 (it says {made_by}); judge the predictions again.")
-    try:
-        judgement = Judgement.model_validate(content)
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    judgement = read_format(file, JUDGEMENT_FORMAT, Judgement, "judge the predictions again")
     return judgement.model_copy(update={"per_sample": read_per_sample(folder / PER_SAMPLE)})
 
 
