@@ -1,8 +1,8 @@
 """From transformations and sources to items: what each item is (the plan), and making one (pure functions of seed and names)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,26 +10,19 @@ import numpy as np
 from datagen.candidates import choose_candidates
 from datagen.compositions import Described
 from datagen.drawing import draw, generator
-from datagen.filters import Calibration, disagree, failed
+from datagen.filters import disagree, failed
 from datagen.items import Items, key_of
-from datagen.kept import Kept
 from datagen.notes import Dropped
+from datagen.panels import cut, fit
 from datagen.recipe import Recipe
-from datagen.roles import Pool, Roles, panel_of
-from datagen.sources import Load, Source, panel
-from datagen.transformations import library as built_in
-from datagen.transformations.catalogue import Library
+from datagen.recipe_library import library_of
+from datagen.roles import Pool
+from datagen.sources import Source
 from lorweb_bench import images
-from lorweb_bench.errors import InputError
-from lorweb_bench.library import file_name, load_library
 from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
 
-CALIBRATION_PAIRS = 12
-OWN_IMAGES = 24  # of a suite's bs, on which its transformations must differ
 TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
 PLANNED = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
-KEPT_BYTES = 256 * 2**20
-_PHOTOGRAPHS: Kept[Load, np.ndarray] = Kept(KEPT_BYTES, lambda image: image.nbytes)
 _SHARED: "list[tuple[Work, tuple[str, str, int], Side | Dropped]]" = []  # the (a, a_prime) made last, and for what
 
 
@@ -64,80 +57,6 @@ class Made:
 
     images: dict[str, tuple[bytes, str]]
     record: dict[str, Any]
-
-
-def library_name(name: str) -> str:
-    """What a manifest calls a recipe's library: its entry point, or `datagen+FILE-DIGEST`, which says nothing of where the file lies."""
-    return f"datagen+{file_name(name)}" if name.endswith(".py") else name
-
-
-@lru_cache(maxsize=4)
-def library_of(name: str) -> Library:
-    """The library of a recipe, once per process: an installed one, or with a name in .py the built-in one with that file's families.
-
-    InputError when it is not there or has no families.
-    """
-    library = built_in().with_file(name) if name.endswith(".py") else load_library(name)
-    if not isinstance(library, Library):
-        raise InputError(f"The transformation library {name!r} has no families to choose from; a recipe needs one like 'datagen'.")
-    return library
-
-
-def calibrate(recipe: Recipe, roles: Roles) -> Calibration:
-    """Calibration pairs from the sources of that role: a photograph and a scene where there are both, never twice one source.
-
-    Scenes are taken by their number, so that more scenes change nothing. InputError when there are not two sources.
-    """
-    pool = roles.needed("calibration")
-    if len(pool.photographs) + len(pool.scenes) < 2:
-        raise InputError("The role calibration has one source and needs two or more, an a and a b; give it a greater share.")
-    size, pictures = panel_of(recipe), _pictures(recipe, pool, 2 * CALIBRATION_PAIRS, "calibration")
-    if size.long_edge is not None:
-        pictures = [fit(picture, (pictures[i - i % 2].shape[1], pictures[i - i % 2].shape[0])) for i, picture in enumerate(pictures)]
-    # Every other pair is turned, so that photographs and scenes both serve as b.
-    pairs = [(pictures[i], pictures[i + 1]) if i % 4 else (pictures[i + 1], pictures[i]) for i in range(0, len(pictures), 2)]
-    return Calibration(library_of(recipe.transformations.library), pairs)
-
-
-def own_images(recipe: Recipe, roles: Roles) -> Calibration:
-    """Images of a suite's own bs, to see which transformations they cannot tell apart: of as many sources as the number allows."""
-    pictures = _pictures(recipe, roles.needed("b"), OWN_IMAGES, "own")
-    return Calibration(library_of(recipe.transformations.library), [(picture, picture) for picture in pictures])
-
-
-def _pictures(recipe: Recipe, pool: Pool, count: int, word: str) -> list[np.ndarray]:
-    """Seeded panels of a pool's sources in turn, photographs and scenes by turns where it has both."""
-    kinds = [kind for kind in (pool.photographs, pool.scenes) if kind]
-    turns = [(kinds[i % len(kinds)], i // len(kinds)) for i in range(count)]
-    sources = [kind[turn % len(kind)] for kind, turn in turns]
-    return [_panel(source, recipe, int.from_bytes(draw(recipe.seed, word, source.name, i)[:6])) for i, source in enumerate(sources)]
-
-
-def _panel(source: Source, recipe: Recipe, seed: int) -> np.ndarray:
-    kept = replace(source, load=_Kept(source.load)) if not source.name.startswith("scene-") else source
-    return panel(kept, panel_of(recipe), seed)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """Loads a photograph from memory where it was used lately: items draw them in random order."""
-
-    load: Load
-
-    def __call__(self) -> np.ndarray:
-        return _PHOTOGRAPHS.get(self.load, self.load)
-
-
-def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale an image to cover (width, height), and cut its centre out. The image itself when it has that size."""
-    width, height = size
-    if image.shape[:2] == (height, width):
-        return image
-    scale = max(width / image.shape[1], height / image.shape[0])
-    scaled = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
-    covering = images.to_array(images.resize(image, scaled))
-    y, x = (covering.shape[0] - height) // 2, (covering.shape[1] - width) // 2
-    return np.ascontiguousarray(covering[y : y + height, x : x + width])
 
 
 def plan_items(recipe: Recipe, split: str, used: Mapping[str, Sequence[str]], names: Sequence[str]) -> Items[Planned]:
@@ -283,7 +202,7 @@ def _side(work: Work, item: Planned, role: str, turn: int, pool: Pool, other: st
         source = _pick(random, pool, _photograph_turn(recipe, role, turn, random))
         if source.name == other:
             continue
-        side = _transformed(work, item, source, _panel(source, recipe, int(random.integers(2**48))))
+        side = _transformed(work, item, source, cut(source, recipe, int(random.integers(2**48))))
         found = failed(side.before, side.after, recipe.filters)
         if found is None:
             return side

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,20 +16,22 @@ import numpy as np
 
 from datagen import tiers
 from datagen.analogies import Collected, PairWork, collect, plan_pairs
-from datagen.assemble import Made, Work, calibrate, library_name, library_of, own_images, plan_items
+from datagen.assemble import Made, Work, plan_items
+from datagen.calibration import calibrate, own_images
 from datagen.compositions import Described
 from datagen.filters import chosen_with
 from datagen.items import Items, Piece, Pieces
 from datagen.notes import Dropped, Note, left_out, told
 from datagen.recipe import Recipe
+from datagen.recipe_library import library_name, library_of
 from datagen.roles import Roles, share_out
+from datagen.transformations import KIND_MODULES
 from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
-from lorweb_bench.engine import run_pieces
+from lorweb_bench.engine import run_pieces, warm_up
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_json
 from lorweb_bench.manifest import MANIFEST, read_manifest
 from lorweb_bench.pins import drift
-from lorweb_bench.progress import track
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.shards import ShardWriter, shard_done
 
@@ -36,6 +39,7 @@ SHARD = 512  # items of a shard, of panels up to 128 x 128 pixels
 LEAST = 32  # and of panels however large
 BUILDING = ".building.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+IMPORTED = ("datagen.build", *(f"datagen.transformations.{kind}" for kind in KIND_MODULES))  # by every worker
 LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
 
 
@@ -84,11 +88,13 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
 
 
 def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int, engine: str, part: tuple[int, int]) -> Built | None:
+    if workers > 1:
+        warm_up(*IMPORTED)
     sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources.names, training))
     try:
-        plan = make_plan(recipe, sources, training)
+        plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
     except InputError:
         if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
             _release(folder)
@@ -126,25 +132,22 @@ def _space_told(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | None) -> Plan:
-    """Decide on transformations, tiers, hardness and items."""
+def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | None, workers: int = 1) -> Plan:
+    """Decide on transformations, tiers, hardness and items, in `workers` processes; the plan does not depend on their number."""
     known = {name: info.model_dump(mode="json") for name, info in training.manifest.transformations.items()} if training else None
     if isinstance(sources, Collected):
         tasks, pairs = plan_pairs(recipe, sources, known)
         return Plan({split: PairWork(recipe, tasks) for split in pairs}, pairs, tasks, sources.notes)
-    library, calibration = library_of(recipe.transformations.library), calibrate(recipe, sources)
+    library, calibration = library_of(recipe.transformations.library), calibrate(recipe, sources, workers)
     if known is None:
         chosen = tiers.trained(recipe, library, calibration)
     else:
-        chosen = tiers.suite_tiers(recipe, library, calibration, own_images(recipe, sources), known)
+        chosen = tiers.suite_tiers(recipe, library, calibration, own_images(recipe, sources, workers), known)
     names = list(chosen.transformations)
     items = {split: plan_items(recipe, split, chosen.used, names) for split in recipe.splits}
     used = {names[i] for group in items.values() for i in np.unique(group.rows["transformation"])}
     listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
-    hard: dict[str, bool] = {}
-    if recipe.is_suite:
-        for name in track(sorted(used), len(used), "trying the trivial methods"):
-            hard[name] = calibration.hard(listed[name], recipe.filters.minimum_change)
+    hard = calibration.hard({name: listed[name] for name in sorted(used)}, recipe.filters.minimum_change) if recipe.is_suite else {}
     work = {}
     for split in recipe.splits:
         a_role, b_role = ("a", "b") if recipe.is_suite else (split, split)

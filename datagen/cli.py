@@ -135,7 +135,7 @@ def _show(found: "Library") -> None:
 def _draw(found: "Library", output: Path) -> None:
     import io
 
-    from datagen.assemble import fit
+    from datagen.panels import fit
     from datagen.sources.photographs import bundled
     from datagen.transformations.gallery import gallery
     from lorweb_bench.files import write_atomic

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from datagen.assemble import fit
 from datagen.filters import failed
 from datagen.kept import Kept
+from datagen.panels import fit
 from datagen.recipe import FiltersSection
 from datagen.sources import Pair, Panel, pair_panels
 from lorweb_bench import images

@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from datagen.calibration import Calibration
 from datagen.compositions import Composer, Described, by_seed, pairs_of, threes_of
 from datagen.drawing import draw
-from datagen.filters import Calibration
 from datagen.notes import Note
 from datagen.recipe import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.errors import InputError
-from lorweb_bench.progress import track
 from lorweb_bench.protocol import SEEN_TIERS
+
+MEASURING = "measuring transformations"
 
 
 @dataclass
@@ -82,7 +83,7 @@ def trained(recipe: Recipe, library: Library, calibration: Calibration) -> Selec
     singles = _distinct(singles, {}, calibration, recipe.tiers.indistinct, selection.notes)
     if not singles:
         raise InputError("No transformation is left to train on; see transformations.families and tiers.")
-    found = _trained_compositions(recipe, Composer(recipe, library, calibration, singles), selection.notes)
+    found = _trained_compositions(recipe, Composer(recipe, calibration, singles), selection.notes)
     for tier, group in (("seen_single", singles), ("seen_composition", found)):
         selection.transformations.update({n: _info(s, tier, trained=True) for n, s in group.items()})
         selection.used[tier] = list(group)
@@ -111,7 +112,8 @@ def _info(spec: Mapping[str, Any], tier: str | None, trained: bool) -> Described
 
 
 def _visible(specs: Mapping[str, Described], calibration: Calibration, least: float, notes: list[Note]) -> dict[str, Described]:
-    changes = {name: calibration.change(name, specs[name]) for name in track(specs, len(specs), "measuring transformations")}
+    calibration.measure(specs, MEASURING)
+    changes = {name: calibration.change(name, spec) for name, spec in specs.items()}
     notes.extend(
         Note(f"{name} changes an image by {change:.1f} levels only, it is left out", "not_visible")
         for name, change in changes.items()
@@ -123,6 +125,7 @@ def _visible(specs: Mapping[str, Described], calibration: Calibration, least: fl
 def _distinct(
     specs: Mapping[str, Described], known: Mapping[str, Described], calibration: Calibration, least: float, notes: list[Note]
 ) -> dict[str, Described]:
+    calibration.measure(specs, MEASURING)
     near = calibration.distinct(specs, known, least)
     notes.extend(Note(f"{name} is only {d:.1f} levels from {other}, it is left out", "indistinct") for name, (other, d) in near.items())
     return {name: spec for name, spec in specs.items() if name not in near}
@@ -143,15 +146,15 @@ def suite_tiers(
     compositions = {n: t for n, t in known.items() if "+" in t["family"]}
 
     def shows(specs: Mapping[str, Described]) -> dict[str, Described]:
-        names = track(specs, len(specs), "measuring transformations")
-        return {name: specs[name] for name in names if calibration.blank(name, specs[name]) <= recipe.filters.maximum_blank}
+        calibration.measure(specs, MEASURING)
+        return {name: spec for name, spec in specs.items() if calibration.blank(name, spec) <= recipe.filters.maximum_blank}
 
     chosen.take("seen_single", shows(singles), selection.notes, liked=list(recipe.tiers.new_parameters))
     chosen.take("seen_composition", shows(compositions), selection.notes)
     unseen = {
         "new_parameters": _new_parameters(recipe, library, calibration, singles, selection.notes),
         "new_family": _new_family(recipe, library, calibration, known, selection.notes),
-        "new_composition": _new_composition(recipe, Composer(recipe, library, calibration, singles), compositions),
+        "new_composition": _new_composition(recipe, Composer(recipe, calibration, singles), compositions),
     }
     for tier, group in unseen.items():
         against = {**known, **chosen.specs}
@@ -179,7 +182,7 @@ class _Chosen:
         """Add at most `tiers.transformations` of a tier, families in turn; another one for each that has a twin."""
         count, least = self.recipe.tiers.transformations, self.recipe.tiers.indistinct
         names = _spread(self.recipe.seed, group, liked)
-        while near := self.own.distinct({name: group[name] for name in names[:count]}, self.specs, least):
+        while near := self._twins({name: group[name] for name in names[:count]}, least):
             notes.extend(
                 Note(f"{name} is only {d:.1f} levels from {other} on the suite's images, no item is made with it", "indistinct")
                 for name, (other, d) in near.items()
@@ -187,6 +190,10 @@ class _Chosen:
             names = [name for name in names if name not in near]
         self.tiers[tier] = names[:count]
         self.specs.update({name: group[name] for name in self.tiers[tier]})
+
+    def _twins(self, specs: Mapping[str, Described], least: float) -> dict[str, tuple[str, float]]:
+        self.own.measure(specs, "looking for twins")
+        return self.own.distinct(specs, self.specs, least)
 
 
 def _spread(seed: int, specs: Mapping[str, Described], liked: Sequence[str]) -> list[str]:
@@ -237,9 +244,7 @@ def _new_composition(recipe: Recipe, composer: Composer, compositions: Mapping[s
     families, wanted = sorted({t["family"] for t in composer.singles.values()}), recipe.tiers.new_composition
     pairs = [p for p in by_seed(recipe.seed, itertools.combinations(families, 2)) if frozenset(p) not in together]
     apart = pairs[: wanted.family_pairs]
-    found: dict[str, Described] = {}
-    for pair in apart:  # one composition of each pair, so that as many pairs as possible are represented
-        found.update(composer.choose([pair], 1))
+    found = composer.one_each(apart)  # so that as many pairs as possible are represented
     if wanted.of_three:
         threes = by_seed(recipe.seed, threes_of(families, set(map(frozenset, apart))))
         found.update(composer.choose(threes, wanted.of_three, beside=found))

@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from typing import Any, TypeVar
 
 from lorweb_bench.errors import InputError
@@ -46,10 +47,42 @@ def run_pieces(
     return track(results, len(pieces), describe)
 
 
+def warm_up(*modules: str) -> None:
+    """Let the process that local workers are forked from start and import these modules, while this one goes on.
+
+    Workers then start at once, each time that `run_pieces` is called. The first call in a process decides; without one, workers
+    import what they need each by itself.
+    """
+    if _start_method() != "forkserver":
+        return
+    forkserver.set_forkserver_preload(list(modules))
+    # Modules come from where they are installed: the working folder may hold others of their names. One thread: it is forked.
+    safe = {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    before = {name: os.environ.get(name) for name in safe}
+    os.environ.update(safe)
+    try:
+        forkserver.ensure_running()
+    finally:
+        _set_environment(before)
+
+
+def _start_method() -> str:
+    """A plain fork is unsafe once a library has started threads."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
 def _in_processes(function: Callable[[P], R], pieces: Sequence[P], workers: int) -> Iterator[R]:
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)  # a plain fork is unsafe once a library has started threads
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(function,))
+    context = multiprocessing.get_context(_start_method())
+    paths = {"PYTHONSAFEPATH": os.environ.get("PYTHONSAFEPATH")}
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(function, paths))
     try:
         waiting: deque[Future[R]] = deque()
         for piece in pieces:
@@ -75,7 +108,8 @@ def _run(piece: Any) -> Any:
     return _FUNCTION[0](piece)
 
 
-def _start_worker(function: Callable[[Any], Any]) -> None:
+def _start_worker(function: Callable[[Any], Any], environment: Mapping[str, str | None]) -> None:
+    _set_environment(environment)  # the parent's, which `warm_up` has not changed
     _FUNCTION[:] = [function]
     start_worker()
 

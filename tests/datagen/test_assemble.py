@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from datagen.assemble import calibrate, fit, plan_items
-from datagen.filters import Calibration, blank, levels
+from datagen.assemble import plan_items
+from datagen.calibration import Calibration, calibrate
+from datagen.filters import blank, levels
+from datagen.panels import fit
 from datagen.recipe import read_recipe
 from datagen.recipe_sources import ROLES
 from datagen.roles import LEAST, share_out
@@ -119,7 +121,7 @@ def test_one_calibration_source_is_too_few(write) -> None:  # type: ignore[no-un
 
 def test_distances_agree_with_plain_numpy() -> None:
     images = [scene(i, 48, 48) for i in range(4)]
-    calibration = Calibration(library(), [(image[::-1].copy(), image) for image in images])
+    calibration = Calibration("datagen", [(image[::-1].copy(), image) for image in images])
     singles = library().singles()
     for name in ("invert", "rotate-degrees_90", "tint-colour_name_red-strength_0p45"):
         full = np.median([np.sqrt(((library().apply(singles[name], i).astype(float) - i) ** 2).mean()) for i in images])

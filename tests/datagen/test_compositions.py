@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.assemble import calibrate
 from datagen.build import build
+from datagen.calibration import calibrate
 from datagen.compositions import by_seed, pairs_of, threes_of
 from datagen.recipe import Recipe, read_recipe
 from datagen.roles import share_out

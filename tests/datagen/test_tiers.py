@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from datagen.assemble import calibrate, own_images
-from datagen.filters import Calibration
+from datagen.calibration import Calibration, calibrate, own_images
 from datagen.recipe import read_recipe
 from datagen.roles import share_out
 from datagen.tiers import suite_tiers, trained
@@ -106,9 +105,9 @@ def test_twins_on_the_suites_own_images_have_no_items_and_are_reported(write, tr
     roles = share_out(recipe)
     gray = [(b.mean(2, keepdims=True).repeat(3, 2).astype(np.uint8),) * 2 for b in own_images(recipe, roles).images]
     plain = suite_tiers(recipe, library(), calibrate(recipe, roles), own_images(recipe, roles), known)
-    found = suite_tiers(recipe, library(), calibrate(recipe, roles), Calibration(library(), gray), known)
+    found = suite_tiers(recipe, library(), calibrate(recipe, roles), Calibration("datagen", gray), known)
     used = {name: found.transformations[name] for names in found.used.values() for name in names}
-    assert Calibration(library(), gray).distinct(used, {}, recipe.tiers.indistinct) == {}
+    assert Calibration("datagen", gray).distinct(used, {}, recipe.tiers.indistinct) == {}
     hues = [[n for n in s.of("seen_single") if n.startswith("hue_shift")] for s in (plain, found)]
     assert len(hues[0]) > len(hues[1]) == 1
     assert set(known) <= set(found.transformations)  # trained on all the same
