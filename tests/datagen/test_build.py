@@ -37,6 +37,12 @@ def test_worker_count_and_shard_size_do_not_matter(recipe, train: Dataset, tmp_p
     assert two.manifest.targets_fingerprint == train.manifest.targets_fingerprint
 
 
+def test_a_plan_made_by_two_workers_is_that_of_one(train: Dataset, suite: Dataset, tmp_path: Path) -> None:
+    recipe = read_recipe(suite.path.parent / "suite.yaml", [f"tiers.relative_to={train.path}"])
+    two = build(recipe, tmp_path / "two", workers=2).dataset
+    assert two.manifest == suite.manifest
+
+
 def test_a_killed_build_goes_on_to_the_same_result(train: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     code = (

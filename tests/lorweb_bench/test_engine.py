@@ -114,6 +114,30 @@ def test_no_worker_outlives_its_parent(work: Path, tmp_path: Path, how: signal.S
     assert not any(alive(pid) for pid in workers)
 
 
+WARM = """
+import os, sys
+from lorweb_bench.engine import run_pieces, warm_up
+
+def imported(name):
+    return name in sys.modules, os.environ.get("PYTHONSAFEPATH")
+
+if __name__ == "__main__":
+    warm_up("fractions", "colorsys")
+    print(*run_pieces(imported, ["fractions", "colorsys", "antigravity"], workers=2))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks servers")
+def test_workers_start_with_what_was_imported_and_nothing_of_the_working_folder(tmp_path: Path) -> None:
+    """A folder of one's own may hold modules of any name; only those that are installed are imported."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "colorsys.py").write_text("open('imported', 'w')")
+    (tmp_path / "warm.py").write_text(WARM)
+    done = subprocess.run([sys.executable, str(tmp_path / "warm.py")], cwd=tmp_path / "here", capture_output=True, text=True, timeout=60)
+    assert done.stdout.split(") (") == ["(True, None", "True, None", "False, None)\n"], done.stderr
+    assert not (tmp_path / "here" / "imported").exists()
+
+
 def test_ray_gives_the_same(functions) -> None:  # type: ignore[no-untyped-def]
     assert [value for value, _ in run_pieces(functions.square, range(6), workers=2, engine="ray")] == [x * x for x in range(6)]
     with pytest.raises(KeyError, match="piece 3"):
