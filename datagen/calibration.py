@@ -44,7 +44,8 @@ class Calibration:
 
     `pairs` are images (a, b), uint8 H x W x 3, that are in no split; `library` is what a recipe calls its transformations.
     Transformations are compared on the bs, at a fixed selection of pixels, so that thousands of results fit into memory whatever
-    the panel's size. `workers` processes share what is asked for in bulk; no result depends on their number.
+    the panel's size. `workers` processes share what is asked for in bulk; no result depends on their number. What `known` holds is
+    not found out again.
     """
 
     def __init__(
