@@ -1,14 +1,15 @@
 """Recipes: one page of YAML that says which analogies are wanted, checked before anything is built."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from datagen.recipe_sources import KINDS, PAIR_KINDS, Section, SourceSection
+from datagen.recipe_errors import explain
+from datagen.recipe_sources import PAIR_KINDS, Section, SourceSection
+from datagen.recipe_yaml import read_value, read_yaml
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 
@@ -46,6 +47,7 @@ class TransformationsSection(Section):
 
     library: str = Field(
         default="datagen",
+        min_length=1,
         description="The transformation library: the name of an installed entry point, or a Python file with families of your own, which "
         "join the built-in ones.",
     )
@@ -147,7 +149,7 @@ class FiltersSection(Section):
 class Recipe(Section):
     """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The dataset's name.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The dataset's name: lower-case letters, digits and . _ -")
     version: str = Field(min_length=1, description="The dataset's version: a change of what is built needs another one.")
     supersedes: str | None = Field(default=None, min_length=1, description="The version of this dataset that this one takes the place of.")
     seed: int = Field(ge=0, description="Every random choice follows from it.")
@@ -184,6 +186,8 @@ class Recipe(Section):
             raise ValueError("`analogies_per_pair` is 1 or more, or all")
         if self.analogies_per_pair == "all" and transformed:
             raise ValueError("`analogies_per_pair: all` is for pairs; photographs need a number")
+        if not transformed:
+            self._refuse_transformed()
         if self.tiers.new_task != () and transformed:
             raise ValueError("`tiers.new_task` is for pairs that somebody or something edited; photographs have families")
         if "all" in self.splits.values() and transformed:
@@ -191,6 +195,16 @@ class Recipe(Section):
         if self.is_suite and transformed and self.panel.format == "jpg":
             raise ValueError("a suite with exact answers is lossless: `panel.format` is png or webp")
         return self
+
+    def _refuse_transformed(self) -> None:
+        """ValueError for what a recipe of pairs says about transformations: nobody would heed it."""
+        if self.transformations != TransformationsSection():
+            raise ValueError(f"`transformations` is for photographs and scenes; the kind {self.source.kind} has edits already")
+        for key in ("new_family", "new_parameters", "new_composition"):
+            if getattr(self.tiers, key) != TiersSection.model_fields[key].get_default(call_default_factory=True):
+                raise ValueError(
+                    f"`tiers.{key}` is for photographs and scenes; of the kind {self.source.kind} hold out tasks, tiers.new_task"
+                )
 
     @property
     def from_pairs(self) -> bool:
@@ -212,6 +226,8 @@ def find_recipe(path: str | Path) -> Path:
     """The file of a recipe: the path itself, or the ready recipe of that name (`photos-mini`); InputError when there is neither."""
     path = Path(path)
     ready = ready_recipes()
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a recipe is a YAML file, or the name of a ready one: {', '.join(ready)}.")
     if path.is_file() or path.name != str(path):
         if not path.is_file():
             raise InputError(f"There is no recipe {path}; the ready ones are {', '.join(ready)}.")
@@ -234,23 +250,17 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
 def read_content(path: str | Path, settings: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
     """The same, and what stands in the file with the overrides: the recipe without its defaults."""
     path = find_recipe(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"The recipe {path} cannot be read ({e}).") from None
-    try:
-        content, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as e:
-        raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}.") from None
+    content, tree = read_yaml(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path} is no recipe: it needs the keys {', '.join(Recipe.model_fields)}.")
+        needed = [name for name, field in Recipe.model_fields.items() if field.is_required()]
+        raise InputError(f"{path} is no recipe: it needs the keys {', '.join(needed)}.")
     for setting in settings:
         _override(content, setting)
     _set_aside(content, settings)
     try:
         return Recipe.model_validate(content), content
     except ValidationError as e:
-        raise InputError(_explain(e, path, tree, content, settings)) from None
+        raise InputError(explain(e, Recipe, path, tree, settings)) from None
 
 
 def _override(content: dict[str, Any], setting: str) -> None:
@@ -259,14 +269,16 @@ def _override(content: dict[str, Any], setting: str) -> None:
     if not equals or not all(parts):
         raise InputError(f"--set {setting!r} is not of the form key=value, for instance --set source.path=photos.")
     for part in parts[:-1]:
-        inner = content.setdefault(part, {})
+        inner = content.get(part)
+        if inner is None:
+            inner = content[part] = {}
         if not isinstance(inner, dict):
             raise InputError(f"--set {setting!r}: {part} holds the value {inner!r} and no keys.")
         content = inner
     try:
-        content[parts[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as e:
-        raise InputError(f"--set {setting!r}: the value is not YAML ({' '.join(str(e).split())}).") from None
+        content[parts[-1]] = read_value(value)
+    except ValueError as e:
+        raise InputError(f"--set {setting!r}: the value is not YAML ({e}); put it in quotes.") from None
 
 
 def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:
@@ -274,63 +286,3 @@ def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:
     given, source = {setting.partition("=")[0].strip() for setting in settings}, content.get("source")
     if "source.path" in given and "source.assign" not in given and isinstance(source, dict) and not source.get("sha256"):
         source.pop("assign", None)
-
-
-def _explain(error: ValidationError, path: Path, tree: yaml.Node | None, content: Mapping[str, Any], settings: Sequence[str]) -> str:
-    """The first thing that is wrong with a recipe, in one sentence; unknown keys first, they explain missing ones."""
-    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
-    keys = [str(part) for part in found["loc"] if not str(part).startswith(("function-", "tuple[", "literal["))]
-    dotted = ".".join(keys) or "it"
-    by_setting = any(s.split("=")[0].strip() == dotted or dotted.startswith(s.split("=")[0].strip() + ".") for s in settings)
-    where = "--set" if by_setting else f"{path}, line {_line(tree, keys)}"
-    if found["type"] == "extra_forbidden":
-        known = _known(keys[:-1])
-        near = difflib.get_close_matches(keys[-1], known, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-        return f"{where}: there is no key {dotted!r} in a recipe; {hint}"
-    if found["type"] == "missing":
-        return f"{path}: the key {dotted!r} is missing ({_description(keys)})."
-    if found["loc"] == ("source", "kind"):
-        near = difflib.get_close_matches(str(found["input"]), KINDS, 1, 0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{where}: source.kind is {found['input']!r}{hint}; the kinds there are: {', '.join(KINDS)}."
-    message = found["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(found["input"], (dict, BaseModel)) else f" is {found['input']!r}"
-    return f"{where}: {dotted}{value}: {message}."
-
-
-def _model(keys: Sequence[str]) -> type[BaseModel] | None:
-    model: type[BaseModel] = Recipe
-    for key in keys:
-        field = model.model_fields.get(key)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return None
-        model = field.annotation
-    return model
-
-
-def _known(keys: Sequence[str]) -> list[str]:
-    model = _model(keys)
-    return list(model.model_fields) if model else []
-
-
-def _description(keys: Sequence[str]) -> str:
-    model = _model(keys[:-1])
-    field = model.model_fields.get(keys[-1]) if model else None
-    return (field.description or "").rstrip(".") if field else ""
-
-
-def _line(tree: yaml.Node | None, keys: Sequence[str]) -> int:
-    """The line where a key stands, or that of the nearest key around it."""
-    line = 1
-    for key in keys:
-        if isinstance(tree, yaml.MappingNode):
-            found = next(((name, value) for name, value in tree.value if name.value == key), None)
-        elif isinstance(tree, yaml.SequenceNode) and key.isdigit() and int(key) < len(tree.value):
-            found = (tree.value[int(key)], tree.value[int(key)])
-        else:
-            found = None
-        if found is None:
-            return line
-        line, tree = found[0].start_mark.line + 1, found[1]
-    return line

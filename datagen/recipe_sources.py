@@ -1,8 +1,8 @@
 """The section `source` of a recipe: where the images come from, and who plays which role."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 ROLES = ("train", "dev", "calibration", "a", "b")
 KINDS = ("photographs", "scenes", "pairs", "quadruplets", "relation252k", "hub", "editor")
@@ -15,7 +15,17 @@ Role = Literal["train", "dev", "calibration", "a", "b"]
 class Section(BaseModel):
     """A part of a recipe: keys that it does not know are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true, false, yes and no where a number is meant: they would be taken for 1 and 0."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        counted = isinstance(value, dict) and get_origin(annotation) is dict and annotation != dict[str, Any]
+        if annotation is not bool and any(isinstance(one, bool) for one in (value.values() if counted else [value])):
+            raise ValueError("yes, no, true and false are no number, and text only in quotes")
+        return value
 
 
 class ColumnsSection(Section):
@@ -146,8 +156,7 @@ class SourceSection(Section):
         elif self.path is None:
             what = {"photographs": "a folder or bundled", "hub": "a dataset's name on the hub or parquet files"}.get(self.kind, "a folder")
             raise ValueError(f"the kind {self.kind} needs `path`, {what}")
-        if self.kind in PAIR_KINDS and (self.scenes or self.assign):
-            raise ValueError(f"`scenes` and `assign` are for photographs, not for the kind {self.kind}")
+        self._refuse_unheeded()
         if self.kind == "editor" and not (self.editor.model and self.editor.tasks):
             raise ValueError("the kind editor needs `editor.model`, a pipeline, and `editor.tasks`")
         if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
@@ -156,3 +165,19 @@ class SourceSection(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"`assign` gives {', '.join(twice)} two roles")
         return self
+
+    def _refuse_unheeded(self) -> None:
+        """ValueError for keys that this kind of source would pass over, which the author of the recipe relies on."""
+        edited, files = self.kind in PAIR_KINDS, self.kind in ("photographs", "editor") and self.path != "bundled"
+        unheeded = {
+            "scenes": edited and self.scenes,
+            "assign": edited and self.assign,
+            "sha256": not files and self.sha256 is not None,
+            "credits": not files and self.credits is not None,
+            "directions": not edited and self.directions != "forward",
+        }
+        for key, wrong in unheeded.items():
+            if wrong:
+                what = {"scenes": "photographs", "assign": "photographs", "directions": "pairs"}.get(key, "photographs in a folder")
+                given = "the bundled ones" if self.path == "bundled" and not edited else f"the kind {self.kind}"
+                raise ValueError(f"`{key}` is for {what}, not for {given}")

@@ -10,7 +10,9 @@ from datagen.recipe import Recipe
 from datagen.recipe_sources import ROLES, SourceSection
 from datagen.sources import Panel, Source
 from lorweb_bench.errors import InputError
+from lorweb_bench.registry import unknown_name
 
+TWICE = ("train", "dev", "calibration")  # the roles whose sources are both a and b
 LEAST = {"train": 2, "dev": 2, "calibration": 2, "a": 2, "b": 2}  # photographs that a role with a share needs
 
 
@@ -43,7 +45,9 @@ class Roles:
         """The pool of a role; InputError when nothing is in it."""
         pool = self.pools[role]
         if not pool.photographs and not pool.scenes:
-            raise InputError(f"No source has the role {role!r}; give it a share in source.shares, or names in source.assign.")
+            raise InputError(
+                f"No source has the role {role!r}; give it a greater share in source.shares, names in source.assign, or more source.scenes."
+            )
         return pool
 
 
@@ -115,9 +119,12 @@ def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:
 
 def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str, list[Source]]:
     by_name = {source.name: source for source in photographs}
-    wanted = [name for names in section.assign.values() for name in names]
-    if missing := [name for name in wanted if name not in by_name]:
-        raise InputError(f"source.assign names {', '.join(missing)}; {section.path} has the photographs {', '.join(by_name) or 'none'}.")
+    for role, names in section.assign.items():
+        for name in names:
+            if name not in by_name:
+                raise unknown_name(f"photograph in {section.path} for source.assign.{role}:", name, by_name or ["none"])
+        if len(names) == 1 and role in TWICE and not section.scenes:
+            raise InputError(f"source.assign.{role} has one photograph, {names[0]!r}, and needs two, an a and a b; add another one.")
     return {role: [by_name[name] for name in names] for role, names in section.assign.items()}
 
 

@@ -70,6 +70,27 @@ def test_ready_recipes_share_what_keeps_their_sources_and_transformations_apart(
         ("  train: 60", "  trian: 60", ["trian", "train, dev"]),
         ("name: small-train\n", "", ["'name' is missing"]),
         ("seed: 7", "seed: [", ["not YAML"]),
+        ("seed: 7", "seed: 7\nseed: 8", ["line 4", "'seed' stands in line 3 already"]),
+        ("  kind: scenes", "  kind: scenes\n  kind: pairs", ["line 6", "'kind' stands in line 5 already"]),
+        ("seed: 7", "seed: 7\n\tname: x", ["line 4", "with spaces, not with tabs"]),
+        ("seed: 7", "seed: yes", ["line 3", "seed is true"]),
+        ("seed: 7", "seed:", ["line 3", "seed is empty, and it must be a whole number"]),
+        ("seed: 7", "seed: 7\n1: 2", ["line 4", "the key '1' is no word"]),
+        ("seed: 7", "seed: 7\n? [a]\n: 2", ["line 4", "a list or a mapping is no word"]),
+        ("seed: 7", "seed: 2024-13-01", ["not YAML", "month must be in 1..12"]),
+        ("seed: 7", "seed: !!python/object/apply:os.getcwd []", ["line 3", "not YAML"]),
+        ("version: '1'", "version: 1.10", ["line 2", 'version is 1.1, and it must be text: in quotes, "1.1"']),
+        ("version: '1'", "version: &v [*v]", ["line 2", "the anchor holds itself"]),
+        ("version: '1'", "version: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
+        ("name: small-train", "name: My Suite", ["line 1", "lower-case letters, digits"]),
+        ("panel:\n  square: 32", "panel: 32", ["panel is 32", "a section with keys of square, long_edge, format"]),
+        ("  train: 60", "  train: many", ["splits.train is 'many', and it must be a whole number or 'all'"]),
+        ("  train: 60", "  train: all", ["`splits` of photographs are numbers"]),
+        ("analogies_per_pair: 2", "analogies_per_pair: 0", ["`analogies_per_pair` is 1 or more"]),
+        ("    train: 0.3", "    trian: 0.3", ["source.shares has no 'trian'; did you mean 'train'?"]),
+        ("    train: 0.3", "    train: .nan", ["source.shares.train is nan, and it must be a finite number"]),
+        ("  square: 32", "  square: 32\n  format: jpeg", ["panel.format is 'jpeg', and it must be 'png', 'jpg' or 'webp'"]),
+        ("  scenes: 60", "  scenes: 60\n  sha256: {a.png: '00'}", ["line 7", "`sha256` is for photographs in a folder"]),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_sentence(write, text: str, found: str, said: list[str]) -> None:  # type: ignore[no-untyped-def]
@@ -109,6 +130,9 @@ def test_another_path_sets_the_assigned_photographs_aside() -> None:
         ("seed.x=3", "holds the value 7"),
         ("seed=[", "not YAML"),
         ("panel.square=no", "panel.square"),
+        ("transformations.families=invert", "transformations.families is 'invert', and it must be 'all' or a list"),
+        ("transformations.families=[invert, 3]", 'families.1 is 3, and it must be text: in quotes, "3"'),
+        ("source.directions=both", "`directions` is for pairs"),
     ],
 )
 def test_a_wrong_setting_is_refused(write, setting: str, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -140,3 +164,57 @@ def test_ready_recipes_stand_as_yaml_and_use_known_families() -> None:
         assert len(held_out_parameters(recipe, library())) >= 15
         if not recipe.is_suite:
             assert len(families) + len(recipe.tiers.new_family) >= 24
+
+
+def test_the_line_is_named_of_what_stands_in_a_list(write) -> None:  # type: ignore[no-untyped-def]
+    tasks = "[{name: snow, instruction: make it snow},\n {name: fog, instrution: make it foggy}]"
+    path = write()
+    text = path.read_text().replace(
+        "kind: scenes\n  scenes: 60", f"kind: editor\n  path: photos\n  editor:\n    model: m\n    tasks: {tasks}"
+    )
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"line 10: there is no key 'source\.editor\.tasks\.1\.instrution' .* mean 'instruction'"):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("name: café".encode("latin-1"), "line 1 is not UTF-8; save it as UTF-8"),
+        (b"", "is no recipe: it needs the keys name, version, seed, source, panel, splits"),
+        (b"name: a\0b", "line 1: it is not YAML"),
+        (b"a: &a [x]\n" + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9)) for c in range(98, 120)), "no key 'a'"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "r.yaml").write_bytes(data)
+    with pytest.raises(InputError) as error:
+        read_recipe(tmp_path / "r.yaml")
+    assert said in str(error.value)
+    assert len(str(error.value)) < 600
+    with pytest.raises(InputError, match="is a folder; a recipe is a YAML file"):
+        read_recipe(tmp_path)
+
+
+def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:  # type: ignore[no-untyped-def]
+    path = write()
+    plain = read_recipe(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_recipe(path) == plain
+    assert read_recipe(path, ["tiers=", "tiers.new_family=[sobel]"]).tiers.new_family == ("sobel",)  # an empty section is filled
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("transformations.families=[invert]", "`transformations` is for photographs and scenes; the kind pairs has edits already"),
+        ("tiers.new_family=[invert]", "hold out tasks, tiers.new_task"),
+        ("source.sha256={a.png: ab}", "`sha256` is for photographs in a folder, not for the kind pairs"),
+        ("source.credits=c.csv", "`credits` is for photographs in a folder, not for the kind pairs"),
+        ("source.scenes=4", "`scenes` is for photographs, not for the kind pairs"),
+    ],
+)
+def test_what_pairs_would_pass_over_is_refused(setting: str, said: str) -> None:
+    with pytest.raises(InputError, match="--set: ") as error:
+        read_recipe("pairs", ["source.path=x", setting])
+    assert said in str(error.value)
