@@ -5,6 +5,7 @@ an instruction; it is shown the grid that LoRWeB trains it on, untrained, or b a
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ GRID_WORDS = (
 ROW_WORDS = "Each row shows one and the same edit of a picture: [IMAGE1] is the picture, [IMAGE2] the picture after the edit."
 
 
-class Peer:
+class Peer(ABC):
     """What the peers share: the weights are loaded by `prepare`, triplets whose panels have one size run as one batch.
 
     `weights` is a repository on the hub or a folder in diffusers' layout; `steps` and `guidance` are those of sampling; `longest`
@@ -81,9 +82,9 @@ class Peer:
         self.prepare(None)
         return by_size(triplets, self.longest, lambda few, size: map(to_levels, self.complete(few, size)))
 
+    @abstractmethod
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> list[np.ndarray]:
         """b' of triplets whose panels are worked on at `size` (width, height), float height x width x 3 in [0, 1]."""
-        raise NotImplementedError
 
 
 def revision_of(weights: str) -> str | None:
