@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
 from lorweb_bench.errors import InputError
@@ -59,11 +59,14 @@ def warm_up(*modules: str) -> None:
     # Modules come from where they are installed: the working folder may hold others of their names. One thread: it is forked.
     safe = {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     before = {name: os.environ.get(name) for name in safe}
+    resource_tracker.ensure_running()  # it unblocks signals when it starts, so it goes first
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for this process to answer
     os.environ.update(safe)
     try:
         forkserver.ensure_running()
     finally:
         _set_environment(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def _start_method() -> str:
