@@ -63,7 +63,7 @@ def edited_pairs(recipe: Recipe, workers: int = 1) -> tuple[list[Pair], tuple[No
         for edit in edits
     }
     _check_tasks(folder, parameters)
-    _make(recipe, folder, missing, identity)
+    _make(recipe, folder, edits, identity)
     rows = [{"task": e.name, "photograph": e.photograph.name, "seed": e.seed, "width": e.size[0], "height": e.size[1]} for e in edits]
     write_atomic(folder / "edits.jsonl", "".join(canonical_json(row) + "\n" for row in rows))
     return [_pair(edit, folder) for edit in edits], notes, parameters
@@ -215,13 +215,21 @@ def _check_tasks(folder: Path, parameters: Parameters) -> None:
             write_atomic(folder / name / "instruction.txt", own["instruction"] + "\n")
 
 
-def _make(recipe: Recipe, folder: Path, missing: Sequence[Edit], identity: Mapping[str, Any]) -> None:
-    """Make the edits that are not there: one LoRA after the other, images of one size together, each kept as soon as it is made."""
-    batches: dict[tuple[str, tuple[int, int]], list[Edit]] = {}
-    for edit in missing:
-        batches.setdefault((edit.name, edit.size), []).append(edit)
-    at_once = recipe.source.editor.batch
-    pieces = [group[i : i + at_once] for group in batches.values() for i in range(0, len(group), at_once)]
+def _pieces(edits: Sequence[Edit], batch: int) -> list[list[Edit]]:
+    """The edits that are made at once: one LoRA after the other, images of one size together."""
+    groups: dict[tuple[str, tuple[int, int]], list[Edit]] = {}
+    for edit in edits:
+        groups.setdefault((edit.name, edit.size), []).append(edit)
+    return [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
+
+
+def _make(recipe: Recipe, folder: Path, edits: Sequence[Edit], identity: Mapping[str, Any]) -> None:
+    """Make the edits that are not there, each kept as soon as it is made.
+
+    A batch of which some are there is made whole again: an edit may depend on the size of its batch by rounding, and by more.
+    """
+    absent = {edit.file(folder, "after") for edit in edits if not edit.file(folder, "after").is_file()}
+    pieces = [piece for piece in _pieces(edits, recipe.source.editor.batch) if any(e.file(folder, "after") in absent for e in piece)]
     worn: str | None = ""
     for piece in track(pieces, len(pieces), f"editing with {identity['model']}"):
         editor, task = _editor(recipe), piece[0].task
@@ -232,5 +240,7 @@ def _make(recipe: Recipe, folder: Path, missing: Sequence[Edit], identity: Mappi
         befores = [Image.fromarray(images.resize(edit.photograph.load(), edit.size)) for edit in piece]
         afters = editor.edit(befores, task.instruction, [edit.seed for edit in piece])
         for edit, before, after in zip(piece, befores, afters, strict=True):
+            if edit.file(folder, "after") not in absent:
+                continue
             write_atomic(edit.file(folder, "before"), images.encode(before))
             write_atomic(edit.file(folder, "after"), images.encode(after))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datagen.recipe_sources import EditorSection, EditorTask
 from lorweb_bench.errors import InputError
@@ -17,6 +17,9 @@ from lorweb_bench.images import to_image
 from lorweb_bench.registry import unknown_name
 
 LORA = "edit"  # the adapter's name within the pipeline
+MIXED = 4.0  # an edit that differs so many times as much beside other images as when it is made again
+SAME_FORM = 0.1  # the greatest difference of width / height, as a share: sizes are rounded to multiples of 32 and more
+LESS = "set source.editor.batch or source.editor.long_edge lower, or source.editor.offload=true"
 
 
 class Editor:
@@ -34,13 +37,14 @@ class Editor:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = section.dtype if section.dtype != "auto" else "bfloat16" if self.device == "cuda" else "float32"
         folder = pipeline_folder(section.model, section.revision)
-        self.pipeline = _load(folder, getattr(torch, dtype)).to(self.device)
+        self.pipeline = self._placed(_load(folder, getattr(torch, dtype)), section.offload)
         self.pipeline.set_progress_bar_config(disable=True)
         self.takes = inspect.signature(self.pipeline.__call__).parameters
         for name in section.arguments:
             if name not in self.takes:  # also where the call takes any keyword: there a slip would change nothing and say nothing
                 raise unknown_name(f"argument of {type(self.pipeline).__name__}", name, [n for n in self.takes if not n.startswith("_")])
         self.arguments = section.arguments
+        self._apart = False  # whether a batch was seen to be several edits
         self.identity = {
             "pipeline": type(self.pipeline).__name__,
             "model": section.model,
@@ -74,27 +78,73 @@ class Editor:
         self.pipeline.set_adapters(LORA, adapter_weights=scale)
 
     def edit(self, images: Sequence[Image.Image], instruction: str, seeds: Sequence[int]) -> list[Image.Image]:
-        """The images, all of one size in multiples of 16, edited by one instruction, each with its seed."""
+        """The images, all of one size in multiples of 16, edited by one instruction, each with its seed.
+
+        InputError for whatever the pipeline cannot do, images of another form, and a batch that it takes for references of one edit.
+        """
+        made = self._called(images, instruction, seeds)
+        if len(images) > 1 and not self._apart:
+            self._check_apart(images, instruction, seeds, made[0])
+        return made
+
+    def _check_apart(self, images: Sequence[Image.Image], instruction: str, seeds: Sequence[int], first: Image.Image) -> None:
+        """InputError when the first edit of a batch depends on the other images of it by more than a GPU's rounding."""
+
+        def changed(others: Sequence[Image.Image]) -> float:
+            again = self._called([images[0], *others], instruction, seeds)[0]
+            return float(np.abs(np.asarray(again, np.int16) - np.asarray(first, np.int16)).mean())
+
+        mixed = changed([ImageOps.invert(image) for image in images[1:]])
+        if mixed > 0 and mixed > MIXED * changed(images[1:]):
+            raise InputError(
+                f"{type(self.pipeline).__name__} takes several images for references of one edit: what it makes of the first depends "
+                "on the others; set source.editor.batch=1."
+            )
+        self._apart = True
+
+    def _called(self, images: Sequence[Image.Image], instruction: str, seeds: Sequence[int]) -> list[Image.Image]:
         import torch
 
-        width, height = images[0].size
-        fixed = {"height": height, "width": width, "max_area": height * width, "_auto_resize": False}
-        call: dict[str, Any] = {name: value for name, value in fixed.items() if name in self.takes} | dict(self.arguments)
+        name, (width, height), count = type(self.pipeline).__name__, images[0].size, len(images)
+        fixed = {"height": height, "width": width, "max_area": height * width, "_auto_resize": False, "output_type": "pil"}
+        call: dict[str, Any] = {key: value for key, value in fixed.items() if key in self.takes} | {"prompt": instruction, **self.arguments}
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]  # on the CPU: the same noise for every device
-        if len(images) == 1:
-            call |= {"image": images[0], "prompt": instruction, "generator": generators[0]}
-        else:
-            call |= {"image": list(images), "prompt": [instruction] * len(images), "generator": generators}
+        call |= {"image": images[0], "generator": generators[0]}
+        if count > 1:  # not every pipeline repeats a text, such as the negative prompt, by itself
+            texts = {key: [value] * count for key, value in call.items() if "prompt" in key and isinstance(value, str)}
+            call |= {"image": list(images), "generator": generators, **texts}
         try:
-            with torch.inference_mode():
-                made = self.pipeline(**call).images
+            with torch.no_grad():
+                made = self.pipeline(**call)[0]  # the first part of every output, whatever it is called
         except torch.OutOfMemoryError as e:
+            raise InputError(f"{count} images of {width} x {height} do not fit the GPU's memory; {LESS}.") from e
+        except Exception as e:  # a pipeline raises whatever an argument that it does not like leads to
+            hint = "set source.editor.batch=1, or see" if count > 1 else "see"
             raise InputError(
-                f"{len(images)} images of {width} x {height} do not fit the GPU's memory; set source.editor.batch lower."
+                f"{name} fails on {count} of {width} x {height} pixels ({type(e).__name__}: {str(e).strip()[:300]}); "
+                f"{hint} source.editor.arguments."
             ) from e
-        if len(made) != len(images):
-            raise InputError(f"{type(self.pipeline).__name__} gave {len(made)} images for {len(images)}; set source.editor.batch=1.")
+        if not all(isinstance(one, Image.Image) for one in made):
+            raise InputError(f"{name} makes no images but something else; use a pipeline that edits images.")
+        if len(made) != count:
+            raise InputError(f"{name} gave {len(made)} images for {count}; set source.editor.batch=1.")
+        if strange := next((one.size for one in made if abs(one.width * height / (one.height * width) - 1) > SAME_FORM), None):
+            raise InputError(
+                f"{name} gave {strange[0]} x {strange[1]} pixels for {width} x {height}, another form; give it photographs of the form "
+                "that it makes, or use another pipeline."
+            )
         return [to_image(np.asarray(one.convert("RGB"))) for one in made]
+
+    def _placed(self, pipeline: Any, offload: bool) -> Any:
+        import torch
+
+        try:
+            if offload and self.device == "cuda":
+                pipeline.enable_model_cpu_offload()
+                return pipeline
+            return pipeline.to(self.device)
+        except torch.OutOfMemoryError as e:
+            raise InputError(f"{type(pipeline).__name__} does not fit the GPU's memory; set source.editor.offload=true.") from e
 
 
 def _load(folder: Path, dtype: Any) -> Any:

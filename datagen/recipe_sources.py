@@ -82,6 +82,10 @@ class EditorSection(Section):
     )
     long_edge: int = Field(default=1024, ge=16, le=4096, description="Pixels: the long edge at which photographs are edited.")
     batch: int = Field(default=1, ge=1, le=64, description="How many photographs of one size are edited at once.")
+    offload: bool = Field(
+        default=False,
+        description="Whether the pipeline's parts wait in main memory and come to the GPU in turn, for a GPU that cannot hold them all.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="The weights' type: `auto` is bfloat16 on a GPU and float32 elsewhere."
     )

@@ -51,7 +51,8 @@ def gather(folder: Path) -> Gathered:
         found.public.update(public.encode() + b"\n")
         found.targets.update(target.encode() + b"\n")
     if not before:
-        raise InputError(f"{folder} would be an empty dataset: no sample was written.")
+        why = ", ".join(f"{count} items did not pass {name}" for name, count in sorted(found.dropped.items()))
+        raise InputError(f"{folder} would be an empty dataset: no sample was written{f' ({why})' if why else ''}.")
     if len(found.extensions) > 1:
         mixed = ", ".join(f"{ext} in {shard}" for ext, shard in found.extensions.items())
         raise InputError(f"{folder} mixes image extensions: {mixed}.")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from datagen.build import build
 from datagen.pipelines import Editor
-from datagen.recipe import read_recipe
+from datagen.recipe import Recipe, read_recipe
 from datagen.recipe_sources import EditorSection
 from datagen.sources.scenes import scene
 from lorweb_bench.errors import InputError
@@ -67,20 +67,43 @@ def pix2pix(tiny_flux_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-def test_a_dataset_is_made_by_instruct_pix2pix(pix2pix: Path, tmp_path: Path) -> None:
+def recipe_of(model: Path, folder: Path, **filters: float) -> Recipe:
+    """Two edits by a pipeline, of three of five photographs each."""
     for i in range(5):
-        (tmp_path / "photographs").mkdir(exist_ok=True)
-        (tmp_path / "photographs" / f"{i}.png").write_bytes(encode(scene(8300 + i, 32, 48)))
-    editor = {"model": str(pix2pix), "arguments": {**STEPS, "image_guidance_scale": 1.5}, "photographs": {"train": 3}, "long_edge": 48}
+        (folder / "photographs").mkdir(exist_ok=True)
+        (folder / "photographs" / f"{i}.png").write_bytes(encode(scene(8300 + i, 32, 48)))
+    editor = {"model": str(model), "arguments": {**STEPS, "image_guidance_scale": 1.5}, "photographs": {"train": 3}, "long_edge": 48}
     editor["tasks"] = [{"name": "winter", "instruction": "make it winter"}, {"name": "night", "instruction": "make it night"}]
-    source = {"kind": "editor", "path": str(tmp_path / "photographs"), "keep": str(tmp_path / "edits"), "editor": editor}
+    source = {"kind": "editor", "path": str(folder / "photographs"), "keep": str(folder / "edits"), "editor": editor}
     recipe = {"name": "by-pix2pix", "version": "1", "seed": 3, "source": source, "panel": {"long_edge": 48}, "splits": {"train": "all"}}
-    (tmp_path / "recipe.yaml").write_text(json.dumps({**recipe, "filters": {"minimum_change": 0}}))
-    dataset = build(read_recipe(tmp_path / "recipe.yaml"), tmp_path / "out").dataset
+    (folder / "recipe.yaml").write_text(json.dumps({**recipe, "filters": filters}))
+    return read_recipe(folder / "recipe.yaml")
+
+
+def test_a_dataset_is_made_by_instruct_pix2pix(pix2pix: Path, tmp_path: Path) -> None:
+    dataset = build(recipe_of(pix2pix, tmp_path, minimum_change=0), tmp_path / "out").dataset
     assert dataset.split("train").samples == 2 * 3 * 2
     made = dataset.manifest.transformations["winter"].parameters["editor"]
     assert (made["pipeline"], made["arguments"]["image_guidance_scale"]) == ("StableDiffusionInstructPix2PixPipeline", 1.5)
     assert verify(dataset.path).problems == []
+
+
+def test_what_a_safety_checker_made_black_is_left_out(tiny_flux_folder: Path, tmp_path: Path) -> None:
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config={**small, "image_size": 32, "patch_size": 16}, projection_dim=16))
+    checker.concept_embeds_weights.data.fill_(-2)  # less than any cosine: every image is one of everything that it looks for
+    size = {"height": 32, "width": 32}
+    own = {"safety_checker": checker, "feature_extractor": CLIPImageProcessor(size=size, crop_size=size), "requires_safety_checker": True}
+    StableDiffusionInstructPix2PixPipeline(**{**parts(tiny_flux_folder, 8), **own}).save_pretrained(tmp_path / "pipeline")
+    with pytest.raises(InputError, match="12 items did not pass maximum_blank"):
+        build(recipe_of(tmp_path / "pipeline", tmp_path), tmp_path / "out")
+    edits = list((tmp_path / "edits").rglob("*.after.png"))
+    assert len(edits) == 6
+    assert not any(np.asarray(Image.open(edit)).any() for edit in edits)
 
 
 def test_its_edits_are_those_of_the_pipeline_alone_or_in_a_batch(pix2pix: Path) -> None:
