@@ -114,7 +114,7 @@ def _categories(recipe: Recipe, photographs: Sequence[Source]) -> dict[str, str]
     """The first subfolder of each photograph, empty where there is none."""
     if recipe.source.path == "bundled":
         return {source.name: "" for source in photographs}
-    root = image_files(str(recipe.source.path))[0].resolve()
+    root = image_files(str(recipe.source.path))[0].absolute()
     places = {source.name: Path(source.load.path).relative_to(root) for source in photographs if isinstance(source.load, ImageFile)}
     found = {name: place.parts[0] if len(place.parts) > 1 else "" for name, place in places.items()}
     for task in recipe.source.editor.tasks:

@@ -13,8 +13,8 @@ class Note(str):
     filter: str
 
     def __new__(cls, text: str, filter: str = "") -> "Note":
-        """The sentence `text`, counted in the manifest under `filter`."""
-        note = super().__new__(cls, text)
+        """The sentence `text`, counted in the manifest under `filter`; signs in names of files that would steer a terminal are shown."""
+        note = super().__new__(cls, "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
         note.filter = filter
         return note
 

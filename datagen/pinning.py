@@ -27,7 +27,7 @@ def pin(recipe: str | Path, output: Path, settings: Sequence[str] = (), workers:
             f"{recipe}: only photographs in a folder can be pinned, and this recipe's source is {section.path or section.kind}."
         )
     photographs, notes = read_photographs(read, workers)
-    root = image_files(str(section.path))[0].resolve()
+    root = image_files(str(section.path))[0].absolute()
     files = [Path(source.load.path) for source in photographs if isinstance(source.load, ImageFile)]
     pins = {file.relative_to(root).as_posix(): sha256_file(file) for file in files}
     path = str(root) if any(sign in str(section.path) for sign in "*?[") else section.path

@@ -1,6 +1,7 @@
 """Photographs: those that install with the project's dependencies, and a user's own."""
 
 import csv
+import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Literal
 
 from datagen.notes import Note
 from datagen.sources import Skipped, Source
-from datagen.sources.decoding import ImageFile, check_files, image_files, slugs
+from datagen.sources.decoding import ImageFile, check_files, image_files, slugs, too_small
 from datagen.sources.likeness import Likenesses, looks
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import MAX_PIXELS
@@ -78,7 +79,7 @@ def bundled_from(min_side: int) -> tuple[list[Source], tuple[Note, ...]]:
         if min(width, height) >= min_side:
             found.append(source)
         else:
-            notes.append(Note(f"{source.name}: {width} x {height} pixels, its short side under {min_side}", "minimum_side"))
+            notes.append(Skipped(source.name, too_small(width, height, min_side)).note)
     return found, tuple(notes)
 
 
@@ -139,33 +140,43 @@ def folder(
         reason = found.problem
         if not reason and (first := seen.setdefault(found.digest, name)) != name:
             reason = Note(f"the same picture as {first}", "duplicate")
-        if not reason and min(found.height, found.width) < min_side:
-            reason = Note(f"{found.width} x {found.height} pixels, its short side under {min_side}", "minimum_side")
+        reason = reason or too_small(found.width, found.height, min_side)
         if reason:
             skipped.append(Skipped(name, reason))
         else:
             own = credited.get(name, ("", ""))
-            sources.append(Source(slug, own[0] or licence, own[1] or attribution, ImageFile(str(file.resolve()), max_pixels)))
+            sources.append(Source(slug, own[0] or licence, own[1] or attribution, ImageFile(str(file.absolute()), max_pixels)))
     if len(sources) < at_least:
         why = f"; the first left out: {skipped[0].file} ({skipped[0].reason})" if skipped else ""
+        why = why if names else "; nothing in it is named as an image"
         raise InputError(f"{path} has {len(sources)} usable photographs, and {at_least} are needed{why}")
     return sources, skipped
 
 
 def _credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Licence and attribution by file, from a CSV file; InputError when it is none, or names a file that is not there."""
+    """Licence and attribution by file, from a CSV file; InputError when it is none, or names a file that is not there or two times."""
     try:
         with path.expanduser().open(encoding="utf-8-sig", newline="") as f:
-            rows = list(csv.DictReader(f))
+            reader = csv.DictReader(f, restkey="", restval="")
+            columns, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise InputError(f"source.credits: {path} cannot be read ({e}).") from None
-    if rows and not {"file", "licence", "attribution"} <= set(rows[0]):
-        raise InputError(f"source.credits: {path} needs the columns file, licence and attribution; it has {', '.join(map(str, rows[0]))}.")
-    if missing := sorted({row["file"] for row in rows} - set(names)):
-        raise InputError(
-            f"source.credits: {path} names {missing[0]!r}, which is not among the photographs; names are relative to source.path."
-        )
-    return {row["file"]: ((row["licence"] or "").strip(), (row["attribution"] or "").strip()) for row in rows}
+        raise InputError(f"source.credits: {path} cannot be read ({e}); it is a CSV file in UTF-8.") from None
+    if not {"file", "licence", "attribution"} <= set(columns):
+        there = ", ".join(columns) or "none"
+        raise InputError(f"source.credits: {path} needs the columns file, licence and attribution, with commas between; it has {there}.")
+    known, credited = set(names), {}
+    for line, row in rows:
+        name = row["file"]
+        if "" in row:
+            raise InputError(f"source.credits: {path}, line {line} has more fields than columns; put text that holds commas in quotes.")
+        if name in credited:
+            raise InputError(f"source.credits: {path}, line {line} names {name!r} again; give each photograph one line.")
+        if name not in known:
+            near = difflib.get_close_matches(name, names, 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else "; names are relative to source.path."
+            raise InputError(f"source.credits: {path}, line {line} names {name!r}, which is not among the photographs{hint}")
+        credited[name] = (" ".join(row["licence"].split()), " ".join(row["attribution"].split()))
+    return credited
 
 
 def unlike(photographs: Sequence[Source], workers: int = 1) -> tuple[list[Source], list[Skipped]]:

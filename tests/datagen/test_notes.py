@@ -24,3 +24,7 @@ def test_a_skipped_file_counts_as_unreadable_unless_its_reason_names_a_filter() 
     assert Skipped("x.png", "it is empty").note.filter == "unreadable"
     assert Skipped("x.png", Note("copy of y", "duplicate")).note.filter == "duplicate"
     assert Skipped("x.png", "it is empty").note == "x.png: it is empty"
+
+
+def test_names_of_files_steer_no_terminal() -> None:
+    assert Note("a\nb\x1b[31m.png: é 图", "unreadable") == "a\\nb\\x1b[31m.png: é 图"

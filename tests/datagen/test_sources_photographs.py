@@ -1,6 +1,7 @@
 """Photographs: the bundled ones, and folders with everything that users put into folders."""
 
 import hashlib
+import os
 import re
 import struct
 import subprocess
@@ -79,6 +80,25 @@ def test_floating_point_greys_are_scaled_by_their_largest(tmp_path: Path) -> Non
     image = decode_file(tmp_path / "depth.tif")
     assert image.max() == 255
     assert np.abs(image[1:, :, 0] - field[1:] / 4 * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize(("kind", "top"), [(np.int32, 255), (np.uint32, 2**32 - 1), (np.int16, 32767), (np.uint16, 65535)])
+def test_greys_of_other_depths_keep_their_order(tmp_path: Path, kind: type, top: int) -> None:
+    grey = np.linspace(0, top, 600).astype(kind).reshape(20, 30)
+    signs = {np.int32: (2, 32), np.uint32: (1, 32), np.int16: (2, 16), np.uint16: (1, 16)}[kind]
+    for photometric in (1, 0) if kind is np.uint16 else (1,):  # 0: the largest value is black
+        (tmp_path / "deep.tif").write_bytes(tiff(grey, *signs, photometric))
+        image = decode_file(tmp_path / "deep.tif")[..., 0].astype(float)
+        assert np.abs((image if photometric else 255 - image) - grey / top * 255).max() <= 1
+
+
+def tiff(grey: np.ndarray, sample_format: int, bits: int, photometric: int) -> bytes:
+    """An uncompressed little-endian TIFF of one strip."""
+    height, width = grey.shape
+    data = grey.astype(grey.dtype.newbyteorder("<")).tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data), 339: sample_format}
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
 def test_colour_modes_become_rgb(tmp_path: Path) -> None:
@@ -195,6 +215,76 @@ def test_a_glob_chooses_files(tmp_path: Path) -> None:
     sources, skipped = folder(str(tmp_path / "**" / "*.bmp"))
     assert [source.name for source in sources] == ["sub-zwei-b"]
     assert not skipped
+
+
+def test_whatever_people_call_their_files(tmp_path: Path) -> None:
+    names = ["A.JPG", "b.JPEG", "c.jfif", "d.heic", "e.v1.2.png", "new\nline.png", "имя.png", "图片.png", "😀.png", "sub.dir/A.JPG"]
+    for seed, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(seed)).save(tmp_path / name, "PNG" if name.endswith("png") else "JPEG")
+    (tmp_path / "图片.png").rename(tmp_path / os.fsdecode(b"\xd0\xb8\xff.png"))  # no Unicode at all
+    sources, skipped = folder(tmp_path)
+    assert not skipped
+    assert len({source.name for source in sources}) == len(names)
+    assert all(re.fullmatch("[a-z0-9_-]+", source.name) for source in sources)
+
+
+def test_hidden_places_are_passed_over_and_links_followed(tmp_path: Path) -> None:
+    home, other = tmp_path / "photos", tmp_path / "other"
+    for seed, place in enumerate((home, home / ".thumbnails", home / "__MACOSX" / "x", other)):
+        place.mkdir(parents=True)
+        Image.fromarray(picture(seed)).save(place / f"p{seed}.png")
+    (home / "._p0.png").write_bytes(b"\0\5\x16\7")
+    (home / "linked").symlink_to(other)
+    (other / "back").symlink_to(home)  # a ring
+    (home / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(home / "pipe.png")
+    sources, skipped = folder(home)
+    assert [source.name for source in sources] == ["linked-p3", "p0"]
+    assert [(one.file, one.note.filter) for one in skipped] == [("gone.png", "unreadable")]
+    assert [source.name for source in folder(str(home / "**" / "*.png"))[0]] == ["p0"]
+
+
+def test_what_is_no_photograph_is_named_with_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    ((file, reason),) = folder(tmp_path, at_least=0)[1]
+    assert file == "IMG_1.HEIC"
+    assert "JPEG, PNG" in reason
+    assert "save it as png or jpg" in reason
+
+
+def test_a_pattern_that_is_none_and_a_file_are_refused(tmp_path: Path) -> None:
+    mixed_folder(tmp_path)
+    with pytest.raises(InputError, match="no pattern of files"):
+        folder(str(tmp_path / "**x"))
+    with pytest.raises(InputError, match=r"one\.png is a file and not a folder"):
+        folder(tmp_path / "one.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="0 usable photographs, and 1 are needed; nothing in it is named as an image"):
+        folder(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "needs the columns file, licence and attribution, with commas between; it has none"),
+        ("name,terms\n", "it has name, terms"),
+        ("file;licence;attribution\na;b;c\n", "it has file;licence;attribution"),
+        (
+            "file,licence,attribution\none.png,CC0-1.0,Ann, Bob\n",
+            "line 2 has more fields than columns; put text",
+        ),
+        ("file,licence,attribution\none.png,a,b\n\none.png,c,d\n", "line 4 names 'one.png' again"),
+        ("file,licence,attribution\none.pgn,a,b\n", "line 2 names 'one.pgn', which is not among the photographs; did you mean 'one.png'?"),
+        ("file,licence,attribution\none.png,a,é\n", "it is a CSV file in UTF-8"),
+    ],
+)
+def test_wrong_credits_are_refused_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    mixed_folder(tmp_path)
+    (tmp_path / "credits.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError) as error:
+        folder(tmp_path, credits=tmp_path / "credits.csv")
+    assert said in str(error.value)
 
 
 def test_too_few_photographs_and_no_folder_are_refused(tmp_path: Path) -> None:
