@@ -15,13 +15,10 @@ from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import atomic_path, canonical_json
+from lorweb_bench.likeness import Known, dhash, flat, thumbnail
 from lorweb_bench.manifest import Manifest
+from lorweb_bench.progress import track
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
-
-NEAR_BITS = 3  # of the 64 of a dHash; at most 3 apart, two hashes agree in one of four 16-bit bands
-NEAR_LEVELS = 6.0  # RMSE of 255 between thumbnails of 8 x 8
-NEAR_CORRELATION = 0.95  # of these thumbnails: a dot here and a dot there on black are not near-equal
-FLAT_LEVELS = 3.0  # standard deviation of a thumbnail: an image without content is like any other one
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def find_leaks(train: Path | str, suite: Path | str, workers: int = 1) -> Found:
     else:
         _compare_labels(training, scored, found)
     there, here = _seen(training, training.splits, workers), _seen(scored, scored.splits, workers)
-    found.compared, found.flat = (len(there), len(here)), sum(_flat(image) for image in here)
+    found.compared, found.flat = (len(there), len(here)), sum(flat(image.thumbnail) for image in here)
     found.images = like_images(there, here)
     if found.images:
         equal = sum(pair.equal for pair in found.images)
@@ -176,70 +173,24 @@ def _look(path: str, piece: tuple[str, int]) -> list[Seen]:
     return list(unique.values())
 
 
-def dhash(image: np.ndarray) -> int:
-    """The difference hash of a uint8 H x W x 3 image: 64 bits, one for each step to the right in an 8 x 9 grey thumbnail."""
-    import cv2
-
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
-    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """A uint8 8 x 8 x 3 thumbnail of a uint8 H x W x 3 image, each pixel the mean of its area."""
-    import cv2
-
-    return cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA)
-
-
-def _flat(image: Seen) -> bool:
-    return float(image.thumbnail.std(axis=(0, 1)).max()) < FLAT_LEVELS
-
-
 def like_images(train: Sequence[Seen], suite: Sequence[Seen]) -> list[ImagePair]:
-    """For each image of the suite the nearest of the training images, where that is equal or near-equal; flat ones are left out.
-
-    Each is compared with the training images that share one of four bands of its hash, not with all of them.
-    """
+    """For each image of the suite the nearest of the training images, where that is equal or near-equal; flat ones are left out."""
     equal = {image.pixels: image for image in train}
-    content = [image for image in train if not _flat(image)]
-    hashes = np.array([image.dhash for image in content], dtype=np.uint64)
-    thumbnails = np.stack([image.thumbnail for image in content]).astype(np.float32) if content else np.zeros((0, 8, 8, 3), np.float32)
-    bands = [(hashes >> np.uint64(shift)) & np.uint64(0xFFFF) for shift in (0, 16, 32, 48)]
-    orders = [np.argsort(band, kind="stable") for band in bands]
-    sorted_bands = [band[order] for band, order in zip(bands, orders, strict=True)]
+    content = [image for image in train if not flat(image.thumbnail)]
+    known = Known()
+    for image in content:
+        known.add(image.dhash, image.thumbnail)
     pairs = []
-    for image in suite:
-        if _flat(image):
+    for image in track(suite, len(suite), "comparing images"):
+        if flat(image.thumbnail):
             continue
         if image.pixels in equal:
             other = equal[image.pixels]
             pairs.append(ImagePair(image.key, image.role, other.key, other.role, True, 0.0))
-            continue
-        near: list[np.ndarray] = []
-        for shift, order, values in zip((0, 16, 32, 48), orders, sorted_bands, strict=True):
-            value = np.uint64((image.dhash >> shift) & 0xFFFF)
-            near.append(order[np.searchsorted(values, value, "left") : np.searchsorted(values, value, "right")])
-        chosen = np.unique(np.concatenate(near))
-        chosen = chosen[_bits(hashes[chosen] ^ np.uint64(image.dhash)) <= NEAR_BITS]
-        best, levels = _nearest(thumbnails[chosen], image.thumbnail)
-        if best is not None:
-            other = content[chosen[best]]
-            pairs.append(ImagePair(image.key, image.role, other.key, other.role, False, levels))
+        elif (near := known.nearest(image.dhash, image.thumbnail)) is not None:
+            other = content[near[0]]
+            pairs.append(ImagePair(image.key, image.role, other.key, other.role, False, near[1]))
     return sorted(pairs, key=lambda pair: (not pair.equal, pair.levels, pair.suite_key))
-
-
-def _nearest(thumbnails: np.ndarray, one: np.ndarray) -> tuple[int | None, float]:
-    """The index of the nearest of float32 N x 8 x 8 x 3 thumbnails and its RMSE; None where none is near."""
-    if not len(thumbnails):
-        return None, 0.0
-    levels = np.sqrt(((thumbnails - one) ** 2).mean(axis=(1, 2, 3)))
-    best = int(levels.argmin())
-    correlation = np.corrcoef(thumbnails[best].ravel(), one.ravel())[0, 1]
-    return (best, float(levels[best])) if levels[best] <= NEAR_LEVELS and correlation >= NEAR_CORRELATION else (None, 0.0)
-
-
-def _bits(values: np.ndarray) -> np.ndarray:
-    return np.unpackbits(values.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
 
 
 def write_sheet(found: Found, train: Path | str, suite: Path | str, path: Path | str, limit: int = 40) -> None:
