@@ -226,7 +226,7 @@ def find_recipe(path: str | Path) -> Path:
     """The file of a recipe: the path itself, or the ready recipe of that name (`photos-mini`); InputError when there is neither."""
     path = Path(path)
     ready = ready_recipes()
-    if path.is_dir():
+    if path.is_dir() and str(path) not in ready:  # `build photos -o photos` may be started again
         raise InputError(f"{path} is a folder; a recipe is a YAML file, or the name of a ready one: {', '.join(ready)}.")
     if path.is_file() or path.name != str(path):
         if not path.is_file():

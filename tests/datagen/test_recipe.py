@@ -218,3 +218,10 @@ def test_what_pairs_would_pass_over_is_refused(setting: str, said: str) -> None:
     with pytest.raises(InputError, match="--set: ") as error:
         read_recipe("pairs", ["source.path=x", setting])
     assert said in str(error.value)
+
+
+def test_a_ready_recipe_is_found_beside_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datagen build photos -o photos` goes on when it is started again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert read_recipe("photos").name == "photos"
