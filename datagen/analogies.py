@@ -1,5 +1,6 @@
 """From pairs that somebody else edited to items: any two pairs of one task make an analogy."""
 
+import difflib
 import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,7 +23,6 @@ from datagen.sources import Pair
 from datagen.sources.decoding import slugs
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES as PANELS
-from lorweb_bench.registry import unknown_name
 
 REVERSED = "-reversed"
 PAIRED = np.dtype([("key", np.uint64), ("task", np.int32), ("first", np.int32), ("second", np.int32)])
@@ -101,16 +101,23 @@ def collect(recipe: Recipe, workers: int = 1) -> Collected:
     """
     read = read_pairs(recipe, workers)
     pairs = list(read.pairs)
+    forward = list(dict.fromkeys(pair.task for pair in pairs))
     if recipe.source.directions == "both":
+        if both := [name for name in forward if name + REVERSED in forward]:
+            raise InputError(
+                f"{recipe.source.path} has the task {both[0] + REVERSED!r}, as {both[0]!r} used backwards would be called; rename its "
+                "folder, or leave source.directions at forward."
+            )
         pairs += [_reverse(pair) for pair in pairs]
     tasks: dict[str, list[Pair]] = {}
     for pair in pairs:
         tasks.setdefault(pair.task, []).append(pair)
     if max(map(len, tasks.values()), default=0) < 2:
+        left = f" ({len(told)} were left out, the first: {told[0]})" if (told := [note for note in read.notes if note.filter]) else ""
         raise InputError(
-            f"{recipe.source.path}: no task has two pairs, and an analogy is made of two; put pairs of one edit into one folder."
+            f"{recipe.source.path}: no task has two pairs{left}, and an analogy is made of two; put pairs of one edit into one folder."
         )
-    held = held_out(recipe, [name for name in tasks if not name.endswith(REVERSED)])
+    held = held_out(recipe, forward)
     held |= {name + REVERSED for name in held if name + REVERSED in tasks}
     trained = {pair.photograph for name, group in tasks.items() if name not in held for pair in group}
     roles = {name: pair_role(recipe, name, name in trained) for name in sorted({pair.photograph for pair in pairs})}
@@ -132,7 +139,9 @@ def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
     named = _by_letters(tasks)
     for name in wanted:
         if _letters(name) not in named:
-            raise unknown_name("task for tiers.new_task:", name, tasks)
+            near = difflib.get_close_matches(_letters(name), named, 1, 0.5)
+            hint = f"did you mean {named[near[0]]!r}?" if near else f"there are {', '.join(tasks)}."
+            raise InputError(f"There is no task for tiers.new_task: {name!r}; {hint}")
     return {named[_letters(name)] for name in wanted}
 
 

@@ -26,22 +26,18 @@ def read_pairs(recipe: Recipe, workers: int = 1) -> Read:
     InputError as the source says, and for files that are missing or unreadable with `on_bad: fail`.
     """
     read, filters = _read(recipe, workers), recipe.filters
-    if filters.minimum_side == 1 and not filters.near_duplicates and filters.aspect_tolerance is None:
+    if not filters.near_duplicates and filters.aspect_tolerance is None:
         return read
     found = read.pairs
     kept: list[Pair] = []
     by_task: dict[str, Likenesses] = {}
     more: list[Note] = []
     for pair, look in zip(found, looks([pair.before for pair in found], workers), strict=True):
-        reason = None
-        if min(look.width, look.height) < filters.minimum_side:
-            reason = Note(f"{pair.name}: {look.width} x {look.height} pixels", "minimum_side")
-        elif filters.near_duplicates and (other := by_task.setdefault(pair.task, Likenesses()).like(pair.name, look)):
-            reason = Note(f"{pair.name} looks like {other}", "near_duplicate")
-        if reason is None:
+        other = by_task.setdefault(pair.task, Likenesses()).like(pair.name, look) if filters.near_duplicates else None
+        if other is None:
             kept.append(replace(pair, aspect=look.width / look.height))
         else:
-            more.append(reason)
+            more.append(Note(f"{pair.name} looks like {other}", "near_duplicate"))
     if recipe.source.kind == "quadruplets":  # they stand in twos, and one without the other is nothing
         names = {pair.name for pair in kept}
         whole = {
@@ -57,16 +53,18 @@ def read_pairs(recipe: Recipe, workers: int = 1) -> Read:
 def _read(recipe: Recipe, workers: int) -> Read:
     section, path = recipe.source, recipe.source.path
     assert path is not None
+    common: dict[str, Any] = {"min_side": max(recipe.filters.minimum_side, recipe.panel.square or 16), "workers": workers}
     if section.kind == "relation252k":
         from datagen.sources.relation252k import relation252k
 
-        found, ingest = relation252k(path, section.on_bad, workers=workers)
+        given = {key: getattr(section, key) for key in ("licence", "attribution") if key in section.model_fields_set}
+        found, ingest = relation252k(path, section.on_bad, **given, **common)
         return Read(found, (*map(Note, ingest.lines()), *(one.note for one in ingest.skipped)))
     if section.kind == "editor":
         from datagen.editing import edited_pairs
 
         return Read(*edited_pairs(recipe, workers))
-    common: dict[str, Any] = {"licence": section.licence, "attribution": section.attribution, "workers": workers}
+    common |= {"licence": section.licence, "attribution": section.attribution}
     if section.kind == "hub":
         from datagen.sources.hub import hub
 

@@ -18,6 +18,7 @@ def pairs(
     *,
     licence: str = "unknown",
     attribution: str = "",
+    min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
 ) -> tuple[list[Pair], list[Skipped]]:
@@ -29,7 +30,7 @@ def pairs(
     it is the name of the folder or file given. `licence` and `attribution` hold where a line gives none. InputError when there is no
     pair, and with on_bad="fail" at the first thing wrong.
     """
-    sets, skipped = role_sets(path, ROLES, ENDINGS, on_bad=on_bad, max_pixels=max_pixels, workers=workers)
+    sets, skipped = role_sets(path, ROLES, ENDINGS, on_bad=on_bad, min_side=min_side, max_pixels=max_pixels, workers=workers)
     home = Path(path).expanduser().resolve().stem
     tasks = [one.task or home for one in sets]
     by_task = dict(zip(dict.fromkeys(tasks), slugs(list(dict.fromkeys(tasks))), strict=True))
@@ -39,8 +40,8 @@ def pairs(
         Pair(
             task=by_task[task],
             name=name,
-            before=ImageFile(str(one.files["before"].resolve()), max_pixels),
-            after=ImageFile(str(one.files["after"].resolve()), max_pixels),
+            before=ImageFile(str(one.files["before"].absolute()), max_pixels),
+            after=ImageFile(str(one.files["after"].absolute()), max_pixels),
             instruction=one.instruction,
             licence=one.licence or licence,
             attribution=one.attribution or attribution,

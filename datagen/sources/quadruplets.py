@@ -5,7 +5,7 @@ from typing import Literal
 
 from datagen.sources import Pair, Skipped
 from datagen.sources.decoding import ImageFile, slugs
-from datagen.sources.roles import role_sets
+from datagen.sources.roles import is_list, role_sets
 from lorweb_bench.images import MAX_PIXELS
 from lorweb_bench.protocol import ROLES
 
@@ -25,6 +25,7 @@ def quadruplets(
     *,
     licence: str = "unknown",
     attribution: str = "",
+    min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
 ) -> tuple[list[Pair], list[Skipped]]:
@@ -35,16 +36,16 @@ def quadruplets(
     each role, and optionally `task`, `instruction`, `name`, `licence`, `attribution`. A quadruplet without a task is a task of its own,
     so its two pairs make analogies with each other alone. Names end in `-a` and `-b`. InputError as in `pairs`.
     """
-    sets, skipped = role_sets(path, ROLES, ENDINGS, on_bad=on_bad, max_pixels=max_pixels, workers=workers)
+    sets, skipped = role_sets(path, ROLES, ENDINGS, on_bad=on_bad, min_side=min_side, max_pixels=max_pixels, workers=workers)
     names = slugs([one.name for one in sets])
-    given = list(dict.fromkeys(one.task for one in sets if one.task and Path(path).suffix == ".jsonl"))
+    given = list(dict.fromkeys(one.task for one in sets if one.task and is_list(Path(path))))
     by_task = dict(zip(given, slugs(given), strict=True))
     found = [
         Pair(
             task=by_task.get(one.task, name),
             name=f"{name}-{before}",
-            before=ImageFile(str(one.files[before].resolve()), max_pixels),
-            after=ImageFile(str(one.files[after].resolve()), max_pixels),
+            before=ImageFile(str(one.files[before].absolute()), max_pixels),
+            after=ImageFile(str(one.files[after].absolute()), max_pixels),
             instruction=one.instruction,
             licence=one.licence or licence,
             attribution=one.attribution or attribution,

@@ -1,15 +1,21 @@
 """Relation252K on disk: `<category>/Group1/labels.json` and, beside it, images of (source, edited) side by side."""
 
 import json
-from dataclasses import dataclass, field
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from datagen.notes import Note
 from datagen.sources import Pair, Skipped
-from datagen.sources.decoding import SUFFIXES, check_files, decode_file, slugs
+from datagen.sources.decoding import check_files, decode_file, folders, is_image, slugs, too_small
+from datagen.sources.roles import refuse_bad
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import MAX_PIXELS
 
@@ -58,7 +64,7 @@ class Ingest:
         return [
             f"tasks: {self.tasks} (advertised {ADVERTISED_TASKS}) in {self.groups} groups",
             f"images: {self.images} (advertised {ADVERTISED_IMAGES}), of which no label names {len(self.unlisted)}",
-            f"labels: {self.entries}, of which {len(self.skipped)} were left out",
+            f"labels: {self.entries}, of which {self.entries - self.pairs} were left out",
             f"pairs: {self.pairs}, which make {self.ordered_analogies} ordered analogies (advertised {ADVERTISED_SAMPLES} samples)",
         ]
 
@@ -72,33 +78,39 @@ class _Entry:
 
 
 def relation252k(
-    path: str | Path, on_bad: Literal["skip", "fail"] = "skip", *, max_pixels: int = MAX_PIXELS, workers: int = 1
+    path: str | Path,
+    on_bad: Literal["skip", "fail"] = "skip",
+    *,
+    licence: str = LICENCE,
+    attribution: str = ATTRIBUTION,
+    min_side: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 1,
 ) -> tuple[list[Pair], Ingest]:
     """The pairs of every category and group, in the order of their names, and the counts of what is there and what is not.
 
     Every image named by a label is decoded once, by `workers` processes. Labels whose image is missing, unreadable or narrower than
-    two pixels are left out and listed in `Ingest.skipped`; with on_bad="fail" the first of them raises InputError. InputError too when
-    there is no labels.json or no pair.
+    two pixels, halves with a side under `min_side` pixels, and folders of images without labels are left out and listed in
+    `Ingest.skipped`; with on_bad="fail" the first unreadable one raises InputError. InputError too when there is no labels.json or
+    no pair.
     """
     root = Path(path).expanduser()
-    labels = sorted(root.rglob("labels.json")) if root.is_dir() else []
-    if not labels:
+    ingest = Ingest()
+    entries = [entry for group, names in (folders(root) if root.is_dir() else ()) for entry in _entries(root, group, names, ingest)]
+    if not ingest.groups:
         raise InputError(f"{path} holds no labels.json; give the folder that holds the categories of Relation252K")
-    ingest = Ingest(groups=len(labels))
-    entries = [entry for file in labels for entry in _entries(root, file, ingest)]
     kept: list[_Entry] = []
     for entry, found in zip(entries, check_files([e.file for e in entries], max_pixels, workers), strict=True):
         problem = found.problem or ("" if found.width >= 2 else "one pixel wide, no two halves")
-        if problem:
+        if problem := problem or too_small(found.width // 2, found.height, min_side):
             ingest.skipped.append(Skipped(entry.name, problem))
         else:
             kept.append(entry)
-    if ingest.skipped and on_bad == "fail":
-        raise InputError(f"{path}: {ingest.skipped[0].file}: {ingest.skipped[0].reason}")
+    refuse_bad(path, ingest.skipped, on_bad)
     if not kept:
         why = f"; the first left out: {ingest.skipped[0].file} ({ingest.skipped[0].reason})" if ingest.skipped else ""
         raise InputError(f"{path} holds no pair of Relation252K{why}")
-    pairs = _pairs(kept, max_pixels)
+    pairs = [replace(pair, licence=licence, attribution=attribution) for pair in _pairs(kept, max_pixels)]
     sizes = np.unique([pair.task for pair in pairs], return_counts=True)[1]
     ingest.tasks, ingest.pairs, ingest.ordered_analogies = len(sizes), len(pairs), int((sizes * (sizes - 1)).sum())
     return pairs, ingest
@@ -115,8 +127,8 @@ def _pairs(entries: list[_Entry], max_pixels: int) -> list[Pair]:
         Pair(
             task=tasks[entry.category],
             name=name,
-            before=Half(str(entry.file.resolve()), "left", max_pixels),
-            after=Half(str(entry.file.resolve()), "right", max_pixels),
+            before=Half(str(entry.file.absolute()), "left", max_pixels),
+            after=Half(str(entry.file.absolute()), "right", max_pixels),
             instruction=entry.instruction,
             licence=LICENCE,
             attribution=ATTRIBUTION,
@@ -126,44 +138,65 @@ def _pairs(entries: list[_Entry], max_pixels: int) -> list[Pair]:
     ]
 
 
-def _entries(root: Path, labels: Path, ingest: Ingest) -> list[_Entry]:
-    """The labels of a group whose images exist; the others go to `ingest`, which also gets the counts."""
-    group = labels.parent
+def _entries(root: Path, group: Path, names: Sequence[str], ingest: Ingest) -> list[_Entry]:
+    """The labels of a folder whose images exist; the others go to `ingest`, which also gets the counts."""
     place = group.relative_to(root)
-    category = (place.parent if group.name.lower().startswith("group") else place).as_posix()
-    category = root.resolve().name if category == "." else category
-    images = {f.name: f for f in sorted(group.iterdir()) if f.suffix.lower() in SUFFIXES and f.is_file()}
+    images = {name: group / name for name in names if is_image(group / name)}
+    labels = next((group / name for name in names if name.lower() == "labels.json"), None)
     ingest.images += len(images)
+    if labels is None:
+        if images and place.parts:
+            ingest.skipped.append(Skipped(place.as_posix(), Note(f"{len(images)} images and no labels.json beside them", "unlabelled")))
+        ingest.unlisted += [(place / name).as_posix() for name in images]
+        return []
+    ingest.groups += 1
+    alike = Counter(map(_letters, images))
+    by_letters = {_letters(name): name for name in images if alike[_letters(name)] == 1}
     entries: list[_Entry] = []
     used: set[str] = set()
     for number, row in enumerate(_rows(labels, place, ingest), 1):
         ingest.entries += 1
-        name = row.get("img_name") if isinstance(row, dict) else None
-        if not isinstance(name, str) or not name:
-            ingest.skipped.append(Skipped((place / "labels.json").as_posix(), f"entry {number} has no img_name"))
-        elif name in used:
+        given = row.get("img_name") if isinstance(row, dict) else None
+        if not isinstance(given, str) or not given:
+            ingest.skipped.append(Skipped((place / labels.name).as_posix(), f"entry {number} has no img_name"))
+            continue
+        name = given if given in images else by_letters.get(_letters(given), given)
+        if name in used:
             ingest.skipped.append(Skipped((place / name).as_posix(), "named twice in labels.json"))
         elif name not in images:
             ingest.skipped.append(Skipped((place / name).as_posix(), "named in labels.json, but there is no such image"))
         else:
             used.add(name)
-            entries.append(_Entry(category, (place / name).as_posix(), images[name], _instruction(row)))
+            entries.append(_Entry(_category(root, place), (place / name).as_posix(), images[name], _instruction(row)))
     ingest.unlisted += [(place / name).as_posix() for name in images if name not in used]
     return entries
+
+
+def _category(root: Path, place: Path) -> str:
+    """The category of a folder with labels: itself, or, where it is called Group with or without a number, the folder around it."""
+    whole = root.resolve() / place
+    inner = bool(re.fullmatch(r"group[\s_-]*\d*", whole.name, re.IGNORECASE))
+    category = place.parent if inner and place.parts else place
+    return category.as_posix() if category.parts else (whole.parent if inner else whole).name
+
+
+def _letters(name: str) -> str:
+    """A file's name as systems compare it that know no upper case, and one spelling of each accent."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _rows(labels: Path, place: Path, ingest: Ingest) -> list[Any]:
     try:
         rows = json.loads(labels.read_text("utf-8-sig"))
-    except ValueError as error:
-        ingest.skipped.append(Skipped((place / "labels.json").as_posix(), f"no JSON ({error})"))
+    except (ValueError, RecursionError, OSError) as error:
+        ingest.skipped.append(Skipped((place / labels.name).as_posix(), f"no JSON ({error})"))
         return []
     if not isinstance(rows, list):
-        ingest.skipped.append(Skipped((place / "labels.json").as_posix(), "not a list of labels"))
+        ingest.skipped.append(Skipped((place / labels.name).as_posix(), "not a list of labels"))
         return []
     return rows
 
 
 def _instruction(row: dict[str, Any]) -> str:
     text = row.get("edit_instruction")
-    return " ".join(text.split()) if isinstance(text, str) else ""
+    return " ".join(text.encode(errors="replace").decode().split()) if isinstance(text, str) else ""

@@ -158,3 +158,55 @@ def test_a_file_of_families_is_named_in_the_recipe(write, tmp_path: Path, monkey
     own.write_text(OWN.replace("9 * times", "8 * times"))
     with pytest.raises(InputError, match="does not list that very file"):
         verify(dataset.path, rerun=True)
+
+
+def edits(root: Path, task: str, number: int, side: int = 48) -> None:
+    (root / task).mkdir(parents=True, exist_ok=True)
+    for i in range(number):
+        picture = scene(9300 + len(list(root.rglob("*.png"))), side, 64)
+        (root / task / f"{side}-{i}.before.png").write_bytes(encode(picture))
+        (root / task / f"{side}-{i}.after.png").write_bytes(encode(255 - picture))
+
+
+def pair_recipe(write, root: Path, *settings: str):  # type: ignore[no-untyped-def]
+    given = [f"source={{kind: pairs, path: {root}}}", "panel={square: 32}", "transformations={}", "tiers={}", "splits={train: all}"]
+    return read_recipe(write(), [*given, *settings])
+
+
+def test_pairs_smaller_than_the_panel_are_counted_and_the_others_built(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    edits(tmp_path / "pairs", "negative", 3)
+    edits(tmp_path / "pairs", "negative", 2, side=24)
+    built = build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out")
+    assert built is not None
+    assert built.dataset.manifest.left_out == {"minimum_side": 2}
+    assert built.dataset.manifest.splits["train"].samples == 3 * 2
+    with pytest.raises(InputError, match="short side under 64"):
+        build(pair_recipe(write, tmp_path / "pairs", "panel.square=64"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_one_pair_of_each_task_makes_no_analogy_and_the_reason_is_told(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    edits(tmp_path / "pairs", "negative", 1)
+    edits(tmp_path / "pairs", "negative", 1, side=24)
+    with pytest.raises(InputError, match=r"no task has two pairs \(1 were left out, the first: negative/24-0: 64 x 24 pixels"):
+        build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out")
+
+
+def test_a_task_called_as_another_one_backwards_is_refused(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for task in ("snow", "snow-reversed"):
+        edits(tmp_path / "pairs", task, 2)
+    built = build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out")
+    assert built is not None
+    assert set(built.dataset.manifest.transformations) == {"snow", "snow-reversed"}
+    with pytest.raises(InputError, match="has the task 'snow-reversed', as 'snow' used backwards would be called"):
+        build(pair_recipe(write, tmp_path / "pairs", "source.directions=both"), tmp_path / "both")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("ColoredPencil Filtr", "115-colored-pencil-filter"), ("disney", "9-disney_style"), ("SNOWS", "snow")]
+)
+def test_the_nearest_task_is_named_for_one_that_is_not_there(write, tmp_path: Path, given: str, meant: str) -> None:  # type: ignore[no-untyped-def]
+    for task in ("115-Colored Pencil Filter", "9-Disney_Style", "Snow"):
+        edits(tmp_path / "pairs", task, 2)
+    with pytest.raises(InputError, match=f"{given}'; did you mean '{meant}'"):
+        build(pair_recipe(write, tmp_path / "pairs", f"tiers.new_task=[{given}]"), tmp_path / "out")

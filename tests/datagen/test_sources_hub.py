@@ -93,3 +93,80 @@ def test_what_cannot_be_read_is_refused_in_words(parquet: Path, tmp_path: Path, 
     hub(str(parquet), HubSection(columns=COLUMNS, rows=7), tmp_path / "kept")
     with pytest.raises(InputError, match="another rows"):
         hub(str(parquet), HubSection(columns=COLUMNS), tmp_path / "kept")
+
+
+def written(path: Path, **columns: Any) -> Path:
+    """A parquet file of four pairs with one instruction; `columns` are other values for its columns."""
+    import pyarrow
+    from pyarrow import parquet as files
+
+    rows = {
+        "src": [{"bytes": png(scene(i, 40, 48)), "path": f"{i}.png"} for i in range(4)],
+        "dst": [{"bytes": png(255 - scene(i, 40, 48)), "path": None} for i in range(4)],
+        "words": ["invert it"] * 4,
+        "terms": [None] * 4,
+    }
+    files.write_table(pyarrow.table(rows | columns), path)
+    return path
+
+
+def test_images_come_as_bytes_alone_and_instructions_as_lists(tmp_path: Path) -> None:
+    bare = [png(scene(i, 40, 48)) for i in range(4)]
+    words = [["invert it", "negate it"], ["Invert it."], ["", "invert it"], []]
+    found, skipped = hub(str(written(tmp_path / "a.parquet", src=bare, words=words)), HubSection(columns=COLUMNS), tmp_path / "kept")
+    assert [(p.task, p.instruction) for p in found] == [("invert-it", "invert it"), ("invert-it", "Invert it."), ("invert-it", "invert it")]
+    assert [(one.file, str(one.reason)) for one in skipped] == [("row 3", "no instruction and no task")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"src": [1, 2, 3, 4]}, "the column 'src', source.hub.columns.before, holds int64 and no images"),
+        ({"dst": [[png(scene(0, 20, 20))]] * 4}, "the column 'dst', source.hub.columns.after, holds"),
+        ({"src": [str(i) for i in range(4)]}, "no 2 rows that can be used have one task; the first row left out: row 0 (no image before)"),
+        ({"words": list("abcd")}, "the first row left out: row 0 (fewer than 2 pairs have its task)"),
+    ],
+)
+def test_columns_that_do_not_serve_are_told(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        hub(str(written(tmp_path / "a.parquet", **columns)), HubSection(columns=COLUMNS), tmp_path / "kept")
+    assert said in str(error.value)
+
+
+def test_a_dataset_reads_no_file_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(scene(0, 40, 48)))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "own.png").write_bytes(png(scene(1, 40, 48)))
+    names = ["own.png", "own.png", "../secret.png", str(tmp_path / "secret.png")]
+    path = written(tmp_path / "data" / "a.parquet", src=[{"bytes": None, "path": name} for name in names])
+    found, skipped = hub(str(path), HubSection(columns=COLUMNS), tmp_path / "kept")
+    assert [pair.name for pair in found] == ["row-00000000", "row-00000001"]
+    assert [str(one.reason) for one in skipped] == ["no image before"] * 2
+
+
+def test_a_column_that_was_mended_and_a_file_that_changed_are_read_anew(tmp_path: Path) -> None:
+    path, wrong = written(tmp_path / "a.parquet"), ColumnsSection(before="scr", after="dst", instruction="words")
+    with pytest.raises(InputError, match="did you mean 'src'"):
+        hub(str(path), HubSection(columns=wrong), tmp_path / "kept")
+    assert len(hub(str(path), HubSection(columns=COLUMNS), tmp_path / "kept")[0]) == 4
+    written(path, words=["invert it", "invert it", "lone", "another"])
+    with pytest.raises(InputError, match="another content; name another folder"):
+        hub(str(path), HubSection(columns=COLUMNS), tmp_path / "kept")
+    assert len(hub(str(path), HubSection(columns=COLUMNS), tmp_path / "new")[0]) == 2
+
+
+def test_what_is_no_dataset_is_told_without_a_way_to_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    for path in (tmp_path / "cut.parquet", tmp_path / "gone.parquet", tmp_path):
+        with pytest.raises(InputError, match="cannot be reached .* give parquet files, a folder"):
+            hub(str(path), HubSection(columns=COLUMNS), tmp_path.parent / f"{path.name}-kept")
+
+
+def test_small_images_are_left_out(tmp_path: Path) -> None:
+    sides = [40, 40, 20, 40]
+    before, after = ([{"bytes": png(scene(i, side, 48)), "path": None} for i, side in enumerate(sides)] for _ in range(2))
+    found, skipped = hub(
+        str(written(tmp_path / "a.parquet", src=before, dst=after)), HubSection(columns=COLUMNS), tmp_path / "kept", "fail", min_side=32
+    )
+    assert len(found) == 3
+    assert [(one.file, one.note.filter) for one in skipped] == [("row 2", "minimum_side")]

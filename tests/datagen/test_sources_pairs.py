@@ -114,6 +114,57 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
     ] * 5
 
 
+def test_lists_as_other_systems_write_them(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png", "sub/ö 😀.png"):
+        save(tmp_path / name, 1)
+    rows = [
+        {"before": "1.png", "after": str(tmp_path / "2.png"), "task": "a\u2028b", "instruction": " make\u2028it\x85 so\n"},
+        {"before": "sub/../sub/ö 😀.png", "after": "./2.png", "task": "a b", "name": "  ", "attribution": "Ann\nBob"},
+    ]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "L.JSONL").write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n\r\n  \r\n")
+    found, skipped = pairs(tmp_path / "L.JSONL")
+    assert not skipped
+    assert [(p.task, p.instruction, p.attribution) for p in found] == [("a-b", "make it so", ""), ("a-b", "", "Ann Bob")]
+    assert found[0].after().shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"before": "caf\xe9.png", "after": "1.png"}', "no JSON object in one line of UTF-8"),
+        (b'{"before": "1.png", "after": "1.png", "more": ' + b"[" * 100_000, "no JSON object in one line of UTF-8"),
+        (b'{"before": "", "after": "1.png"}', "no before"),
+        (b'{"before": ".", "after": "1.png"}', "Is a directory"),
+        (b'{"before": "a\\u0000.png", "after": "1.png"}', "null byte"),
+        (b'{"before": "1.png", "after": "1.png", "instruction": "\\ud800"}', "instruction is '\\ud800', which holds half a character"),
+        (b'{"before": "\\ud800.png", "after": "1.png"}', "half a character"),
+    ],
+)
+def test_hostile_lines_are_left_out(tmp_path: Path, line: bytes, said: str) -> None:
+    save(tmp_path / "1.png", 1)
+    (tmp_path / "l.jsonl").write_bytes(b'{"before": "1.png", "after": "1.png"}\n' + line)
+    found, ((_, reason),) = pairs(tmp_path / "l.jsonl")
+    assert len(found) == 1
+    assert said in reason
+
+
+def test_a_note_beside_the_pairs_is_read_as_one_line(tmp_path: Path) -> None:
+    save(tmp_path / "x.before.png", 1)
+    save(tmp_path / "x.after.png", 2)
+    (tmp_path / "instruction.txt").write_bytes("\ufeffmake it\r\nsnow \n".encode())
+    assert pairs(tmp_path)[0][0].instruction == "make it snow"
+
+
+def test_pairs_smaller_than_a_panel_are_left_out_before_the_build(tmp_path: Path) -> None:
+    for name, height in (("small", 10), ("enough", 20)):
+        save(tmp_path / f"{name}.before.png", 1, height)
+        save(tmp_path / f"{name}.after.png", 2, 5)  # fitted to its before
+    found, skipped = pairs(tmp_path, "fail", min_side=16)
+    assert [pair.name for pair in found] == ["enough"]
+    assert [(one.file, one.note.filter) for one in skipped] == [("small", "minimum_side")]
+
+
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no complete set of before, after"):
         pairs(tmp_path)
@@ -121,6 +172,11 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
         pairs(tmp_path / "gone.jsonl")
     with pytest.raises(InputError, match="not a folder"):
         quadruplets(tmp_path / "gone")
+    (tmp_path / "pairs.json").write_text("[]")
+    with pytest.raises(InputError, match=r"neither a folder nor a \.jsonl file"):
+        pairs(tmp_path / "pairs.json")
+    with pytest.raises(InputError, match=r"files are called x\.a\.png and x\.a_prime\.png"):
+        quadruplets(tmp_path)
 
 
 QUADRUPLET = {"a": 10, "a_prime": 20, "b": 30, "b_prime": 40}

@@ -92,6 +92,43 @@ def test_labels_beside_no_group_and_a_single_category(tmp_path: Path) -> None:
     assert relation252k(tmp_path / "My Task")[0][0].task == "my-task"
 
 
+def test_groups_of_all_names_and_what_a_zip_leaves(tmp_path: Path) -> None:
+    group(tmp_path, "a/Group 2", {"1.png": (1, 2)})
+    group(tmp_path, "a/group", {"2.png": (1, 2)})
+    group(tmp_path, "b/GROUP_07", {"3.png": (1, 2)}).joinpath("labels.json").rename(tmp_path / "b" / "GROUP_07" / "Labels.JSON")
+    group(tmp_path, "Group photo", {"4.png": (1, 2)})  # a category, and no group
+    group(tmp_path, "__MACOSX/c/Group1", {"5.png": (1, 2)})
+    group(tmp_path, "d/Group1", {"6.png": (1, 2)}).joinpath("labels.json").unlink()
+    (tmp_path / "a" / "group" / "._2.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "a" / "group" / ".DS_Store").write_bytes(b"\0")
+    (tmp_path / "e" / "Group1" / "labels.json").mkdir(parents=True)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "labels.json").write_text("[" * 100_000)
+    pairs, ingest = relation252k(tmp_path)
+    assert [(pair.task, pair.photograph) for pair in pairs] == [("group-photo", "4"), ("a", "1"), ("a", "2"), ("b", "3")]
+    assert (ingest.images, ingest.groups, ingest.unlisted) == (5, 5, ["d/Group1/6.png"])
+    assert [(one.file, one.note.filter) for one in ingest.skipped] == [("d/Group1", "unlabelled"), ("f/labels.json", "unreadable")]
+    assert relation252k(tmp_path / "a" / "Group 2")[0][0].task == "a"
+
+
+def test_names_that_differ_in_case_or_accents_alone_are_found(tmp_path: Path) -> None:
+    listed = [label("photo.png"), label("e\u0301.png"), label("B.png")]
+    group(tmp_path, "1-x/Group1", {"Photo.PNG": (1, 2), "é.png": (3, 4), "b.png": (5, 6), "B.PNG": (7, 8)}, listed)
+    pairs, ingest = relation252k(tmp_path)
+    assert [pair.photograph for pair in pairs] == ["photo", "e"]
+    assert [reason for _, reason in ingest.skipped] == ["named in labels.json, but there is no such image"]  # b or B: nobody knows
+    assert ingest.lines()[2] == "labels: 3, of which 1 were left out"
+
+
+def test_a_licence_that_the_user_knows_and_halves_that_are_too_small(tmp_path: Path) -> None:
+    group(tmp_path, "1-x/Group1", {"a.png": (1, 2)})
+    group(tmp_path, "1-x/Group2", {"b.png": (1, 2)}, [label("b.png", "half \ud800")], width=20)
+    pairs, ingest = relation252k(tmp_path, "fail", licence="mine", attribution="me", min_side=16)
+    assert [(pair.licence, pair.attribution) for pair in pairs] == [("mine", "me")]
+    assert [(one.file, str(one.reason)) for one in ingest.skipped] == [("1-x/Group2/b.png", "10 x 20 pixels, its short side under 16")]
+    assert relation252k(tmp_path)[0][1].instruction == "half ?"
+
+
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no labels\.json"):
         relation252k(tmp_path)
