@@ -7,8 +7,8 @@ turned and more deeply cropped ones are other images here.
 import numpy as np
 
 NEAR_BITS = 10  # of the 64 of a dHash
-NEAR_LEVELS = 10.0  # RMSE of 255 between thumbnails of 8 x 8; of different photographs, however transformed, it is 15 and more
-NEAR_CORRELATION = 0.95  # of these thumbnails: a dot here and a dot there on black are not near-equal
+NEAR_LEVELS = 10.0  # RMSE of 255 between thumbnails of 8 x 8
+NEAR_CORRELATION = 0.93  # of these thumbnails, and of their middles: two pictures in one frame are not near-equal
 FLAT_LEVELS = 3.0  # standard deviation of a thumbnail: an image without content is like any other one
 
 
@@ -54,11 +54,20 @@ class Known:
         None where none is near-equal. All hashes are compared, a million in some milliseconds.
         """
         near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(value)) <= NEAR_BITS)
-        if not len(near):
-            return None
         thumbnails = self._thumbnails[near].astype(np.float32)
         levels = np.sqrt(((thumbnails - small) ** 2).mean(axis=(1, 2, 3)))
-        best = int(levels.argmin())
-        if levels[best] > NEAR_LEVELS or np.corrcoef(thumbnails[best].ravel(), small.ravel())[0, 1] < NEAR_CORRELATION:
+        middles = _correlations(thumbnails[:, 2:6, 2:6], small[2:6, 2:6])
+        alike = np.minimum(_correlations(thumbnails, small), middles) >= NEAR_CORRELATION
+        levels[~alike] = np.inf
+        if not alike.any() or levels.min() > NEAR_LEVELS:
             return None
+        best = int(levels.argmin())
         return int(near[best]), float(levels[best])
+
+
+def _correlations(thumbnails: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """Of each of float32 N x H x W x 3 thumbnails with another one; 0 where one of the two is of one colour."""
+    x = thumbnails.reshape(len(thumbnails), small.size)
+    x, y = x - x.mean(axis=1, keepdims=True), (small - small.mean(dtype=np.float32)).ravel()
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y)
+    return np.asarray(np.where(lengths > 0, x @ y / np.maximum(lengths, 1e-9), 0.0))

@@ -14,7 +14,7 @@ from lorweb_bench.dataset import Dataset, finish_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import decode, encode, pixel_hash, resize, to_array
 from lorweb_bench.leaks import Seen, find_leaks, like_images, write_sheet
-from lorweb_bench.likeness import NEAR_BITS, dhash, thumbnail
+from lorweb_bench.likeness import NEAR_BITS, Known, dhash, thumbnail
 from lorweb_bench.shards import ShardWriter
 
 TIER_OF = {
@@ -138,6 +138,18 @@ def test_near_equal_images_are_found_and_others_are_not(edit: str) -> None:
     assert all(pair.suite_key == pair.train_key and not pair.equal for pair in pairs)
     assert len(pairs) >= 36
     assert like_images([seen(array) for array in SCENES[:30]], [seen(array) for array in SCENES[30:]]) == []
+
+
+def test_two_pictures_in_one_frame_are_not_near_equal() -> None:
+    framed = [np.full((64, 64, 3), (20, 40, 200), np.uint8) for _ in range(2)]
+    for image, inside in zip(framed, SCENES, strict=False):
+        image[16:48, 16:48] = 100 + inside[16:48, 16:48] // 10
+    first, second = map(thumbnail, framed)
+    known = Known()
+    known.add(0, first)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.97
+    assert known.nearest(0, second) is None
+    assert known.nearest(0, first) == (0, 0.0)
 
 
 def test_images_without_content_are_left_out() -> None:
