@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
 from pydantic import ValidationError
 
 from lorweb_bench import images
@@ -111,8 +111,8 @@ class Dataset:
     def places(self, split: str, shard: int) -> Places:
         """Where the samples of a shard lie, once its sum has been compared; `sample_at` reads one of them."""
         entry = self.split(split).shards[shard]
-        path = self.path / entry.path
         if entry.path not in self._places:
+            path = self.path / entry.path
             self.check_shard(entry)
             listed = listed_places(read_sidecar(path)) if path.with_suffix(".json").is_file() else None
             places = listed or find_places(path)
@@ -149,14 +149,20 @@ class Dataset:
 
     def decode(self, sample: Sample) -> Quadruplet:
         """Decode a sample; InputError when an image is damaged or not of the record's size."""
+        record, panels = self.panels(sample)
+        decoded = {role: images.to_image(panel) for role, panel in panels.items()}
+        return Quadruplet(sample.key, decoded["a"], decoded["a_prime"], decoded["b"], decoded.get("b_prime"), record)
+
+    def panels(self, sample: Sample) -> tuple[Record, dict[str, np.ndarray]]:
+        """A sample's record, and its images by role as uint8 H x W x 3 arrays; InputError as `decode`."""
         name = f"{self.path}: sample {sample.key!r}"
         record = check_record(sample.record, name)
-        decoded: dict[str, Image.Image] = {}
+        panels: dict[str, np.ndarray] = {}
         for role, data in sample.images.items():
-            decoded[role] = images.decode(data, f"{name} {role}")
-            if decoded[role].size != (record.width, record.height):
+            panels[role] = images.decode_array(data, f"{name} {role}")
+            if panels[role].shape[:2] != (record.height, record.width):
                 raise InputError(f"{name}: {role} is not {record.width}x{record.height} pixels, as its record says.")
-        return Quadruplet(sample.key, decoded["a"], decoded["a_prime"], decoded["b"], decoded.get("b_prime"), record)
+        return record, panels
 
 
 def open_dataset(path: Path | str, check: bool = True) -> Dataset:

@@ -167,7 +167,7 @@ def _look(path: str, piece: tuple[str, int]) -> list[Seen]:
         for role, data in sample.images.items():
             if data not in done:
                 done.add(data)
-                image = images.to_array(images.decode(data, f"{path}: sample {sample.key!r} {role}"))
+                image = images.decode_array(data, f"{path}: sample {sample.key!r} {role}")
                 seen = Seen(sample.key, role, images.pixel_hash(image), dhash(image), thumbnail(image))
                 unique.setdefault(seen.pixels, seen)
     return list(unique.values())

@@ -21,6 +21,7 @@ from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
 from lorweb_bench.quadruplet import Record
 
 T = TypeVar("T")
+HEADER = 512  # bytes of a header in a tar, and of the blocks that its contents are filled up to
 SEEN = 10_000  # images whose digests are kept
 _SEEN: dict[bytes, tuple[tuple[int, int], str]] = {}
 
@@ -80,8 +81,8 @@ def _seen(data: bytes, name: str) -> tuple[tuple[int, int], str]:
     digest = hashlib.sha256(data).digest()
     found = _SEEN.get(digest)
     if found is None:
-        image = images.decode(data, name)
-        found = _SEEN[digest] = (image.size, images.pixel_hash(image))
+        image = images.decode_array(data, name)
+        found = _SEEN[digest] = ((image.shape[1], image.shape[0]), images.pixel_hash(image))
         if len(_SEEN) > SEEN:
             del _SEEN[next(iter(_SEEN))]
     return found
@@ -264,14 +265,32 @@ def read_place(path: Path | str, places: Places, number: int) -> Sample:
     try:
         with path.open("rb") as file:
             file.seek(start)
-            data = io.BytesIO(file.read(end - start))
+            data = file.read(end - start)
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e}); fetch or build it again.") from None
-    members = ((member.name, _content(path, tar, member)) for tar, member in _members(path, data))
-    samples = [_sample(path, key, found) for key, found in _grouped(path, members)]
+    samples = [_sample(path, key, found) for key, found in _grouped(path, _members_in(path, data))]
     if len(samples) != 1:
         raise InputError(f"{path}: no one sample stands from byte {start} to {end}; its sidecar is that of another shard.")
     return samples[0]
+
+
+def _members_in(path: Path, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The members of a part of a shard in memory, by name.
+
+    The headers are those that `ShardWriter` writes, and the shard's sum was compared before; `tarfile` takes four times as long.
+    """
+    at = 0
+    while at < len(data):
+        header = data[at : at + HEADER]
+        try:
+            name, size = header[:100].rstrip(b"\0").decode(), int(header[124:135], 8)
+        except ValueError:
+            raise InputError(f"{path} has no member of a sample at byte {at} of one; fetch or build it again.") from None
+        content = data[at + HEADER : at + HEADER + size]
+        if header[156:157] != tarfile.REGTYPE or len(content) != size:
+            raise InputError(f"{path} is cut within {name!r}; fetch or build it again.")
+        yield name, content
+        at += HEADER + -(-size // HEADER) * HEADER
 
 
 def _grouped(path: Path, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:
@@ -297,10 +316,9 @@ def _grouped(path: Path, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str
         yield key, found
 
 
-def _members(path: Path, part: io.BytesIO | None = None) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The members of a shard, or of a part of it in memory."""
+def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     try:
-        with tarfile.open(path, "r:", fileobj=part) as tar:
+        with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if not member.isreg():
                     raise InputError(f"{path}: {member.name!r} is not a plain file.")

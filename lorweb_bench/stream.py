@@ -14,8 +14,8 @@ import numpy as np
 
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.images import to_array
 from lorweb_bench.protocol import ROLES
+from lorweb_bench.quadruplet import Record
 from lorweb_bench.shards import read_sidecar
 
 Place = tuple[int, int]  # the index of a shard, the number of a sample in it
@@ -78,13 +78,18 @@ def _cut(dataset: Dataset, order: Order, places: Iterator[Place], alike: bool) -
 def _decoded(dataset: Dataset, split: str, group: list[Place]) -> dict[str, Any]:
     import cv2
 
-    quadruplets = [dataset.decode(dataset.sample_at(split, *place)) for place in group]
-    batch: dict[str, Any] = {"records": [q.record for q in quadruplets]}
-    for role in ROLES:
-        panels = [to_array(getattr(q, role)) for q in quadruplets]
-        batch[role] = np.empty((len(panels), 3, *panels[0].shape[:2]), np.uint8)
-        for i, image in enumerate(panels):
-            cv2.split(image, list(batch[role][i]))  # into the batch; several times as fast as NumPy's transposition
+    records: list[Record] = []
+    batch: dict[str, Any] = {"records": records}
+    for place in group:
+        record, panels = dataset.panels(dataset.sample_at(split, *place))
+        if records and (record.width, record.height) != (records[0].width, records[0].height):
+            shard = dataset.path / dataset.split(split).shards[place[0]].path
+            raise InputError(f"{shard}: sample {record.id!r} is not of the size that the sidecars say; fetch or build them again.")
+        for role in ROLES:
+            if not records:
+                batch[role] = np.empty((len(group), 3, record.height, record.width), np.uint8)
+            cv2.split(panels[role], list(batch[role][len(records)]))  # several times as fast as NumPy's transposition
+        records.append(record)
     return batch
 
 

@@ -166,8 +166,8 @@ def label_problems(manifest: Manifest, split: str, record: Record) -> list[str]:
 
 def _rerun(library: TransformationLibrary, spec: dict[str, object], sample: Sample, name: str, checked: Checked) -> None:
     for before, after in (("a", "a_prime"), ("b", "b_prime")):
-        made = library.apply(spec, images.to_array(images.decode(sample.images[before], name)))
-        there = images.to_array(images.decode(sample.images[after], name))
+        made = library.apply(spec, images.decode_array(sample.images[before], name))
+        there = images.decode_array(sample.images[after], name)
         levels = int(np.abs(made.astype(np.int16) - there).max()) if made.shape == there.shape else 255
         checked.rerun += 1
         checked.unpinned += 0 < levels <= UNPINNED_LEVELS

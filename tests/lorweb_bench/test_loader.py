@@ -15,7 +15,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.files import read_json, write_json
 from lorweb_bench.images import encode, to_array
 from lorweb_bench.protocol import ROLES
-from lorweb_bench.shards import ShardWriter
+from lorweb_bench.shards import Places, ShardWriter, read_place
 from lorweb_bench.stream import Order, batches
 
 
@@ -202,3 +202,24 @@ def test_places_of_another_shard_hand_out_nothing(tiny: Dataset) -> None:
     write_json(sidecar, content)
     with pytest.raises(InputError, match=r"train/000000\.tar"):
         open_dataset(tiny.path).sample_at("train", 0, 0)
+
+
+def test_a_sidecar_that_lies_about_sizes_hands_out_no_batch(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train", 0) as shard:
+        for i, width in enumerate((4, 4, 5)):
+            image = (encode(np.full((4, width, 3), i, np.uint8)), "png")
+            shard.add(f"k{i}", dict.fromkeys(ROLES, image), {"id": f"k{i}", "width": width, "height": 4})
+    dataset = finish_dataset(tmp_path, {"name": "n", "version": "1", "view": "full"})
+    sidecar = tmp_path / "train" / "000000.json"
+    write_json(sidecar, read_json(sidecar) | {"sizes": {"4x4": 3}})
+    with pytest.raises(InputError, match=r"train/000000\.tar: sample 'k\d' is not of the size"):
+        next(batches(dataset, Order("train", 3)))
+
+
+def test_places_within_a_sample_hand_out_nothing(tiny: Dataset) -> None:
+    places, path = tiny.places("train", 0), tiny.path / "train" / "000000.tar"
+    start, end = places.starts[:2]
+    assert read_place(path, places, 0).key == "t0"
+    for first, last in [(at, end) for at in range(start + 512, end, 512)] + [(start, at) for at in range(start, end, 512)]:
+        with pytest.raises(InputError, match=r"train/000000\.tar"):
+            read_place(path, Places((first, last), places.sizes), 0)
