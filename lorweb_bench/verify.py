@@ -46,6 +46,7 @@ def verify(path: Path | str, workers: int = 1, rerun: bool | None = None) -> Che
     if rerun is None:
         rerun = set(SUITE_SPLITS) <= set(dataset.splits) and _installed(dataset)
     pieces = [(split, index) for split in dataset.splits for index in range(len(dataset.split(split).shards))]
+    _opened.cache_clear()  # another dataset may have been there before
     result = Checked()
     function = functools.partial(_check_shard, str(path), rerun)
     for checked in run_pieces(function, pieces, workers, describe="verifying shards"):

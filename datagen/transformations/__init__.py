@@ -2,8 +2,9 @@
 
 from functools import cache
 
-from datagen.transformations.catalogue import Library, load_families
+from datagen.transformations.catalogue import Library
 from datagen.transformations.family import Family
+from datagen.transformations.own_file import load_families
 
 KIND_MODULES = (
     "colour",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from datagen.transformations.family import Family, transformation_id
+from datagen.transformations.family import Family, limits, transformation_id
+from datagen.transformations.own_file import load_families, try_families
 from lorweb_bench.errors import InputError
 
 
@@ -27,8 +29,16 @@ class Library:
         return Library([*self.families.values(), *families])
 
     def with_file(self, path: str | Path) -> Library:
-        """A library with the families of a user's own file; see `load_families`."""
-        return self.extended(load_families(path))
+        """A library with the families of a user's own file, each tried on a picture; see `load_families`."""
+        own = load_families(path)
+        if taken := next((family.name for family in own if family.name in self.families), None):
+            raise InputError(f"{path}: the family {taken!r} is in the library already; rename yours.")
+        try:
+            library = self.extended(own)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        try_families(Path(path), own, library)
+        return library
 
     def apply(self, spec: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
         """The image (uint8 H x W x 3) transformed, as a new array of the same shape.
@@ -52,15 +62,20 @@ class Library:
         raise InputError(f"No transformation family is called {name!r}; {hint}")
 
     def describe(self, family: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Id, family, kind, parameters, instruction and deterministic of one transformation (JSON values)."""
+        """Id, family, kind, parameters, instruction and deterministic of one transformation (JSON values).
+
+        An unknown family, and parameters that it does not take or that lie outside of the ranges that it documents, are InputErrors.
+        """
         known = self.family(family)
+        parameters = {name: _plain(known, name, value) for name, value in parameters.items()}
         _check_parameters(known, parameters)
+        _check_ranges(known, parameters)
         return {
             "id": transformation_id(family, parameters),
             "family": family,
             "kind": known.kind,
-            "parameters": dict(parameters),
-            "instruction": re.sub(r"\ba (?=orange\b)", "an ", known.instruct(**parameters)),  # the one colour that needs it
+            "parameters": parameters,
+            "instruction": re.sub(r"\ba (?=orange\b)", "an ", _instruction(known, parameters)),  # the one colour that needs it
             "deterministic": known.deterministic,
         }
 
@@ -92,32 +107,6 @@ def steps(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [{"family": spec["family"], "parameters": spec.get("parameters") or {}}]
 
 
-def load_families(path: str | Path) -> tuple[Family, ...]:
-    """The families of a user's own Python file, which defines FAMILIES, a sequence of Family.
-
-    The file is run, and what it defines cannot be sent to another process: each worker loads the file itself. A file that
-    cannot be found or run, or that defines no such sequence, is an InputError.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file} is no file; give the path of a Python file that defines FAMILIES.")
-    from importlib.machinery import SourceFileLoader
-    from importlib.util import module_from_spec, spec_from_loader
-
-    loader = SourceFileLoader(f"transformation_families_{file.stem}", str(file))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    try:
-        loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{file} cannot be run ({type(error).__name__}: {error}); mend it and try again.") from error
-    families = getattr(module, "FAMILIES", None)
-    if not isinstance(families, (list, tuple)) or not families or not all(isinstance(item, Family) for item in families):
-        raise InputError(f"{file} defines no FAMILIES; set FAMILIES to a tuple of datagen.transformations.Family.")
-    return tuple(families)
-
-
 def _by_name(families: Iterable[Family]) -> dict[str, Family]:
     named: dict[str, Family] = {}
     for family in families:
@@ -139,10 +128,11 @@ def _run(family: Family, parameters: Mapping[str, Any], image: np.ndarray) -> np
         # A value of the wrong type or out of range, or a fault in a user's own family: the cause stays attached.
         raise InputError(
             f"The family {family.name!r} cannot run with {dict(parameters)} on {image.shape[1]} x {image.shape[0]} px "
-            f"({type(error).__name__}: {error}); give {_meanings(family)}."
+            f"({_told(error)}); give {_meanings(family)}."
         ) from error
-    if result.shape != image.shape or result.dtype != np.uint8:
-        raise InputError(f"The family {family.name!r} gave {result.dtype} {result.shape}; it must give uint8 {image.shape}.")
+    if not isinstance(result, np.ndarray) or result.shape != image.shape or result.dtype != np.uint8:
+        given = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else f"no array but {type(result).__name__}"
+        raise InputError(f"The family {family.name!r} gave {given}; it must give uint8 {image.shape}.")
     return result
 
 
@@ -156,3 +146,37 @@ def _check_parameters(family: Family, parameters: Mapping[str, Any]) -> None:
     except TypeError as error:
         given = ", ".join(parameters) or "no parameters"
         raise InputError(f"The family {family.name!r} takes {_meanings(family)}; given were {given} ({error}).") from None
+
+
+def _check_ranges(family: Family, parameters: Mapping[str, Any]) -> None:
+    """InputError for a number outside of the range that the family documents for it."""
+    for name, value in parameters.items():
+        if (bounds := limits(family.parameters.get(name, ""))) is None:
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not bounds[0] <= value <= bounds[1]:
+            raise InputError(f"The family {family.name!r} takes {_meanings(family)}; {name} was {value!r}.")
+
+
+def _plain(family: Family, name: str, value: Any) -> Any:
+    """A parameter's value as JSON knows it: numpy's numbers as Python's; InputError for what is no JSON."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(family, name, item) for item in value)
+    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise InputError(f"The family {family.name!r} cannot have {name} = {value!r}: parameters are numbers, text, or lists of them.")
+
+
+def _instruction(family: Family, parameters: Mapping[str, Any]) -> str:
+    try:
+        text = family.instruct(**parameters)
+    except Exception as error:
+        raise InputError(f"The family {family.name!r} has no words for {dict(parameters)} ({_told(error)}); see its instruct.") from error
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"The family {family.name!r} gives {text!r} for words; its instruct must give text.")
+    return text
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

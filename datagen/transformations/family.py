@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+RANGE = re.compile(r"(-?\d+(?:\.\d+)?)(?:-| to )(-?\d+(?:\.\d+)?)")
 Presets = tuple[Mapping[str, Any], ...]
 
 
@@ -18,8 +19,8 @@ class Family:
 
     `apply(image, **parameters)` takes and gives uint8 RGB arrays of one height and width, and leaves its input untouched.
     `instruct(**parameters)` gives an imperative fragment without a full stop. `presets` stand in a natural order (weak to
-    strong, by angle), so that some can be held out as new parameters. A family is deterministic when `apply` is a pure
-    function of image and parameters.
+    strong, by angle), so that some can be held out as new parameters. `parameters` says in words what each of them means; a
+    range there, `0.2-5` or `-1 to 1`, is held to. A family is deterministic when `apply` is a pure function of image and parameters.
     """
 
     name: str
@@ -56,3 +57,9 @@ def spell(value: Any) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value).replace("-", "m").replace(".", "p").replace("+", "")
     return re.sub(r"[^a-z0-9_]+", "_", str(value).lower())
+
+
+def limits(meaning: str) -> tuple[float, float] | None:
+    """The range of a number in the words for a parameter, `exponent of the tone curve, 0.2-5`; None where they name none."""
+    found = RANGE.search(re.sub(r" \(.*?\)", "", meaning))
+    return (float(found[1]), float(found[2])) if found else None

@@ -1,5 +1,6 @@
 """What each family declares holds: parameter ranges, any size, the same pixels each time, an instruction in words."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +52,8 @@ def values_of(family: Family, name: str) -> st.SearchStrategy[Any]:
     if not whole(family, name):
         return st.floats(low, high).map(lambda value: round(value, 3))
     step = 2 if "odd" in meaning or "even" in meaning else 1
-    return st.integers(int(low), int(high)).map(lambda value: int(low) + (value - int(low)) // step * step)
+    least = math.ceil(low)
+    return st.integers(least, int(high)).map(lambda value: least + (value - least) // step * step)
 
 
 def parameters(family: Family) -> st.SearchStrategy[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """The library as a whole: names, descriptions, compositions, users' own families, and errors."""
 
+import json
 import pickle
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +148,65 @@ def test_a_users_file_without_families_is_refused(tmp_path, text: str, message: 
         load_families(file)
     with pytest.raises(InputError, match="is no file"):
         load_families(tmp_path / "missing.py")
+
+
+FAULTY = """
+import numpy as np
+from datagen.transformations import Family
+def lift(image, by):
+    return np.clip(image.astype(int) + by, 0, 255).astype(np.uint8)
+FAMILIES = [Family("lift", "tone", True, {"by": "levels, 0-255"}, ({"by": 60}, {"by": 90}), lift, "lift by {by}".format)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "put", "said"),
+    [
+        ("def lift", "def (lift", "cannot be run (SyntaxError"),
+        ("import numpy as np", "import numpy as np, nothing_such", "cannot be run (ModuleNotFoundError"),
+        ("import numpy as np", "import numpy as np, sys; sys.exit(3)", "cannot be run (SystemExit: 3)"),
+        ("return np", "return None and np", "gave no array but NoneType"),
+        ("return np", "return image[:2] if by else np", "gave uint8 (2, 64, 3); it must give uint8 (48, 64, 3)"),
+        ("(np.uint8)", "(np.float32)", "gave float32"),
+        ("return np", "raise RuntimeError('a\\nb') or np", "(RuntimeError: a b)"),
+        ("return np", "image[:] = 0; return np", "changes the picture that it is given"),
+        (", by):", ", by):\n    image = np.random.permutation(image)", "declared deterministic and gives two results"),
+        ('"lift by {by}".format', "lambda: 'x'", "has no words for {'by': 60}"),
+        ('"lift by {by}".format', "lambda by: None", "gives None for words"),
+        ('"lift", "tone"', '"invert", "tone"', "the family 'invert' is in the library already"),
+        ('"lift", "tone"', '"Lift it", "tone"', "snake_case"),
+        ('"lift", "tone"', '5, "tone"', "has a wrong name, 5"),
+        ('"lift", "tone"', '"lift", None', "has a wrong kind, None"),
+        ('{"by": 60}', "60", "has a wrong presets"),
+        ('{"by": 60}', '{"to": 60}', "given were to"),
+        ('{"by": 60}', '{"by": 300}', "takes by (levels, 0-255); by was 300"),
+        ('{"by": 60}', '{"by": float("nan")}', "cannot have by = nan"),
+        ('{"by": 60}', '{"by": np.ones(2)}', "cannot have by = array"),
+    ],
+)
+def test_a_users_family_is_tried_before_anything_is_built(tmp_path, text: str, put: str, said: str) -> None:
+    file = tmp_path / "own.py"
+    assert text in FAULTY
+    file.write_text(FAULTY.replace(text, put, 1))
+    with pytest.raises(InputError) as error:
+        library().with_file(file)
+    assert said in str(error.value)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_users_presets_may_be_numpys_numbers(tmp_path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(FAULTY.replace('({"by": 60}, {"by": 90})', '[{"by": by} for by in np.arange(30, 91, 30)]'))
+    found = {name: spec for name, spec in library().with_file(file).singles().items() if spec["family"] == "lift"}
+    assert json.loads(json.dumps(found)) == found
+    assert list(found) == ["lift-by_30", "lift-by_60", "lift-by_90"]
+
+
+@pytest.mark.parametrize(("family", "name", "value"), [("gamma", "value", -5), ("gamma", "value", "strong"), ("hue_shift", "degrees", 720)])
+def test_what_a_recipe_gives_lies_in_the_documented_range(family: str, name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} was {value!r}"):
+        library().describe(family, {name: value})
 
 
 def test_errors_name_the_way_out(image: np.ndarray) -> None:

@@ -47,6 +47,13 @@ def test_a_damaged_shard_and_its_sample_are_named(tiny: Dataset) -> None:
     assert not any("'t5'" in problem or "000000" in problem for problem in problems)
 
 
+def test_another_dataset_in_the_same_place_is_verified_as_itself(tiny: Dataset, small_public: Dataset) -> None:
+    assert not verify(tiny.path).problems
+    shutil.rmtree(tiny.path)
+    shutil.copytree(small_public.path, tiny.path)
+    assert not verify(tiny.path).problems
+
+
 def test_every_damaged_shard_is_listed(tiny: Dataset) -> None:
     for name in ("000000", "000002"):
         shard = tiny.path / "train" / f"{name}.tar"
