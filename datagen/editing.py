@@ -14,8 +14,8 @@ from datagen.pipelines import Editor, lora_file, lora_identity
 from datagen.recipe import Recipe
 from datagen.recipe_sources import EditorTask
 from datagen.roles import pair_role, read_photographs
-from datagen.sources import Pair, Panel, Source
-from datagen.sources.decoding import ImageFile, image_files
+from datagen.sources import Pair, Panel, Skipped, Source
+from datagen.sources.decoding import ImageFile, image_files, too_small
 from datagen.sources.likeness import Look, looks
 from lorweb_bench import images
 from lorweb_bench.errors import InputError
@@ -49,6 +49,9 @@ def edited_pairs(recipe: Recipe, workers: int = 1) -> tuple[list[Pair], tuple[No
     """
     photographs, notes = read_photographs(recipe, workers)
     edits = list(plan_edits(recipe, photographs, looks([source.load for source in photographs], workers)))
+    least = max(recipe.panel.square or 16, recipe.filters.minimum_side)
+    small = [Skipped(f"{edit.name} of {edit.photograph.name}", reason) for edit in edits if (reason := too_small(*edit.size, least))]
+    edits = [edit for edit in edits if min(edit.size) >= least]
     folder = _folder(recipe)
     missing = [edit for edit in edits if not edit.file(folder, "after").is_file()]
     loras = {edit.name: _lora(folder, edit.task, edit.name, any(one.name == edit.name for one in missing)) for edit in edits}
@@ -66,7 +69,7 @@ def edited_pairs(recipe: Recipe, workers: int = 1) -> tuple[list[Pair], tuple[No
     _make(recipe, folder, edits, identity)
     rows = [{"task": e.name, "photograph": e.photograph.name, "seed": e.seed, "width": e.size[0], "height": e.size[1]} for e in edits]
     write_atomic(folder / "edits.jsonl", "".join(canonical_json(row) + "\n" for row in rows))
-    return [_pair(edit, folder) for edit in edits], notes, parameters
+    return [_pair(edit, folder) for edit in edits], (*notes, *(one.note for one in small)), parameters
 
 
 def _lora(folder: Path, task: EditorTask, name: str, needed: bool) -> dict[str, Any] | None:

@@ -145,6 +145,12 @@ class FiltersSection(Section):
         default=ClipDirectionSection(), description="How well the two changes of an item must agree."
     )
 
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.maximum_change is not None and self.maximum_change <= self.minimum_change:
+            raise ValueError(f"`maximum_change` {self.maximum_change:g} lets nothing pass above `minimum_change` {self.minimum_change:g}")
+        return self
+
 
 class Recipe(Section):
     """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
@@ -175,6 +181,8 @@ class Recipe(Section):
             raise ValueError("each split needs at least one item")
         if set(splits) & set(SUITE_SPLITS) and set(splits) - set(SUITE_SPLITS):
             raise ValueError("training data (train, dev) and a suite (seen, unseen) are two datasets: make two recipes of them")
+        if set(splits) == {"seen"}:
+            raise ValueError("a suite needs `unseen`: seen alone tells nothing new of a method")
         return splits
 
     @model_validator(mode="after")
@@ -277,8 +285,8 @@ def _override(content: dict[str, Any], setting: str) -> None:
         content = inner
     try:
         content[parts[-1]] = read_value(value)
-    except ValueError as e:
-        raise InputError(f"--set {setting!r}: the value is not YAML ({e}); put it in quotes.") from None
+    except InputError as e:
+        raise InputError(f"--set {setting!r}: {e}") from None
 
 
 def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:

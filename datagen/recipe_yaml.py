@@ -40,13 +40,17 @@ def read_yaml(path: Path) -> tuple[Any, yaml.Node | None]:
 
 
 def read_value(text: str) -> Any:
-    """The value of a piece of YAML, such as stands behind --set; ValueError, in a few words, when it is none."""
+    """The value of a piece of YAML, such as stands behind --set; InputError when it is none, or has a key twice."""
     try:
+        _check_keys("the value", yaml.compose(text, Loader=yaml.SafeLoader), {})
         return yaml.safe_load(text)
     except yaml.YAMLError as e:
-        raise ValueError(" ".join(str(getattr(e, "problem", None) or e).split())) from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        why = " ".join(str(getattr(e, "problem", None) or e).split())
+        raise InputError(f"the value is not YAML ({why}); put it in quotes.") from None
+    except InputError:
+        raise
+    except (RecursionError, ValueError) as e:
+        raise InputError(f"the value is not YAML ({'nested too deeply' if isinstance(e, RecursionError) else e}).") from None
 
 
 def line_of(tree: yaml.Node | None, keys: Sequence[str]) -> int:
@@ -65,7 +69,7 @@ def line_of(tree: yaml.Node | None, keys: Sequence[str]) -> int:
     return line
 
 
-def _check_keys(path: Path, node: yaml.Node | None, done: dict[int, bool]) -> None:
+def _check_keys(path: Path | str, node: yaml.Node | None, done: dict[int, bool]) -> None:
     """Refuse keys that stand twice in one mapping, keys that are no words, and anchors that hold themselves.
 
     `done` has the nodes that were begun, and whether they were ended: what many aliases name is looked at once.
@@ -84,7 +88,7 @@ def _check_keys(path: Path, node: yaml.Node | None, done: dict[int, bool]) -> No
     done[id(node)] = True
 
 
-def _check_key(path: Path, key: yaml.Node, lines: dict[str, int]) -> None:
+def _check_key(path: Path | str, key: yaml.Node, lines: dict[str, int]) -> None:
     """Refuse a key that is no word, or stands in `lines` already; else put it there."""
     line = key.start_mark.line + 1
     if key.tag not in (WORD, MERGE):

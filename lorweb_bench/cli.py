@@ -67,7 +67,8 @@ def cli() -> None:
     """Visual analogies: build datasets, score any method, train the reference model, run a leaderboard."""
 
 
-OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)  # what the machine refuses, not a fault of ours
+# What the machine refuses, not a fault of ours.
+OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(args: list[str] | None = None) -> Any:

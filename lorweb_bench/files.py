@@ -109,7 +109,11 @@ def claim_output(folder: Path | str, format: str, identity: str | None = None) -
         return folder
     if folder.exists() and not all(map(is_temporary, folder.iterdir())) and _manifest_format(folder, format) != format:
         raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError):
+        around = next((place for place in folder.parents if place.exists()), folder.parent)
+        raise InputError(f"{folder} cannot be made: {around} is a file; choose another name with -o.") from None
     write_json(marker, claim)
     return folder
 

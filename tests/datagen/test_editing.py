@@ -206,3 +206,9 @@ def test_a_lora_is_one_file(settings: Settings, lora: Path) -> None:
     task = {"name": "s", "instruction": "x", "lora": str(lora)}
     with pytest.raises(InputError, match="Give weight_name"):
         collect(read_recipe("lorweb-evalset", [*settings, f"source.editor.tasks={json.dumps([task])}"]))
+
+
+def test_edits_smaller_than_the_panel_are_not_made(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no task has two pairs \(9 were left out, the first: cape-persons of .* short side under 32"):
+        collect(read_recipe("lorweb-evalset", [*settings, "source.editor.long_edge=16", "panel={square: 32}"]))
+    assert not list((tmp_path / "edits").rglob("*.png"))

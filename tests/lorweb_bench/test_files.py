@@ -72,6 +72,9 @@ def test_new_and_empty_folders_can_be_claimed_and_taken_up_again(tmp_path: Path)
     claim_output(tmp_path / "new", "lorweb-bench/dataset", "1")
     (tmp_path / "empty").mkdir()
     claim_output(tmp_path / "empty", "lorweb-bench/dataset")
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"note\.txt is a file; choose another name"):
+        claim_output(tmp_path / "note.txt" / "deep" / "out", "lorweb-bench/dataset")
 
 
 def test_unfinished_work_is_not_mixed_with_other_settings(tmp_path: Path) -> None:
