@@ -20,7 +20,13 @@ def track(work: Iterable[T], total: int | None, what: str) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     started, shown = time.monotonic(), False
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=False) as bar:
         task = bar.add_task(what, total=total, visible=False)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 
@@ -14,19 +15,24 @@ if TYPE_CHECKING:
     from lorweb_bench.leaks import Found
 
 MAX_PAIRS = 30
+WIDEST = 44  # letters of a name
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
-        table.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", no_wrap=not column.startswith("#"))
+        if column.startswith("#"):
+            table.add_column(column.lstrip("#"), justify="right")
+        else:
+            table.add_column(column, no_wrap=True, max_width=WIDEST)
     return table
 
 
 def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
     """Print what a dataset holds: by split, by tier, by family."""
-    console, manifest = Console(), dataset.manifest
-    console.print(f"[bold]{manifest.name} {manifest.version}[/bold], {manifest.view} view, fingerprint {manifest.fingerprint}")
+    console, manifest = Console(markup=False), dataset.manifest  # the words of a dataset are no markup
+    title = Text(f"{manifest.name} {manifest.version}", style="bold")
+    console.print(title.append(f", {manifest.view} view, fingerprint {manifest.fingerprint}", style="not bold"))
     if manifest.supersedes:
         console.print(f"takes the place of version {manifest.supersedes}")
     if manifest.tiers_relative_to:
@@ -70,7 +76,7 @@ def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list
 
 def show_leaks(found: "Found") -> None:
     """Print what a training dataset and a suite share, tier by tier, then the pairs of images."""
-    console = Console()
+    console = Console(markup=False)
     if found.tiers:
         table = _table("Transformations", "tier", "#in suite", "#trained on", "#families trained on", "verdict")
         for tier, share in found.tiers.items():

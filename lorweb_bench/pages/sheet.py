@@ -1,5 +1,6 @@
 """Contact sheets: quadruplets drawn in rows with their words, as one PNG."""
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ GROUND, INK, QUIET, LINE, EMPTY = "#fbfbfa", "#1c1d1f", "#5c6066", "#dedfda", "#
 MARGIN, GAP, PANEL = 28, 6, 132
 COLUMNS = 2
 LINE_HEIGHT = 20
+MOST = 400  # letters of a text that are looked at: two lines take fewer
 NAMES = ("a", "a'", "b", "b'")
 
 
@@ -89,7 +91,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
     """The text in one line or two; what the second cannot take ends in an ellipsis."""
     first: list[str] = []
-    words = text.split()
+    words = text[:MOST].split()
     while words and draw.textlength(" ".join([*first, words[0]]), font=font) <= width:
         first.append(words.pop(0))
     if not words or not first:
@@ -98,8 +100,9 @@ def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | I
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """The text in one line; what the width cannot take ends in an ellipsis."""
+    text = " ".join(text.split())[:MOST]
     if draw.textlength(text, font=font) <= width:
         return text
-    while text and draw.textlength(text + "…", font=font) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    fits = bisect.bisect_right(range(len(text)), width, key=lambda count: draw.textlength(text[:count] + "…", font=font))
+    return text[: max(0, fits - 1)].rstrip() + "…"

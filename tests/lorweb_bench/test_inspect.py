@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lorweb_bench.commands.tables import show_counts
 from lorweb_bench.dataset import Dataset, finish_dataset
 from lorweb_bench.inspect import choose, count, selected, write_page, write_sheet
 from lorweb_bench.pages.sheet import Row, Section, contact_sheet
@@ -85,7 +86,40 @@ def test_words_from_a_dataset_cannot_become_markup(tmp_path: Path, sample: Calla
     assert "<i>n" not in page
 
 
+def test_long_and_strange_words_are_shown_and_do_no_harm(
+    tmp_path: Path, sample: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ShardWriter(tmp_path / "d", "train", 0) as shard:
+        shard.add(*sample("k", instruction="x" * 3000, family="f" * 200))
+        shard.add(*sample("l", instruction="two\nlines\tand a tab", family="[/bold] [red]"))
+    dataset = finish_dataset(tmp_path / "d", {"name": "[/i]" + "n" * 90, "version": "1", "view": "full"})
+    write_sheet(dataset, tmp_path / "sheet.png")
+    show_counts(dataset, {"train": count(dataset.records("train"))})
+    said = capsys.readouterr().out
+    assert "[/i]nnn" in said
+    assert re.search(r"\[/bold\] \[red\] +│ +1 │", said)
+    assert re.search(r"fff… +│ +1 │", said)
+
+
 CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no chromium here")
+def test_long_words_do_not_push_the_page_sideways(tmp_path: Path, sample: Callable[..., Any]) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with ShardWriter(tmp_path / "d", "train", 0) as shard:
+        shard.add(*sample("k", instruction="x" * 600, family="f" * 200, b_source="s" * 200))
+        shard.add(*sample("l"))
+    dataset = finish_dataset(tmp_path / "d", {"name": "n" * 200, "version": "1", "view": "full"})
+    write_page(dataset, tmp_path / "page.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator("summary").first.click()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        browser.close()
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no chromium here")
