@@ -221,7 +221,7 @@ def _couples(
     recipe: Recipe, collected: Collected, task: str, group: Sequence[Pair], first_role: str, second_role: str
 ) -> Iterator[tuple[Pair, Pair]]:
     firsts = [pair for pair in group if collected.roles[pair.photograph] == first_role]
-    seconds = [pair for pair in group if collected.roles[pair.photograph] == second_role]
+    seconds = [pair for pair in group if collected.roles[pair.photograph] == second_role and _shown(recipe, collected, task, pair)]
     for first in firsts:
         others = [pair for pair in seconds if pair.photograph != first.photograph and _same_form(first, pair, recipe)]
         if recipe.analogies_per_pair == "all" or len(others) <= recipe.analogies_per_pair:
@@ -229,6 +229,18 @@ def _couples(
         else:
             chosen = generator(recipe.seed, "couples", task, first.name).permutation(len(others))[: recipe.analogies_per_pair]
             yield from ((first, others[int(i)]) for i in sorted(chosen))
+
+
+def _shown(recipe: Recipe, collected: Collected, task: str, pair: Pair) -> bool:
+    """Whether a pair may be (b, b_prime), which every one may but in a suite that uses edits in both directions.
+
+    There all pairs of one photograph are used in one direction, which the seed chooses: what is b of one item would be the answer to
+    another one, for all to see.
+    """
+    if not recipe.is_suite or recipe.source.directions == "forward":
+        return True
+    backwards = task.endswith(REVERSED) and task.removesuffix(REVERSED) in collected.tasks
+    return backwards == bool(draw(recipe.seed, "direction", pair.photograph)[0] & 1)
 
 
 def _same_form(first: Pair, second: Pair, recipe: Recipe) -> bool:

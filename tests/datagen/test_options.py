@@ -210,3 +210,24 @@ def test_the_nearest_task_is_named_for_one_that_is_not_there(write, tmp_path: Pa
         edits(tmp_path / "pairs", task, 2)
     with pytest.raises(InputError, match=f"{given}'; did you mean '{meant}'"):
         build(pair_recipe(write, tmp_path / "pairs", f"tiers.new_task=[{given}]"), tmp_path / "out")
+
+
+def test_a_suite_of_both_directions_shows_no_answer(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for task in ("negative", "other"):  # of the same photographs
+        (tmp_path / "pairs" / task).mkdir(parents=True)
+        for i in range(10):
+            picture = scene(9300 + i, 48, 64)
+            edited = 255 - picture if task == "negative" else picture[:, ::-1]
+            (tmp_path / "pairs" / task / f"{i}.before.png").write_bytes(encode(picture))
+            (tmp_path / "pairs" / task / f"{i}.after.png").write_bytes(encode(np.ascontiguousarray(edited)))
+    settings = [
+        "source.shares={a: 0.4, b: 0.6}",
+        "source.directions=both",
+        "tiers.new_task=all",
+        "splits={unseen: all}",
+        "panel={long_edge: 64}",
+    ]
+    built = build(pair_recipe(write, tmp_path / "pairs", *settings), tmp_path / "out")
+    assert built is not None
+    assert set(built.dataset.manifest.transformations) == {"negative", "other", "negative-reversed", "other-reversed"}
+    assert not verify(tmp_path / "out").problems
