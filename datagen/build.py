@@ -29,7 +29,7 @@ from datagen.transformations import KIND_MODULES
 from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
 from lorweb_bench.engine import run_pieces, warm_up
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json, claim_output, finish_output, read_json, write_json
+from lorweb_bench.files import canonical_json, claim_output, finish_output, only_run, read_json, write_json
 from lorweb_bench.manifest import MANIFEST, read_manifest
 from lorweb_bench.pins import drift
 from lorweb_bench.protocol import DATASET_FORMAT
@@ -93,24 +93,27 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
     sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources.names, training))
-    try:
-        plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
-    except InputError:
-        if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
-            _release(folder)
-        raise
-    size = shard_size(recipe)
-    places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // size))]
-    first, step = part
-    waiting = Pieces([place for place in places[first - 1 :: step] if not shard_done(folder, *place)], plan.items, size)
-    for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
-        pass
-    if step > 1 and not all(shard_done(folder, *place) for place in places):
-        return None
-    dataset = finish_dataset(folder, _fields(recipe, plan, training))
-    _tidy(folder, alone=step == 1)
-    dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
-    return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
+    with only_run(folder, shared=part[1] > 1):
+        try:
+            plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
+        except InputError:
+            if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
+                _release(folder)
+            raise
+        size = shard_size(recipe)
+        places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // size))]
+        first, step = part
+        waiting = Pieces([place for place in places[first - 1 :: step] if not shard_done(folder, *place)], plan.items, size)
+        for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
+            pass
+        if gone := [f"{split}/{index:06d}" for split, index in places if not shard_done(folder, split, index)]:
+            if step > 1:
+                return None
+            raise InputError(f"{folder}: the shard {gone[0]} is gone again; another run is at work there. Start again when it has ended.")
+        dataset = finish_dataset(folder, _fields(recipe, plan, training))
+        _tidy(folder, alone=step == 1)
+        dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
+        return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
 
 
 def shard_size(recipe: Recipe) -> int:

@@ -108,6 +108,8 @@ def claim_output(folder: Path | str, format: str, identity: str | None = None) -
             raise InputError(f"{folder} holds unfinished work with other settings; choose another folder with -o, or delete it.")
         return folder
     if folder.exists() and not all(map(is_temporary, folder.iterdir())) and _manifest_format(folder, format) != format:
+        if marker.is_file():  # a run that began at the same moment was quicker
+            return claim_output(folder, format, identity)
         raise InputError(f"{folder} holds something else than a {format}; choose an empty or a new folder with -o.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +123,26 @@ def claim_output(folder: Path | str, format: str, identity: str | None = None) -
 def finish_output(folder: Path | str) -> None:
     """Take the marker of `claim_output` away: the output is whole."""
     (Path(folder) / MARKER).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_run(folder: Path | str, shared: bool = False) -> Iterator[None]:
+    """Hold an output folder until the block ends, or the process: alone, or `shared` with others that share it.
+
+    InputError when another run holds it. On a file system that knows no locks nothing is held.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"Another run is at work in {folder}; wait for its end, or choose another folder with -o.") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _manifest_format(folder: Path, format: str) -> str | None:

@@ -18,6 +18,9 @@ import pytest
 from datagen.build import BUILDING, build
 from datagen.recipe import read_recipe
 from lorweb_bench.dataset import Dataset
+from lorweb_bench.engine import run_pieces
+from lorweb_bench.errors import InputError
+from lorweb_bench.files import only_run
 from lorweb_bench.verify import verify
 
 # Every line is a folder to build in, by a child; an empty line asks how the last child ended. It is forked, so that it costs nothing.
@@ -132,6 +135,36 @@ def test_parts_at_once_share_a_folder(write: Callable[..., Path], tmp_path: Path
     assert any("48 train, fingerprint" in line for line in said)
     assert verify(tmp_path / "out").problems == []
     assert not [path.name for path in tmp_path.rglob(".*")]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datagen.build.SHARD", 32)
+    recipe, folder = read_recipe(write(**SMALL)), tmp_path / "out"
+    folder.mkdir()
+    with only_run(folder):
+        for part in ((1, 1), (1, 2)):
+            with pytest.raises(InputError, match="Another run is at work in"):
+                build(recipe, folder, part=part)
+    with only_run(folder, shared=True):  # as a part does
+        build(recipe, folder, part=(1, 2))
+        with pytest.raises(InputError, match="Another run is at work in"):
+            build(recipe, folder)
+    assert build(recipe, folder) is not None
+    assert verify(folder).problems == []
+
+
+def test_a_shard_that_goes_away_in_mid_build_is_told(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, folder = read_recipe(write(**SMALL)), tmp_path / "out"
+
+    def lose(*args: Any) -> Iterator[Any]:
+        yield from run_pieces(*args)
+        (folder / "train" / "000000.json").unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datagen.build.run_pieces", lose)
+        with pytest.raises(InputError, match="the shard train/000000 is gone"):
+            build(recipe, folder)
+    assert build(recipe, folder).dataset.split("train").samples == 48  # type: ignore[union-attr]
 
 
 @pytest.fixture

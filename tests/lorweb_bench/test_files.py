@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import atomic_path, canonical_json, claim_output, finish_output, read_json, sha256_file, write_atomic, write_json
+from lorweb_bench.files import (
+    atomic_path,
+    canonical_json,
+    claim_output,
+    finish_output,
+    only_run,
+    read_json,
+    sha256_file,
+    write_atomic,
+    write_json,
+)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
@@ -98,7 +108,16 @@ def test_finished_work_is_known_by_its_manifest(tmp_path: Path) -> None:
 
 def test_foreign_folders_and_files_are_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    for target in (tmp_path, tmp_path / "notes.txt"):
+    for target in (tmp_path, tmp_path / "notes.txt", tmp_path / "notes.txt" / "out"):
         with pytest.raises(InputError):
             claim_output(target, "lorweb-bench/dataset")
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_is_held_alone_or_shared(tmp_path: Path) -> None:
+    with only_run(tmp_path), pytest.raises(InputError, match="Another run is at work"), only_run(tmp_path, shared=True):
+        pass
+    with only_run(tmp_path, shared=True), only_run(tmp_path, shared=True):
+        pass
+    with only_run(tmp_path):  # what ended holds nothing
+        pass
