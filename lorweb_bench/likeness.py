@@ -9,6 +9,7 @@ import numpy as np
 NEAR_BITS = 10  # of the 64 of a dHash
 NEAR_LEVELS = 10.0  # RMSE of 255 between thumbnails of 8 x 8
 NEAR_CORRELATION = 0.93  # of these thumbnails, and of their middles: two pictures in one frame are not near-equal
+MIDDLE = slice(5, 11)  # of the 16 rows and columns that are kept: within a frame that leaves 0.4 of each side to the picture
 FLAT_LEVELS = 3.0  # standard deviation of a thumbnail: an image without content is like any other one
 
 
@@ -21,10 +22,10 @@ def dhash(image: np.ndarray) -> int:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """A uint8 8 x 8 x 3 thumbnail of a uint8 H x W x 3 image, each pixel the mean of its area."""
+    """A uint8 16 x 16 x 3 thumbnail of a uint8 H x W x 3 image, each pixel the mean of its area."""
     import cv2
 
-    return cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
 
 
 def flat(small: np.ndarray) -> bool:
@@ -38,7 +39,7 @@ class Known:
     def __init__(self) -> None:
         self._count = 0
         self._hashes = np.zeros(64, np.uint64)
-        self._thumbnails = np.zeros((64, 8, 8, 3), np.uint8)
+        self._thumbnails = np.zeros((64, 16, 16, 3), np.uint8)
 
     def add(self, value: int, small: np.ndarray) -> None:
         """Add an image with content by its `dhash` and `thumbnail`."""
@@ -54,15 +55,20 @@ class Known:
         None where none is near-equal. All hashes are compared, a million in some milliseconds.
         """
         near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(value)) <= NEAR_BITS)
-        thumbnails = self._thumbnails[near].astype(np.float32)
-        levels = np.sqrt(((thumbnails - small) ** 2).mean(axis=(1, 2, 3)))
-        middles = _correlations(thumbnails[:, 2:6, 2:6], small[2:6, 2:6])
-        alike = np.minimum(_correlations(thumbnails, small), middles) >= NEAR_CORRELATION
+        thumbnails, wholes, whole = self._thumbnails[near], _coarse(self._thumbnails[near]), _coarse(small[None])[0]
+        levels = np.sqrt(((wholes - whole) ** 2).mean(axis=(1, 2, 3)))
+        middles = _correlations(thumbnails[:, MIDDLE, MIDDLE].astype(np.float32), small[MIDDLE, MIDDLE])
+        alike = np.minimum(_correlations(wholes, whole), middles) >= NEAR_CORRELATION
         levels[~alike] = np.inf
         if not alike.any() or levels.min() > NEAR_LEVELS:
             return None
         best = int(levels.argmin())
         return int(near[best]), float(levels[best])
+
+
+def _coarse(thumbnails: np.ndarray) -> np.ndarray:
+    """Thumbnails of 8 x 8 pixels, float32, of those of 16 x 16."""
+    return thumbnails.reshape(-1, 8, 2, 8, 2, 3).mean(axis=(2, 4), dtype=np.float32)
 
 
 def _correlations(thumbnails: np.ndarray, small: np.ndarray) -> np.ndarray:
