@@ -96,8 +96,8 @@ def claim_output(folder: Path | str, format: str, identity: str | None = None) -
     tell, by its manifest. InputError when the folder holds something else.
     """
     folder = Path(folder)
-    if file := next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None):
-        raise InputError(f"{file} is a file, and the output {folder} is a folder; choose another name with -o.")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, and the output is a folder; choose another name with -o.")
     marker = folder / MARKER
     claim = {"format": format, "identity": identity}
     if marker.is_file():
