@@ -117,11 +117,14 @@ def collect(recipe: Recipe, workers: int = 1) -> Collected:
         raise InputError(
             f"{recipe.source.path}: no task has two pairs{left}, and an analogy is made of two; put pairs of one edit into one folder."
         )
+    notes = read.notes
+    if recipe.is_suite and (count := sum(not pair.as_b for pair in read.pairs)):
+        notes = (*notes, Note(f"{count} pairs start or end where another edit ends or starts: as a b they would show an answer"))
     held = held_out(recipe, forward)
     held |= {name + REVERSED for name in held if name + REVERSED in tasks}
     trained = {pair.photograph for name, group in tasks.items() if name not in held for pair in group}
     roles = {name: pair_role(recipe, name, name in trained) for name in sorted({pair.photograph for pair in pairs})}
-    return Collected(tasks, held, roles, read.notes, read.parameters, recipe.source.kind == "quadruplets")
+    return Collected(tasks, held, roles, notes, read.parameters, recipe.source.kind == "quadruplets")
 
 
 def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
@@ -232,13 +235,12 @@ def _couples(
 
 
 def _shown(recipe: Recipe, collected: Collected, task: str, pair: Pair) -> bool:
-    """Whether a pair may be (b, b_prime), which every one may but in a suite that uses edits in both directions.
+    """Whether a pair may be (b, b_prime): in a suite not where it would show the answer of another item.
 
-    There all pairs of one photograph are used in one direction, which the seed chooses: what is b of one item would be the answer to
-    another one, for all to see.
+    Where edits are used in both directions, all pairs of one photograph are used in one, which the seed chooses.
     """
-    if not recipe.is_suite or recipe.source.directions == "forward":
-        return True
+    if not recipe.is_suite or not pair.as_b or recipe.source.directions == "forward":
+        return pair.as_b or not recipe.is_suite
     backwards = task.endswith(REVERSED) and task.removesuffix(REVERSED) in collected.tasks
     return backwards == bool(draw(recipe.seed, "direction", pair.photograph)[0] & 1)
 

@@ -40,7 +40,8 @@ class Pair:
 
     `task` names the transformation; any two pairs of one task make an analogy. `name` is unique and stable, and both are
     `[a-z0-9_-]+`. `instruction` says the edit in words, or is empty. Pairs with the same `photograph` are taken to start from the same
-    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height where it was looked at.
+    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height where it was looked at. `as_b`
+    is false where as (b, b_prime) of a suite it would give the answer of another pair away.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Pair:
     attribution: str
     photograph: str
     aspect: float | None = None
+    as_b: bool = True
 
 
 class Skipped(NamedTuple):

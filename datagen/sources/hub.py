@@ -12,6 +12,7 @@ from typing import Any, Literal
 from datagen.notes import Note
 from datagen.recipe_sources import HubSection
 from datagen.sources import Pair, Skipped
+from datagen.sources.chains import chained
 from datagen.sources.decoding import BYTES_PER_PIXEL, ImageFile, check_files, folders, slugs, too_small
 from datagen.sources.roles import refuse_bad
 from lorweb_bench.errors import InputError
@@ -55,7 +56,7 @@ def hub(
     kept = []
     for row in rows:
         before, after = next(checks), next(checks)
-        row["pixels"] = before.digest
+        row["pixels"] = (before.digest, after.digest)
         if problem := before.problem or after.problem or too_small(before.width, before.height, min_side):
             skipped.append(Skipped(_name(row), problem))
         else:
@@ -66,7 +67,8 @@ def hub(
     if not kept:
         why = f"; the first row left out: {skipped[0].file} ({skipped[0].reason})" if skipped else ""
         raise InputError(f"{path}: no {section.pairs_per_task} rows that can be used have one task{why}; see source.hub.columns.")
-    return _pairs(path, folder, kept, licence, attribution, max_pixels), skipped
+    pairs = _pairs(path, folder, kept, licence, attribution, max_pixels)
+    return chained(pairs, [row["pixels"] for row in kept]), skipped
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -250,7 +252,7 @@ def _pairs(path: str, folder: Path, rows: list[dict[str, Any]], licence: str, at
             instruction=row["instruction"],
             licence=row["licence"] or licence,
             attribution=row["attribution"] or attribution or path,
-            photograph=photographs.get(row["photograph"], f"pixels-{row['pixels'][:16]}"),
+            photograph=photographs.get(row["photograph"], f"pixels-{row['pixels'][0][:16]}"),
         )
         for row in rows
     ]

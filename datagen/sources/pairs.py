@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from datagen.sources import Pair, Skipped
+from datagen.sources.chains import chained
 from datagen.sources.decoding import ImageFile, slugs
 from datagen.sources.roles import role_sets
 from lorweb_bench.images import MAX_PIXELS
@@ -49,7 +50,7 @@ def pairs(
         )
         for one, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
     ]
-    return found, skipped
+    return chained(found, [(one.digests[0], one.digests[1]) for one in sets]), skipped
 
 
 def _photographs(files: list[Path]) -> list[str]:

@@ -26,6 +26,7 @@ class RoleSet:
     licence: str = ""
     attribution: str = ""
     problem: str = ""
+    digests: tuple[str, ...] = ()  # of the pixels, in the order of the roles
 
 
 def role_sets(
@@ -58,6 +59,7 @@ def role_sets(
     checks = check_files([one.files[role] for one in whole for role in roles], max_pixels, workers)
     for one in whole:
         found = [next(checks) for _ in roles]
+        one.digests = tuple(image.digest for image in found)
         small = [too_small(image.width, image.height, min_side) for image in found[::2]]  # what an edit made is fitted to them
         one.problem = next((problem for problem in [*(image.problem for image in found), *small] if problem), "")
     skipped = [Skipped(one.name, one.problem) for one in sets if one.problem]

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datagen.build import build
+from datagen.recipe import read_recipe
 from datagen.recipe_sources import ColumnsSection, HubSection
 from datagen.sources import hub as reading
 from datagen.sources.hub import hub
 from datagen.sources.scenes import scene
 from lorweb_bench.errors import InputError
+from lorweb_bench.verify import verify
 
 datasets = pytest.importorskip("datasets")
 COLUMNS = ColumnsSection(before="src", after="dst", instruction="words", licence="terms")
@@ -170,3 +173,33 @@ def test_small_images_are_left_out(tmp_path: Path) -> None:
     )
     assert len(found) == 3
     assert [(one.file, one.note.filter) for one in skipped] == [("row 2", "minimum_side")]
+
+
+def turns(path: Path, sessions: int) -> Path:
+    """A parquet file of edits in two turns: a picture, its negative, and that mirrored."""
+    import pyarrow
+    from pyarrow import parquet as files
+
+    pictures = [scene(i, 40, 48) for i in range(sessions)]
+    steps = [(x, 255 - x, "invert it") for x in pictures] + [(255 - x, 255 - x[:, ::-1], "mirror it") for x in pictures]
+    columns = {"src": [{"bytes": png(a), "path": None} for a, _, _ in steps], "dst": [{"bytes": png(b), "path": None} for _, b, _ in steps]}
+    files.write_table(pyarrow.table({**columns, "words": [words for _, _, words in steps], "terms": [None] * len(steps)}), path)
+    return path
+
+
+def test_edits_of_edits_are_of_one_photograph_and_a_suite_shows_no_answer(tmp_path: Path) -> None:
+    path = turns(tmp_path / "a.parquet", 10)
+    found, _ = hub(str(path), HubSection(columns=COLUMNS), tmp_path / "kept")
+    assert len({pair.photograph for pair in found}) == 10
+    assert [pair.as_b for pair in found] == [True] * 10 + [False] * 10
+    settings = {"kind": "hub", "path": str(path), "hub": {"columns": COLUMNS.model_dump()}, "keep": str(tmp_path / "kept")}
+    recipe = {
+        "name": "turns", "version": "1", "seed": 2, "source": {**settings, "shares": {"a": 0.5, "b": 0.5}},
+        "panel": {"long_edge": 48}, "tiers": {"new_task": "all"}, "splits": {"unseen": "all"},
+    }
+    (tmp_path / "turns.yaml").write_text(json.dumps(recipe))
+    built = build(read_recipe(tmp_path / "turns.yaml"), tmp_path / "out")
+    assert built is not None
+    assert {record.instruction for record in built.dataset.records("unseen")} == {"invert it"}
+    assert "10 pairs start or end where another edit" in " ".join(built.notes)
+    assert not verify(tmp_path / "out").problems
