@@ -12,7 +12,7 @@ from datagen.sources.decoding import check_files, image_files, too_small
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import MAX_PIXELS
 
-TEXTS = ("task", "instruction", "name", "licence", "attribution")
+TEXTS = ("task", "instruction", "licence", "attribution")
 
 
 @dataclass
@@ -136,14 +136,14 @@ def _from_lines(path: Path, roles: Sequence[str]) -> Iterator[RoleSet]:
         if name in names:
             name = f"{name} {number}"
         names.add(name)
-        texts = {key: " ".join((row.get(key) or "").split()) for key in TEXTS if key != "name"}
-        yield RoleSet(name, files={role: path.parent / row[role] for role in roles}, **texts)
+        task, instruction, licence, attribution = (" ".join((row.get(key) or "").split()) for key in TEXTS)
+        yield RoleSet(name, task, {role: path.parent / row[role] for role in roles}, instruction, licence, attribution)
 
 
 def _wrong(row: Any, roles: Sequence[str]) -> str:
     if not isinstance(row, dict):
         return "not a JSON object"
-    for key in (*roles, *TEXTS):
+    for key in (*roles, *TEXTS, "name"):
         value = row.get(key)
         if key in roles and (value is None or value == ""):
             return f"no {key}"

@@ -194,8 +194,13 @@ def test_edits_of_edits_are_of_one_photograph_and_a_suite_shows_no_answer(tmp_pa
     assert [pair.as_b for pair in found] == [True] * 10 + [False] * 10
     settings = {"kind": "hub", "path": str(path), "hub": {"columns": COLUMNS.model_dump()}, "keep": str(tmp_path / "kept")}
     recipe = {
-        "name": "turns", "version": "1", "seed": 2, "source": {**settings, "shares": {"a": 0.5, "b": 0.5}},
-        "panel": {"long_edge": 48}, "tiers": {"new_task": "all"}, "splits": {"unseen": "all"},
+        "name": "turns",
+        "version": "1",
+        "seed": 2,
+        "source": {**settings, "shares": {"a": 0.5, "b": 0.5}},
+        "panel": {"long_edge": 48},
+        "tiers": {"new_task": "all"},
+        "splits": {"unseen": "all"},
     }
     (tmp_path / "turns.yaml").write_text(json.dumps(recipe))
     built = build(read_recipe(tmp_path / "turns.yaml"), tmp_path / "out")
