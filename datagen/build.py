@@ -5,8 +5,9 @@ import errno
 import functools
 import hashlib
 import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -110,7 +111,12 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
             if step > 1:
                 return None
             raise InputError(f"{folder}: the shard {gone[0]} is gone again; another run is at work there. Start again when it has ended.")
-        dataset = finish_dataset(folder, _fields(recipe, plan, training))
+        try:
+            dataset = finish_dataset(folder, _fields(recipe, plan, training))
+        except InputError:
+            if step == 1 and not any(folder.rglob("*.tar")):  # every item was dropped
+                _release(folder, recipe.splits)
+            raise
         _tidy(folder, alone=step == 1)
         dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
         return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
@@ -234,8 +240,10 @@ def _take(folder: Path, claim: dict[str, Any]) -> bool:
     return resumed
 
 
-def _release(folder: Path) -> None:
-    """Undo `_take`."""
+def _release(folder: Path, splits: Iterable[str] = ()) -> None:
+    """Undo `_take`, and take away the folders of splits that no shard came into."""
+    for split in splits:
+        shutil.rmtree(folder / split, ignore_errors=True)
     _tidy(folder, alone=False)
     with contextlib.suppress(OSError):  # it holds something, or a part that ran at the same time was quicker
         folder.rmdir()

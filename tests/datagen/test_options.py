@@ -231,3 +231,12 @@ def test_a_suite_of_both_directions_shows_no_answer(write, tmp_path: Path) -> No
     assert built is not None
     assert set(built.dataset.manifest.transformations) == {"negative", "other", "negative-reversed", "other-reversed"}
     assert not verify(tmp_path / "out").problems
+
+
+def test_filters_that_nothing_passes_leave_no_folder_behind(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    edits(tmp_path / "pairs", "negative", 3)
+    strict = pair_recipe(write, tmp_path / "pairs", "filters={maximum_change: 9}")
+    with pytest.raises(InputError, match="6 items did not pass maximum_change"):
+        build(strict, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out") is not None
