@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def spell(value: Any) -> str:
     return re.sub(r"[^a-z0-9_]+", "_", str(value).lower())
 
 
+@lru_cache(maxsize=1024)
 def limits(meaning: str) -> tuple[float, float] | None:
     """The range of a number in the words for a parameter, `exponent of the tone curve, 0.2-5`; None where they name none."""
     found = RANGE.search(re.sub(r" \(.*?\)", "", meaning))

@@ -240,3 +240,16 @@ def test_filters_that_nothing_passes_leave_no_folder_behind(write, tmp_path: Pat
         build(strict, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out") is not None
+
+
+def test_linked_photographs_are_pinned_by_the_names_that_they_have_in_the_folder(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    elsewhere, root = photographs(tmp_path / "elsewhere"), tmp_path / "photos"
+    root.mkdir()
+    (root / "sub").symlink_to(elsewhere)
+    (root / "one more.png").symlink_to(elsewhere / "p00.png")
+    count, _ = pin(write(), tmp_path / "pinned.yaml", [source(root), "tiers={}"])
+    pins = read_recipe(tmp_path / "pinned.yaml").source.sha256
+    assert pins is not None
+    assert (count, len(pins)) == (12, 12)
+    assert set(pins) == {"one more.png", *(f"sub/p{i:02d}.png" for i in range(1, 12))}
+    assert len(read_photographs(read_recipe(tmp_path / "pinned.yaml"))[0]) == 12
