@@ -92,6 +92,11 @@ class Collected:
         """The photographs by role."""
         return {role: sorted(n for n, r in self.roles.items() if r == role) for role in ("train", "dev", "a", "b")}
 
+    @property
+    def pixels(self) -> dict[str, str]:
+        """The hashes of the pairs' images by name."""
+        return {pair.name: pair.pixels for group in self.tasks.values() for pair in group}
+
 
 def collect(recipe: Recipe, workers: int = 1) -> Collected:
     """Read the pairs of a recipe and give each photograph a role.

@@ -93,7 +93,7 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
         warm_up(*IMPORTED)
     sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
-    resumed = _take(folder, _claim(recipe, sources.names, training))
+    resumed = _take(folder, _claim(recipe, sources, training))
     with only_run(folder, shared=part[1] > 1):
         try:
             plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
@@ -213,14 +213,15 @@ def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | N
             )
 
 
-def _claim(recipe: Recipe, names: Mapping[str, list[str]], training: Dataset | None) -> dict[str, Any]:
+def _claim(recipe: Recipe, sources: Roles | Collected, training: Dataset | None) -> dict[str, Any]:
     """What a build depends on: two builds with one claim have one result."""
     return {
         "recipe": recipe.model_dump(mode="json"),
         "sources": {
             role: {"count": len(group), "names": hashlib.sha256(canonical_json(group).encode()).hexdigest()}
-            for role, group in names.items()
+            for role, group in sources.names.items()
         },
+        "source_pixels": hashlib.sha256(canonical_json(sources.pixels).encode()).hexdigest(),
         "relative_to": training.fingerprint if training else None,
         "library": library_name(recipe.transformations.library),
         "chosen_with": chosen_with(recipe.filters),

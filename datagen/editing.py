@@ -85,7 +85,9 @@ def _pair(edit: Edit, folder: Path) -> Pair:
     before, after = (ImageFile(str(edit.file(folder, side).resolve())) for side in ("before", "after"))
     source = edit.photograph
     name = f"{edit.name}-{source.name}"
-    return Pair(edit.name, name, before, after, edit.task.instruction, source.licence, source.attribution, source.name)
+    return Pair(
+        edit.name, name, before, after, edit.task.instruction, source.licence, source.attribution, source.name, pixels=source.pixels
+    )
 
 
 def plan_edits(recipe: Recipe, photographs: Sequence[Source], seen: Sequence[Look]) -> Iterator[Edit]:

@@ -42,6 +42,11 @@ class Roles:
         """The sources' names by role."""
         return {role: sorted(pool.names) for role, pool in self.pools.items()}
 
+    @property
+    def pixels(self) -> dict[str, str]:
+        """The hashes of the photographs by name."""
+        return {source.name: source.pixels for pool in self.pools.values() for source in pool.photographs}
+
     def needed(self, role: str) -> Pool:
         """The pool of a role; InputError when nothing is in it."""
         pool = self.pools[role]

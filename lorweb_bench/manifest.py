@@ -1,6 +1,7 @@
 """The manifest of a dataset, `dataset.json`, and the two fingerprints that it carries."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -83,6 +84,9 @@ class Manifest(_Strict):
     def _known_splits(cls, splits: dict[str, SplitInfo]) -> dict[str, SplitInfo]:
         if unknown := set(splits) - set(SPLITS):
             raise ValueError(f"splits {', '.join(sorted(unknown))} are none of {', '.join(SPLITS)}")
+        paths = Counter(entry.path for split in splits.values() for entry in split.shards)
+        if twice := [path for path, count in paths.items() if count > 1]:
+            raise ValueError(f"the shard {twice[0]} is listed twice")
         return splits
 
 

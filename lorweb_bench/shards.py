@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,7 @@ from lorweb_bench.quadruplet import Record
 
 T = TypeVar("T")
 HEADER = 512  # bytes of a header in a tar, and of the blocks that its contents are filled up to
+SIZE = r"^[1-9][0-9]{0,8}x[1-9][0-9]{0,8}$"  # a panel's width and height
 SEEN = 10_000  # images whose digests are kept
 _SEEN: dict[bytes, tuple[tuple[int, int], str]] = {}
 
@@ -59,7 +60,7 @@ class Sidecar(BaseModel):
     credits: tuple[tuple[str, str], ...] = ()  # each licence with its attribution, once
     sources: tuple[str, ...] | None = None  # photographs and scenes behind a and b, each once
     starts: tuple[int, ...] = ()  # where each sample begins in the tar, and where the last one ends, in bytes
-    sizes: dict[str, int] = Field(default_factory=dict)  # samples by the size of their panels, as "64x48"
+    sizes: dict[Annotated[str, Field(pattern=SIZE)], int] = Field(default_factory=dict)  # samples by the size of their panels, as "64x48"
     dropped: dict[str, int] = Field(default_factory=dict)  # items that were planned and not written, by filter
     items: tuple[Item, ...]
 

@@ -82,9 +82,9 @@ def _decoded(dataset: Dataset, split: str, group: list[Place]) -> dict[str, Any]
     batch: dict[str, Any] = {"records": records}
     for place in group:
         record, panels = dataset.panels(dataset.sample_at(split, *place))
-        if records and (record.width, record.height) != (records[0].width, records[0].height):
+        if (record.width, record.height) != dataset.places(split, place[0]).sizes[place[1]]:
             shard = dataset.path / dataset.split(split).shards[place[0]].path
-            raise InputError(f"{shard}: sample {record.id!r} is not of the size that the sidecars say; fetch or build them again.")
+            raise InputError(f"{shard}: sample {record.id!r} is not of the size that the sidecar says; fetch or build both again.")
         for role in ROLES:
             if not records:
                 batch[role] = np.empty((len(group), 3, record.height, record.width), np.uint8)

@@ -13,7 +13,7 @@ from lorweb_bench.dataset import Dataset, open_dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.library import TransformationLibrary, load_library
-from lorweb_bench.manifest import Manifest, fingerprint_of, targets_fingerprint_of
+from lorweb_bench.manifest import Manifest, ShardEntry, fingerprint_of, targets_fingerprint_of
 from lorweb_bench.protocol import PUBLIC_ROLES, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
 from lorweb_bench.quadruplet import Record
 from lorweb_bench.shards import Item, Sample, check_record, find_places, item_of, keys_digest, read_shard, read_sidecar
@@ -30,6 +30,7 @@ class Checked:
     extensions: set[str] = field(default_factory=set)
     a_sources: set[str] = field(default_factory=set)
     b_sources: set[str] = field(default_factory=set)
+    credits: set[tuple[str, str]] = field(default_factory=set)  # licence, attribution
     bytes: int = 0
     rerun: int = 0  # images compared with what the transformation library makes today
     unpinned: int = 0  # of these, how many differ, by no more than UNPINNED_LEVELS
@@ -103,18 +104,20 @@ def _check_shard(path: str, rerun: bool, piece: tuple[str, int]) -> Checked:
         return checked
     if len(checked.items) != entry.samples and not checked.problems:
         checked.problems.append(f"{shard} holds {len(checked.items)} samples, the manifest says {entry.samples}.")
-    checked.problems += _sidecar_problems(shard, entry.sha256, checked, sizes)
+    checked.problems += _sidecar_problems(shard, entry, checked, sizes)
     return checked
 
 
-def _sidecar_problems(shard: Path, sha256: str, checked: Checked, sizes: Counter[str]) -> list[str]:
+def _sidecar_problems(shard: Path, entry: ShardEntry, checked: Checked, sizes: Counter[str]) -> list[str]:
     try:
         sidecar = read_sidecar(shard)
     except InputError as e:
         return [str(e)]
-    agrees = sidecar.sha256 == sha256 and sidecar.samples == len(sidecar.items) and sidecar.sizes in ({}, sizes)
+    agrees = (sidecar.sha256, sidecar.samples, sidecar.bytes) == (entry.sha256, len(sidecar.items), entry.bytes)
+    agrees = agrees and sidecar.sizes in ({}, sizes)
     if not checked.problems:  # the places of samples that are not whole say nothing new
         agrees = agrees and sidecar.starts in ((), tuple(find_places(shard).starts))
+        agrees = agrees and {sidecar.extension} == checked.extensions and set(sidecar.credits) == checked.credits
         agrees = agrees and sidecar.sources in (None, tuple(sorted((checked.a_sources | checked.b_sources) - {""})))
     if not agrees or sidecar.keys != keys_digest(i.key for i in sidecar.items):
         return [f"{shard.with_suffix('.json')} does not agree with the manifest or with itself."]
@@ -130,6 +133,7 @@ def _check_sample(dataset: Dataset, split: str, sample: Sample, checked: Checked
         raise InputError(f"{name} does not suit a {dataset.manifest.view} view.")
     checked.extensions.add(sample.ext)
     record = check_record(sample.record, name)
+    checked.credits.update({(record.licence, record.attribution)} - {("", "")})
     if dataset.public:
         if extra := set(sample.record) - {"id", "width", "height", "prompt"}:
             checked.problems.append(f"{name}: the public view gives away {', '.join(sorted(extra))}.")

@@ -25,13 +25,15 @@ class Source:
     """One photograph or one scene: the unit that splits and clusters go by.
 
     `name` is unique and stable, `[a-z0-9_-]+`. `load()` returns the full image, uint8 H x W x 3 RGB; it is picklable, and equal
-    for equal sources, so that it can be sent to other processes and used as the key of a cache.
+    for equal sources, so that it can be sent to other processes and used as the key of a cache. `pixels` is the hash of the image
+    where it was looked at.
     """
 
     name: str
     licence: str
     attribution: str
     load: Load
+    pixels: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Pair:
 
     `task` names the transformation; any two pairs of one task make an analogy. `name` is unique and stable, and both are
     `[a-z0-9_-]+`. `instruction` says the edit in words, or is empty. Pairs with the same `photograph` are taken to start from the same
-    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height where it was looked at. `as_b`
-    is false where as (b, b_prime) of a suite it would give the answer of another pair away.
+    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height, and
+    `pixels` holds the hashes of the images, where they were looked at. `as_b` is false where as (b, b_prime) of a suite it would give
+    the answer of another pair away.
     """
 
     task: str
@@ -54,6 +57,7 @@ class Pair:
     photograph: str
     aspect: float | None = None
     as_b: bool = True
+    pixels: str = ""
 
 
 class Skipped(NamedTuple):

@@ -253,6 +253,7 @@ def _pairs(path: str, folder: Path, rows: list[dict[str, Any]], licence: str, at
             licence=row["licence"] or licence,
             attribution=row["attribution"] or attribution or path,
             photograph=photographs.get(row["photograph"], f"pixels-{row['pixels'][0][:16]}"),
+            pixels=" ".join(row["pixels"]),
         )
         for row in rows
     ]

@@ -47,6 +47,7 @@ def pairs(
             licence=one.licence or licence,
             attribution=one.attribution or attribution,
             photograph=photograph,
+            pixels=" ".join(one.digests),
         )
         for one, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
     ]

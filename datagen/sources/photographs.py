@@ -145,7 +145,9 @@ def folder(
             skipped.append(Skipped(name, reason))
         else:
             own = credited.get(name, ("", ""))
-            sources.append(Source(slug, own[0] or licence, own[1] or attribution, ImageFile(str(file.absolute()), max_pixels)))
+            sources.append(
+                Source(slug, own[0] or licence, own[1] or attribution, ImageFile(str(file.absolute()), max_pixels), found.digest)
+            )
     if len(sources) < at_least:
         why = f"; the first left out: {skipped[0].file} ({skipped[0].reason})" if skipped else ""
         why = why if names else "; nothing in it is named as an image"

@@ -50,6 +50,7 @@ def quadruplets(
             licence=one.licence or licence,
             attribution=one.attribution or attribution,
             photograph=f"{name}-{before}",
+            pixels=" ".join(one.digests),
         )
         for one, name in zip(sets, names, strict=True)
         for before, after in (("a", "a_prime"), ("b", "b_prime"))

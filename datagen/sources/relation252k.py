@@ -75,6 +75,7 @@ class _Entry:
     name: str  # relative to the root, for people
     file: Path
     instruction: str
+    pixels: str = ""
 
 
 def relation252k(
@@ -105,7 +106,7 @@ def relation252k(
         if problem := problem or too_small(found.width // 2, found.height, min_side):
             ingest.skipped.append(Skipped(entry.name, problem))
         else:
-            kept.append(entry)
+            kept.append(replace(entry, pixels=found.digest))
     refuse_bad(path, ingest.skipped, on_bad)
     if not kept:
         why = f"; the first left out: {ingest.skipped[0].file} ({ingest.skipped[0].reason})" if ingest.skipped else ""
@@ -133,6 +134,7 @@ def _pairs(entries: list[_Entry], max_pixels: int) -> list[Pair]:
             licence=LICENCE,
             attribution=ATTRIBUTION,
             photograph=photographs[entry.file.stem],
+            pixels=entry.pixels,
         )
         for entry, name in zip(entries, names, strict=True)
     ]
