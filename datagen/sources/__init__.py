@@ -42,8 +42,8 @@ class Pair:
 
     `task` names the transformation; any two pairs of one task make an analogy. `name` is unique and stable, and both are
     `[a-z0-9_-]+`. `instruction` says the edit in words, or is empty. Pairs with the same `photograph` are taken to start from the same
-    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height, and
-    `pixels` holds the hashes of the images, where they were looked at. `as_b` is false where as (b, b_prime) of a suite it would give
+    picture, whatever their task: a suite must not use it both as a and as b. `aspect` is width / height, and `pixels` holds the hashes
+    of the images, where they were looked at. `as_b` is false where as (b, b_prime) of a suite it would give
     the answer of another pair away.
     """
 
