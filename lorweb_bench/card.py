@@ -35,8 +35,13 @@ def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
     if not credits:
         lines.append("None stated.")
     elif len(credits) > MAX_CREDITS:
-        lines += [f"- {licence or 'no licence stated'}" for licence in sorted({licence for licence, _ in credits})]
+        lines += [f"- {licence or 'no licence stated'}" for licence in sorted({_plain(licence) for licence, _ in credits})]
         lines += ["", f"More than {MAX_CREDITS} attributions; each sample's record has its own."]
     else:
-        lines += [f"- {licence or 'no licence stated'}{f': {by}' if by else ''}" for licence, by in sorted(credits)]
+        lines += [f"- {_plain(licence) or 'no licence stated'}{f': {_plain(by)}' if by else ''}" for licence, by in sorted(credits)]
     return "\n".join(lines) + "\n"
+
+
+def _plain(words: str) -> str:
+    """Somebody's words in one line, and no markup."""
+    return " ".join(words.split()).replace("<", "&lt;")
