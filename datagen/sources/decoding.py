@@ -77,7 +77,8 @@ def _too_large(path: Path, max_pixels: int) -> InputError:
 def _first_image(path: Path, max_pixels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    with warnings.catch_warnings(), Image.open(path, formats=_formats()) as image:
+    # By a file and not by its name: with that Pillow maps turned greys of TIFF into memory as if they were upright.
+    with warnings.catch_warnings(), path.open("rb") as file, Image.open(file, formats=_formats()) as image:
         warnings.simplefilter("ignore")  # Pillow's own bomb warning: the bound below is stricter
         if image.width * image.height > max_pixels:
             raise _too_large(path, max_pixels)

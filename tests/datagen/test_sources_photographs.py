@@ -148,6 +148,20 @@ def test_photographs_stand_upright(tmp_path: Path, orientation: int, suffix: str
     assert np.abs(image.astype(int) - upright).mean() < 3
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_greys_stand_upright_whatever_their_depth(tmp_path: Path, kind: type, suffix: str) -> None:
+    if kind is np.float32 and suffix == "png":
+        pytest.skip("PNG has no floating-point greys")
+    grey = np.linspace(0, 65535 if kind is np.uint16 else 255, 600).astype(kind).reshape(20, 30)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(grey))).save(tmp_path / f"p.{suffix}", exif=exif)
+    image = decode_file(tmp_path / f"p.{suffix}")[..., 0]
+    assert image.shape == grey.shape
+    assert np.abs(image - grey / grey.max() * 255.0).max() <= 1
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif", "a.jpg"])
 def test_the_first_image_of_several_counts(tmp_path: Path, name: str) -> None:
     first, second = np.full((24, 36, 3), (200, 40, 40), np.uint8), np.full((24, 36, 3), (30, 90, 200), np.uint8)
