@@ -82,7 +82,8 @@ def trained(recipe: Recipe, library: Library, calibration: Calibration) -> Selec
     singles = _visible(singles, calibration, recipe.filters.minimum_change, selection.notes)
     singles = _distinct(singles, {}, calibration, recipe.tiers.indistinct, selection.notes)
     if not singles:
-        raise InputError("No transformation is left to train on; see transformations.families and tiers.")
+        why = f" ({selection.notes[0]})" if selection.notes else ""
+        raise InputError(f"No transformation is left to train on{why}; see transformations.families and tiers.")
     found = _trained_compositions(recipe, Composer(recipe, calibration, singles), selection.notes)
     for tier, group in (("seen_single", singles), ("seen_composition", found)):
         selection.transformations.update({n: _info(s, tier, trained=True) for n, s in group.items()})

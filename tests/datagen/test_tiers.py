@@ -147,6 +147,7 @@ def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # t
         ("transformations.families=[fresh_noise]", "fresh seed"),
         ("transformations.presets={sobel: [{gain: 3}]}", "transformations.presets: 'sobel' is not among"),
         ("transformations.library=nowhere", "nowhere"),
+        ("filters.minimum_change=255", "No transformation is left to train on (hue_shift-degrees_60 changes an image by"),
     ],
 )
 def test_unknown_families_are_named_with_the_nearest(write, setting: str, said: str) -> None:  # type: ignore[no-untyped-def]
