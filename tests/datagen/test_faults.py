@@ -17,10 +17,12 @@ import pytest
 
 from datagen.build import BUILDING, build
 from datagen.recipe import read_recipe
+from datagen.sources.scenes import scene
 from lorweb_bench.dataset import Dataset
 from lorweb_bench.engine import run_pieces
 from lorweb_bench.errors import InputError
 from lorweb_bench.files import only_run
+from lorweb_bench.images import encode
 from lorweb_bench.verify import verify
 
 # Every line is a folder to build in, by a child; an empty line asks how the last child ended. It is forked, so that it costs nothing.
@@ -28,14 +30,14 @@ SERVER = """
 import os, sys
 from datagen import build as building
 from datagen.recipe import read_recipe
-building.SHARD = 4
+building.SHARD = building.LEAST = 4
 recipe = read_recipe(sys.argv[1])
 child = 0
 for line in sys.stdin:
     if line.strip():
         child = os.fork()
         if child == 0:
-            building.build(recipe, line.strip())
+            building.build(recipe, line.strip(), int(sys.argv[2]))
             os._exit(0)
         print(child, flush=True)
     else:
@@ -48,13 +50,33 @@ SMALL: dict[str, Any] = {
     "tiers": {},
     "splits": {"train": 48},
 }
+PAIRS: dict[str, Any] = {
+    "panel": {"long_edge": 32},
+    "transformations": {},
+    "tiers": {},
+    "splits": {"train": "all"},
+    "analogies_per_pair": "all",
+}
 DEATHS = 20
 
 
+def recipe_keys(kind: str, folder: Path) -> dict[str, Any]:
+    """The keys of a small recipe from scenes, or from eight pairs of images."""
+    if kind == "scenes":
+        return SMALL
+    (folder / "pairs").mkdir()
+    for i in range(8):
+        picture = scene(i, 32, 48)
+        (folder / "pairs" / f"{i}.before.png").write_bytes(encode(picture))
+        (folder / "pairs" / f"{i}.after.png").write_bytes(encode(255 - picture))
+    return {**PAIRS, "source": {"kind": "pairs", "path": str(folder / "pairs")}}
+
+
 @pytest.fixture
-def start(write: Callable[..., Path]) -> Iterator[Callable[[Path], Callable[[], int]]]:
-    """Starts a build of the small recipe in a process; gives its process id, and what waits for its exit code."""
-    command = [sys.executable, "-c", SERVER, str(write(**SMALL))]
+def start(write: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Path], Callable[[], int]]]:
+    """Starts a build of a small recipe in a process; gives its process id, and what waits for its exit code."""
+    kind, workers = request.param
+    command = [sys.executable, "-c", SERVER, str(write(**recipe_keys(kind, tmp_path))), str(workers)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None
@@ -71,7 +93,18 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_twenty_deaths_at_random_moments_change_no_byte(start: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("start", "deaths"),
+    [
+        (("scenes", 1), DEATHS),
+        (("pairs", 1), 6),
+        (("scenes", 2), 2),
+        pytest.param(("scenes", 2), DEATHS, marks=pytest.mark.slow),
+        pytest.param(("pairs", 2), DEATHS, marks=pytest.mark.slow),
+    ],
+    indirect=["start"],
+)
+def test_deaths_at_random_moments_change_no_byte(start: Any, deaths: int, tmp_path: Path) -> None:
     _, code = start(tmp_path / "undisturbed")
     assert code() == 0
     shutil.rmtree(tmp_path / "undisturbed")
@@ -79,11 +112,11 @@ def test_twenty_deaths_at_random_moments_change_no_byte(start: Any, tmp_path: Pa
     _, code = start(tmp_path / "undisturbed")
     assert code() == 0
     whole, seconds = content(tmp_path / "undisturbed"), time.monotonic() - began
-    assert len(whole) > 24
+    assert len(whole) >= 24
     moments, folder, ended = random.Random(5), tmp_path / "killed", []
-    while ended.count(-signal.SIGKILL) < DEATHS or (folder / BUILDING).exists():
+    while ended.count(-signal.SIGKILL) < deaths or (folder / BUILDING).exists():
         process, code = start(folder)
-        if ended.count(-signal.SIGKILL) < DEATHS:
+        if ended.count(-signal.SIGKILL) < deaths:
             time.sleep(moments.uniform(0.0, 1.2 * seconds))
             os.kill(process, signal.SIGKILL)  # a child that has ended is not reaped yet, so this hits no other
         ended.append(code())
