@@ -18,8 +18,7 @@ def inspect(dataset: Path, output: Path | None, html: Path | None, per_tier: int
     from lorweb_bench.commands import tables
     from lorweb_bench.dataset import open_dataset
 
-    if output is not None and output.suffix.lower() != ".png":
-        raise InputError(f"{output}: a contact sheet is a PNG; give a name that ends in .png.")
+    _check_png(output)
     opened = open_dataset(dataset)
     tables.show_counts(opened, {split: looking.count(opened.records(split)) for split in opened.splits})
     if output is not None:
@@ -28,6 +27,11 @@ def inspect(dataset: Path, output: Path | None, html: Path | None, per_tier: int
     if html is not None:
         looking.write_page(opened, html, per_tier or 40)
         click.echo(f"Page: {html}")
+
+
+def _check_png(output: Path | None) -> None:
+    if output is not None and output.suffix.lower() != ".png":
+        raise InputError(f"{output}: a contact sheet is a PNG; give a name that ends in .png.")
 
 
 @click.command()
@@ -79,6 +83,7 @@ def leaks(train: Path, suite: Path, output: Path | None, workers: int) -> None:
     from lorweb_bench import leaks as finding
     from lorweb_bench.commands import tables
 
+    _check_png(output)
     found = finding.find_leaks(train, suite, workers)
     tables.show_leaks(found)
     if output is not None and found.images:

@@ -82,6 +82,12 @@ def test_importing_the_package_imports_nothing_and_offers_its_names() -> None:
         _ = lb.nonsense
 
 
+@pytest.mark.parametrize("words", [["inspect", "set"], ["leaks", "set", "set"]])
+def test_a_sheet_under_another_name_than_png_is_refused_before_any_work(run: Run, words: list[str]) -> None:
+    code, _, err = run(*words, "-o", "sheet.jpg")
+    assert (code, "give a name that ends in .png" in err) == (2, True)
+
+
 def test_usage_errors_exit_with_2_and_name_the_nearest(run: Run) -> None:
     code, _, err = run("verfy")
     assert (code, "Did you mean 'verify'?" in err) == (2, True)
