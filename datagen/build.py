@@ -79,6 +79,7 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
     the manifest, any other gives None. InputError when the folder holds something else or another recipe's work, naming what
     differs, when there is no space left, and for whatever the recipe cannot be built from.
     """
+    library_of.cache_clear()  # a file of families may be another one since the last build
     folder, training = Path(folder), _training(recipe)
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"There is no part {part[0]} of {part[1]}; parts are counted from 1.")
@@ -193,7 +194,7 @@ def _training(recipe: Recipe) -> Dataset | None:
     if path is None:
         raise InputError("A suite's tiers are relative to a training dataset; name its folder: --set tiers.relative_to=FOLDER.")
     try:
-        training = open_dataset(path)
+        training = open_dataset(Path(path).expanduser())
     except InputError as e:
         raise InputError(f"tiers.relative_to: {e}") from None
     if "train" not in training.splits:

@@ -1,5 +1,6 @@
 """The section `source` of a recipe: where the images come from, and who plays which role."""
 
+import json
 from typing import Any, Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -89,6 +90,15 @@ class EditorSection(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="The weights' type: `auto` is bfloat16 on a GPU and float32 elsewhere."
     )
+
+    @field_validator("arguments")
+    @classmethod
+    def _plain_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(arguments, allow_nan=False)
+        except (TypeError, ValueError) as e:
+            raise ValueError(f"numbers, text, lists and mappings of them alone are handed on ({e})") from None
+        return arguments
 
     @model_validator(mode="after")
     def _tasks_once(self) -> Self:

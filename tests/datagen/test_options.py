@@ -253,3 +253,16 @@ def test_linked_photographs_are_pinned_by_the_names_that_they_have_in_the_folder
     assert (count, len(pins)) == (12, 12)
     assert set(pins) == {"one more.png", *(f"sub/p{i:02d}.png" for i in range(1, 12))}
     assert len(read_photographs(read_recipe(tmp_path / "pinned.yaml"))[0]) == 12
+
+
+def test_a_file_of_families_that_changed_is_run_as_it_is_now(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    file, made = tmp_path / "own.py", []
+    for step in (9, 11):
+        file.write_text(OWN.replace("9 *", f"{step} *"))
+        settings = [f"transformations={{library: {file}, families: [own_roll]}}", "tiers={}", "splits={train: 4}"]
+        built = build(read_recipe(write(), settings), tmp_path / str(step))
+        assert built is not None
+        pictures = next(iter(built.dataset.quadruplets("train")))
+        shift = step * int(pictures.record.transformation[-1])
+        made.append(np.array_equal(np.asarray(pictures.a_prime), np.roll(np.asarray(pictures.a), shift, 0)))
+    assert made == [True, True]

@@ -215,6 +215,7 @@ def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:  # 
         ("source.sha256={a.png: ab}", "`sha256` is for photographs in a folder, not for the kind pairs"),
         ("source.credits=c.csv", "`credits` is for photographs in a folder, not for the kind pairs"),
         ("source.scenes=4", "`scenes` is for photographs, not for the kind pairs"),
+        ("source.editor.arguments={when: 2024-01-01}", "numbers, text, lists and mappings of them alone are handed on"),
     ],
 )
 def test_what_pairs_would_pass_over_is_refused(setting: str, said: str) -> None:
