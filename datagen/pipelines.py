@@ -111,7 +111,7 @@ class Editor:
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]  # on the CPU: the same noise for every device
         call |= {"image": images[0], "generator": generators[0]}
         if count > 1:  # not every pipeline repeats a text, such as the negative prompt, by itself
-            texts = {key: [value] * count for key, value in call.items() if "prompt" in key and isinstance(value, str)}
+            texts = {key: [value] * count for key, value in call.items() if isinstance(value, str) and self._takes_list(key)}
             call |= {"image": list(images), "generator": generators, **texts}
         try:
             with torch.no_grad():
@@ -134,6 +134,9 @@ class Editor:
                 "that it makes, or use another pipeline."
             )
         return [to_image(np.asarray(one.convert("RGB"))) for one in made]
+
+    def _takes_list(self, name: str) -> bool:
+        return "prompt" in name and "list" in str(self.takes[name].annotation).lower()
 
     def _placed(self, pipeline: Any, offload: bool) -> Any:
         import torch
