@@ -13,6 +13,8 @@ from datagen.recipe_yaml import read_value, read_yaml
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 
+VERSION = r"^\S+( \S+)*$"
+
 
 class PanelSection(Section):
     """Size and file format of every image."""
@@ -156,8 +158,12 @@ class Recipe(Section):
     """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The dataset's name: lower-case letters, digits and . _ -")
-    version: str = Field(min_length=1, description="The dataset's version: a change of what is built needs another one.")
-    supersedes: str | None = Field(default=None, min_length=1, description="The version of this dataset that this one takes the place of.")
+    version: str = Field(
+        pattern=VERSION, max_length=100, description="The dataset's version, one line of text: a change of what is built needs another one."
+    )
+    supersedes: str | None = Field(
+        default=None, pattern=VERSION, description="The version of this dataset that this one takes the place of."
+    )
     seed: int = Field(ge=0, description="Every random choice follows from it.")
     source: SourceSection = Field(description="The images.")
     panel: PanelSection = Field(description="Size and format of the images.")

@@ -33,6 +33,7 @@ EXPECTED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "a whole number",
     "less_than_equal": lambda known: f"{known['le']:g} or less",
     "literal_error": lambda known: str(known["expected"]),
+    "string_too_long": lambda known: f"text of at most {known['max_length']} characters",
     "string_too_short": lambda _: "text that is not empty",
     "tuple_type": lambda _: "a list, such as [one, two]",
 }

@@ -145,7 +145,9 @@ class SourceSection(Section):
     on_bad: Literal["skip", "fail"] = Field(
         default="skip", description="What an unreadable image does: it is left out, or the build stops."
     )
-    licence: str = Field(default="unknown", description="The licence that is recorded for images that carry none of their own.")
+    licence: str = Field(
+        default="unknown", min_length=1, description="The licence that is recorded for images that carry none of their own."
+    )
     attribution: str = Field(default="", description="The attribution that is recorded for images that carry none of their own.")
     credits: str | None = Field(
         default=None,
@@ -161,6 +163,11 @@ class SourceSection(Section):
     )
     hub: HubSection = Field(default=HubSection(), description="Of `hub`: what is read.")
     editor: EditorSection = Field(default=EditorSection(), description="Of `editor`: what edits, and how.")
+
+    @field_validator("licence", "attribution")
+    @classmethod
+    def _one_line(cls, text: str) -> str:
+        return " ".join(text.split())
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -80,6 +80,9 @@ def test_ready_recipes_share_what_keeps_their_sources_and_transformations_apart(
         ("seed: 7", "seed: 2024-13-01", ["not YAML", "month must be in 1..12"]),
         ("seed: 7", "seed: !!python/object/apply:os.getcwd []", ["line 3", "not YAML"]),
         ("version: '1'", "version: 1.10", ["line 2", 'version is 1.1, and it must be text: in quotes, "1.1"']),
+        ("version: '1'", 'version: "1\\n2"', ["line 2", "one line of text"]),
+        ("version: '1'", f"version: {'x' * 200}", ["line 2", "text of at most 100 characters"]),
+        ("  scenes: 60", "  scenes: 60\n  licence: ''", ["source.licence is '', and it must be text that is not empty"]),
         ("version: '1'", "version: &v [*v]", ["line 2", "the anchor holds itself"]),
         ("version: '1'", "version: " + "[" * 3000 + "]" * 3000, ["nested too deeply"]),
         ("name: small-train", "name: My Suite", ["line 1", "lower-case letters, digits"]),
@@ -204,6 +207,7 @@ def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:  # 
     plain = read_recipe(path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_recipe(path) == plain
+    assert read_recipe(path, ['source.attribution="Ann\\n Bob "']).source.attribution == "Ann Bob"
     assert read_recipe(path, ["tiers=", "tiers.new_family=[sobel]"]).tiers.new_family == ("sobel",)  # an empty section is filled
 
 
