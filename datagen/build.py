@@ -96,6 +96,8 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources, training))
     with only_run(folder, shared=part[1] > 1):
+        for stale in folder.rglob(".*.tmp") if part[1] == 1 else ():
+            stale.unlink(missing_ok=True)  # what killed runs left may be just what a full disk lacks
         try:
             plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
         except InputError:
@@ -118,7 +120,7 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
             if step == 1 and not any(folder.rglob("*.tar")):  # every item was dropped
                 _release(folder, recipe.splits)
             raise
-        _tidy(folder, alone=step == 1)
+        _tidy(folder)
         dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
         return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
 
@@ -246,17 +248,15 @@ def _release(folder: Path, splits: Iterable[str] = ()) -> None:
     """Undo `_take`, and take away the folders of splits that no shard came into."""
     for split in splits:
         shutil.rmtree(folder / split, ignore_errors=True)
-    _tidy(folder, alone=False)
+    _tidy(folder)
     with contextlib.suppress(OSError):  # it holds something, or a part that ran at the same time was quicker
         folder.rmdir()
 
 
-def _tidy(folder: Path, alone: bool) -> None:
-    """Take away the marks of a build in progress, and, where no other run can be writing, what killed ones left."""
+def _tidy(folder: Path) -> None:
+    """Take away the marks of a build in progress."""
     (folder / BUILDING).unlink(missing_ok=True)
     finish_output(folder)
-    for stale in folder.glob(".*.tmp") if alone else ():
-        stale.unlink(missing_ok=True)
 
 
 def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
@@ -267,7 +267,7 @@ def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset
     new = {"recipe": recipe.model_dump(mode="json"), "relative_to": training.fingerprint if training else None}
     if differs := _differences(old, new):
         raise InputError(f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it.")
-    _tidy(folder, alone=False)  # of a build that was killed between its manifest and its end
+    _tidy(folder)  # of a build that was killed between its manifest and its end
     return open_dataset(folder)
 
 
