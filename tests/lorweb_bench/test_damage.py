@@ -70,3 +70,33 @@ def test_a_shard_that_is_listed_twice_is_refused(tiny: Dataset) -> None:
     write_json(tiny.path / "dataset.json", manifest)
     with pytest.raises(InputError, match=r"the shard train/000000\.tar is listed twice"):
         open_dataset(tiny.path)
+
+
+def test_no_sample_of_a_shard_cut_anywhere_or_with_a_flipped_byte_is_handed_out(tiny: Dataset) -> None:
+    shard = tiny.path / "train" / "000001.tar"
+    whole = shard.read_bytes()
+    damaged = [whole[:length] for length in range(0, len(whole), 512)]
+    damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(7, len(whole), 397)]
+    for data in damaged:
+        shard.write_bytes(data)
+        given: list[str] = []
+        with pytest.raises(InputError, match=r"train/000001\.tar"):
+            given.extend(sample.key for sample in open_dataset(tiny.path).samples("train"))
+        assert given == ["t0", "t1", "t2", "t3"]
+        with pytest.raises(InputError, match=r"train/000001\.tar"):
+            open_dataset(tiny.path).sample_at("train", 1, 0)
+        assert "train/000001.tar" in read(tiny.path)
+
+
+def test_a_key_in_two_shards_is_found(write_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the key 't0' occurs twice"):
+        write_dataset(tmp_path / "split", {"train": ["t0", "t1"], "dev": ["t0"]})
+    write_dataset(tmp_path / "whole", {"train": [f"t{i}" for i in range(8)]})
+    for suffix in (".tar", ".json"):  # the second shard becomes a copy of the first, and the manifest is made to agree
+        copy = (tmp_path / "whole" / "train" / "000000").with_suffix(suffix).read_bytes()
+        (tmp_path / "whole" / "train" / "000001").with_suffix(suffix).write_bytes(copy)
+    manifest = read_json(tmp_path / "whole" / "dataset.json")
+    first, second = manifest["splits"]["train"]["shards"]
+    second |= {"sha256": first["sha256"], "bytes": first["bytes"]}
+    write_json(tmp_path / "whole" / "dataset.json", manifest)
+    assert "the key 't0' occurs twice" in found(tmp_path / "whole")
