@@ -45,6 +45,7 @@ class Work:
     a: Pool
     b: Pool
     hard: Mapping[str, bool]
+    rivals: Mapping[str, Sequence[str]]  # of a suite's transformations, those that are most like each
 
     def make(self, item: Planned) -> "Made | Dropped":
         """See `make`."""
@@ -138,9 +139,8 @@ def make(work: Work, item: Planned) -> Made | Dropped:
             return second
         candidates = None
         if recipe.is_suite:
-            candidates = choose_candidates(
-                library, work.transformations, item.transformation, item.key, second.before, second.after, recipe
-            )
+            known, truth = work.transformations, item.transformation
+            candidates = choose_candidates(library, known, truth, work.rivals[truth], item.key, second.before, second.after, recipe)
             if candidates is None:
                 continue
         if first.before.shape != second.before.shape:  # panels by their long edge

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -159,11 +159,15 @@ def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | No
     items = {split: plan_items(recipe, split, chosen.used, names) for split in recipe.splits}
     used = {names[i] for group in items.values() for i in np.unique(group.rows["transformation"])}
     listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
-    hard = calibration.hard({name: listed[name] for name in sorted(used)}, recipe.filters.minimum_change) if recipe.is_suite else {}
+    hard: Mapping[str, bool] = {}
+    rivals: Mapping[str, Sequence[str]] = {}
+    if recipe.is_suite:
+        hard = calibration.hard({name: listed[name] for name in sorted(used)}, recipe.filters.minimum_change)
+        rivals = calibration.nearest(sorted(used), listed)
     work = {}
     for split in recipe.splits:
         a_role, b_role = ("a", "b") if recipe.is_suite else (split, split)
-        work[split] = Work(recipe, listed, sources.needed(a_role), sources.needed(b_role), hard)
+        work[split] = Work(recipe, listed, sources.needed(a_role), sources.needed(b_role), hard, rivals)
     return Plan(work, items, listed, (*sources.notes, *chosen.notes))
 
 

@@ -26,6 +26,7 @@ CALIBRATION_PAIRS = 12
 OWN_IMAGES = 24  # of a suite's bs, on which its transformations must differ
 COARSE = 3_000  # of a sketch's pixel values, those that choose whom to compare
 SKETCH = 24_000  # pixel values that are kept of a transformation's results on all calibration images together
+RIVALS = 160  # the transformations most like one
 CACHE_BYTES = 256 * 2**20
 
 Spec = Mapping[str, Any]
@@ -152,6 +153,19 @@ class Calibration:
             if exact[0] < least:
                 near[names[row]] = (exact[1], exact[0])
         return near
+
+    def nearest(self, wanted: Sequence[str], specs: Mapping[str, Spec]) -> dict[str, tuple[str, ...]]:
+        """For each of `wanted` the ids of the 160 transformations of `specs` that are most like it, the nearest first."""
+        self.measure(specs, "looking for rivals")
+        names = np.array(sorted(specs))
+        matrix = np.stack([self.sketch(name, specs[name]).pixels for name in names])
+        coarse = matrix[:, :: max(1, matrix.shape[1] // COARSE)].astype(np.float64)  # sums of whole numbers, exact in any order
+        norms, rivals = (coarse**2).sum(1), {}
+        for name in wanted:
+            row = int(np.searchsorted(names, name))
+            order = np.argsort(norms - 2 * (coarse @ coarse[row]), kind="stable")
+            rivals[name] = tuple(names[order[order != row][:RIVALS]].tolist())
+        return rivals
 
     def hard(self, specs: Mapping[str, Spec], least_change: float) -> dict[str, bool]:
         """By id, whether none of copy-b, copy-a-prime and color-transfer has a mean edit recovery of 0.5 on the calibration pairs.

@@ -1,17 +1,16 @@
 """Retrieval candidates: for each item of a suite 50 transformations, the truth and the most confusable among them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from datagen.drawing import draw, generator
+from datagen.drawing import generator
 from datagen.filters import levels
 from datagen.recipe import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.protocol import CANDIDATES
 
-POOL = 160  # transformations that are run on b to find the most confusable ones
 NEAREST = 25  # of the candidates, those nearest to the answer
 
 
@@ -19,12 +18,13 @@ def choose_candidates(
     library: Library,
     transformations: Mapping[str, Mapping[str, Any]],
     truth: str,
+    rivals: Sequence[str],
     key: str,
     b: np.ndarray,
     b_prime: np.ndarray,
     recipe: Recipe,
 ) -> list[str] | None:
-    """50 ids with the truth among them, sorted: the nearest to b_prime by MSE on b, and others drawn by the item's key.
+    """50 ids with the truth among them, sorted: of `rivals` the nearest to b_prime by MSE on b, and others drawn by the item's key.
 
     Transformations that b cannot tell from the truth (RMSE under `tiers.indistinct` levels) are left out. With fewer than 50
     transformations all of those that can be told apart are candidates. None when none is left.
@@ -35,7 +35,7 @@ def choose_candidates(
     def distance(name: str) -> float:
         return levels(library.apply(transformations[name], b), b_prime)
 
-    ran = {name: distance(name) for name in _pool(transformations, truth, recipe.seed, key)}
+    ran = {name: distance(name) for name in rivals}
     apart = {name: far for name, far in ran.items() if far >= least}
     nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, wanted)]
     chosen = dict.fromkeys(nearest)
@@ -45,26 +45,6 @@ def choose_candidates(
         if name != truth and name not in chosen and (ran[name] if name in ran else distance(name)) >= least:
             chosen[name] = None
     return sorted([truth, *chosen]) if len(chosen) >= min(wanted, 1) else None
-
-
-def _pool(transformations: Mapping[str, Mapping[str, Any]], truth: str, seed: int, key: str) -> list[str]:
-    """Whom to compare with: of a single all singles, of a composition what shares a step, then a family; a random part of the last."""
-    own = transformations[truth]
-    families = set(own["family"].split("+"))
-    single = "+" not in own["family"]
-    parts = set(truth.split("__"))  # the id of a composition is that of its steps
-
-    def closeness(name: str) -> int:
-        other = transformations[name]
-        if single:
-            return 0 if "+" not in other["family"] and families & {other["family"]} else 1 if "+" not in other["family"] else 3
-        if parts & set(name.split("__")):
-            return 0
-        return 1 if families & set(other["family"].split("+")) else 3
-
-    ranked = {name: closeness(name) for name in transformations if name != truth}
-    close = [name for name, rank in ranked.items() if rank < 3]
-    return sorted(close, key=lambda name: (ranked[name], draw(seed, key, "pool", name)))[:POOL]
 
 
 def _others(transformations: Mapping[str, Mapping[str, Any]], seed: int, key: str) -> Iterator[str]:
