@@ -95,8 +95,9 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
     sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources, training))
-    with only_run(folder, shared=part[1] > 1):
-        for stale in folder.rglob(".*.tmp") if part[1] == 1 else ():
+    alone = part[1] == 1
+    with only_run(folder, shared=not alone):
+        for stale in folder.rglob(".*.tmp") if alone else ():
             stale.unlink(missing_ok=True)  # what killed runs left may be just what a full disk lacks
         try:
             plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
@@ -104,25 +105,34 @@ def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int,
             if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
                 _release(folder)
             raise
-        size = shard_size(recipe)
-        places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // size))]
-        first, step = part
-        waiting = Pieces([place for place in places[first - 1 :: step] if not shard_done(folder, *place)], plan.items, size)
-        for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
-            pass
-        if gone := [f"{split}/{index:06d}" for split, index in places if not shard_done(folder, split, index)]:
-            if step > 1:
-                return None
-            raise InputError(f"{folder}: the shard {gone[0]} is gone again; another run is at work there. Start again when it has ended.")
-        try:
-            dataset = finish_dataset(folder, _fields(recipe, plan, training))
-        except InputError:
-            if step == 1 and not any(folder.rglob("*.tar")):  # every item was dropped
-                _release(folder, recipe.splits)
-            raise
-        _tidy(folder)
-        dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
-        return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
+        if (missing := _make_shards(recipe, folder, plan, workers, engine, part)) is None:
+            return _finish(recipe, folder, plan, training, alone)
+        if alone:
+            raise InputError(f"{folder}: the shard {missing} is gone again; another run is at work there. Start again when it has ended.")
+        return None
+
+
+def _make_shards(recipe: Recipe, folder: Path, plan: Plan, workers: int, engine: str, part: tuple[int, int]) -> str | None:
+    """Make this part's shards that are not whole yet; a shard of any part that is still missing then, None where all are there."""
+    size = shard_size(recipe)
+    places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // size))]
+    waiting = Pieces([place for place in places[part[0] - 1 :: part[1]] if not shard_done(folder, *place)], plan.items, size)
+    for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
+        pass
+    return next((f"{split}/{index:06d}" for split, index in places if not shard_done(folder, split, index)), None)
+
+
+def _finish(recipe: Recipe, folder: Path, plan: Plan, training: Dataset | None, alone: bool) -> Built:
+    """Write the manifest of a folder that has all shards; a folder of which every item was dropped is left as it was found."""
+    try:
+        dataset = finish_dataset(folder, _fields(recipe, plan, training))
+    except InputError:
+        if alone and not any(folder.rglob("*.tar")):
+            _release(folder, recipe.splits)
+        raise
+    _tidy(folder)
+    dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
+    return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
 
 
 def shard_size(recipe: Recipe) -> int:
