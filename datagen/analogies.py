@@ -244,10 +244,12 @@ def _shown(recipe: Recipe, collected: Collected, task: str, pair: Pair) -> bool:
 
     Where edits are used in both directions, all pairs of one photograph are used in one, which the seed chooses.
     """
-    if not recipe.is_suite or not pair.as_b or recipe.source.directions == "forward":
-        return pair.as_b or not recipe.is_suite
+    if not recipe.is_suite:
+        return True
+    if recipe.source.directions == "forward":
+        return pair.as_b
     backwards = task.endswith(REVERSED) and task.removesuffix(REVERSED) in collected.tasks
-    return backwards == bool(draw(recipe.seed, "direction", pair.photograph)[0] & 1)
+    return pair.as_b and backwards == bool(draw(recipe.seed, "direction", pair.photograph)[0] & 1)
 
 
 def _same_form(first: Pair, second: Pair, recipe: Recipe) -> bool:

@@ -215,7 +215,7 @@ def _transformed(work: Work, item: Planned, source: Source, image: np.ndarray) -
     recipe, lossy = work.recipe, None
     if recipe.panel.format == "jpg":
         lossy = images.encode(image, "jpg")
-        image = images.to_array(images.decode(lossy, source.name))
+        image = images.decode_array(lossy, source.name)
     after = library_of(recipe.transformations.library).apply(work.transformations[item.transformation], image)
     return Side(source, image, after, recipe.panel.format, lossy)
 

@@ -1,6 +1,5 @@
 """Calibration images: what transformations do to them, how far they are apart, and which of them a trivial method already solves."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ import numpy as np
 
 from datagen.drawing import draw
 from datagen.filters import blank, levels
+from datagen.kept import Kept
 from datagen.panels import cut, fit
 from datagen.recipe import Recipe
 from datagen.recipe_library import library_of
@@ -65,8 +65,7 @@ class Calibration:
         self._places = [np.sort(np.random.default_rng(i).permutation(image.size)[:share]) for i, image in enumerate(self.images)]
         self._ends = np.cumsum([len(places) for places in self._places])[:-1]
         self._identity = self._selected(self.images)
-        self._results: OrderedDict[str, list[np.ndarray]] = OrderedDict()
-        self._keep = max(4, CACHE_BYTES // sum(image.nbytes for image in self.images))
+        self._results: Kept[str, list[np.ndarray]] = Kept(CACHE_BYTES, lambda results: sum(result.nbytes for result in results))
         self._sketches: dict[str, Sketch] = dict(known)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,12 +99,7 @@ class Calibration:
         return np.concatenate([result.reshape(-1)[places] for result, places in zip(results, self._places, strict=True)])
 
     def _single(self, name: str, spec: Spec) -> list[np.ndarray]:
-        if name not in self._results:
-            self._results[name] = [library_of(self.library).apply(spec, image) for image in self.images]
-            if len(self._results) > self._keep:
-                self._results.popitem(last=False)
-        self._results.move_to_end(name)
-        return self._results[name]
+        return self._results.get(name, lambda: [library_of(self.library).apply(spec, image) for image in self.images])
 
     def _composition(self, parts: Sequence[Spec]) -> list[np.ndarray]:
         library = library_of(self.library)
@@ -143,7 +137,7 @@ class Calibration:
         specs = {**known, **wanted}
         names = list(specs)
         matrix = np.stack([self.sketch(name, spec).pixels for name, spec in specs.items()])
-        coarse = np.ascontiguousarray(matrix[:, :: max(1, matrix.shape[1] // COARSE)].astype(np.float32))
+        coarse = _coarse(matrix).astype(np.float32)
         norms = (coarse**2).mean(1)
         # Coarse distances only choose whom to measure in whole numbers, which no BLAS can round another way.
         guess = norms[:, None] + norms[None, :] - 2 / coarse.shape[1] * (coarse @ coarse.T)
@@ -159,7 +153,7 @@ class Calibration:
         self.measure(specs, "looking for rivals")
         names = np.array(sorted(specs))
         matrix = np.stack([self.sketch(name, specs[name]).pixels for name in names])
-        coarse = matrix[:, :: max(1, matrix.shape[1] // COARSE)].astype(np.float64)  # sums of whole numbers, exact in any order
+        coarse = _coarse(matrix).astype(np.float64)  # sums of whole numbers, exact in any order
         norms, rivals = (coarse**2).sum(1), {}
         for name in wanted:
             row = int(np.searchsorted(names, name))
@@ -215,6 +209,11 @@ def _pictures(recipe: Recipe, pool: Pool, count: int, word: str) -> list[np.ndar
     turns = [(kinds[i % len(kinds)], i // len(kinds)) for i in range(count)]
     sources = [kind[turn % len(kind)] for kind, turn in turns]
     return [cut(source, recipe, int.from_bytes(draw(recipe.seed, word, source.name, i)[:6])) for i, source in enumerate(sources)]
+
+
+def _coarse(sketches: np.ndarray) -> np.ndarray:
+    """Some three thousand values of each sketch (a row), which lie next to each other in memory."""
+    return np.ascontiguousarray(sketches[:, :: max(1, sketches.shape[1] // COARSE)])
 
 
 def levels_flat(x: np.ndarray, y: np.ndarray) -> float:

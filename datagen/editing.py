@@ -66,7 +66,7 @@ def edited_pairs(recipe: Recipe, workers: int = 1) -> tuple[list[Pair], tuple[No
         for edit in edits
     }
     _check_tasks(folder, parameters)
-    _make(recipe, folder, edits, identity)
+    _make(recipe, folder, edits, missing, identity)
     rows = [{"task": e.name, "photograph": e.photograph.name, "seed": e.seed, "width": e.size[0], "height": e.size[1]} for e in edits]
     write_atomic(folder / "edits.jsonl", "".join(canonical_json(row) + "\n" for row in rows))
     return [_pair(edit, folder) for edit in edits], (*notes, *(one.note for one in small)), parameters
@@ -228,12 +228,12 @@ def _pieces(edits: Sequence[Edit], batch: int) -> list[list[Edit]]:
     return [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
 
 
-def _make(recipe: Recipe, folder: Path, edits: Sequence[Edit], identity: Mapping[str, Any]) -> None:
-    """Make the edits that are not there, each kept as soon as it is made.
+def _make(recipe: Recipe, folder: Path, edits: Sequence[Edit], missing: Sequence[Edit], identity: Mapping[str, Any]) -> None:
+    """Make the edits that are `missing`, each kept as soon as it is made.
 
     A batch of which some are there is made whole again: an edit may depend on the size of its batch by rounding, and by more.
     """
-    absent = {edit.file(folder, "after") for edit in edits if not edit.file(folder, "after").is_file()}
+    absent = {edit.file(folder, "after") for edit in missing}
     pieces = [piece for piece in _pieces(edits, recipe.source.editor.batch) if any(e.file(folder, "after") in absent for e in piece)]
     worn: str | None = ""
     for piece in track(pieces, len(pieces), f"editing with {identity['model']}"):

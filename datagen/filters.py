@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from datagen.recipe import FiltersSection
-from lorweb_bench.images import decode, to_array
+from lorweb_bench.images import decode_array
 from lorweb_bench.metrics.clip import NO_DIRECTION, Clip
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.metrics.weights import digest
@@ -53,7 +53,7 @@ def disagree(filters: FiltersSection, files: Mapping[str, tuple[bytes, str]]) ->
     wanted = filters.clip_direction
     if wanted.model is None:
         return False
-    panels = [to_array(decode(files[role][0], role)) for role in ROLES]
+    panels = [decode_array(files[role][0], role) for role in ROLES]
     features = Clip(wanted.model).features(panels).astype(np.float64)
     first, second = features[1] - features[0], features[3] - features[2]
     lengths = np.linalg.norm(first), np.linalg.norm(second)

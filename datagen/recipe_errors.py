@@ -1,6 +1,5 @@
 """What is wrong with a recipe, in one sentence: where it stands, what stands there, and what could."""
 
-import difflib
 import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from datagen.recipe_sources import KINDS
 from datagen.recipe_yaml import line_of
+from lorweb_bench.registry import did_you_mean
 
 SHOWN = 80  # characters of a value
 SHORT = reprlib.Repr()  # aliases can make a value longer than any memory
@@ -63,9 +63,8 @@ def explain(
     if found["loc"] and found["loc"][-1] == "[key]":
         return f"{where}: {'.'.join(keys[:-1])} has no {keys[-1]!r}; {_nearest(keys[-1], re.findall(r'[a-z_]+', found['ctx']['expected']))}"
     if found["loc"] == ("source", "kind"):
-        near = difflib.get_close_matches(str(found["input"]), KINDS, 1, 0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{where}: source.kind is {_short(found['input'])}{hint}; the kinds there are: {', '.join(KINDS)}."
+        hint = did_you_mean(str(found["input"]), KINDS, "")
+        return f"{where}: source.kind is {_short(found['input'])}{f' ({hint})' if hint else ''}; the kinds there are: {', '.join(KINDS)}."
     if found["type"] == "value_error":
         value = "" if isinstance(found["input"], (dict, BaseModel)) else f" is {_short(found['input'])}"
         return f"{where}: {dotted}{value}: {message}." if dotted else f"{where}: {message}."
@@ -112,8 +111,7 @@ def _short(value: Any) -> str:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+    return did_you_mean(name, known, f"known are {', '.join(known)}.")
 
 
 def _model(recipe: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:

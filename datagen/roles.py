@@ -1,6 +1,5 @@
 """Roles: which source serves training, a suite's a, its b, or calibration. No source has two."""
 
-import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datagen.recipe import Recipe
 from datagen.recipe_sources import ROLES, SourceSection
 from datagen.sources import Panel, Source
 from lorweb_bench.errors import InputError
+from lorweb_bench.registry import did_you_mean
 
 SHOWN = 20  # names of photographs that an error lists
 TWICE = ("train", "dev", "calibration")  # the roles whose sources are both a and b
@@ -127,10 +127,10 @@ def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str
     by_name = {source.name: source for source in photographs}
     wanted = [name for names in section.assign.values() for name in names]
     if missing := [name for name in wanted if name not in by_name]:
-        near = difflib.get_close_matches(missing[0], by_name, 1, 0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        hint = did_you_mean(missing[0], by_name, "")
+        end = f"; {hint}" if hint else "."
         there = ", ".join(list(by_name)[:SHOWN]) + (f" and {len(by_name) - SHOWN} more" if len(by_name) > SHOWN else "")
-        raise InputError(f"source.assign names {', '.join(missing)}; {section.path} has the photographs {there or 'none'}{hint}")
+        raise InputError(f"source.assign names {', '.join(missing)}; {section.path} has the photographs {there or 'none'}{end}")
     for role, names in section.assign.items():
         if len(names) == 1 and role in TWICE and not section.scenes:
             raise InputError(f"source.assign.{role} has one photograph, {names[0]!r}, and needs two, an a and a b; add another one.")

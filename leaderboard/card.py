@@ -1,6 +1,5 @@
 """The card of a submission: what its authors declare about the method, by schema."""
 
-import difflib
 import re
 import unicodedata
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lorweb_bench.errors import InputError
+from lorweb_bench.registry import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -170,8 +170,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return did_you_mean(word, known, f"known: {', '.join(known)}")
 
 
 def _fields(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:

@@ -55,7 +55,8 @@ class Known:
         None where none is near-equal. All hashes are compared, a million in some milliseconds.
         """
         near = np.flatnonzero(np.bitwise_count(self._hashes[: self._count] ^ np.uint64(value)) <= NEAR_BITS)
-        thumbnails, wholes, whole = self._thumbnails[near], _coarse(self._thumbnails[near]), _coarse(small[None])[0]
+        thumbnails = self._thumbnails[near]
+        wholes, whole = _coarse(thumbnails), _coarse(small[None])[0]
         levels = np.sqrt(((wholes - whole) ** 2).mean(axis=(1, 2, 3)))
         middles = _correlations(thumbnails[:, MIDDLE, MIDDLE].astype(np.float32), small[MIDDLE, MIDDLE])
         alike = np.minimum(_correlations(wholes, whole), middles) >= NEAR_CORRELATION

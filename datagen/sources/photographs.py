@@ -1,7 +1,6 @@
 """Photographs: those that install with the project's dependencies, and a user's own."""
 
 import csv
-import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from datagen.sources.decoding import ImageFile, check_files, image_files, slugs,
 from datagen.sources.likeness import Likenesses, looks
 from lorweb_bench.errors import InputError
 from lorweb_bench.images import MAX_PIXELS
+from lorweb_bench.registry import did_you_mean
 
 UNSTATED = "not stated for the image; distributed with scikit-image (BSD-3-Clause)"
 NASA = "public domain (NASA)"
@@ -174,9 +174,8 @@ def _credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         if name in credited:
             raise InputError(f"source.credits: {path}, line {line} names {name!r} again; give each photograph one line.")
         if name not in known:
-            near = difflib.get_close_matches(name, names, 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else "; names are relative to source.path."
-            raise InputError(f"source.credits: {path}, line {line} names {name!r}, which is not among the photographs{hint}")
+            hint = did_you_mean(name, names, "names are relative to source.path.")
+            raise InputError(f"source.credits: {path}, line {line} names {name!r}, which is not among the photographs; {hint}")
         credited[name] = (" ".join(row["licence"].split()), " ".join(row["attribution"].split()))
     return credited
 

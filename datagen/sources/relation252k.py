@@ -111,13 +111,13 @@ def relation252k(
     if not kept:
         why = f"; the first left out: {ingest.skipped[0].file} ({ingest.skipped[0].reason})" if ingest.skipped else ""
         raise InputError(f"{path} holds no pair of Relation252K{why}")
-    pairs = [replace(pair, licence=licence, attribution=attribution) for pair in _pairs(kept, max_pixels)]
+    pairs = _pairs(kept, licence, attribution, max_pixels)
     sizes = np.unique([pair.task for pair in pairs], return_counts=True)[1]
     ingest.tasks, ingest.pairs, ingest.ordered_analogies = len(sizes), len(pairs), int((sizes * (sizes - 1)).sum())
     return pairs, ingest
 
 
-def _pairs(entries: list[_Entry], max_pixels: int) -> list[Pair]:
+def _pairs(entries: list[_Entry], licence: str, attribution: str, max_pixels: int) -> list[Pair]:
     categories = list(dict.fromkeys(entry.category for entry in entries))
     tasks = dict(zip(categories, slugs(categories), strict=True))
     # A photograph edited in several categories keeps its file's name there, so equal names are taken for one photograph.
@@ -131,8 +131,8 @@ def _pairs(entries: list[_Entry], max_pixels: int) -> list[Pair]:
             before=Half(str(entry.file.absolute()), "left", max_pixels),
             after=Half(str(entry.file.absolute()), "right", max_pixels),
             instruction=entry.instruction,
-            licence=LICENCE,
-            attribution=ATTRIBUTION,
+            licence=licence,
+            attribution=attribution,
             photograph=photographs[entry.file.stem],
             pixels=entry.pixels,
         )
