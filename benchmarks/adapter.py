@@ -22,11 +22,11 @@ from diffusers import FluxTransformer2DModel
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from reference_model.basis import Basis
-from reference_model.memory import Kept
-from reference_model.merging import can_merge, merged
-from reference_model.quantize import quantize
-from reference_model.router import Router
+from reference_model.checkpoints.merging import can_merge, merged
+from reference_model.model.basis import Basis
+from reference_model.model.quantize import quantize
+from reference_model.model.router import Router
+from reference_model.training.memory import Kept
 
 ELEMENTS, RANK, FEATURES, KEY_WIDTH, LAYERS = 32, 4, 3 * 768, 128, 494
 # In, out, whether the input has tokens (the modulations are fed one vector a sample), and how many of the 494 layers are of this size.
@@ -68,7 +68,9 @@ def rounds_of(variants: Variants, rounds: int) -> dict[str, np.ndarray]:
 
 def tell(what: str, seconds: dict[str, np.ndarray], over: dict[str, str]) -> None:
     """Print medians in milliseconds, and for each `name: other` how many times as long the first takes."""
-    times = ", ".join(f"{name} {np.median(values) * 1e3:.3g} ms" for name, values in seconds.items())
+    times = ", ".join(
+        f"{name} {np.median(values) * 1e3:.3g} ms" for name, values in seconds.items()
+    )
     print(f"{what}: {times}")
     for name, other in over.items():
         low, middle, high = np.quantile(seconds[name] / seconds[other], (0.25, 0.5, 0.75))
@@ -83,7 +85,9 @@ def one_layer(inside: int, outside: int) -> nn.ModuleDict:
 
 def mixed(x: Tensor, a: Tensor, gates: Tensor, b: Tensor) -> Tensor:
     """The mix as its formula reads, over stacks a (N, in, r) and b (N, r, out), for inputs with tokens and without."""
-    return torch.einsum("bsi,nir,bn,nro->bso" if x.ndim == 3 else "bi,nir,bn,nro->bo", x, a, gates, b)
+    return torch.einsum(
+        "bsi,nir,bn,nro->bso" if x.ndim == 3 else "bi,nir,bn,nro->bo", x, a, gates, b
+    )
 
 
 def layer_variants(inside: int, outside: int, tokens: int, batch: int) -> Variants:
@@ -93,7 +97,12 @@ def layer_variants(inside: int, outside: int, tokens: int, batch: int) -> Varian
     gates = torch.randn(1, batch, ELEMENTS, device=DEVICE).softmax(-1).requires_grad_()
     ours, stock = one_layer(inside, outside), one_layer(inside, outside)
     basis = Basis(ours, ELEMENTS, RANK, RANK)
-    inject_adapter_in_model(LoraConfig(r=ELEMENTS * RANK, lora_alpha=ELEMENTS * RANK, target_modules=["transformer_blocks.0"]), stock)
+    inject_adapter_in_model(
+        LoraConfig(
+            r=ELEMENTS * RANK, lora_alpha=ELEMENTS * RANK, target_modules=["transformer_blocks.0"]
+        ),
+        stock,
+    )
     plain = one_layer(inside, outside)["transformer_blocks"][0]
     a = torch.randn(ELEMENTS, inside, RANK, device=DEVICE, dtype=DTYPE, requires_grad=True)
     b = torch.randn(ELEMENTS, RANK, outside, device=DEVICE, dtype=DTYPE, requires_grad=True)
@@ -107,20 +116,28 @@ def layer_variants(inside: int, outside: int, tokens: int, batch: int) -> Varian
         stock["transformer_blocks"][0](x).backward(gradient)
 
     def run_einsum() -> None:
-        (plain(x) + mixed(x, a, gates[0].to(DTYPE), b) * (RANK / RANK)).backward(gradient)  # alpha / r, which PEFT multiplies by too
+        (plain(x) + mixed(x, a, gates[0].to(DTYPE), b) * (RANK / RANK)).backward(
+            gradient
+        )  # alpha / r, which PEFT multiplies by too
 
     return {"ours": run_ours, "PEFT": run_stock, "einsum": run_einsum}
 
 
 def measure_layers(rounds: int, tokens: int, batch: int) -> None:
     """Every size of FLUX's adapted layers, and their sum over all 494."""
-    print(f"forward and backward of one layer, batch {batch}, {tokens} tokens (modulations: none), {DTYPE}, {DEVICE}")
+    print(
+        f"forward and backward of one layer, batch {batch}, {tokens} tokens (modulations: none), {DTYPE}, {DEVICE}"
+    )
     total: dict[str, np.ndarray] = {}
     over = {"ours": "PEFT", "einsum": "ours"}
     for inside, outside, has_tokens, count in SIZES:
-        seconds = rounds_of(layer_variants(inside, outside, tokens if has_tokens else 0, batch), rounds)
+        seconds = rounds_of(
+            layer_variants(inside, outside, tokens if has_tokens else 0, batch), rounds
+        )
         tell(f"{inside} -> {outside}", seconds, over)
-        total = {name: total.get(name, 0) + count * np.sort(values) for name, values in seconds.items()}
+        total = {
+            name: total.get(name, 0) + count * np.sort(values) for name, values in seconds.items()
+        }
     tell(f"all {LAYERS} layers", total, over)
 
 
@@ -130,18 +147,35 @@ def flux(double: int, single: int) -> FluxTransformer2DModel:
     torch.set_default_dtype(DTYPE)
     try:
         with torch.device(DEVICE):
-            return FluxTransformer2DModel(guidance_embeds=True, num_layers=double, num_single_layers=single).requires_grad_(False).eval()
+            return (
+                FluxTransformer2DModel(
+                    guidance_embeds=True, num_layers=double, num_single_layers=single
+                )
+                .requires_grad_(False)
+                .eval()
+            )
     finally:
         torch.set_default_dtype(before)
 
 
 def inputs_of(batch: int, tokens: int, words: int) -> dict[str, Any]:
     """Inputs of FLUX's transformer."""
-    drawn = {"hidden_states": (batch, tokens, 64), "encoder_hidden_states": (batch, words, 4096), "pooled_projections": (batch, 768)}
-    made: dict[str, Any] = {name: torch.randn(shape, device=DEVICE, dtype=DTYPE) for name, shape in drawn.items()}
+    drawn = {
+        "hidden_states": (batch, tokens, 64),
+        "encoder_hidden_states": (batch, words, 4096),
+        "pooled_projections": (batch, 768),
+    }
+    made: dict[str, Any] = {
+        name: torch.randn(shape, device=DEVICE, dtype=DTYPE) for name, shape in drawn.items()
+    }
     for name in ("timestep", "guidance"):
         made[name] = torch.ones(batch, device=DEVICE, dtype=DTYPE)
-    return {**made, "img_ids": torch.zeros(tokens, 3, device=DEVICE), "txt_ids": torch.zeros(words, 3, device=DEVICE), "return_dict": False}
+    return {
+        **made,
+        "img_ids": torch.zeros(tokens, 3, device=DEVICE),
+        "txt_ids": torch.zeros(words, 3, device=DEVICE),
+        "return_dict": False,
+    }
 
 
 def with_basis(transformer: FluxTransformer2DModel, batch: int = 1) -> Basis:
@@ -157,13 +191,25 @@ def measure_step(rounds: int, tokens: int, double: int, single: int) -> None:
     """A sampling step of the bare base, with the gated basis, and with the mix merged."""
     bare, adapted = flux(double, single), flux(double, single)
     basis, inputs = with_basis(adapted), inputs_of(1, tokens, 64)
-    print(f"one sampling step, {double} double and {single} single blocks of full width, {tokens} tokens, {DTYPE}, {DEVICE}")
+    print(
+        f"one sampling step, {double} double and {single} single blocks of full width, {tokens} tokens, {DTYPE}, {DEVICE}"
+    )
     with torch.inference_mode():
-        tell("gated", rounds_of({"gated": lambda: adapted(**inputs), "bare": lambda: bare(**inputs)}, rounds), {"gated": "bare"})
+        tell(
+            "gated",
+            rounds_of({"gated": lambda: adapted(**inputs), "bare": lambda: bare(**inputs)}, rounds),
+            {"gated": "bare"},
+        )
         started = clock()
         with merged(basis):
             print(f"merging took {clock() - started:.2f} s, once per triplet")
-            tell("merged", rounds_of({"merged": lambda: adapted(**inputs), "bare": lambda: bare(**inputs)}, rounds), {"merged": "bare"})
+            tell(
+                "merged",
+                rounds_of(
+                    {"merged": lambda: adapted(**inputs), "bare": lambda: bare(**inputs)}, rounds
+                ),
+                {"merged": "bare"},
+            )
 
 
 def measure_router(rounds: int) -> None:
@@ -175,9 +221,13 @@ def measure_router(rounds: int) -> None:
         pairs = zip(router.projections, router.keys, strict=True)
         return [((features @ p.T) @ k.T / KEY_WIDTH**0.5).softmax(-1) for p, k in pairs]
 
-    print(f"coefficients of {LAYERS} layers for one triplet, {DTYPE}, {DEVICE}; a layer at a time they are made {STEPS} times an image")
+    print(
+        f"coefficients of {LAYERS} layers for one triplet, {DTYPE}, {DEVICE}; a layer at a time they are made {STEPS} times an image"
+    )
     with torch.inference_mode():
-        seconds = rounds_of({"together": lambda: router(features), "layer by layer": layer_by_layer}, rounds)
+        seconds = rounds_of(
+            {"together": lambda: router(features), "layer by layer": layer_by_layer}, rounds
+        )
         tell("router", seconds, {"layer by layer": "together"})
         per_image = np.median(seconds["layer by layer"]) * STEPS / np.median(seconds["together"])
         print(f"    per image, layer by layer at every step over once together: {per_image:.0f}")
@@ -188,10 +238,16 @@ def measured(run: Callable[[], Any], rounds: int) -> str:
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = np.median(rounds_of({"run": run}, rounds)["run"])
-    return f"{seconds:.3f} s" + (f", at most {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if DEVICE.type == "cuda" else "")
+    return f"{seconds:.3f} s" + (
+        f", at most {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+        if DEVICE.type == "cuda"
+        else ""
+    )
 
 
-def training_step(transformer: FluxTransformer2DModel, basis: Basis, router: Router | None, inputs: dict[str, Any]) -> Callable[[], None]:
+def training_step(
+    transformer: FluxTransformer2DModel, basis: Basis, router: Router | None, inputs: dict[str, Any]
+) -> Callable[[], None]:
     """Forward, backward and AdamW's step of the adapter in float32, under autocast and with gradient checkpointing, as training does it."""
     for parameter in basis.parameters():
         parameter.data = parameter.data.float()
@@ -226,20 +282,41 @@ def measure_layouts(rounds: int, panel: int, double: int, single: int) -> None:
     router = Router(len(basis.layers), ELEMENTS, FEATURES, KEY_WIDTH).to(DEVICE)
     side, words = panel // 16, 512 * panel**2 // 512**2
     tokens = {"paper": 2 * (2 * side) ** 2, "target-only": 4 * side**2}
-    steps = {name: training_step(transformer, basis, router, inputs_of(1, count, words)) for name, count in tokens.items()}
-    print(f"a training step, panels of {panel} px, {double} double and {single} single blocks of full width, {DEVICE}; tokens {tokens}")
+    steps = {
+        name: training_step(transformer, basis, router, inputs_of(1, count, words))
+        for name, count in tokens.items()
+    }
+    print(
+        f"a training step, panels of {panel} px, {double} double and {single} single blocks of full width, {DEVICE}; tokens {tokens}"
+    )
     tell("layouts", rounds_of(steps, rounds), {"target-only": "paper"})
     transformer.disable_gradient_checkpointing()
-    kept = {name: kept_bytes(step, transformer.parameters(), tokens[name] + words) for name, step in steps.items()}
+    kept = {
+        name: kept_bytes(step, transformer.parameters(), tokens[name] + words)
+        for name, step in steps.items()
+    }
     sizes = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in kept.items())
-    print(f"    kept for the backward pass, without checkpointing: {sizes}; {kept['target-only'] / kept['paper']:.3f}", flush=True)
+    print(
+        f"    kept for the backward pass, without checkpointing: {sizes}; {kept['target-only'] / kept['paper']:.3f}",
+        flush=True,
+    )
 
 
-def measure_whole(transformer: FluxTransformer2DModel, elements: int, rounds: int, tokens: int, batch: int) -> None:
+def measure_whole(
+    transformer: FluxTransformer2DModel, elements: int, rounds: int, tokens: int, batch: int
+) -> None:
     """Seconds and memory of an image, gated and merged, and of a training step, with `elements` of a total rank of 128."""
     basis = Basis(transformer, elements, ELEMENTS * RANK // elements, ELEMENTS * RANK // elements)
-    router = Router(len(basis.layers), elements, FEATURES, KEY_WIDTH).to(DEVICE) if elements > 1 else None
-    name = f"LoRWeB, {elements} of rank {RANK}" if router is not None else f"single LoRA of rank {ELEMENTS * RANK}"
+    router = (
+        Router(len(basis.layers), elements, FEATURES, KEY_WIDTH).to(DEVICE)
+        if elements > 1
+        else None
+    )
+    name = (
+        f"LoRWeB, {elements} of rank {RANK}"
+        if router is not None
+        else f"single LoRA of rank {ELEMENTS * RANK}"
+    )
     inputs = inputs_of(1, tokens, 512)
 
     def image() -> None:
@@ -247,7 +324,9 @@ def measure_whole(transformer: FluxTransformer2DModel, elements: int, rounds: in
             for _ in range(STEPS):
                 transformer(**inputs)
 
-    basis.gates = torch.rand(len(basis.layers), 1, elements, device=DEVICE) if router is not None else None
+    basis.gates = (
+        torch.rand(len(basis.layers), 1, elements, device=DEVICE) if router is not None else None
+    )
     print(f"{name}: an image of {STEPS} steps, {measured(image, rounds)}")
     if can_merge(basis):
         with merged(basis):
@@ -259,8 +338,12 @@ def measure_whole(transformer: FluxTransformer2DModel, elements: int, rounds: in
 def measure_full(rounds: int, tokens: int, batch: int) -> None:
     """A full-size transformer, quantised or not: ours beside a single LoRA of equal rank."""
     if DEVICE.type != "cuda":
-        raise SystemExit("--part full: a full-size transformer needs a GPU with 80 GiB, and there is none here")
-    print(f"FLUX.1-Kontext's transformer, random weights, {tokens} tokens, {torch.cuda.get_device_name()}")
+        raise SystemExit(
+            "--part full: a full-size transformer needs a GPU with 80 GiB, and there is none here"
+        )
+    print(
+        f"FLUX.1-Kontext's transformer, random weights, {tokens} tokens, {torch.cuda.get_device_name()}"
+    )
     for bits in ("no", "8bit", "4bit"):
         print(f"quantised: {bits}")
         for elements in (1, ELEMENTS):
@@ -274,12 +357,21 @@ def measure_full(rounds: int, tokens: int, batch: int) -> None:
 
 def main() -> None:
     """Run the parts that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["layers", "step", "router", "layouts", "full"], action="append")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--part", choices=["layers", "step", "router", "layouts", "full"], action="append"
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--tokens", type=int, default=512 if DEVICE.type == "cpu" else 4096)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--panel", type=int, default=128 if DEVICE.type == "cpu" else 512, help="of --part layouts, in pixels")
+    parser.add_argument(
+        "--panel",
+        type=int,
+        default=128 if DEVICE.type == "cpu" else 512,
+        help="of --part layouts, in pixels",
+    )
     arguments = parser.parse_args()
     random.seed(0)
     torch.manual_seed(0)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorweb_bench import statistics
-from lorweb_bench.intervals import Part, between_trainings, intervals
-from lorweb_bench.significance import sign_flip
+from lorweb_bench.stats import aggregate
+from lorweb_bench.stats.bootstrap import Part, between_trainings, intervals
+from lorweb_bench.stats.significance import sign_flip
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,13 @@ SETTINGS = (
 )
 
 
-def design(rng: np.random.Generator, per_tier: int = 120, sources: int = 40) -> dict[str, np.ndarray]:
+def design(
+    rng: np.random.Generator, per_tier: int = 120, sources: int = 40
+) -> dict[str, np.ndarray]:
     """A suite's table without metrics: five tiers, 20 trained and 9 held-out families, 20 transformations in each tier."""
     trained, held_out = [f"f{i}" for i in range(20)], [f"h{i}" for i in range(9)]
     tiers = ("seen_single", "seen_composition", "new_parameters", "new_composition", "new_family")
-    columns: dict[str, list[object]] = {name: [] for name in statistics.COLUMNS}
+    columns: dict[str, list[object]] = {name: [] for name in aggregate.COLUMNS}
     for tier in tiers:
         pool = held_out if tier == "new_family" else trained
         if tier.endswith("composition"):
@@ -77,7 +79,9 @@ def design(rng: np.random.Generator, per_tier: int = 120, sources: int = 40) -> 
     return {name: np.array(column) for name, column in columns.items()}
 
 
-def outcomes(setting: Setting, table: dict[str, np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
+def outcomes(
+    setting: Setting, table: dict[str, np.ndarray], count: int, rng: np.random.Generator
+) -> np.ndarray:
     """Items x count, each column one draw of all random effects. A composition has the mean of two family effects, scaled."""
 
     def effect(labels: np.ndarray, deviation: float) -> np.ndarray:
@@ -90,14 +94,24 @@ def outcomes(setting: Setting, table: dict[str, np.ndarray], count: int, rng: np
     of_family = setting.family * rng.standard_normal((len(names), count))
     first, second = (of_family[[names.index(pair[i]) for pair in pairs]] for i in (0, 1))
     total = np.where(single, first, (first + second) / np.sqrt(2))
-    total = total + effect(table["transformation"], setting.transformation) + effect(table["b_source"], setting.source)
+    total = (
+        total
+        + effect(table["transformation"], setting.transformation)
+        + effect(table["b_source"], setting.source)
+    )
     total += effect(np.char.add(table["family"], table["b_source"]), setting.family_source)
     return setting.outcome(total + setting.noise * rng.standard_normal(total.shape))
 
 
 def truth(setting: Setting) -> float:
     """The population mean: the same in every tier, as the effects' total has the same distribution everywhere."""
-    variance = setting.family**2 + setting.transformation**2 + setting.source**2 + setting.family_source**2 + setting.noise**2
+    variance = (
+        setting.family**2
+        + setting.transformation**2
+        + setting.source**2
+        + setting.family_source**2
+        + setting.noise**2
+    )
     z = np.sqrt(variance) * np.random.default_rng(0).standard_normal(2_000_000)
     return float(setting.outcome(z).mean())
 
@@ -105,33 +119,45 @@ def truth(setting: Setting) -> float:
 def estimates(table: dict[str, np.ndarray]) -> dict[str, list[Part]]:
     """What intervals are asked for: the groups that have a family and photographs enough, and the two gaps."""
     transformation = table["transformation"]
-    found = statistics.groups(table)
+    found = aggregate.groups(table)
     wanted = {
-        name: statistics.parts_of(group, transformation) for name, group in found.items() if "/" not in name and name != "new_family_hard"
+        name: aggregate.parts_of(group, transformation)
+        for name, group in found.items()
+        if "/" not in name and name != "new_family_hard"
     }
-    gaps = {f"gap {name}": statistics.difference(pair, transformation) for name, pair in statistics.compared(table).items()}
+    gaps = {
+        f"gap {name}": aggregate.difference(pair, transformation)
+        for name, pair in aggregate.compared(table).items()
+    }
     return wanted | gaps
 
 
-def plain(parts: list[Part], values: np.ndarray, clusters: statistics.Clusters, seed: int, resamples: int) -> np.ndarray:
+def plain(
+    parts: list[Part], values: np.ndarray, clusters: aggregate.Clusters, seed: int, resamples: int
+) -> np.ndarray:
     """Offsets (columns x low, high) of the percentile interval of the two-way bootstrap as it is."""
     draws = []
     for weights in clusters.draws(seed, resamples):
         drawn = np.zeros((len(weights), values.shape[1]))
         for part in parts:
             own = weights[:, part.rows] * part.weights
-            drawn += part.share * ((own @ values[part.rows]) / own.sum(axis=1, keepdims=True) - part.weights @ values[part.rows])
+            drawn += part.share * (
+                (own @ values[part.rows]) / own.sum(axis=1, keepdims=True)
+                - part.weights @ values[part.rows]
+            )
         draws.append(drawn)
     return np.quantile(np.concatenate(draws), [0.025, 0.975], axis=0).T
 
 
-def simulate(setting: Setting, designs: int, columns: int, resamples: int, seed: int) -> dict[str, np.ndarray]:
+def simulate(
+    setting: Setting, designs: int, columns: int, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
     """Per estimate: coverage, share of misses above, share of misses below, coverage of the plain bootstrap, width ratio."""
     rng, known, hits = np.random.default_rng(seed), truth(setting), {}  # type: ignore[var-annotated]
     for number in range(designs):
-        table = statistics.ordered(design(rng), [])
+        table = aggregate.ordered(design(rng), [])
         values = outcomes(setting, table, columns, rng)
-        clusters, wanted = statistics.clusters_of(table), estimates(table)
+        clusters, wanted = aggregate.clusters_of(table), estimates(table)
         offsets = intervals(list(wanted.values()), values, clusters, number, resamples)
         for g, (name, parts) in enumerate(wanted.items()):
             centre = sum(p.share * (p.weights @ values[p.rows]) for p in parts)
@@ -139,7 +165,14 @@ def simulate(setting: Setting, designs: int, columns: int, resamples: int, seed:
             low, high = centre + offsets[g, :, 0], centre + offsets[g, :, 1]
             bare = plain(parts, values, clusters, number, resamples)
             covered = (centre + bare[:, 0] <= target) & (target <= centre + bare[:, 1])
-            row = [(low <= target) & (target <= high), low > target, high < target, covered, centre, high - low]
+            row = [
+                (low <= target) & (target <= high),
+                low > target,
+                high < target,
+                covered,
+                centre,
+                high - low,
+            ]
             hits.setdefault(name, []).append(np.array(row, dtype=float))
     result = {}
     for name, rows in hits.items():
@@ -153,15 +186,22 @@ def false_alarms(setting: Setting, designs: int, columns: int, seed: int) -> dic
     """Per estimate the percentage of tests that reject, at 5 %, a mean that is right."""
     rng, known, rejected = np.random.default_rng(seed), truth(setting), {}  # type: ignore[var-annotated]
     for number in range(designs):
-        table = statistics.ordered(design(rng), [])
-        values, clusters = outcomes(setting, table, columns, rng) - known, statistics.clusters_of(table)
+        table = aggregate.ordered(design(rng), [])
+        values, clusters = (
+            outcomes(setting, table, columns, rng) - known,
+            aggregate.clusters_of(table),
+        )
         for name, parts in estimates(table).items():
             if not name.startswith("gap"):
-                rejected.setdefault(name, []).extend(sign_flip(parts, values, clusters, number, flips=200) <= 0.05)
+                rejected.setdefault(name, []).extend(
+                    sign_flip(parts, values, clusters, number, flips=200) <= 0.05
+                )
     return {name: 100 * float(np.mean(found)) for name, found in rejected.items()}
 
 
-def over_trainings(count: int, deviation: float, designs: int, columns: int, resamples: int, seed: int) -> dict[str, float]:
+def over_trainings(
+    count: int, deviation: float, designs: int, columns: int, resamples: int, seed: int
+) -> dict[str, float]:
     """Per estimate the coverage, in percent, of the mean over `count` trainings, and of the same without what trainings add.
 
     A training is better or worse by `deviation` on all items, by 0.1 on a family, and by 0.2 on an item; items differ as in the
@@ -169,18 +209,25 @@ def over_trainings(count: int, deviation: float, designs: int, columns: int, res
     """
     rng, hits = np.random.default_rng(seed), {}  # type: ignore[var-annotated]
     for number in range(designs):
-        table = statistics.ordered(design(rng), [])
+        table = aggregate.ordered(design(rng), [])
         shared = outcomes(SETTINGS[0], table, columns, rng)
-        each = [shared + outcomes(Setting("training", 0.1, 0.0, 0.0, 0.0, 0.2), table, columns, rng) for _ in range(count)]
+        each = [
+            shared + outcomes(Setting("training", 0.1, 0.0, 0.0, 0.0, 0.2), table, columns, rng)
+            for _ in range(count)
+        ]
         each = [values + deviation * rng.standard_normal(columns) for values in each]
-        clusters, mean = statistics.clusters_of(table), sum(each) / count
+        clusters, mean = aggregate.clusters_of(table), sum(each) / count
         for name, parts in estimates(table).items():
             if name not in ("seen", "unseen"):
                 continue
-            points = np.array([sum(p.share * (p.weights @ values[p.rows]) for p in parts) for values in each])
+            points = np.array(
+                [sum(p.share * (p.weights @ values[p.rows]) for p in parts) for values in each]
+            )
             extra = [[between_trainings(points[:, c].tolist()) for c in range(columns)]]
             for kind, known in (("", extra), (" without", None)):
-                low, high = intervals([parts], mean, clusters, number, resamples, known)[0].T + points.mean(axis=0)
+                low, high = intervals([parts], mean, clusters, number, resamples, known)[
+                    0
+                ].T + points.mean(axis=0)
                 hits.setdefault(name + kind, []).append((low <= 0) & (high >= 0))
     return {name: 100 * float(np.mean(found)) for name, found in hits.items()}
 
@@ -193,24 +240,44 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trainings", action="store_true", help="the mean over several trainings")
-    parser.add_argument("--tests", action="store_true", help="false alarms of the sign-flip test instead of coverage")
+    parser.add_argument(
+        "--tests",
+        action="store_true",
+        help="false alarms of the sign-flip test instead of coverage",
+    )
     given = parser.parse_args()
     started = time.monotonic()
     if given.trainings:
         for count in (2, 3, 5):
             for deviation in (0.0, 0.05, 0.1, 0.3):
-                found = over_trainings(count, deviation, given.designs, given.columns, given.resamples, given.seed)
-                print(f"{count} trainings, deviation {deviation}:", *(f"{name} {rate:.1f}" for name, rate in found.items()), flush=True)
+                found = over_trainings(
+                    count, deviation, given.designs, given.columns, given.resamples, given.seed
+                )
+                print(
+                    f"{count} trainings, deviation {deviation}:",
+                    *(f"{name} {rate:.1f}" for name, rate in found.items()),
+                    flush=True,
+                )
         return
     for setting in SETTINGS:
         if given.tests:
             found = false_alarms(setting, given.designs, given.columns, given.seed)
-            print(setting.name, *(f"{name} {rate:.1f}" for name, rate in found.items()), sep=", ", flush=True)
+            print(
+                setting.name,
+                *(f"{name} {rate:.1f}" for name, rate in found.items()),
+                sep=", ",
+                flush=True,
+            )
             continue
         print(f"\n{setting.name}: {given.designs} designs x {given.columns} outcomes")
         print(f"{'':26s}covers  too high  too low   plain   width / ideal")
-        for name, row in simulate(setting, given.designs, given.columns, given.resamples, given.seed).items():
-            print(f"{name:26s}{row[0]:6.1f}{row[1]:10.1f}{row[2]:9.1f}{row[3]:8.1f}{row[4]:16.2f}", flush=True)
+        for name, row in simulate(
+            setting, given.designs, given.columns, given.resamples, given.seed
+        ).items():
+            print(
+                f"{name:26s}{row[0]:6.1f}{row[1]:10.1f}{row[2]:9.1f}{row[3]:8.1f}{row[4]:16.2f}",
+                flush=True,
+            )
     print(f"\n{time.monotonic() - started:.0f} s")
 
 

@@ -33,26 +33,50 @@ import yaml
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe import Recipe, read_recipe
+from datagen.recipe.schema import Recipe, read_recipe
 from datagen.sources import Panel, panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
-from lorweb_bench.dataset import Dataset
-from lorweb_bench.images import encode, to_array
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.protocol import ROLES
 
 KINDS = ("colour", "tone")
 Seconds = tuple[float, float]  # by the clock, of the processor
-TRAIN = ["astronaut", "brick", "grass", "gravel", "hubble_deep_field", "ihc", "grace_hopper"]  # 512 pixels and more on each side
+TRAIN = [
+    "astronaut",
+    "brick",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "ihc",
+    "grace_hopper",
+]  # 512 pixels and more on each side
 CALIBRATION = ["retina", "camera"]
 
 
 def recipe(folder: Path, items: int, size: int, families: list[str] | None = None) -> Recipe:
     """Training data of single colour and tone transformations on bundled photographs, no panel shared."""
-    families = families or [family.name for family in library().families.values() if family.kind in KINDS]
-    source = {"kind": "photographs", "path": "bundled", "assign": {"train": TRAIN, "calibration": CALIBRATION}}
-    content = {"name": "bench", "version": "1", "seed": 3, "source": source, "panel": {"square": size}}
-    content |= {"transformations": {"families": families}, "splits": {"train": items}, "analogies_per_pair": 1}
+    families = families or [
+        family.name for family in library().families.values() if family.kind in KINDS
+    ]
+    source = {
+        "kind": "photographs",
+        "path": "bundled",
+        "assign": {"train": TRAIN, "calibration": CALIBRATION},
+    }
+    content = {
+        "name": "bench",
+        "version": "1",
+        "seed": 3,
+        "source": source,
+        "panel": {"square": size},
+    }
+    content |= {
+        "transformations": {"families": families},
+        "splits": {"train": items},
+        "analogies_per_pair": 1,
+    }
     path = folder / f"{items}-{size}.yaml"
     path.write_text(yaml.safe_dump(content))
     return read_recipe(path)
@@ -96,8 +120,12 @@ def encoding(folder: Path, items: int, times: int) -> None:
     """Build time over the time of encoding the same images alone."""
     wanted = recipe(folder, items, 512)
     images = list(panels(made(wanted, folder / "out")))
-    rounds = turns(times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images])
-    print(f"build over encoding alone, {items} items of 512 pixels, {len(images)} images: {ratios(rounds)}; the goal is 1.5 at most")
+    rounds = turns(
+        times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images]
+    )
+    print(
+        f"build over encoding alone, {items} items of 512 pixels, {len(images)} images: {ratios(rounds)}; the goal is 1.5 at most"
+    )
 
 
 def relation(folder: Path, pairs: int, size: int) -> Recipe:
@@ -107,11 +135,22 @@ def relation(folder: Path, pairs: int, size: int) -> Recipe:
     sources, rows = [source for source in bundled() if min(source.load().shape[:2]) >= size], []
     for i in range(pairs):
         before = panel(sources[i % len(sources)], Panel(square=size), i)
-        Image.fromarray(np.hstack([before, 255 - before])).save(group / f"{i:04d}.png", compress_level=1)
+        Image.fromarray(np.hstack([before, 255 - before])).save(
+            group / f"{i:04d}.png", compress_level=1
+        )
         rows.append({"img_name": f"{i:04d}.png", "edit_instruction": "make it negative"})
     (group / "labels.json").write_text(json.dumps(rows))
-    content = {"name": "relation", "version": "1", "seed": 3, "source": {"kind": "relation252k", "path": str(folder / "relation")}}
-    content |= {"panel": {"long_edge": size}, "splits": {"train": "all"}, "analogies_per_pair": "all"}
+    content = {
+        "name": "relation",
+        "version": "1",
+        "seed": 3,
+        "source": {"kind": "relation252k", "path": str(folder / "relation")},
+    }
+    content |= {
+        "panel": {"long_edge": size},
+        "splits": {"train": "all"},
+        "analogies_per_pair": "all",
+    }
     (folder / "relation.yaml").write_text(yaml.safe_dump(content))
     return read_recipe(folder / "relation.yaml")
 
@@ -123,7 +162,9 @@ def pairs(folder: Path, count: int, size: int, times: int) -> None:
     analogies = dataset.split("train").samples
     images = list(itertools.islice(panels(dataset), 400))  # a hundred analogies' panels, in memory
     shutil.rmtree(folder / "out")
-    rounds = turns(times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images])
+    rounds = turns(
+        times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images]
+    )
     rounds = [[(a[0] / analogies, a[1] / analogies), (b[0] / 100, b[1] / 100)] for a, b in rounds]
     rate = statistics.median(1 / one[0][0] for one in rounds)
     print(
@@ -141,13 +182,23 @@ def workers(folder: Path, items: int, times: int) -> None:
 
     def by(count: int) -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
-        words = [str(folder / f"{items}-256.yaml"), "-o", str(folder / "out"), "--workers", str(count)]
-        subprocess.run([*COMMAND, *words], cwd=Path(__file__).parents[1], check=True, capture_output=True)
+        words = [
+            str(folder / f"{items}-256.yaml"),
+            "-o",
+            str(folder / "out"),
+            "--workers",
+            str(count),
+        ]
+        subprocess.run(
+            [*COMMAND, *words], cwd=Path(__file__).parents[1], check=True, capture_output=True
+        )
 
     found = sorted(one / two for (one, _), (two, _) in turns(times, lambda: by(1), lambda: by(2)))
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     spread = f"{found[0]:.2f}-{found[-1]:.2f} in {times} turns"
-    print(f"one worker over two, {items} items of 256 pixels: {statistics.median(found):.2f} ({spread}; {load}); the goal is 1.8 at least")
+    print(
+        f"one worker over two, {items} items of 256 pixels: {statistics.median(found):.2f} ({spread}; {load}); the goal is 1.8 at least"
+    )
 
 
 PEAK = "import sys; from benchmarks.datagen import peak; print(peak(sys.argv[1], sys.argv[2], int(sys.argv[3])))"
@@ -169,10 +220,14 @@ def memory(folder: Path, items: int, times: int) -> None:
         found = []
         for _, count in itertools.product(range(times), (items, 10 * items)):
             command = [sys.executable, "-c", PEAK, kind, str(folder), str(count)]
-            done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True
+            )
             found.append(int(done.stdout))
         few, many = statistics.median(found[::2]), statistics.median(found[1::2])
-        print(f"peak memory from {kind}, {10 * items:,} items over {items:,}: {many / few:.2f} ({few / 1024:.0f} MiB); goal 1.1 at most")
+        print(
+            f"peak memory from {kind}, {10 * items:,} items over {items:,}: {many / few:.2f} ({few / 1024:.0f} MiB); goal 1.1 at most"
+        )
 
 
 def bare(dataset: Dataset, wanted: int) -> None:
@@ -190,7 +245,7 @@ def bare(dataset: Dataset, wanted: int) -> None:
 
 def loader(folder: Path, items: int, times: int) -> None:
     """Loader throughput over bare decoding of as many images, in one process, from its first batch on."""
-    from lorweb_bench.loader import training_loader
+    from lorweb_bench.data.loader import training_loader
 
     for size in (128, 512):
         dataset = made(recipe(folder, items, size), folder / f"loaded-{size}")
@@ -200,8 +255,12 @@ def loader(folder: Path, items: int, times: int) -> None:
             for _ in itertools.islice(training_loader(dataset.path, 8), batches):
                 pass
 
-        rounds = turns(times, lambda dataset=dataset, batches=batches: bare(dataset, 32 * batches), load)  # type: ignore[misc]
-        print(f"loader over bare decoding, {batches} batches of 8 at {size} pixels: {ratios(rounds)}; the goal is 0.9 at least")
+        rounds = turns(
+            times, lambda dataset=dataset, batches=batches: bare(dataset, 32 * batches), load
+        )  # type: ignore[misc]
+        print(
+            f"loader over bare decoding, {batches} batches of 8 at {size} pixels: {ratios(rounds)}; the goal is 0.9 at least"
+        )
 
 
 def main() -> None:

@@ -27,15 +27,15 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import numpy as np
 from sqlalchemy import insert, make_url, select, text
 
-from leaderboard.intake import take
-from leaderboard.site import render_store
-from leaderboard.store import Store
-from leaderboard.submission import pack
-from leaderboard.tables import SubmissionRow, SuiteRow, VerdictRow
-from leaderboard.teams import grant
-from lorweb_bench.dataset import Dataset, open_suite
-from lorweb_bench.evaluation import predict
-from lorweb_bench.report import read_per_sample, write_per_sample
+from leaderboard.service.rendering import render_store
+from leaderboard.service.suite_intake import take
+from leaderboard.store.store import Store
+from leaderboard.store.tables import SubmissionRow, SuiteRow, VerdictRow
+from leaderboard.store.teams import grant
+from leaderboard.submission.submission import pack
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.reports.report import read_per_sample, write_per_sample
+from lorweb_bench.scoring.evaluate import predict
 
 CARD = Path(__file__).parents[1] / "docs/example-card.yaml"
 VALUES = 40  # different tables of values by item, which the entries share
@@ -48,14 +48,32 @@ def fill(store: Store, suite: Dataset, entries: int, folder: Path) -> None:
     predict("copy-b", suite, folder / "copies")
     store.add(pack(folder / "copies", suite, CARD, folder / "copies.zip"), suite)
     with store.reading() as session:
-        row, verdict = session.scalars(select(SubmissionRow)).one(), session.scalars(select(VerdictRow)).one()
-        first = {c.name: getattr(row, c.name) for c in SubmissionRow.__table__.columns if c.name != "id"}
-        last = {c.name: getattr(verdict, c.name) for c in VerdictRow.__table__.columns if c.name != "id"}
+        row, verdict = (
+            session.scalars(select(SubmissionRow)).one(),
+            session.scalars(select(VerdictRow)).one(),
+        )
+        first = {
+            c.name: getattr(row, c.name) for c in SubmissionRow.__table__.columns if c.name != "id"
+        }
+        last = {
+            c.name: getattr(verdict, c.name) for c in VerdictRow.__table__.columns if c.name != "id"
+        }
     values = [_values(store, str(last["per_sample"]), n) for n in range(min(VALUES, entries))]
     for start in range(2, entries + 1, CHUNK):
         ids = range(start, min(start + CHUNK, entries + 1))
-        rows = [{**first, "id": i, "sha256": f"{i:064x}", "method": f"method-{i}", "last_verdict": i} for i in ids]
-        verdicts = [{**last, "id": i, "submission_id": i, **_verdict(last["verdict"], i, *values[i % len(values)])} for i in ids]
+        rows = [
+            {**first, "id": i, "sha256": f"{i:064x}", "method": f"method-{i}", "last_verdict": i}
+            for i in ids
+        ]
+        verdicts = [
+            {
+                **last,
+                "id": i,
+                "submission_id": i,
+                **_verdict(last["verdict"], i, *values[i % len(values)]),
+            }
+            for i in ids
+        ]
         with store.writing() as session:
             session.execute(insert(SubmissionRow), rows)
             session.execute(insert(VerdictRow), verdicts)
@@ -74,10 +92,15 @@ def _values(store: Store, per_sample: str, n: int) -> tuple[str, float]:
 def _verdict(verdict: dict, i: int, per_sample: str, mean: float) -> dict:
     report = verdict["report"]
     scores = report["scores"] | {
-        "unseen": report["scores"]["unseen"] | {"edit_recovery": report["scores"]["unseen"]["edit_recovery"] | {"mean": mean}}
+        "unseen": report["scores"]["unseen"]
+        | {"edit_recovery": report["scores"]["unseen"]["edit_recovery"] | {"mean": mean}}
     }
     report = report | {"scores": scores, "method": report["method"] | {"name": f"method-{i}"}}
-    return {"verdict": verdict | {"report": report, "card": verdict["card"] | {"method": f"method-{i}"}}, "per_sample": per_sample}
+    return {
+        "verdict": verdict
+        | {"report": report, "card": verdict["card"] | {"method": f"method-{i}"}},
+        "per_sample": per_sample,
+    }
 
 
 @contextlib.contextmanager
@@ -86,7 +109,13 @@ def served(store: Store) -> Iterator[int]:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = int(s.getsockname()[1])
-    where = ["--store", str(store.folder), "--port", str(port), *(["--database", store.url] if store.url else [])]
+    where = [
+        "--store",
+        str(store.folder),
+        "--port",
+        str(port),
+        *(["--database", store.url] if store.url else []),
+    ]
     command = [sys.executable, "-m", "lorweb_bench", "leaderboard", "serve", *where]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -118,7 +147,9 @@ def paths_of(store: Store) -> dict[str, str]:
     """What is asked for: name -> address."""
     with store.reading() as session:
         suite = session.scalars(select(SuiteRow.fingerprint)).one()
-        newest = session.scalars(select(SubmissionRow.id).order_by(SubmissionRow.id.desc())).first() or 0
+        newest = (
+            session.scalars(select(SubmissionRow.id).order_by(SubmissionRow.id.desc())).first() or 0
+        )
     return {
         "first page": "/",
         "a method's page": "/methods/copy-b.html",
@@ -143,8 +174,13 @@ def measure(stores: dict[int, Store], rounds: int, requests: int) -> dict[str, d
         for turn in range(rounds):
             for name in paths[min(paths)]:
                 for size in sorted(stores, reverse=bool(turn % 2)):
-                    found.setdefault(name, {}).setdefault(size, []).append(rate(ports[size], paths[size][name], tokens[size], requests))
-    return {name: {size: statistics.median(rates) for size, rates in of.items()} for name, of in found.items()}
+                    found.setdefault(name, {}).setdefault(size, []).append(
+                        rate(ports[size], paths[size][name], tokens[size], requests)
+                    )
+    return {
+        name: {size: statistics.median(rates) for size, rates in of.items()}
+        for name, of in found.items()
+    }
 
 
 def row(name: str, cells: dict[int, str]) -> str:
@@ -154,12 +190,16 @@ def row(name: str, cells: dict[int, str]) -> str:
 
 def main() -> None:
     """Make the boards, render them, ask, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("suite", type=Path)
     parser.add_argument("--sizes", default="10,100,1000,10000")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--requests", type=int, default=10)
-    parser.add_argument("--database", help="An empty PostgreSQL database; a schema is made for each board.")
+    parser.add_argument(
+        "--database", help="An empty PostgreSQL database; a schema is made for each board."
+    )
     given = parser.parse_args()
     suite, sizes = open_suite(given.suite), [int(size) for size in given.sizes.split(",")]
     with tempfile.TemporaryDirectory() as folder:
@@ -168,19 +208,34 @@ def main() -> None:
         again: dict[int, str] = {}
         for size in sizes:
             place = Path(folder) / str(size)
-            stores[size] = Store(place / "store", schema(given.database, size) if given.database else None)
+            stores[size] = Store(
+                place / "store", schema(given.database, size) if given.database else None
+            )
             fill(stores[size], suite, size, place)
             for times in (made, again):
                 started = time.process_time(), time.perf_counter()
                 render_store(stores[size], stores[size].folder / "site", "A board")
-                times[size] = f"{time.process_time() - started[0]:.1f} ({time.perf_counter() - started[1]:.1f})"
-            print(f"{size} entries rendered in {made[size]} s, once more in {again[size]} s", file=sys.stderr)
+                times[size] = (
+                    f"{time.process_time() - started[0]:.1f} ({time.perf_counter() - started[1]:.1f})"
+                )
+            print(
+                f"{size} entries rendered in {made[size]} s, once more in {again[size]} s",
+                file=sys.stderr,
+            )
         rates = measure(stores, given.rounds, given.requests)
-        pages = {size: (store.folder / "site/index.html").stat().st_size for size, store in stores.items()}
+        pages = {
+            size: (store.folder / "site/index.html").stat().st_size
+            for size, store in stores.items()
+        }
     print(row("", {size: f"{size:,} entries" for size in sizes}))
     print(row("---", dict.fromkeys(sizes, "---")))
     for name, of in rates.items():
-        print(row(f"{name}, requests a second", {s: f"{r:.0f} ({r / of[sizes[0]]:.2f})" for s, r in of.items()}))
+        print(
+            row(
+                f"{name}, requests a second",
+                {s: f"{r:.0f} ({r / of[sizes[0]]:.2f})" for s, r in of.items()},
+            )
+        )
     print(row("rendering all pages, seconds of the processor (by the clock)", made))
     print(row("rendering them again", again))
     print(row("first page, MB", {size: f"{size_ / 1e6:.2f}" for size, size_ in pages.items()}))
@@ -193,7 +248,9 @@ def schema(url: str, size: int) -> str:
     address = make_url(url).set(drivername="postgresql+psycopg")
     with create_engine(address).begin() as connection:
         connection.execute(text(f"CREATE SCHEMA board_{size}"))
-    return address.update_query_dict({"options": f"-csearch_path=board_{size}"}).render_as_string(hide_password=False)
+    return address.update_query_dict({"options": f"-csearch_path=board_{size}"}).render_as_string(
+        hide_password=False
+    )
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 import numpy as np
 
-from datagen.recipe import read_recipe
+from datagen.recipe.schema import read_recipe
 from datagen.sources import Panel, panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
-from lorweb_bench.methods.patches import patch_analogy
-from lorweb_bench.methods.trivial import affine_colour_transfer
+from lorweb_bench.methods.baselines import affine_colour_transfer
+from lorweb_bench.methods.image_analogies import patch_analogy
 
 PHOTOGRAPHS = ("grace_hopper", "hubble_deep_field", "ihc", "motorcycle_left", "retina")
 PER_FAMILY, SIZE, SIZES, LEAST = 3, 64, (64, 128, 256, 512), 8.0
@@ -39,8 +39,12 @@ def items() -> Iterator[Item]:
         for turn in range(PER_FAMILY):
             first = (turn + f) % len(own)
             sources = own[first], own[(first + 1 + turn % (len(own) - 1)) % len(own)]
-            a, b = (panel(source, Panel(square=SIZE), 2 * turn + i) for i, source in enumerate(sources))
-            a_prime, b_prime = (library().apply(specs[turn % len(specs)], image) for image in (a, b))
+            a, b = (
+                panel(source, Panel(square=SIZE), 2 * turn + i) for i, source in enumerate(sources)
+            )
+            a_prime, b_prime = (
+                library().apply(specs[turn % len(specs)], image) for image in (a, b)
+            )
             if np.sqrt(error(b, b_prime)) >= LEAST:
                 yield family, a, a_prime, b, b_prime
 
@@ -61,12 +65,18 @@ def main() -> None:
     parser.add_argument("--families", action="store_true", help="Every family in a line.")
     shown = parser.parse_args().families
     chosen = list(items())
-    for name, method in (("color-transfer", affine_colour_transfer), ("patch-analogy", patch_analogy)):
+    for name, method in (
+        ("color-transfer", affine_colour_transfer),
+        ("patch-analogy", patch_analogy),
+    ):
         by_family: dict[str, list[float]] = {}
         for item in chosen:
             by_family.setdefault(item[0], []).append(recovered(method, item))
         means = {family: float(np.mean(values)) for family, values in by_family.items()}
-        print(f"{name}: edit_recovery {np.mean(list(means.values())):.3f}, mean of {len(means)} families, {len(chosen)} items", flush=True)
+        print(
+            f"{name}: edit_recovery {np.mean(list(means.values())):.3f}, mean of {len(means)} families, {len(chosen)} items",
+            flush=True,
+        )
         if shown:
             print("  " + ", ".join(f"{family} {value:.2f}" for family, value in means.items()))
     source = next(source for source in bundled() if source.name == PHOTOGRAPHS[0])

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from lorweb_bench.dataset import open_suite
-from lorweb_bench.files import write_atomic
-from lorweb_bench.pins import pin_of, write_pin
+from lorweb_bench.data.dataset import open_suite
+from lorweb_bench.runtime.files import write_atomic
+from lorweb_bench.suites.pins import pin_of, write_pin
 
-FOLDER = Path(__file__).parents[1] / "lorweb_bench" / "pinned"
+FOLDER = Path(__file__).parents[1] / "lorweb_bench" / "suites" / "pinned"
 
 
 def main() -> None:
@@ -24,7 +24,9 @@ def main() -> None:
     path = FOLDER / f"{suite.name}-{suite.version}.json"
     text = write_pin(pin_of(suite))
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        sys.exit(f"{path} holds another pin; a suite's version never changes, so give the new one another version.")
+        sys.exit(
+            f"{path} holds another pin; a suite's version never changes, so give the new one another version."
+        )
     write_atomic(path, text)
     print(path)
 

@@ -27,13 +27,13 @@ import numpy as np
 from datagen.sources import Panel, panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
-from lorweb_bench.dataset import Dataset, finish_dataset, open_suite
-from lorweb_bench.images import encode, to_array
+from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
+from lorweb_bench.data.images import encode, to_array
+from lorweb_bench.data.shards import ShardWriter
 from lorweb_bench.metrics import Scored, load_metric
-from lorweb_bench.predictions import open_predictions
+from lorweb_bench.predictions.reader import open_predictions
 from lorweb_bench.protocol import CANDIDATES
-from lorweb_bench.scoring import Task, _pieces, _score_batches, score
-from lorweb_bench.shards import ShardWriter
+from lorweb_bench.scoring.score import Task, _pieces, _score_batches, score
 
 CLASSIC = ("mse", "psnr", "ssim", "edit_recovery")
 SHARD = 64
@@ -45,27 +45,75 @@ def make(folder: Path, items: int, size: int) -> Dataset:
 
     A prediction is the answer with a little noise, which is as slow to decode as a real one.
     """
-    specs = [spec for spec in library().singles().values() if spec["family"] != "letter"][:CANDIDATES]
+    specs = [spec for spec in library().singles().values() if spec["family"] != "letter"][
+        :CANDIDATES
+    ]
     names = [spec["id"] for spec in specs]
     photographs = [source for source in bundled() if min(source.load().shape[:2]) >= size]
     rng = np.random.default_rng(0)
     (folder / "predictions").mkdir(parents=True)
-    for split, tier, start in (("seen", "seen_single", 0), ("unseen", "new_parameters", items // 2)):
+    for split, tier, start in (
+        ("seen", "seen_single", 0),
+        ("unseen", "new_parameters", items // 2),
+    ):
         for first in range(0, items // 2, SHARD):
             with ShardWriter(folder / "suite", split, first // SHARD) as shard:
                 for i in range(start + first, start + min(first + SHARD, items // 2)):
-                    key, spec, source = f"{i:08x}", specs[i % len(specs)], photographs[i % len(photographs)]
+                    key, spec, source = (
+                        f"{i:08x}",
+                        specs[i % len(specs)],
+                        photographs[i % len(photographs)],
+                    )
                     a, b = (panel(source, Panel(square=size), seed) for seed in (2 * i, 2 * i + 1))
-                    panels = {"a": a, "a_prime": library().apply(spec, a), "b": b, "b_prime": library().apply(spec, b)}
-                    record = {"id": key, "transformation": spec["id"], "family": spec["family"], "kind": spec["kind"], "tier": tier}
-                    record |= {"instruction": "", "a_source": f"a-{source.name}", "b_source": f"{source.name} {i % 9}", "licence": ""}
-                    record |= {"attribution": "", "width": size, "height": size, "hard": False, "candidates": names}
-                    shard.add(key, {role: (encode(image), "png") for role, image in panels.items()}, record)
-                    noisy = np.clip(panels["b_prime"] + rng.normal(0, 4, a.shape), 0, 255).astype(np.uint8)
+                    panels = {
+                        "a": a,
+                        "a_prime": library().apply(spec, a),
+                        "b": b,
+                        "b_prime": library().apply(spec, b),
+                    }
+                    record = {
+                        "id": key,
+                        "transformation": spec["id"],
+                        "family": spec["family"],
+                        "kind": spec["kind"],
+                        "tier": tier,
+                    }
+                    record |= {
+                        "instruction": "",
+                        "a_source": f"a-{source.name}",
+                        "b_source": f"{source.name} {i % 9}",
+                        "licence": "",
+                    }
+                    record |= {
+                        "attribution": "",
+                        "width": size,
+                        "height": size,
+                        "hard": False,
+                        "candidates": names,
+                    }
+                    shard.add(
+                        key,
+                        {role: (encode(image), "png") for role, image in panels.items()},
+                        record,
+                    )
+                    noisy = np.clip(panels["b_prime"] + rng.normal(0, 4, a.shape), 0, 255).astype(
+                        np.uint8
+                    )
                     (folder / "predictions" / f"{key}.png").write_bytes(encode(noisy))
-    known = {s["id"]: {k: v for k, v in s.items() if k != "id"} | {"tier": "seen_single"} for s in specs}
-    described = {"name": "benchmark", "version": "1", "view": "full", "recipe": {}, "transformations": known}
-    return finish_dataset(folder / "suite", {**described, "transformation_library": "datagen", "tiers_relative_to": "0" * 64})
+    known = {
+        s["id"]: {k: v for k, v in s.items() if k != "id"} | {"tier": "seen_single"} for s in specs
+    }
+    described = {
+        "name": "benchmark",
+        "version": "1",
+        "view": "full",
+        "recipe": {},
+        "transformations": known,
+    }
+    return finish_dataset(
+        folder / "suite",
+        {**described, "transformation_library": "datagen", "tiers_relative_to": "0" * 64},
+    )
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -76,11 +124,17 @@ def seconds(work: Callable[[], object], clock: Callable[[], float] = time.proces
 
 
 def ratio(
-    over: Callable[[], object], under: Callable[[], object], clock: Callable[[], float] = time.process_time
+    over: Callable[[], object],
+    under: Callable[[], object],
+    clock: Callable[[], float] = time.process_time,
 ) -> tuple[float, float, float]:
     """The median ratio of two times, taken in turns, and the medians of both in seconds."""
     pairs = [(seconds(over, clock), seconds(under, clock)) for _ in range(TIMES)]
-    return statistics.median(o / u for o, u in pairs), statistics.median(o for o, _ in pairs), statistics.median(u for _, u in pairs)
+    return (
+        statistics.median(o / u for o, u in pairs),
+        statistics.median(o for o, _ in pairs),
+        statistics.median(u for _, u in pairs),
+    )
 
 
 def decode(folder: Path, size: int, items: int) -> None:
@@ -99,21 +153,33 @@ def decode(folder: Path, size: int, items: int) -> None:
                 pass
 
     of_items, scored, decoded = ratio(values, only_decode)
-    whole, all_of_it, _ = ratio(lambda: score(folder / "predictions", suite, CLASSIC, name="benchmark"), only_decode)
-    print(f"{size} px, {items} items: decoding {decoded * 1000 / items:.2f} ms an item, scoring {scored * 1000 / items:.2f} ms")
-    print(f"  scoring over decoding {of_items:.2f}; with the report's intervals, {all_of_it - scored:.1f} s for any suite, {whole:.2f}")
+    whole, all_of_it, _ = ratio(
+        lambda: score(folder / "predictions", suite, CLASSIC, name="benchmark"), only_decode
+    )
+    print(
+        f"{size} px, {items} items: decoding {decoded * 1000 / items:.2f} ms an item, scoring {scored * 1000 / items:.2f} ms"
+    )
+    print(
+        f"  scoring over decoding {of_items:.2f}; with the report's intervals, {all_of_it - scored:.1f} s for any suite, {whole:.2f}"
+    )
 
 
 def retrieval(folder: Path, size: int, items: int) -> None:
     """What a candidate costs: rendered the first time, read from the cache after that, and compared."""
     suite = make(folder, items, size)
     opened = open_predictions(folder / "predictions", suite, "benchmark")
-    batch = [Scored(q, to_array(opened[q.key])) for split in suite.scored_splits for q in suite.quadruplets(split)]
+    batch = [
+        Scored(q, to_array(opened[q.key]))
+        for split in suite.scored_splits
+        for q in suite.quadruplets(split)
+    ]
     metric, count = load_metric("retrieval"), items * (CANDIDATES - 1)
     metric.values(batch[:1], suite)  # the library is imported
     first = seconds(lambda: metric.values(batch, suite))
     again = statistics.median(seconds(lambda: metric.values(batch, suite)) for _ in range(TIMES))
-    print(f"{size} px: a candidate {1e6 * first / count:.0f} us the first time, {1e6 * again / count:.0f} us again (from the cache)")
+    print(
+        f"{size} px: a candidate {1e6 * first / count:.0f} us the first time, {1e6 * again / count:.0f} us again (from the cache)"
+    )
 
 
 def workers(folder: Path, size: int, items: int) -> None:
@@ -131,14 +197,24 @@ def peak(folder: Path) -> float:
     """Peak memory of a process that scores a folder, in MB."""
     code = "import sys; from benchmarks.scoring import score_here; score_here(sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", code, str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
     )
     return float(done.stdout.split()[-1])
 
 
 def score_here(folder: str) -> None:
     """Score with the classic metrics, and print the peak memory of this process in MB."""
-    score(Path(folder) / "predictions", open_suite(Path(folder) / "suite"), CLASSIC, name="benchmark", out=Path(folder) / "report")
+    score(
+        Path(folder) / "predictions",
+        open_suite(Path(folder) / "suite"),
+        CLASSIC,
+        name="benchmark",
+        out=Path(folder) / "report",
+    )
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -148,7 +224,10 @@ def memory(folder: Path, size: int, items: int) -> None:
     for times in (1, 2, 4):
         make(folder / str(times), items * times, size)
         found[items * times] = peak(folder / str(times))
-    print(f"{size} px: " + ", ".join(f"{count} items {megabytes:.0f} MB" for count, megabytes in found.items()))
+    print(
+        f"{size} px: "
+        + ", ".join(f"{count} items {megabytes:.0f} MB" for count, megabytes in found.items())
+    )
 
 
 PARTS: dict[str, tuple[Callable[[Path, int, int], None], tuple[tuple[int, int], ...]]] = {

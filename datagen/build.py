@@ -15,32 +15,42 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from datagen import tiers
-from datagen.analogies import Collected, PairWork, collect, plan_pairs
-from datagen.assemble import Made, Work, plan_items
-from datagen.calibration import calibrate, own_images
-from datagen.compositions import Described
-from datagen.filters import chosen_with
-from datagen.items import Items, Piece, Pieces
-from datagen.notes import Dropped, Note, left_out, told
-from datagen.recipe import Recipe
-from datagen.recipe_library import library_name, library_of
-from datagen.roles import Roles, share_out
+from datagen.making.build_notes import Dropped, Note, left_out, told
+from datagen.making.filters import chosen_with
+from datagen.making.pair_items import Collected, PairWork, collect, plan_pairs
+from datagen.making.photograph_items import Made, Work, plan_items
+from datagen.planning import tiers
+from datagen.planning.calibration import calibrate, own_images
+from datagen.planning.compositions import Described
+from datagen.planning.item_table import Items, Piece, Pieces
+from datagen.planning.source_roles import Roles, share_out
+from datagen.recipe.library import library_name, library_of
+from datagen.recipe.schema import Recipe
 from datagen.transformations import KIND_MODULES
-from lorweb_bench.dataset import Dataset, finish_dataset, open_dataset
-from lorweb_bench.engine import run_pieces, warm_up
+from lorweb_bench.data.dataset import Dataset, finish_dataset, open_dataset
+from lorweb_bench.data.manifest import MANIFEST, read_manifest
+from lorweb_bench.data.shards import ShardWriter, shard_done
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json, claim_output, finish_output, only_run, read_json, write_json
-from lorweb_bench.manifest import MANIFEST, read_manifest
-from lorweb_bench.pins import drift
 from lorweb_bench.protocol import DATASET_FORMAT
-from lorweb_bench.shards import ShardWriter, shard_done
+from lorweb_bench.runtime.files import (
+    canonical_json,
+    claim_output,
+    finish_output,
+    only_run,
+    read_json,
+    write_json,
+)
+from lorweb_bench.runtime.workers import run_pieces, warm_up
+from lorweb_bench.suites.pins import drift
 
 SHARD = 512  # items of a shard, of panels up to 128 x 128 pixels
 LEAST = 32  # and of panels however large
 BUILDING = ".building.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-IMPORTED = ("datagen.build", *(f"datagen.transformations.{kind}" for kind in KIND_MODULES))  # by every worker
+IMPORTED = (
+    "datagen.build",
+    *(f"datagen.transformations.{kind}" for kind in KIND_MODULES),
+)  # by every worker
 LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
 
 
@@ -71,7 +81,13 @@ class Built:
     notes: tuple[Note, ...]
 
 
-def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "local", part: tuple[int, int] = (1, 1)) -> Built | None:
+def build(
+    recipe: Recipe,
+    folder: Path | str,
+    workers: int = 1,
+    engine: str = "local",
+    part: tuple[int, int] = (1, 1),
+) -> Built | None:
     """Build the recipe's dataset in `folder`. The result does not depend on workers, engine, parts, or how often it was begun.
 
     Shards that are whole are kept. A finished dataset of the same recipe is left as it is. `part` (i, n), counted from 1, makes
@@ -89,40 +105,81 @@ def build(recipe: Recipe, folder: Path | str, workers: int = 1, engine: str = "l
         return _build(recipe, folder, training, workers, engine, part)
 
 
-def _build(recipe: Recipe, folder: Path, training: Dataset | None, workers: int, engine: str, part: tuple[int, int]) -> Built | None:
+def _build(
+    recipe: Recipe,
+    folder: Path,
+    training: Dataset | None,
+    workers: int,
+    engine: str,
+    part: tuple[int, int],
+) -> Built | None:
     if workers > 1:
         warm_up(*IMPORTED)
-    sources: Roles | Collected = collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
+    sources: Roles | Collected = (
+        collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
+    )
     _refuse_shared_sources(sources.names, training)
     resumed = _take(folder, _claim(recipe, sources, training))
     alone = part[1] == 1
     with only_run(folder, shared=not alone):
         for stale in folder.rglob(".*.tmp") if alone else ():
-            stale.unlink(missing_ok=True)  # what killed runs left may be just what a full disk lacks
+            stale.unlink(
+                missing_ok=True
+            )  # what killed runs left may be just what a full disk lacks
         try:
-            plan = make_plan(recipe, sources, training, workers if engine == "local" else min(workers, os.cpu_count() or 1))
+            plan = make_plan(
+                recipe,
+                sources,
+                training,
+                workers if engine == "local" else min(workers, os.cpu_count() or 1),
+            )
         except InputError:
-            if not resumed:  # nothing was made: the corrected recipe shall find the folder as it was
+            if (
+                not resumed
+            ):  # nothing was made: the corrected recipe shall find the folder as it was
                 _release(folder)
             raise
         if (missing := _make_shards(recipe, folder, plan, workers, engine, part)) is None:
             return _finish(recipe, folder, plan, training, alone)
         if alone:
-            raise InputError(f"{folder}: the shard {missing} is gone again; another run is at work there. Start again when it has ended.")
+            raise InputError(
+                f"{folder}: the shard {missing} is gone again; another run is at work there. Start again when it has ended."
+            )
         return None
 
 
-def _make_shards(recipe: Recipe, folder: Path, plan: Plan, workers: int, engine: str, part: tuple[int, int]) -> str | None:
+def _make_shards(
+    recipe: Recipe, folder: Path, plan: Plan, workers: int, engine: str, part: tuple[int, int]
+) -> str | None:
     """Make this part's shards that are not whole yet; a shard of any part that is still missing then, None where all are there."""
     size = shard_size(recipe)
-    places = [(split, index) for split, items in plan.items.items() for index in range(-(-len(items) // size))]
-    waiting = Pieces([place for place in places[part[0] - 1 :: part[1]] if not shard_done(folder, *place)], plan.items, size)
-    for _ in run_pieces(functools.partial(build_shard, str(folder), plan.work), waiting, workers, engine, f"building {recipe.name}"):
+    places = [
+        (split, index)
+        for split, items in plan.items.items()
+        for index in range(-(-len(items) // size))
+    ]
+    waiting = Pieces(
+        [place for place in places[part[0] - 1 :: part[1]] if not shard_done(folder, *place)],
+        plan.items,
+        size,
+    )
+    for _ in run_pieces(
+        functools.partial(build_shard, str(folder), plan.work),
+        waiting,
+        workers,
+        engine,
+        f"building {recipe.name}",
+    ):
         pass
-    return next((f"{split}/{index:06d}" for split, index in places if not shard_done(folder, split, index)), None)
+    return next(
+        (f"{split}/{index:06d}" for split, index in places if not shard_done(folder, split, index)),
+        None,
+    )
 
 
-def _finish(recipe: Recipe, folder: Path, plan: Plan, training: Dataset | None, alone: bool) -> Built:
+def _finish(
+    recipe: Recipe, folder: Path, plan: Plan, training: Dataset | None, alone: bool
+) -> Built:
     """Write the manifest of a folder that has all shards; a folder of which every item was dropped is left as it was found."""
     try:
         dataset = finish_dataset(folder, _fields(recipe, plan, training))
@@ -154,30 +211,54 @@ def _space_told(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def make_plan(recipe: Recipe, sources: Roles | Collected, training: Dataset | None, workers: int = 1) -> Plan:
+def make_plan(
+    recipe: Recipe, sources: Roles | Collected, training: Dataset | None, workers: int = 1
+) -> Plan:
     """Decide on transformations, tiers, hardness and items, in `workers` processes; the plan does not depend on their number."""
-    known = {name: info.model_dump(mode="json") for name, info in training.manifest.transformations.items()} if training else None
+    known = (
+        {
+            name: info.model_dump(mode="json")
+            for name, info in training.manifest.transformations.items()
+        }
+        if training
+        else None
+    )
     if isinstance(sources, Collected):
         tasks, pairs = plan_pairs(recipe, sources, known)
-        return Plan({split: PairWork(recipe, tasks) for split in pairs}, pairs, tasks, sources.notes)
-    library, calibration = library_of(recipe.transformations.library), calibrate(recipe, sources, workers)
+        return Plan(
+            {split: PairWork(recipe, tasks) for split in pairs}, pairs, tasks, sources.notes
+        )
+    library, calibration = (
+        library_of(recipe.transformations.library),
+        calibrate(recipe, sources, workers),
+    )
     if known is None:
         chosen = tiers.trained(recipe, library, calibration)
     else:
-        chosen = tiers.suite_tiers(recipe, library, calibration, own_images(recipe, sources, workers), known)
+        chosen = tiers.suite_tiers(
+            recipe, library, calibration, own_images(recipe, sources, workers), known
+        )
     names = list(chosen.transformations)
     items = {split: plan_items(recipe, split, chosen.used, names) for split in recipe.splits}
     used = {names[i] for group in items.values() for i in np.unique(group.rows["transformation"])}
-    listed = {name: info for name, info in chosen.transformations.items() if known is not None or name in used}
+    listed = {
+        name: info
+        for name, info in chosen.transformations.items()
+        if known is not None or name in used
+    }
     hard: Mapping[str, bool] = {}
     rivals: Mapping[str, Sequence[str]] = {}
     if recipe.is_suite:
-        hard = calibration.hard({name: listed[name] for name in sorted(used)}, recipe.filters.minimum_change)
+        hard = calibration.hard(
+            {name: listed[name] for name in sorted(used)}, recipe.filters.minimum_change
+        )
         rivals = calibration.nearest(sorted(used), listed)
     work = {}
     for split in recipe.splits:
         a_role, b_role = ("a", "b") if recipe.is_suite else (split, split)
-        work[split] = Work(recipe, listed, sources.needed(a_role), sources.needed(b_role), hard, rivals)
+        work[split] = Work(
+            recipe, listed, sources.needed(a_role), sources.needed(b_role), hard, rivals
+        )
     return Plan(work, items, listed, (*sources.notes, *chosen.notes))
 
 
@@ -203,18 +284,24 @@ def _training(recipe: Recipe) -> Dataset | None:
     path = recipe.tiers.relative_to
     if not recipe.is_suite:
         if path is not None:
-            raise InputError("tiers.relative_to is for suites (splits seen and unseen); leave it out of training data's recipe.")
+            raise InputError(
+                "tiers.relative_to is for suites (splits seen and unseen); leave it out of training data's recipe."
+            )
         return None
     if path is None and recipe.tiers.new_task == "all":
         return None
     if path is None:
-        raise InputError("A suite's tiers are relative to a training dataset; name its folder: --set tiers.relative_to=FOLDER.")
+        raise InputError(
+            "A suite's tiers are relative to a training dataset; name its folder: --set tiers.relative_to=FOLDER."
+        )
     try:
         training = open_dataset(Path(path).expanduser())
     except InputError as e:
         raise InputError(f"tiers.relative_to: {e}") from None
     if "train" not in training.splits:
-        raise InputError(f"tiers.relative_to: {path} is no training dataset; it has the splits {', '.join(training.splits)} and no train.")
+        raise InputError(
+            f"tiers.relative_to: {path} is no training dataset; it has the splits {', '.join(training.splits)} and no train."
+        )
     return training
 
 
@@ -235,7 +322,10 @@ def _claim(recipe: Recipe, sources: Roles | Collected, training: Dataset | None)
     return {
         "recipe": recipe.model_dump(mode="json"),
         "sources": {
-            role: {"count": len(group), "names": hashlib.sha256(canonical_json(group).encode()).hexdigest()}
+            role: {
+                "count": len(group),
+                "names": hashlib.sha256(canonical_json(group).encode()).hexdigest(),
+            }
             for role, group in sources.names.items()
         },
         "source_pixels": hashlib.sha256(canonical_json(sources.pixels).encode()).hexdigest(),
@@ -252,7 +342,9 @@ def _take(folder: Path, claim: dict[str, Any]) -> bool:
     marker = folder / BUILDING
     resumed = marker.is_file()
     if resumed and (differs := _differences(read_json(marker), claim)):
-        raise InputError(f"{folder} holds a build that was begun with {differs}; choose another folder with -o, or delete it.")
+        raise InputError(
+            f"{folder} holds a build that was begun with {differs}; choose another folder with -o, or delete it."
+        )
     claim_output(folder, DATASET_FORMAT, identity)
     write_json(marker, claim)
     return resumed
@@ -263,7 +355,9 @@ def _release(folder: Path, splits: Iterable[str] = ()) -> None:
     for split in splits:
         shutil.rmtree(folder / split, ignore_errors=True)
     _tidy(folder)
-    with contextlib.suppress(OSError):  # it holds something, or a part that ran at the same time was quicker
+    with contextlib.suppress(
+        OSError
+    ):  # it holds something, or a part that ran at the same time was quicker
         folder.rmdir()
 
 
@@ -276,26 +370,44 @@ def _tidy(folder: Path) -> None:
 def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
     manifest = read_manifest(folder)
     if manifest.recipe is None:
-        raise InputError(f"{folder} holds a dataset that was not built from a recipe; choose another folder with -o.")
+        raise InputError(
+            f"{folder} holds a dataset that was not built from a recipe; choose another folder with -o."
+        )
     old = {"recipe": manifest.recipe, "relative_to": manifest.tiers_relative_to}
-    new = {"recipe": recipe.model_dump(mode="json"), "relative_to": training.fingerprint if training else None}
+    new = {
+        "recipe": recipe.model_dump(mode="json"),
+        "relative_to": training.fingerprint if training else None,
+    }
     if differs := _differences(old, new):
-        raise InputError(f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it.")
+        raise InputError(
+            f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it."
+        )
     _tidy(folder)  # of a build that was killed between its manifest and its end
     return open_dataset(folder)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> str:
     """What differs, in words: the first three keys with the old value and the new one. Empty when nothing does."""
-    found = [f"{key} {_short(before)} and not {_short(after)}" for key, before, after in _unequal(old, new, name)]
+    found = [
+        f"{key} {_short(before)} and not {_short(after)}"
+        for key, before, after in _unequal(old, new, name)
+    ]
     return ", ".join(found[:3]) + (f", and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def _unequal(old: Any, new: Any, name: str) -> list[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(k for k in new if k not in old)]
-        return [one for k in keys for one in _unequal(old.get(k), new.get(k), f"{name}.{k}" if name else str(k))]
-    return [] if canonical_json(old) == canonical_json(new) else [(name.removeprefix("recipe."), old, new)]
+        return [
+            one
+            for k in keys
+            for one in _unequal(old.get(k), new.get(k), f"{name}.{k}" if name else str(k))
+        ]
+    return (
+        []
+        if canonical_json(old) == canonical_json(new)
+        else [(name.removeprefix("recipe."), old, new)]
+    )
 
 
 def _short(value: Any) -> str:
@@ -311,7 +423,9 @@ def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, A
         "view": "full",
         "recipe": recipe.model_dump(mode="json"),
         "transformations": dict(plan.transformations),
-        "transformation_library": None if recipe.from_pairs else library_name(recipe.transformations.library),
+        "transformation_library": None
+        if recipe.from_pairs
+        else library_name(recipe.transformations.library),
         "left_out": left_out(plan.notes),
         "chosen_with": chosen_with(recipe.filters),
         "tiers_relative_to": training.fingerprint if training else None,
@@ -329,4 +443,7 @@ def report(built: Built) -> None:
     if differs := drift(built.dataset):
         print(f"note: {differs}", file=sys.stderr)
     for split, count in built.dropped.items():
-        print(f"note: {count} items of {split} were dropped: nothing that was tried passes the filters", file=sys.stderr)
+        print(
+            f"note: {count} items of {split} were dropped: nothing that was tried passes the filters",
+            file=sys.stderr,
+        )

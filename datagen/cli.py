@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lorweb_bench.commands.options import part
+from lorweb_bench.cli.options import part
 
 if TYPE_CHECKING:
     from datagen.transformations import Library
@@ -21,12 +21,44 @@ def datagen() -> None:
 
 @datagen.command()
 @click.argument("recipe")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The dataset's folder.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe, e.g. source.path=photos.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes; the result does not depend on it.")
-@click.option("--engine", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Where the processes run.")
-@click.option("--shard", callback=part, metavar="I/N", help="Make only every N-th shard, from the I-th on; N jobs may share the folder.")
-def build(recipe: str, output: Path, settings: tuple[str, ...], workers: int, engine: str, shard: tuple[int, int] | None) -> None:
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The dataset's folder."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe, e.g. source.path=photos.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes; the result does not depend on it.",
+)
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local", "ray"]),
+    help="Where the processes run.",
+)
+@click.option(
+    "--shard",
+    callback=part,
+    metavar="I/N",
+    help="Make only every N-th shard, from the I-th on; N jobs may share the folder.",
+)
+def build(
+    recipe: str,
+    output: Path,
+    settings: tuple[str, ...],
+    workers: int,
+    engine: str,
+    shard: tuple[int, int] | None,
+) -> None:
     """Build the dataset that RECIPE asks for: a YAML file, or the name of a ready one such as photos-mini.
 
     Started again, it goes on where it was stopped. Of several runs with --shard the last to end writes the manifest; so does a run
@@ -34,22 +66,30 @@ def build(recipe: str, output: Path, settings: tuple[str, ...], workers: int, en
     """
     from datagen.build import build as build_dataset
     from datagen.build import report
-    from datagen.recipe import read_recipe
+    from datagen.recipe.schema import read_recipe
 
     built = build_dataset(read_recipe(recipe, settings), output, workers, engine, shard or (1, 1))
     if built is None:
-        click.echo(f"This part is in {output}; the run that completes the folder writes its manifest.")
+        click.echo(
+            f"This part is in {output}; the run that completes the folder writes its manifest."
+        )
         return
     report(built)
-    counts = ", ".join(f"{info.samples:,} {split}" for split, info in built.dataset.manifest.splits.items())
-    click.echo(f"{output}: {built.dataset.name} {built.dataset.version}, {counts}, fingerprint {built.dataset.fingerprint}")
+    counts = ", ".join(
+        f"{info.samples:,} {split}" for split, info in built.dataset.manifest.splits.items()
+    )
+    click.echo(
+        f"{output}: {built.dataset.name} {built.dataset.version}, {counts}, fingerprint {built.dataset.fingerprint}"
+    )
 
 
 @datagen.command()
-@click.option("--page", is_flag=True, help="Print the page of the docs on recipes: all of their keys.")
+@click.option(
+    "--page", is_flag=True, help="Print the page of the docs on recipes: all of their keys."
+)
 def recipes(page: bool) -> None:
     """List the ready recipes: what `datagen build` takes by name."""
-    from datagen import recipe_page
+    from datagen.recipe import page as recipe_page
 
     if page:
         click.echo(recipe_page.page(), nl=False)
@@ -60,12 +100,30 @@ def recipes(page: bool) -> None:
 
 @datagen.command()
 @click.argument("recipe")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The pinned recipe, a YAML file.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe, e.g. source.path=photos.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes to check the files in.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The pinned recipe, a YAML file.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the recipe, e.g. source.path=photos.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes to check the files in.",
+)
 def pin(recipe: str, output: Path, settings: tuple[str, ...], workers: int) -> None:
     """Write RECIPE with the sha256 of every photograph that it uses: two labs with these files build one suite."""
-    from datagen.notes import told
+    from datagen.making.build_notes import told
     from datagen.pinning import pin as pin_recipe
 
     count, notes = pin_recipe(recipe, output, settings, workers)
@@ -78,7 +136,11 @@ def pin(recipe: str, output: Path, settings: tuple[str, ...], workers: int) -> N
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option("--dry-run", is_flag=True, help="Show what would go, and go nowhere.")
-@click.option("--public", is_flag=True, help="Make a new repository public; without it only you and your organisation see it.")
+@click.option(
+    "--public",
+    is_flag=True,
+    help="Make a new repository public; without it only you and your organisation see it.",
+)
 @click.option("--revision", help="The branch to push to; by default main.")
 def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | None) -> None:
     """Put DATASET on the hub as the dataset repository OWNER/NAME.
@@ -92,13 +154,20 @@ def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | 
         for name, size in upload.files:
             click.echo(f"{size:>15,}  {name}")
         where = f"{repo}, {'public' if public else 'private'} if it is new"
-        click.echo(f"{upload.bytes:>15,}  bytes in {len(upload.files)} files would go to the dataset repository {where}")
+        click.echo(
+            f"{upload.bytes:>15,}  bytes in {len(upload.files)} files would go to the dataset repository {where}"
+        )
         return
     click.echo(f"{dataset} is at {pushing.push(upload, repo, public, revision)}")
 
 
 @datagen.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Draw every one of them to this PNG.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw every one of them to this PNG.",
+)
 def transformations(output: Path | None) -> None:
     """List the transformation library: id, kind, parameters, instruction; -o draws the gallery."""
     from datagen.transformations import library
@@ -124,21 +193,29 @@ def _show(found: "Library") -> None:
     table = Table(header_style="bold")
     for column in ("id", "kind", "parameters", "instruction"):
         table.add_column(column, overflow="fold")
-    listed = [found.describe(family.name, values) for family in found.families.values() for values in family.presets]
+    listed = [
+        found.describe(family.name, values)
+        for family in found.families.values()
+        for values in family.presets
+    ]
     for one in listed:
         name = one["id"] if one["deterministic"] else f"{one['id']} (a fresh seed each time)"
-        table.add_row(name, one["kind"], json.dumps(one["parameters"]).strip("{}"), one["instruction"])
+        table.add_row(
+            name, one["kind"], json.dumps(one["parameters"]).strip("{}"), one["instruction"]
+        )
     console.print(table)
-    console.print(f"{len(listed)} transformations of {len(found.families)} families; other parameters within their ranges are possible.")
+    console.print(
+        f"{len(listed)} transformations of {len(found.families)} families; other parameters within their ranges are possible."
+    )
 
 
 def _draw(found: "Library", output: Path) -> None:
     import io
 
-    from datagen.panels import fit
+    from datagen.making.panels import fit
     from datagen.sources.photographs import bundled
     from datagen.transformations.gallery import gallery
-    from lorweb_bench.files import write_atomic
+    from lorweb_bench.runtime.files import write_atomic
 
     source = next(source for source in bundled() if source.name == "astronaut")
     buffer = io.BytesIO()

@@ -6,15 +6,17 @@ from typing import Any
 
 import yaml
 
-from datagen.notes import Note
-from datagen.recipe import read_content
-from datagen.roles import read_photographs
-from datagen.sources.decoding import ImageFile, image_files
+from datagen.making.build_notes import Note
+from datagen.planning.source_roles import read_photographs
+from datagen.recipe.schema import read_content
+from datagen.sources.image_files import ImageFile, image_files
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import sha256_file, write_atomic
+from lorweb_bench.runtime.files import sha256_file, write_atomic
 
 
-def pin(recipe: str | Path, output: Path, settings: Sequence[str] = (), workers: int = 1) -> tuple[int, tuple[Note, ...]]:
+def pin(
+    recipe: str | Path, output: Path, settings: Sequence[str] = (), workers: int = 1
+) -> tuple[int, tuple[Note, ...]]:
     """Write `recipe`, with its overrides, and the sha256 of each photograph that its filters let pass; how many, and what was left out.
 
     The new recipe uses exactly these files, whatever else lies in the folder. InputError for a recipe whose photographs are not
@@ -31,7 +33,10 @@ def pin(recipe: str | Path, output: Path, settings: Sequence[str] = (), workers:
     files = [Path(source.load.path) for source in photographs if isinstance(source.load, ImageFile)]
     pins = {file.relative_to(root).as_posix(): sha256_file(file) for file in files}
     path = str(root) if any(sign in str(section.path) for sign in "*?[") else section.path
-    pinned: dict[str, Any] = {**content, "source": {**content["source"], "path": path, "sha256": pins}}
+    pinned: dict[str, Any] = {
+        **content,
+        "source": {**content["source"], "path": path, "sha256": pins},
+    }
     text = yaml.safe_dump(pinned, sort_keys=False, allow_unicode=True, width=140)
     write_atomic(
         output,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorweb_bench.dataset import Dataset, open_dataset
+from lorweb_bench.data.dataset import Dataset, open_dataset
+from lorweb_bench.data.manifest import MANIFEST
 from lorweb_bench.errors import InputError
-from lorweb_bench.manifest import MANIFEST
-from lorweb_bench.progress import track
+from lorweb_bench.runtime.progress import track
 
 CARD = "README.md"
 
@@ -31,14 +31,24 @@ def what_goes(path: Path | str) -> Upload:
     shards = [entry for split in dataset.splits for entry in dataset.split(split).shards]
     for entry in track(shards, len(shards), "checking shards"):
         dataset.check_shard(entry)
-    names = [MANIFEST, CARD, *(name for entry in shards for name in (entry.path, str(Path(entry.path).with_suffix(".json"))))]
+    names = [
+        MANIFEST,
+        CARD,
+        *(
+            name
+            for entry in shards
+            for name in (entry.path, str(Path(entry.path).with_suffix(".json")))
+        ),
+    ]
     return Upload(dataset.path, tuple((name, _size(dataset, name)) for name in names))
 
 
 def _size(dataset: Dataset, name: str) -> int:
     file = dataset.path / name
     if not file.is_file():
-        raise InputError(f"{file} is missing; build the dataset again, or take the file from where the others came from.")
+        raise InputError(
+            f"{file} is missing; build the dataset again, or take the file from where the others came from."
+        )
     return file.stat().st_size
 
 
@@ -52,7 +62,9 @@ def push(upload: Upload, repo: str, public: bool = False, revision: str | None =
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError:
-        raise InputError("Pushing needs huggingface_hub: pip install 'lorweb-bench[model]'.") from None
+        raise InputError(
+            "Pushing needs huggingface_hub: pip install 'lorweb-bench[model]'."
+        ) from None
     api = HfApi()
     try:
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
@@ -67,7 +79,9 @@ def push(upload: Upload, repo: str, public: bool = False, revision: str | None =
     except HFValidationError as e:
         raise InputError(f"{repo!r} is no repository of the hub ({e}); give owner/name.") from None
     except HfHubHTTPError as e:
-        raise InputError(f"The hub refuses {repo}: {str(e).strip().splitlines()[-1]}; `hf auth login` with a token that may write.") from e
+        raise InputError(
+            f"The hub refuses {repo}: {str(e).strip().splitlines()[-1]}; `hf auth login` with a token that may write."
+        ) from e
     except OSError as e:  # no network: httpx and the operating system's own errors
         raise InputError(f"The hub cannot be reached ({e}); --dry-run needs no network.") from e
     return str(done.repo_url.url)

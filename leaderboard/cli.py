@@ -9,16 +9,23 @@ from leaderboard.service.cli import COMMANDS, DATABASE, STORE
 from lorweb_bench.errors import InputError
 
 if TYPE_CHECKING:
-    from leaderboard.suites import Standing
-    from leaderboard.verify import Verdict
-    from lorweb_bench.report import Report
+    from leaderboard.store.suites import Standing
+    from leaderboard.submission.verify import Verdict
+    from lorweb_bench.reports.report import Report
 
 FOLDER = click.Path(path_type=Path)
 ARCHIVE = click.argument("submission", metavar="SUBMISSION.zip", type=FOLDER)
-SUITE = click.option("--suite", required=True, type=FOLDER, help="The suite's folder, in the full view.")
-WORKERS = click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that score.")
+SUITE = click.option(
+    "--suite", required=True, type=FOLDER, help="The suite's folder, in the full view."
+)
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that score."
+)
 REPRODUCTION = click.option(
-    "--reproduction", metavar="REPORT", type=FOLDER, help="Your own report of the same method; where it agrees the level is `reproduced`."
+    "--reproduction",
+    metavar="REPORT",
+    type=FOLDER,
+    help="Your own report of the same method; where it agrees the level is `reproduced`.",
 )
 TRAINING = click.option(
     "--training",
@@ -37,10 +44,14 @@ class Board(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as e:
-            if type(e).__module__ != "sqlalchemy.exc" or not hasattr(e, "orig"):  # SQLAlchemy is not imported for --help
+            if type(e).__module__ != "sqlalchemy.exc" or not hasattr(
+                e, "orig"
+            ):  # SQLAlchemy is not imported for --help
                 raise
             said = " ".join(str(e.orig).split())[:200]
-            raise InputError(f"The board's database cannot be used ({said}); what was recorded is there, run the command again.") from None
+            raise InputError(
+                f"The board's database cannot be used ({said}); what was recorded is there, run the command again."
+            ) from None
 
 
 @click.group(cls=Board, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,13 +64,28 @@ def leaderboard() -> None:
 
 @leaderboard.command()
 @click.argument("predictions", type=FOLDER)
-@click.option("--suite", required=True, type=FOLDER, help="The suite that was predicted, in either view.")
-@click.option("--card", required=True, metavar="CARD.yaml", type=FOLDER, help="What you declare of the method; as docs/example-card.yaml.")
-@click.option("-o", "--output", required=True, metavar="SUBMISSION.zip", type=FOLDER, help="The archive to write.")
+@click.option(
+    "--suite", required=True, type=FOLDER, help="The suite that was predicted, in either view."
+)
+@click.option(
+    "--card",
+    required=True,
+    metavar="CARD.yaml",
+    type=FOLDER,
+    help="What you declare of the method; as docs/example-card.yaml.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="SUBMISSION.zip",
+    type=FOLDER,
+    help="The archive to write.",
+)
 def pack(predictions: Path, suite: Path, card: Path, output: Path) -> None:
     """Pack complete predictions and a card into one archive."""
-    from leaderboard.submission import pack as run
-    from lorweb_bench.dataset import open_suite
+    from leaderboard.submission.submission import pack as run
+    from lorweb_bench.data.dataset import open_suite
 
     run(predictions, open_suite(suite), card, output)
     click.echo(f"Packed {output}, {output.stat().st_size / 1e6:.1f} MB.")
@@ -70,20 +96,35 @@ def pack(predictions: Path, suite: Path, card: Path, output: Path) -> None:
 @SUITE
 @REPRODUCTION
 @TRAINING
-@click.option("-o", "--output", metavar="VERDICT.json", type=FOLDER, help="The verdict; by default SUBMISSION.verdict.json beside it.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="VERDICT.json",
+    type=FOLDER,
+    help="The verdict; by default SUBMISSION.verdict.json beside it.",
+)
 @WORKERS
-def verify(submission: Path, suite: Path, reproduction: Path | None, training: tuple[Path, ...], output: Path | None, workers: int) -> None:
+def verify(
+    submission: Path,
+    suite: Path,
+    reproduction: Path | None,
+    training: tuple[Path, ...],
+    output: Path | None,
+    workers: int,
+) -> None:
     """Check a submission and score it from its images; write the verdict. A refused one exits with 2."""
-    from leaderboard.verify import verify as run
-    from lorweb_bench.dataset import open_suite
-    from lorweb_bench.files import write_json
+    from leaderboard.submission.verify import verify as run
+    from lorweb_bench.data.dataset import open_suite
+    from lorweb_bench.runtime.files import write_json
 
     verdict = run(submission, open_suite(suite), _report(reproduction), workers, training)
     output = output or submission.with_suffix(".verdict.json")
     try:
         write_json(output, verdict.model_dump(mode="json"))
     except OSError as e:
-        raise InputError(f"The verdict cannot be written to {output} ({e.strerror}); name a place with -o.") from None
+        raise InputError(
+            f"The verdict cannot be written to {output} ({e.strerror}); name a place with -o."
+        ) from None
     _print(verdict, submission)
     click.echo(f"The verdict is in {output}.")
 
@@ -106,9 +147,9 @@ def add(
     workers: int,
 ) -> None:
     """Verify a submission and record it in a store. Adding the same archive again changes nothing."""
-    from leaderboard.runs import takes_the_place_of
-    from leaderboard.store import Store
-    from lorweb_bench.dataset import open_suite
+    from leaderboard.board.run_groups import takes_the_place_of
+    from leaderboard.store.store import Store
+    from lorweb_bench.data.dataset import open_suite
 
     board = Store(store, database)
     added = board.add(submission, open_suite(suite), _report(reproduction), workers, training)
@@ -123,18 +164,28 @@ def add(
 
 @leaderboard.command()
 @ARCHIVE
-@click.option("--method", required=True, metavar="SPEC", help="The method, as for `predict`: a name, file.py:attribute, or a checkpoint.")
+@click.option(
+    "--method",
+    required=True,
+    metavar="SPEC",
+    help="The method, as for `predict`: a name, file.py:attribute, or a checkpoint.",
+)
 @SUITE
 @STORE
 @DATABASE
 @WORKERS
-def reproduce(submission: Path, method: str, suite: Path, store: Path, database: str | None, workers: int) -> None:
+def reproduce(
+    submission: Path, method: str, suite: Path, store: Path, database: str | None, workers: int
+) -> None:
     """Run the method of a submission yourself; where your scores agree with its images, it is recorded as `reproduced`."""
-    from leaderboard.keeper import reproduce as run
-    from leaderboard.store import Store
-    from lorweb_bench.dataset import open_suite
+    from leaderboard.store.reference_rows import reproduce as run
+    from leaderboard.store.store import Store
+    from lorweb_bench.data.dataset import open_suite
 
-    _print(run(submission, open_suite(suite), Store(store, database), method, workers).verdict, submission)
+    _print(
+        run(submission, open_suite(suite), Store(store, database), method, workers).verdict,
+        submission,
+    )
 
 
 @leaderboard.command()
@@ -144,53 +195,85 @@ def reproduce(submission: Path, method: str, suite: Path, store: Path, database:
 @WORKERS
 def references(suite: Path, store: Path, database: str | None, workers: int) -> None:
     """Run the trivial methods and bounds that stand in every table, and record them. What is there stays."""
-    from leaderboard.keeper import add_references, references_of
-    from leaderboard.runs import OPEN_BOOK
-    from leaderboard.store import Store
-    from lorweb_bench.dataset import open_suite
+    from leaderboard.board.run_groups import OPEN_BOOK
+    from leaderboard.store.reference_rows import add_references, references_of
+    from leaderboard.store.store import Store
+    from lorweb_bench.data.dataset import open_suite
 
     opened = open_suite(suite)
     for name, added in add_references(Store(store, database), opened, workers):
         click.echo(f"{name} is {'already' if added is None else 'now'} in {store}.")
     if OPEN_BOOK not in references_of(opened):
-        click.echo(f"{OPEN_BOOK} is left out: the public library holds none of the families behind the suite's unseen items.")
+        click.echo(
+            f"{OPEN_BOOK} is left out: the public library holds none of the families behind the suite's unseen items."
+        )
 
 
 @leaderboard.command()
 @click.argument("suite", type=FOLDER)
 @STORE
 @DATABASE
-@click.option("--standing", type=click.Choice(["private", "public", "retired"]), help="What holds from now on.")
-@click.option("--accept/--close", "accepting", default=None, help="Whether the service takes submissions to it.")
-@click.option("--replace", is_flag=True, help="Take its answers, labels and version instead of those in the store; score everything again.")
+@click.option(
+    "--standing",
+    type=click.Choice(["private", "public", "retired"]),
+    help="What holds from now on.",
+)
+@click.option(
+    "--accept/--close",
+    "accepting",
+    default=None,
+    help="Whether the service takes submissions to it.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take its answers, labels and version instead of those in the store; score everything again.",
+)
 @click.option("--rescore", is_flag=True, help="Have a worker score everything on it again.")
-def suite(suite: Path, store: Path, database: str | None, standing: "Standing | None", accepting: bool | None, **how: bool) -> None:
+def suite(
+    suite: Path,
+    store: Path,
+    database: str | None,
+    standing: "Standing | None",
+    accepting: bool | None,
+    **how: bool,
+) -> None:
     """Say what may be shown of a suite, and whether the service takes submissions to it.
 
     Of a private one (the default) no item is shown, of a public one all. A private suite is retired before it is shown; a
     retired one takes no more submissions.
     """
-    from leaderboard.intake import take
-    from leaderboard.store import Store
-    from leaderboard.suites import declare
-    from lorweb_bench.dataset import open_suite
+    from leaderboard.service.suite_intake import take
+    from leaderboard.store.store import Store
+    from leaderboard.store.suites import declare
+    from lorweb_bench.data.dataset import open_suite
 
     if standing is None and accepting is None and not any(how.values()):
-        raise InputError("Say what to do with the suite: --standing, --accept, --close, --replace or --rescore.")
+        raise InputError(
+            "Say what to do with the suite: --standing, --accept, --close, --replace or --rescore."
+        )
     opened, board = open_suite(suite), Store(store, database)
     if accepting is not None or any(how.values()):
-        taken = take(board, opened, accepting, how["replace"], how["rescore"], standing or "private")
+        taken = take(
+            board, opened, accepting, how["replace"], how["rescore"], standing or "private"
+        )
         takes = "takes" if taken.accepting else "takes no"
-        click.echo(f"{opened.name} {opened.version} {takes} submissions in {store}; {taken.queued} wait to be scored again.")
+        click.echo(
+            f"{opened.name} {opened.version} {takes} submissions in {store}; {taken.queued} wait to be scored again."
+        )
     if standing is not None:
         before = declare(board, opened, standing)
-        click.echo(f"{opened.name} {opened.version} is {standing} in {store}{'' if before == standing else f'; it was {before}'}.")
+        click.echo(
+            f"{opened.name} {opened.version} is {standing} in {store}{'' if before == standing else f'; it was {before}'}."
+        )
 
 
 @leaderboard.command()
 @STORE
 @DATABASE
-@click.option("-o", "--output", required=True, metavar="SITE", type=FOLDER, help="The folder of the site.")
+@click.option(
+    "-o", "--output", required=True, metavar="SITE", type=FOLDER, help="The folder of the site."
+)
 @click.option(
     "--gallery",
     "galleries",
@@ -199,19 +282,31 @@ def suite(suite: Path, store: Path, database: str | None, standing: "Standing | 
     multiple=True,
     help="Show items of this public or retired suite, answers included.",
 )
-@click.option("--title", default="Leaderboard of visual analogies", show_default=True, help="The title of the board.")
-def render(store: Path, database: str | None, output: Path, galleries: tuple[Path, ...], title: str) -> None:
+@click.option(
+    "--title",
+    default="Leaderboard of visual analogies",
+    show_default=True,
+    help="The title of the board.",
+)
+def render(
+    store: Path, database: str | None, output: Path, galleries: tuple[Path, ...], title: str
+) -> None:
     """Render the board as a static site, with tables as CSV and JSON."""
-    from leaderboard.render import render as run
-    from leaderboard.store import Store
-    from lorweb_bench.dataset import open_suite
+    from leaderboard.board.render import render as run
+    from leaderboard.store.store import Store
+    from lorweb_bench.data.dataset import open_suite
 
-    run(Store(store, database, create=False), output, [open_suite(path) for path in galleries], title)
+    run(
+        Store(store, database, create=False),
+        output,
+        [open_suite(path) for path in galleries],
+        title,
+    )
     click.echo(f"The board is in {output / 'index.html'}.")
 
 
 def _report(path: Path | None) -> "Report | None":
-    from lorweb_bench.report import open_report
+    from lorweb_bench.reports.report import open_report
 
     return open_report(path) if path else None
 
@@ -220,14 +315,18 @@ def _print(verdict: "Verdict", submission: Path) -> None:
     if not verdict.accepted or verdict.report is None:
         raise InputError(f"{submission} is refused: {verdict.reasons[0]}")
     report = verdict.report
-    click.echo(f"Accepted, {verdict.level}: {report.method.name} on {report.suite.name} {report.suite.version}.")
+    click.echo(
+        f"Accepted, {verdict.level}: {report.method.name} on {report.suite.name} {report.suite.version}."
+    )
     for reason in verdict.reasons:
         click.echo(reason)
     for group in ("seen", "unseen"):
         for metric in SHOWN:
             if metric in report.scores.get(group, {}):
                 score = report.scores[group][metric]
-                interval = "" if score.ci_low is None else f"  [{score.ci_low:.3f}, {score.ci_high:.3f}]"
+                interval = (
+                    "" if score.ci_low is None else f"  [{score.ci_low:.3f}, {score.ci_high:.3f}]"
+                )
                 click.echo(f"  {group:8}{metric:16}{score.mean:8.3f}{interval}")
 
 

@@ -4,26 +4,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import open_dataset, open_suite
+    from lorweb_bench.data.dataset import open_dataset, open_suite
+    from lorweb_bench.data.samples import Quadruplet, Triplet
     from lorweb_bench.errors import InputError
-    from lorweb_bench.evaluation import evaluate, score
     from lorweb_bench.judging.endpoint import Endpoint
     from lorweb_bench.judging.judge import judge
-    from lorweb_bench.quadruplet import Quadruplet, Triplet
+    from lorweb_bench.scoring.evaluate import evaluate, score
 
 _HOME = {
     "Endpoint": "lorweb_bench.judging.endpoint",
     "InputError": "lorweb_bench.errors",
-    "Quadruplet": "lorweb_bench.quadruplet",
-    "Triplet": "lorweb_bench.quadruplet",
-    "evaluate": "lorweb_bench.evaluation",
+    "Quadruplet": "lorweb_bench.data.samples",
+    "Triplet": "lorweb_bench.data.samples",
+    "evaluate": "lorweb_bench.scoring.evaluate",
     "judge": "lorweb_bench.judging.judge",
-    "open_dataset": "lorweb_bench.dataset",
-    "open_suite": "lorweb_bench.dataset",
-    "score": "lorweb_bench.evaluation",
+    "open_dataset": "lorweb_bench.data.dataset",
+    "open_suite": "lorweb_bench.data.dataset",
+    "score": "lorweb_bench.scoring.evaluate",
 }
 
-__all__ = ["Endpoint", "InputError", "Quadruplet", "Triplet", "evaluate", "judge", "open_dataset", "open_suite", "score"]
+__all__ = [
+    "Endpoint",
+    "InputError",
+    "Quadruplet",
+    "Triplet",
+    "evaluate",
+    "judge",
+    "open_dataset",
+    "open_suite",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

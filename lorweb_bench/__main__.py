@@ -1,6 +1,6 @@
 """`python -m lorweb_bench`."""
 
-from lorweb_bench.cli import main
+from lorweb_bench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -26,12 +26,18 @@ TRACKS: Final = ("closed", "open")
 PROMPT_MODES: Final = ("none", "task", "instruction")
 
 CANDIDATES: Final = 50  # retrieval candidates per item, the truth among them
-MIN_CHANGE_RMSE: Final = 8 / 255  # RMSE(b, b_prime) below this, images in [0, 1]: the item is dropped
-HARD_THRESHOLD: Final = 0.5  # mean edit_recovery that no trivial method may reach on a hard transformation
+MIN_CHANGE_RMSE: Final = (
+    8 / 255
+)  # RMSE(b, b_prime) below this, images in [0, 1]: the item is dropped
+HARD_THRESHOLD: Final = (
+    0.5  # mean edit_recovery that no trivial method may reach on a hard transformation
+)
 PSNR_CAP: Final = 50.0  # dB
 CONFIDENCE: Final = 0.95
 MIN_CLUSTERS: Final = 8  # fewer clusters than this: no interval
 RESIZE_KERNEL: Final = "area where both sides shrink, else cubic"  # of `images.resize`, the one kernel of format version 1
 PREDICT_SEED: Final = 0
 BOOTSTRAP_SEED: Final = 20260217
-PUBLISH_SALT: Final = "lorweb-bench/public-order/1"  # the public order is sorted by sha256(salt + key)
+PUBLISH_SALT: Final = (
+    "lorweb-bench/public-order/1"  # the public order is sorted by sha256(salt + key)
+)

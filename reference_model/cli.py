@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 
 @click.command("pretrain-tiny")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the base.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. dataset=photos-mini-train.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the base."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting, e.g. dataset=photos-mini-train.",
+)
 @click.option(
     "--part",
     type=click.Choice(["all", "encoder", "base", "alignment"]),
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 )
 def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: str) -> None:
     """Make the tiny base and its pair encoder from a training dataset; resumes by itself."""
-    from reference_model.pretraining import PARTS, pretrain, read_config
+    from reference_model.training.pretraining import PARTS, pretrain, read_config
 
     pretrain(read_config(config, list(overrides)), output, PARTS if part == "all" else (part,))
     click.echo(f"base: {output}")
@@ -32,8 +40,18 @@ def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the checkpoint.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. training.steps=500.")
-@click.option("--dry-run", is_flag=True, help="Print trainable parameters and memory; download and write nothing.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a setting, e.g. training.steps=500.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print trainable parameters and memory; download and write nothing.",
+)
 def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run: bool) -> None:
     """Train an adapter on a frozen base; resumes by itself."""
     from lorweb_bench.errors import InputError
@@ -41,21 +59,29 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
 
     settings = read_train_config(config, list(overrides))
     if dry_run:
-        from reference_model import memory, shapes
+        from reference_model.model import shapes
+        from reference_model.training import memory
 
         found = shapes.shapes_of(settings)
         click.echo("\n".join([*shapes.as_lines(found), *memory.as_lines(settings, found.trained)]))
         return
     if output is None:
-        raise InputError("no output folder; add `-o CHECKPOINT`, or `--dry-run` to see what would be trained")
-    from reference_model.training import train as train_adapter
+        raise InputError(
+            "no output folder; add `-o CHECKPOINT`, or `--dry-run` to see what would be trained"
+        )
+    from reference_model.training.train import train as train_adapter
 
     checkpoint = train_adapter(settings, output)
     if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
         click.echo(f"checkpoint: {checkpoint}")
 
 
-MODEL = click.option("--model", required=True, type=click.Path(path_type=Path), help="Checkpoint folder; `lorweb` is the one that ships.")
+MODEL = click.option(
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Checkpoint folder; `lorweb` is the one that ships.",
+)
 
 
 def triplet(command: Callable[..., None]) -> Callable[..., None]:
@@ -67,8 +93,8 @@ def triplet(command: Callable[..., None]) -> Callable[..., None]:
 
 def _read_images(*paths: Path) -> "list[Image]":
     """The images in these files; InputError names the one that cannot be read."""
+    from lorweb_bench.data.images import decode
     from lorweb_bench.errors import InputError
-    from lorweb_bench.images import decode
 
     images = []
     for path in paths:
@@ -82,33 +108,71 @@ def _read_images(*paths: Path) -> "list[Image]":
 @click.command()
 @MODEL
 @triplet
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="PNG to write.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int) -> None:
     """Make b' so that A : A_PRIME :: B : b'."""
+    from lorweb_bench.data.images import encode
+    from lorweb_bench.data.samples import Triplet
     from lorweb_bench.errors import InputError
-    from lorweb_bench.files import write_atomic
-    from lorweb_bench.images import encode
-    from lorweb_bench.quadruplet import Triplet
+    from lorweb_bench.runtime.files import write_atomic
     from reference_model.method import from_checkpoint
 
     if output.suffix.lower() != ".png":
-        raise InputError(f"{output}: the answer is written as PNG; give it a name that ends in .png")
+        raise InputError(
+            f"{output}: the answer is written as PNG; give it a name that ends in .png"
+        )
     images = _read_images(a, a_prime, b)
     method = from_checkpoint(model, merge=True)
-    answer = method.predict([Triplet(key="b", a=images[0], a_prime=images[1], b=images[2], prompt=None, seed=seed)])[0]
+    answer = method.predict(
+        [Triplet(key="b", a=images[0], a_prime=images[1], b=images[2], prompt=None, seed=seed)]
+    )[0]
     write_atomic(output, encode(answer, "png"))
-    click.echo(f"{output}: {answer.width} x {answer.height}, by {method.name} (works at up to {method.longest} px)")
+    click.echo(
+        f"{output}: {answer.width} x {answer.height}, by {method.name} (works at up to {method.longest} px)"
+    )
 
 
 @click.command()
 @MODEL
 @triplet
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Safetensors file to write.")
-@click.option("--rank", type=click.IntRange(min=1), help="Shrink to this rank by SVD; without it, the whole rank of the basis.")
-@click.option("--mix", nargs=2, type=click.Path(path_type=Path), metavar="A2 A2_PRIME", help="A second pair, to walk towards.")
-@click.option("--weight", type=click.FloatRange(0, 1), help="How far to walk: 0 is A : A_PRIME, 1 is A2 : A2_PRIME; 0.5 if left out.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True, help="Of the file.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Safetensors file to write.",
+)
+@click.option(
+    "--rank",
+    type=click.IntRange(min=1),
+    help="Shrink to this rank by SVD; without it, the whole rank of the basis.",
+)
+@click.option(
+    "--mix",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A2 A2_PRIME",
+    help="A second pair, to walk towards.",
+)
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, 1),
+    help="How far to walk: 0 is A : A_PRIME, 1 is A2 : A2_PRIME; 0.5 if left out.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the file.",
+)
 def compose(
     model: Path,
     a: Path,
@@ -124,39 +188,71 @@ def compose(
     from lorweb_bench.errors import InputError
 
     if output.suffix != ".safetensors":
-        raise InputError(f"{output}: a LoRA is written as safetensors; give it a name that ends in .safetensors")
+        raise InputError(
+            f"{output}: a LoRA is written as safetensors; give it a name that ends in .safetensors"
+        )
     if weight is not None and not mix:
         raise InputError("--weight says how far to walk to a second pair; add `--mix A2 A2_PRIME`")
-    from reference_model.composing import compose_file
+    from reference_model.model.composing import compose_file
 
     pairs = [_read_images(*pair) for pair in ((a, a_prime), mix or ()) if pair]
-    for line in compose_file(model, pairs, _read_images(b)[0], output, rank, 0.5 if weight is None else weight, dtype):
+    for line in compose_file(
+        model, pairs, _read_images(b)[0], output, rank, 0.5 if weight is None else weight, dtype
+    ):
         click.echo(line)
 
 
 @click.command("inspect-model")
 @click.argument("model", metavar="CHECKPOINT", type=click.Path(path_type=Path))
-@click.option("--suite", required=True, type=click.Path(path_type=Path), help="Suite to look at it with.")
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="HTML page to write.")
-@click.option("--items", type=click.IntRange(min=1), default=400, show_default=True, help="Items whose coefficients are taken, at most.")
 @click.option(
-    "--effect-items", type=click.IntRange(min=0), default=24, show_default=True, help="Items each element is left out on; 0: none."
+    "--suite", required=True, type=click.Path(path_type=Path), help="Suite to look at it with."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HTML page to write.",
+)
+@click.option(
+    "--items",
+    type=click.IntRange(min=1),
+    default=400,
+    show_default=True,
+    help="Items whose coefficients are taken, at most.",
+)
+@click.option(
+    "--effect-items",
+    type=click.IntRange(min=0),
+    default=24,
+    show_default=True,
+    help="Items each element is left out on; 0: none.",
 )
 def inspect_model(model: Path, suite: Path, output: Path, items: int, effect_items: int) -> None:
     """Show the space of a checkpoint: coefficients, a map of the suite's transformations, the effect of each element."""
-    from reference_model.space_page import write_space_page
+    from reference_model.analysis.space_page import write_space_page
 
     click.echo(write_space_page(model, suite, output, items, effect_items))
 
 
 @click.command("import-lorweb")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="The config.yaml beside it.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the checkpoint.")
-@click.option("--base", help="Base that it was trained on; without it, the one that the config names.")
+@click.option(
+    "--config", required=True, type=click.Path(path_type=Path), help="The config.yaml beside it."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the checkpoint.",
+)
+@click.option(
+    "--base", help="Base that it was trained on; without it, the one that the config names."
+)
 def import_lorweb(file: Path, config: Path, output: Path, base: str | None) -> None:
     """Make a checkpoint of a released LoRWeB (FILE.safetensors)."""
-    from reference_model.released import import_released
+    from reference_model.checkpoints.released import import_released
 
     layers, count = import_released(file, config, output, base)
     click.echo(f"checkpoint: {output}, {count:,} weights in {layers} layers")

@@ -10,26 +10,36 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lorweb_bench.data.images import resize, to_image
+from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import read_json
-from lorweb_bench.images import resize, to_image
-from lorweb_bench.quadruplet import Triplet
-from reference_model.adapter import Adapter
-from reference_model.base import Base, load_base
-from reference_model.checkpoint import checkpoint_folder, load_checkpoint
+from lorweb_bench.runtime.files import read_json
+from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint
+from reference_model.checkpoints.merging import can_merge, merged
 from reference_model.config import TrainConfig
-from reference_model.flux import VaeCodec
-from reference_model.grid import CONTEXT, Picture, Sequenced, context_of, pixels_of, sequence_of
-from reference_model.merging import can_merge, merged
-from reference_model.quadruplets import SIDE_MULTIPLE
+from reference_model.model.adapter import Adapter
+from reference_model.model.base import Base, load_base
+from reference_model.model.base_models import is_stock, sample_stock
+from reference_model.model.flux import VaeCodec
+from reference_model.model.grid_layout import (
+    CONTEXT,
+    Picture,
+    Sequenced,
+    context_of,
+    pixels_of,
+    sequence_of,
+)
 from reference_model.sampling import sample
-from reference_model.stock import is_stock, sample_stock
+from reference_model.training.quadruplets import SIDE_MULTIPLE
 
 
 def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
     """Width and height that the model works at: at most `longest` on the long edge, sides in multiples of 16."""
     scale = min(1.0, longest / max(width, height))
-    sides = (min(round(side * scale / SIDE_MULTIPLE), longest // SIDE_MULTIPLE) for side in (width, height))
+    sides = (
+        min(round(side * scale / SIDE_MULTIPLE), longest // SIDE_MULTIPLE)
+        for side in (width, height)
+    )
     return tuple(SIDE_MULTIPLE * max(1, side) for side in sides)  # type: ignore[return-value]
 
 
@@ -40,7 +50,9 @@ def to_tensor(images: Sequence[Image.Image], size: tuple[int, int], device: torc
 
 
 def by_size(
-    triplets: Sequence[Triplet], longest: int, complete: Callable[[Sequence[Triplet], tuple[int, int]], Iterable[np.ndarray]]
+    triplets: Sequence[Triplet],
+    longest: int,
+    complete: Callable[[Sequence[Triplet], tuple[int, int]], Iterable[np.ndarray]],
 ) -> list[Image.Image]:
     """One b' per triplet, of the size of its b; `complete` gives those of triplets that have one panel size, uint8 height x width x 3."""
     sizes = [panel_size(*t.b.size, longest) for t in triplets]
@@ -71,7 +83,13 @@ class Method:
         batch_size: int = 32,
     ) -> None:
         self.track, self.batch_size = track, batch_size
-        self.name, self.longest, self.device, self.sampling_steps, self.about = name, longest, device, sampling_steps, about
+        self.name, self.longest, self.device, self.sampling_steps, self.about = (
+            name,
+            longest,
+            device,
+            sampling_steps,
+            about,
+        )
         self.predict_panels = predict_panels
 
     def describe(self) -> dict[str, Any]:
@@ -84,8 +102,13 @@ class Method:
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> np.ndarray:
         """b' of triplets whose panels are worked on at `size` (width, height): uint8 (batch, height, width, 3)."""
-        panels = [to_tensor([getattr(t, role) for t in triplets], size, self.device) for role in ("a", "a_prime", "b")]
-        found = self.predict_panels(*panels, [t.prompt or "" for t in triplets], [t.seed for t in triplets])
+        panels = [
+            to_tensor([getattr(t, role) for t in triplets], size, self.device)
+            for role in ("a", "a_prime", "b")
+        ]
+        found = self.predict_panels(
+            *panels, [t.prompt or "" for t in triplets], [t.seed for t in triplets]
+        )
         pixels: np.ndarray = found.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
 
@@ -104,12 +127,16 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
     merge = merge and can_merge(adapter.basis)
     draw = sample_stock if is_stock(base, config.layout) else sample
 
-    def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
+    def predict_panels(
+        a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]
+    ) -> Tensor:
         features = adapter.features(a, a_prime, b)
         adapter.gate(features)
         sequenced = encoded(base, config, {"a": a, "a_prime": a_prime, "b": b})
         with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
-            tokens = draw(base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps)
+            tokens = draw(
+                base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps
+            )
         return decoded(base, config.layout, tokens, sequenced)
 
     return predict_panels
@@ -118,7 +145,10 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
 def encoded(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> Sequenced:
     """The clean context of panels, uint8 (batch, 3, height, width) by role; a grid is encoded as the one picture that it is."""
     shrinks: dict[Picture, int] = {("a",): config.pair_shrink, ("a_prime",): config.pair_shrink}
-    pictures = [base.codec.encode(pixels_of(picture, panels), shrinks.get(picture, 1)) for picture in CONTEXT[config.layout]]
+    pictures = [
+        base.codec.encode(pixels_of(picture, panels), shrinks.get(picture, 1))
+        for picture in CONTEXT[config.layout]
+    ]
     return sequence_of(config.layout, pictures)
 
 
@@ -135,11 +165,26 @@ def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
     folder = checkpoint_folder(folder)
     adapter, config = load_checkpoint(folder)
     device = best_device()
-    about = {"base": config.base, "kind": config.adapter.kind, "trainable_parameters": adapter.trainable_parameters}
+    about = {
+        "base": config.base,
+        "kind": config.adapter.kind,
+        "trainable_parameters": adapter.trainable_parameters,
+    }
     track = "open" if "imported_from" in read_json(folder / "config.json") else "closed"
     predict = adapted(adapter.to(device), config, merge)
-    batch_size = 4 if isinstance(adapter.base.codec, VaeCodec) else 32  # beside 12 billion weights there is room for few
-    return Method(config.name, predict, config.panel, device, adapter.base.sampling_steps, about, track, batch_size)
+    batch_size = (
+        4 if isinstance(adapter.base.codec, VaeCodec) else 32
+    )  # beside 12 billion weights there is room for few
+    return Method(
+        config.name,
+        predict,
+        config.panel,
+        device,
+        adapter.base.sampling_steps,
+        about,
+        track,
+        batch_size,
+    )
 
 
 def shipped() -> Method:
@@ -150,9 +195,13 @@ def shipped() -> Method:
 def instructed(base: Base) -> Callable[..., Tensor]:
     """The bare base as an instruction editor: b' from b and the prompt alone."""
 
-    def predict_panels(a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]) -> Tensor:
+    def predict_panels(
+        a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]
+    ) -> Tensor:
         if not all(prompts):
-            raise InputError("ceiling: the base must be told the transformation; add `--prompt instruction`")
+            raise InputError(
+                "ceiling: the base must be told the transformation; add `--prompt instruction`"
+            )
         sequenced = context_of("edit", None, None, base.codec.encode(b))
         tokens = sample(base, sequenced, base.text_encoder(prompts), seeds, base.sampling_steps)
         return decoded(base, "edit", tokens, sequenced)
@@ -164,4 +213,11 @@ def ceiling() -> Method:
     """The tiny base told the true transformation: what an adapter on it could reach at best."""
     device = best_device()
     base = load_base("tiny").to(device)
-    return Method("ceiling", instructed(base), 64, device, base.sampling_steps, {"base": "tiny", "trainable_parameters": 0})
+    return Method(
+        "ceiling",
+        instructed(base),
+        64,
+        device,
+        base.sampling_steps,
+        {"base": "tiny", "trainable_parameters": 0},
+    )

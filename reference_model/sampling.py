@@ -8,12 +8,17 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from torch import Tensor
 
-from reference_model.base import Base
-from reference_model.grid import Sequenced
+from reference_model.model.base import Base
+from reference_model.model.grid_layout import Sequenced
 
 
 def velocity_of(
-    base: Base, noisy: Tensor, sequenced: Sequenced, time: Tensor, prompt: tuple[Tensor, Tensor], guidance: float = 1.0
+    base: Base,
+    noisy: Tensor,
+    sequenced: Sequenced,
+    time: Tensor,
+    prompt: tuple[Tensor, Tensor],
+    guidance: float = 1.0,
 ) -> Tensor:
     """Velocity (batch, target tokens, channels), in float32, of the noisy target tokens.
 
@@ -59,9 +64,15 @@ def sample(
     latents = torch.stack(noise).to(sequenced.context)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(base.scheduler.config)
     shift = {"mu": shift_of(shape[0], scheduler)} if scheduler.config.use_dynamic_shifting else {}
-    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift)
+    scheduler.set_timesteps(
+        sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift
+    )
     for sigma, timestep in zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True):
         time = sigma.expand(len(latents)).to(latents)
-        velocity = velocity_at(latents, time) if velocity_at else velocity_of(base, latents, sequenced, time, prompt, base.guidance)
+        velocity = (
+            velocity_at(latents, time)
+            if velocity_at
+            else velocity_of(base, latents, sequenced, time, prompt, base.guidance)
+        )
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
     return latents

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from datagen.notes import Note
+from datagen.making.build_notes import Note
+from lorweb_bench.data.images import resize
 from lorweb_bench.errors import InputError
-from lorweb_bench.images import resize
 
 Load = Callable[[], np.ndarray]
 
@@ -69,7 +69,9 @@ class Skipped(NamedTuple):
     @property
     def note(self) -> Note:
         """Both in one sentence, counted as `unreadable` where the reason names no filter."""
-        return Note(f"{self.file}: {self.reason}", getattr(self.reason, "filter", "") or "unreadable")
+        return Note(
+            f"{self.file}: {self.reason}", getattr(self.reason, "filter", "") or "unreadable"
+        )
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,14 @@ class Panel:
 
     def __post_init__(self) -> None:
         if (self.square is None) == (self.long_edge is None):
-            raise InputError(f"panel: give either square or long_edge, not square={self.square} with long_edge={self.long_edge}")
+            raise InputError(
+                f"panel: give either square or long_edge, not square={self.square} with long_edge={self.long_edge}"
+            )
         pixels = self.square if self.square is not None else self.long_edge
         if not isinstance(pixels, int) or not 16 <= pixels <= 4096:
-            raise InputError(f"panel: the size {pixels!r} is not a whole number of pixels from 16 to 4096")
+            raise InputError(
+                f"panel: the size {pixels!r} is not a whole number of pixels from 16 to 4096"
+            )
         if self.format not in ("png", "jpg", "webp"):
             raise InputError(f"panel: the format {self.format!r} is none of png, jpg, webp")
 
@@ -98,7 +104,10 @@ class Panel:
             assert self.square is not None
             return self.square, self.square
         shrink = min(1.0, self.long_edge / max(height, width))
-        sides = [min(max(1, round(side * shrink / 16)), self.long_edge // 16) * 16 for side in (width, height)]
+        sides = [
+            min(max(1, round(side * shrink / 16)), self.long_edge // 16) * 16
+            for side in (width, height)
+        ]
         return sides[0], sides[1]
 
 
@@ -134,7 +143,9 @@ def _cut(images: list[np.ndarray], size: Panel, seed: int, name: str) -> list[np
     height, width = images[0].shape[:2]
     least = size.square or 16
     if min(height, width) < least:
-        raise InputError(f"{name} is {width} x {height} pixels, and its panel needs {least} on each side; leave it out or ask for less")
+        raise InputError(
+            f"{name} is {width} x {height} pixels, and its panel needs {least} on each side; leave it out or ask for less"
+        )
     target = size.size(height, width)
     if size.square is None:
         return [np.array(resize(image, target)) for image in images]
@@ -160,5 +171,9 @@ def _detail(crop: np.ndarray) -> float:
     """How far from flat a square crop is: 1 or more is enough, when the luma varies as a whole and within six of its nine fields."""
     luma = crop.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     third = max(1, luma.shape[0] // 3)
-    fields = sorted(luma[y : y + third, x : x + third].std() for y in (0, third, 2 * third) for x in (0, third, 2 * third))
+    fields = sorted(
+        luma[y : y + third, x : x + third].std()
+        for y in (0, third, 2 * third)
+        for x in (0, third, 2 * third)
+    )
     return float(min(luma.std() / ENOUGH_CONTRAST, fields[3] / ENOUGH_DETAIL))

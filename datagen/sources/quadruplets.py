@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from datagen.sources import Pair, Skipped
-from datagen.sources.decoding import ImageFile, slugs
-from datagen.sources.roles import is_list, role_sets
-from lorweb_bench.images import MAX_PIXELS
+from datagen.sources.image_files import ImageFile, slugs
+from datagen.sources.image_sets import is_list, role_sets
+from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.protocol import ROLES
 
 # As RelationAdapter publishes them, and as words. The longer endings come first: `.b_prime` before `.b`.
@@ -15,7 +15,11 @@ ENDINGS = {
     "-cond2": "a_prime",
     "-src1": "b",
     "-target": "b_prime",
-    **{f"{joint}{role}": role for role in sorted(ROLES, key=len, reverse=True) for joint in (".", "-", "_")},
+    **{
+        f"{joint}{role}": role
+        for role in sorted(ROLES, key=len, reverse=True)
+        for joint in (".", "-", "_")
+    },
 }
 
 
@@ -36,7 +40,15 @@ def quadruplets(
     each role, and optionally `task`, `instruction`, `name`, `licence`, `attribution`. A quadruplet without a task is a task of its own,
     so its two pairs make analogies with each other alone. Names end in `-a` and `-b`. InputError as in `pairs`.
     """
-    sets, skipped = role_sets(path, ROLES, ENDINGS, on_bad=on_bad, min_side=min_side, max_pixels=max_pixels, workers=workers)
+    sets, skipped = role_sets(
+        path,
+        ROLES,
+        ENDINGS,
+        on_bad=on_bad,
+        min_side=min_side,
+        max_pixels=max_pixels,
+        workers=workers,
+    )
     names = slugs([one.name for one in sets])
     given = list(dict.fromkeys(one.task for one in sets if one.task and is_list(Path(path))))
     by_task = dict(zip(given, slugs(given), strict=True))

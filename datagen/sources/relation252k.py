@@ -12,12 +12,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datagen.notes import Note
+from datagen.making.build_notes import Note
 from datagen.sources import Pair, Skipped
-from datagen.sources.decoding import check_files, decode_file, folders, is_image, slugs, too_small
-from datagen.sources.roles import refuse_bad
+from datagen.sources.image_files import (
+    check_files,
+    decode_file,
+    folders,
+    is_image,
+    slugs,
+    too_small,
+)
+from datagen.sources.image_sets import refuse_bad
+from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError
-from lorweb_bench.images import MAX_PIXELS
 
 ADVERTISED_TASKS, ADVERTISED_IMAGES, ADVERTISED_SAMPLES = 218, 33_274, 251_580
 LICENCE = "not stated by the publisher; not to be redistributed"
@@ -43,7 +50,9 @@ class Half:
     def __call__(self) -> np.ndarray:
         sheet = _sheet(self.path, self.max_pixels)
         half = sheet.shape[1] // 2
-        return np.array(sheet[:, :half] if self.side == "left" else sheet[:, sheet.shape[1] - half :])
+        return np.array(
+            sheet[:, :half] if self.side == "left" else sheet[:, sheet.shape[1] - half :]
+        )
 
 
 @dataclass
@@ -97,11 +106,19 @@ def relation252k(
     """
     root = Path(path).expanduser()
     ingest = Ingest()
-    entries = [entry for group, names in (folders(root) if root.is_dir() else ()) for entry in _entries(root, group, names, ingest)]
+    entries = [
+        entry
+        for group, names in (folders(root) if root.is_dir() else ())
+        for entry in _entries(root, group, names, ingest)
+    ]
     if not ingest.groups:
-        raise InputError(f"{path} holds no labels.json; give the folder that holds the categories of Relation252K")
+        raise InputError(
+            f"{path} holds no labels.json; give the folder that holds the categories of Relation252K"
+        )
     kept: list[_Entry] = []
-    for entry, found in zip(entries, check_files([e.file for e in entries], max_pixels, workers), strict=True):
+    for entry, found in zip(
+        entries, check_files([e.file for e in entries], max_pixels, workers), strict=True
+    ):
         problem = found.problem or ("" if found.width >= 2 else "one pixel wide, no two halves")
         if problem := problem or too_small(found.width // 2, found.height, min_side):
             ingest.skipped.append(Skipped(entry.name, problem))
@@ -109,11 +126,19 @@ def relation252k(
             kept.append(replace(entry, pixels=found.digest))
     refuse_bad(path, ingest.skipped, on_bad)
     if not kept:
-        why = f"; the first left out: {ingest.skipped[0].file} ({ingest.skipped[0].reason})" if ingest.skipped else ""
+        why = (
+            f"; the first left out: {ingest.skipped[0].file} ({ingest.skipped[0].reason})"
+            if ingest.skipped
+            else ""
+        )
         raise InputError(f"{path} holds no pair of Relation252K{why}")
     pairs = _pairs(kept, licence, attribution, max_pixels)
     sizes = np.unique([pair.task for pair in pairs], return_counts=True)[1]
-    ingest.tasks, ingest.pairs, ingest.ordered_analogies = len(sizes), len(pairs), int((sizes * (sizes - 1)).sum())
+    ingest.tasks, ingest.pairs, ingest.ordered_analogies = (
+        len(sizes),
+        len(pairs),
+        int((sizes * (sizes - 1)).sum()),
+    )
     return pairs, ingest
 
 
@@ -148,7 +173,12 @@ def _entries(root: Path, group: Path, names: Sequence[str], ingest: Ingest) -> l
     ingest.images += len(images)
     if labels is None:
         if images and place.parts:
-            ingest.skipped.append(Skipped(place.as_posix(), Note(f"{len(images)} images and no labels.json beside them", "unlabelled")))
+            ingest.skipped.append(
+                Skipped(
+                    place.as_posix(),
+                    Note(f"{len(images)} images and no labels.json beside them", "unlabelled"),
+                )
+            )
         ingest.unlisted += [(place / name).as_posix() for name in images]
         return []
     ingest.groups += 1
@@ -160,16 +190,29 @@ def _entries(root: Path, group: Path, names: Sequence[str], ingest: Ingest) -> l
         ingest.entries += 1
         given = row.get("img_name") if isinstance(row, dict) else None
         if not isinstance(given, str) or not given:
-            ingest.skipped.append(Skipped((place / labels.name).as_posix(), f"entry {number} has no img_name"))
+            ingest.skipped.append(
+                Skipped((place / labels.name).as_posix(), f"entry {number} has no img_name")
+            )
             continue
         name = given if given in images else by_letters.get(_letters(given), given)
         if name in used:
             ingest.skipped.append(Skipped((place / name).as_posix(), "named twice in labels.json"))
         elif name not in images:
-            ingest.skipped.append(Skipped((place / name).as_posix(), "named in labels.json, but there is no such image"))
+            ingest.skipped.append(
+                Skipped(
+                    (place / name).as_posix(), "named in labels.json, but there is no such image"
+                )
+            )
         else:
             used.add(name)
-            entries.append(_Entry(_category(root, place), (place / name).as_posix(), images[name], _instruction(row)))
+            entries.append(
+                _Entry(
+                    _category(root, place),
+                    (place / name).as_posix(),
+                    images[name],
+                    _instruction(row),
+                )
+            )
     ingest.unlisted += [(place / name).as_posix() for name in images if name not in used]
     return entries
 

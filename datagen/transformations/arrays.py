@@ -40,7 +40,9 @@ def choose(table: Mapping[str, Value], name: str, what: str) -> Value:
     if name in table:
         return table[name]
     near = difflib.get_close_matches(str(name), table, n=1, cutoff=0.0)
-    raise InputError(f"No {what} is called {name!r}; did you mean {near[0]!r}? There are {', '.join(table)}.")
+    raise InputError(
+        f"No {what} is called {name!r}; did you mean {near[0]!r}? There are {', '.join(table)}."
+    )
 
 
 def colour(name: str) -> tuple[int, int, int]:
@@ -82,9 +84,13 @@ def gray3(gray: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
 
 
-def blend(image: np.ndarray, other: np.ndarray | tuple[int, int, int], weight: np.ndarray | float) -> np.ndarray:
+def blend(
+    image: np.ndarray, other: np.ndarray | tuple[int, int, int], weight: np.ndarray | float
+) -> np.ndarray:
     """(1 - weight) image + weight other; `weight` 0-1 is H x W or one number, `other` an image or a colour."""
-    amount = weight if isinstance(weight, (int, float)) else np.asarray(weight, np.float32)[..., None]
+    amount = (
+        weight if isinstance(weight, (int, float)) else np.asarray(weight, np.float32)[..., None]
+    )
     base = image.astype(np.float32)
     return to_uint8(base + (np.asarray(other, np.float32) - base) * amount)
 
@@ -134,15 +140,27 @@ def warp(image: np.ndarray, matrix: np.ndarray, border: int = cv2.BORDER_REFLECT
     """The image under an affine map (2 x 3, from output to input pixels), bilinear, beyond its edge by an OpenCV border mode."""
     height, width = image.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, np.asarray(matrix, np.float64), (width, height), flags=flags, borderMode=border)
+    return cv2.warpAffine(
+        image, np.asarray(matrix, np.float64), (width, height), flags=flags, borderMode=border
+    )
 
 
-def remap(image: np.ndarray, x: np.ndarray, y: np.ndarray, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
+def remap(
+    image: np.ndarray, x: np.ndarray, y: np.ndarray, border: int = cv2.BORDER_REFLECT_101
+) -> np.ndarray:
     """The image read at pixel coordinates x, y (H x W), bilinear."""
-    return cv2.remap(image, np.asarray(x, np.float32), np.asarray(y, np.float32), cv2.INTER_LINEAR, borderMode=border)
+    return cv2.remap(
+        image,
+        np.asarray(x, np.float32),
+        np.asarray(y, np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=border,
+    )
 
 
-def from_centred(shape: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def from_centred(
+    shape: tuple[int, ...], x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Centred coordinates (see `centred`) back to pixel coordinates."""
     height, width = shape[:2]
     half = min(height, width) / 2

@@ -20,7 +20,11 @@ def soften(image: np.ndarray, sigma: float) -> np.ndarray:
         return cv2.GaussianBlur(image, (0, 0), spread, borderType=cv2.BORDER_REFLECT_101)
     # The cost of a wide Gaussian grows with its width; on a smaller copy it looks the same.
     zoom = WIDEST / 2 / spread
-    small = cv2.resize(image, (max(1, round(width * zoom)), max(1, round(height * zoom))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image,
+        (max(1, round(width * zoom)), max(1, round(height * zoom))),
+        interpolation=cv2.INTER_AREA,
+    )
     small = cv2.GaussianBlur(small, (0, 0), WIDEST / 2, borderType=cv2.BORDER_REFLECT_101)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -34,7 +38,9 @@ def motion_blur(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     line = np.zeros((size, size), np.float32)
     line[size // 2] = 1
     middle = (size - 1) / 2
-    kernel = cv2.warpAffine(line, cv2.getRotationMatrix2D((middle, middle), degrees, 1.0), (size, size))
+    kernel = cv2.warpAffine(
+        line, cv2.getRotationMatrix2D((middle, middle), degrees, 1.0), (size, size)
+    )
     return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
@@ -47,12 +53,21 @@ def _mean_of(image: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
 
 def zoom_blur(image: np.ndarray, strength: float) -> np.ndarray:
     centre = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
-    return _mean_of(image, [cv2.getRotationMatrix2D(centre, 0, 1 - strength * step) for step in np.linspace(0, 1, 9)])
+    return _mean_of(
+        image,
+        [cv2.getRotationMatrix2D(centre, 0, 1 - strength * step) for step in np.linspace(0, 1, 9)],
+    )
 
 
 def spin_blur(image: np.ndarray, degrees: float) -> np.ndarray:
     centre = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
-    return _mean_of(image, [cv2.getRotationMatrix2D(centre, angle, 1.0) for angle in np.linspace(-degrees / 2, degrees / 2, 11)])
+    return _mean_of(
+        image,
+        [
+            cv2.getRotationMatrix2D(centre, angle, 1.0)
+            for angle in np.linspace(-degrees / 2, degrees / 2, 11)
+        ],
+    )
 
 
 def sharpen(image: np.ndarray, amount: float, sigma: float) -> np.ndarray:
@@ -80,7 +95,9 @@ def soft_glow(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def double_exposure(image: np.ndarray, right: float, down: float) -> np.ndarray:
     height, width = image.shape[:2]
-    return cv2.addWeighted(image, 0.5, np.roll(image, (round(down * height), round(right * width)), (0, 1)), 0.5, 0)
+    return cv2.addWeighted(
+        image, 0.5, np.roll(image, (round(down * height), round(right * width)), (0, 1)), 0.5, 0
+    )
 
 
 FAMILIES = (
@@ -97,7 +114,10 @@ FAMILIES = (
         "motion_blur",
         KIND,
         True,
-        {"degrees": "direction, 0-180, counterclockwise from the right", "length": "pixels at 64 px, 3-31"},
+        {
+            "degrees": "direction, 0-180, counterclockwise from the right",
+            "length": "pixels at 64 px, 3-31",
+        },
         presets("degrees length", (0, 9), (0, 17), (45, 13), (90, 9), (90, 17), (135, 13)),
         motion_blur,
         "smear the picture over {length} pixels at {degrees} degrees".format,

@@ -101,7 +101,9 @@ def hue_wheel(image: np.ndarray, turns: float) -> np.ndarray:
 
 def _order_words(order: str) -> str:
     names = {"r": "red", "g": "green", "b": "blue"}
-    return "take the red, green and blue channels from " + ", ".join(names[letter] for letter in order)
+    return "take the red, green and blue channels from " + ", ".join(
+        names[letter] for letter in order
+    )
 
 
 def _temperature_words(amount: float) -> str:
@@ -127,7 +129,9 @@ FAMILIES = (
         saturation,
         "multiply the saturation by {factor}".format,
     ),
-    Family("grayscale", KIND, True, {}, presets(""), grayscale, "make the picture grayscale".format),
+    Family(
+        "grayscale", KIND, True, {}, presets(""), grayscale, "make the picture grayscale".format
+    ),
     Family("sepia", KIND, True, {}, presets(""), sepia, "give the picture a sepia tone".format),
     Family(
         "channel_swap",
@@ -192,7 +196,15 @@ FAMILIES = (
         "make the picture a duotone from {shadows} shadows to {highlights} highlights".format,
     ),
     Family("invert", KIND, True, {}, presets(""), invert, "invert the colours".format),
-    Family("lightness_invert", KIND, True, {}, presets(""), lightness_invert, "invert the lightness and keep the hues".format),
+    Family(
+        "lightness_invert",
+        KIND,
+        True,
+        {},
+        presets(""),
+        lightness_invert,
+        "invert the lightness and keep the hues".format,
+    ),
     Family(
         "temperature",
         KIND,

@@ -20,7 +20,10 @@ def _peak(field: np.ndarray) -> tuple[float, float]:
 
 def _target(image: np.ndarray, target: str) -> tuple[float, float]:
     gray = luma(image).astype(np.float32)
-    if choose({"brightest": 0, "darkest": 1, "busiest": 2, "most colourful": 3}, target, "target") < 2:
+    if (
+        choose({"brightest": 0, "darkest": 1, "busiest": 2, "most colourful": 3}, target, "target")
+        < 2
+    ):
         return _peak(soften(gray if target == "brightest" else 255 - gray, 4.0))
     if target == "busiest":
         return _peak(soften(slope(gray), 5.0))
@@ -38,27 +41,43 @@ def box(image: np.ndarray, target: str, shade: str) -> np.ndarray:
     x, y = _target(image, target)
     short = min(height, width)
     half = round(0.2 * short)
-    left, top = min(max(round(x * width), half), width - 1 - half), min(max(round(y * height), half), height - 1 - half)
-    return cv2.rectangle(image.copy(), (left - half, top - half), (left + half, top + half), colour(shade), max(2, round(0.06 * short)))
+    left, top = (
+        min(max(round(x * width), half), width - 1 - half),
+        min(max(round(y * height), half), height - 1 - half),
+    )
+    return cv2.rectangle(
+        image.copy(),
+        (left - half, top - half),
+        (left + half, top + half),
+        colour(shade),
+        max(2, round(0.06 * short)),
+    )
 
 
 def crosshair(image: np.ndarray, target: str, shade: str) -> np.ndarray:
     height, width = image.shape[:2]
     x, y = _target(image, target)
     wide = max(1, round(0.06 * min(height, width)))
-    result = cv2.line(image.copy(), (0, round(y * height)), (width, round(y * height)), colour(shade), wide)
+    result = cv2.line(
+        image.copy(), (0, round(y * height)), (width, round(y * height)), colour(shade), wide
+    )
     return cv2.line(result, (round(x * width), 0), (round(x * width), height), colour(shade), wide)
 
 
 def light_on(image: np.ndarray, target: str) -> np.ndarray:
-    return blend(image, (0, 0, 0), np.float32(0.85) * (1 - disc(image, *_target(image, target), 0.25, 0.12)))
+    return blend(
+        image, (0, 0, 0), np.float32(0.85) * (1 - disc(image, *_target(image, target), 0.25, 0.12))
+    )
 
 
 def zoom_to(image: np.ndarray, target: str, factor: float) -> np.ndarray:
     height, width = image.shape[:2]
     x, y = _target(image, target)
     scale = 1 / factor
-    left, top = np.clip(x - scale / 2, 0, 1 - scale) * (width - 1), np.clip(y - scale / 2, 0, 1 - scale) * (height - 1)
+    left, top = (
+        np.clip(x - scale / 2, 0, 1 - scale) * (width - 1),
+        np.clip(y - scale / 2, 0, 1 - scale) * (height - 1),
+    )
     return warp(image, np.array([[scale, 0, left], [0, scale, top]]))
 
 
@@ -98,7 +117,9 @@ def mirror_brighter(image: np.ndarray, axis: str) -> np.ndarray:
     gray = luma(image).mean(1 - along)
     middle = len(gray) // 2
     flipped = np.flip(image, along)
-    first, last = (image, flipped) if gray[:middle].mean() >= gray[-middle:].mean() else (flipped, image)
+    first, last = (
+        (image, flipped) if gray[:middle].mean() >= gray[-middle:].mean() else (flipped, image)
+    )
     index = (slice(None), slice(None, middle)) if along else (slice(None, middle), slice(None))
     result = last.copy()
     result[index] = first[index]
@@ -120,7 +141,10 @@ def swap_extremes(image: np.ndarray, size: float) -> np.ndarray:
     for target in ("brightest", "darkest"):
         x, y = _target(image, target)
         corners.append(
-            (min(max(round(y * height) - reach // 2, 0), height - reach), min(max(round(x * width) - reach // 2, 0), width - reach))
+            (
+                min(max(round(y * height) - reach // 2, 0), height - reach),
+                min(max(round(x * width) - reach // 2, 0), width - reach),
+            )
         )
     parts = [(slice(top, top + reach), slice(left, left + reach)) for top, left in corners]
     result = image.copy()
@@ -136,7 +160,13 @@ FAMILIES = (
         KIND,
         True,
         {**TARGET, **SHADE},
-        presets("target shade", ("brightest", "red"), ("darkest", "yellow"), ("busiest", "green"), ("most colourful", "black")),
+        presets(
+            "target shade",
+            ("brightest", "red"),
+            ("darkest", "yellow"),
+            ("busiest", "green"),
+            ("most colourful", "black"),
+        ),
         mark,
         "put a {shade} disc on the {target} place".format,
     ),
@@ -145,7 +175,13 @@ FAMILIES = (
         KIND,
         True,
         {**TARGET, **SHADE},
-        presets("target shade", ("brightest", "red"), ("darkest", "yellow"), ("busiest", "green"), ("most colourful", "white")),
+        presets(
+            "target shade",
+            ("brightest", "red"),
+            ("darkest", "yellow"),
+            ("busiest", "green"),
+            ("most colourful", "white"),
+        ),
         box,
         "draw a {shade} box around the {target} place".format,
     ),
@@ -172,7 +208,14 @@ FAMILIES = (
         KIND,
         True,
         {**TARGET, "factor": "enlargement, 1-6"},
-        presets("target factor", ("brightest", 2.5), ("darkest", 2.5), ("busiest", 2.5), ("brightest", 1.7), ("busiest", 1.7)),
+        presets(
+            "target factor",
+            ("brightest", 2.5),
+            ("darkest", 2.5),
+            ("busiest", 2.5),
+            ("brightest", 1.7),
+            ("busiest", 1.7),
+        ),
         zoom_to,
         "zoom to the {target} place by a factor of {factor}".format,
     ),
@@ -209,7 +252,13 @@ FAMILIES = (
         KIND,
         True,
         {"part": "bright or dark", **SHADE},
-        presets("part shade", ("bright", "green"), ("bright", "purple"), ("dark", "orange"), ("dark", "cyan")),
+        presets(
+            "part shade",
+            ("bright", "green"),
+            ("bright", "purple"),
+            ("dark", "orange"),
+            ("dark", "cyan"),
+        ),
         fill_largest,
         "fill the largest {part} area with {shade}".format,
     ),

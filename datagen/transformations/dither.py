@@ -29,7 +29,9 @@ def ordered_dither(image: np.ndarray, matrix: int, mode: str) -> np.ndarray:
     height, width = image.shape[:2]
     scale = pixels(image, 1)
     pattern = np.kron(_bayer(matrix), np.ones((scale, scale), np.float32)) * 255
-    limits = np.tile(pattern, (-(-height // len(pattern)), -(-width // len(pattern))))[:height, :width]
+    limits = np.tile(pattern, (-(-height // len(pattern)), -(-width // len(pattern))))[
+        :height, :width
+    ]
     if choose({"gray": True, "colour": False}, mode, "mode"):
         return gray3((luma(image) > limits).astype(np.uint8) * 255)
     return (image > limits[..., None]).astype(np.uint8) * 255
@@ -51,17 +53,29 @@ def _nearest_of(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 
 def few_colours(image: np.ndarray, count: int) -> np.ndarray:
-    small = cv2.resize(image, (min(32, image.shape[1]), min(32, image.shape[0])), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (min(32, image.shape[1]), min(32, image.shape[0])), interpolation=cv2.INTER_AREA
+    )
     # k-means from the ranks of brightness: no random start, and the same colours every time.
     ranks = np.argsort(np.argsort(luma(small), axis=None, kind="stable"), kind="stable")
     labels = (ranks * count // ranks.size).astype(np.int32)[:, None]
     stop = (cv2.TERM_CRITERIA_MAX_ITER, 8, 0.0)
-    centres = cv2.kmeans(small.reshape(-1, 3).astype(np.float32), count, labels, stop, 1, cv2.KMEANS_USE_INITIAL_LABELS)[2]
+    centres = cv2.kmeans(
+        small.reshape(-1, 3).astype(np.float32),
+        count,
+        labels,
+        stop,
+        1,
+        cv2.KMEANS_USE_INITIAL_LABELS,
+    )[2]
     return _nearest_of(image, np.rint(centres))
 
 
 def retro_palette(image: np.ndarray, palette: str) -> np.ndarray:
-    return _nearest_of(image, np.array([list(bytes.fromhex(item)) for item in choose(PALETTES, palette, "palette")]))
+    return _nearest_of(
+        image,
+        np.array([list(bytes.fromhex(item)) for item in choose(PALETTES, palette, "palette")]),
+    )
 
 
 def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +95,9 @@ def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
     result = np.empty_like(image)
     for channel, degrees in enumerate((15, 75, 45)):
         along, across = _screen(image, spacing, degrees)
-        result[..., channel] = (image[..., channel] / np.float32(255) >= 0.5 + (along + across) / 4.2) * np.uint8(255)
+        result[..., channel] = (
+            image[..., channel] / np.float32(255) >= 0.5 + (along + across) / 4.2
+        ) * np.uint8(255)
     return result
 
 
@@ -96,8 +112,12 @@ def ascii_blocks(image: np.ndarray, size: int) -> np.ndarray:
     small = cv2.resize(image, (-(-width // cell), -(-height // cell)), interpolation=cv2.INTER_AREA)
     means = np.repeat(np.repeat(small, cell, 0), cell, 1)[:height, :width]
     x, y = grid(height, width)
-    reach = np.maximum(np.abs((x % cell + 0.5) / cell - 0.5), np.abs((y % cell + 0.5) / cell - 0.5)) * 2
-    return np.where((reach <= np.sqrt(luma(means) / np.float32(255)))[..., None], means, np.uint8(0))
+    reach = (
+        np.maximum(np.abs((x % cell + 0.5) / cell - 0.5), np.abs((y % cell + 0.5) / cell - 0.5)) * 2
+    )
+    return np.where(
+        (reach <= np.sqrt(luma(means) / np.float32(255)))[..., None], means, np.uint8(0)
+    )
 
 
 FAMILIES = (

@@ -57,13 +57,20 @@ def laplacian(image: np.ndarray, gain: float) -> np.ndarray:
 def contour_lines(image: np.ndarray, levels: int, ink: str) -> np.ndarray:
     steps = (soften(luma(image), 1.0).astype(np.int32) * levels) // 256
     wide = pixels(image, 1)
-    edge = cv2.morphologyEx(steps.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((wide + 1, wide + 1), np.uint8)) > 0
+    edge = (
+        cv2.morphologyEx(
+            steps.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((wide + 1, wide + 1), np.uint8)
+        )
+        > 0
+    )
     return paint(np.full_like(image, 255), edge, ink)
 
 
 def outline(image: np.ndarray, ink: str) -> np.ndarray:
     gray = soften(luma(image), 0.6)
-    edge = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, odd(image, 7), 7)
+    edge = cv2.adaptiveThreshold(
+        gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, odd(image, 7), 7
+    )
     return paint(image, edge > 0, ink)
 
 
@@ -96,7 +103,11 @@ FAMILIES = (
         "canny",
         KIND,
         True,
-        {"low": "lower threshold of the edges, 10-200", "ink": "a named colour", "paper": "a named colour"},
+        {
+            "low": "lower threshold of the edges, 10-200",
+            "ink": "a named colour",
+            "paper": "a named colour",
+        },
         presets(
             "low ink paper",
             (30, "black", "white"),

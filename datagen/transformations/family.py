@@ -46,7 +46,9 @@ def presets(names: str, *rows: Any) -> Presets:
 
 def transformation_id(family: str, parameters: Mapping[str, Any]) -> str:
     """The id `[a-z0-9_-]+` of a family with parameters: `gamma-value_0p5`, minus signs as m and decimal points as p."""
-    return "-".join([family, *(f"{name}_{spell(value)}" for name, value in sorted(parameters.items()))])
+    return "-".join(
+        [family, *(f"{name}_{spell(value)}" for name, value in sorted(parameters.items()))]
+    )
 
 
 def spell(value: Any) -> str:

@@ -33,7 +33,9 @@ def polaroid(image: np.ndarray, foot: float) -> np.ndarray:
     side = max(1, round(0.07 * min(height, width)))
     size = width - 2 * side, max(1, height - side - round(foot * height))
     result = np.full_like(image, 244)
-    result[side : side + size[1], side : side + size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    result[side : side + size[1], side : side + size[0]] = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA
+    )
     return result
 
 
@@ -84,7 +86,9 @@ def double_frame(image: np.ndarray, outer: str, inner: str) -> np.ndarray:
 
 
 def ghost_frame(image: np.ndarray, width: float) -> np.ndarray:
-    return blend(image, (255, 255, 255), np.where(_rim(image) < width, np.float32(0.65), np.float32(0)))
+    return blend(
+        image, (255, 255, 255), np.where(_rim(image) < width, np.float32(0.65), np.float32(0))
+    )
 
 
 def stamp(image: np.ndarray, shade: str) -> np.ndarray:
@@ -121,7 +125,14 @@ FAMILIES = (
         KIND,
         True,
         {"shade": "a named colour", "inset": "share of the short side, 0-0.45"},
-        presets("shade inset", ("white", 0.08), ("white", 0.2), ("black", 0.08), ("red", 0.08), ("red", 0.2)),
+        presets(
+            "shade inset",
+            ("white", 0.08),
+            ("white", 0.2),
+            ("black", 0.08),
+            ("red", 0.08),
+            ("red", 0.2),
+        ),
         inset_frame,
         "draw a thin {shade} frame at {inset} from the edge".format,
     ),
@@ -148,7 +159,14 @@ FAMILIES = (
         KIND,
         True,
         {"shade": "a named colour", "size": "share of width and height, 0.2-1.2"},
-        presets("shade size", ("black", 0.95), ("black", 0.7), ("white", 0.95), ("white", 0.7), ("brown", 0.85)),
+        presets(
+            "shade size",
+            ("black", 0.95),
+            ("black", 0.7),
+            ("white", 0.95),
+            ("white", 0.7),
+            ("brown", 0.85),
+        ),
         oval_frame,
         "show the picture in an oval of size {size} on {shade}".format,
     ),

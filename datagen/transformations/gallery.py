@@ -29,8 +29,14 @@ def gallery(library: Library, image: np.ndarray, columns: int = 14) -> Image:
     cell = max(width, 96) + GAP, height + CAPTION + GAP
     sections = _sections(library, image)
     rows = sum(-(-len(pictures) // columns) for pictures in sections.values())
-    page = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + len(sections) * TITLE + GAP), "white")
-    draw, small, large = ImageDraw.Draw(page), ImageFont.load_default(10), ImageFont.load_default(18)
+    page = Image.new(
+        "RGB", (columns * cell[0] + GAP, rows * cell[1] + len(sections) * TITLE + GAP), "white"
+    )
+    draw, small, large = (
+        ImageDraw.Draw(page),
+        ImageFont.load_default(10),
+        ImageFont.load_default(18),
+    )
     top = GAP
     for title, pictures in sections.items():
         draw.text((GAP, top), title, "black", large)
@@ -39,19 +45,28 @@ def gallery(library: Library, image: np.ndarray, columns: int = 14) -> Image:
             left, row = GAP + index % columns * cell[0], top + index // columns * cell[1]
             page.paste(Image.fromarray(picture), (left, row))
             for number, line in enumerate(lines):
-                draw.text((left, row + height + 1 + number * 11), _fitted(line, cell[0] - GAP, small), "black", small)
+                draw.text(
+                    (left, row + height + 1 + number * 11),
+                    _fitted(line, cell[0] - GAP, small),
+                    "black",
+                    small,
+                )
         top += -(-len(pictures) // columns) * cell[1]
     return page
 
 
 def _sections(library: Library, image: np.ndarray) -> dict[str, list[tuple[list[str], np.ndarray]]]:
     """Per kind the captions, as lines, and the pictures."""
-    sections: dict[str, list[tuple[list[str], np.ndarray]]] = {"the picture": [(["as it is"], image)]}
+    sections: dict[str, list[tuple[list[str], np.ndarray]]] = {
+        "the picture": [(["as it is"], image)]
+    }
     for family in library.families.values():
         for values in family.presets:
             fixed = values if family.deterministic else {**values, "seed": 0}
             picture = library.apply({"family": family.name, "parameters": fixed}, image)
-            sections.setdefault(family.kind, []).append(([family.name, *(f"{name} {value}" for name, value in values.items())], picture))
+            sections.setdefault(family.kind, []).append(
+                ([family.name, *(f"{name} {value}" for name, value in values.items())], picture)
+            )
     return sections
 
 

@@ -12,11 +12,20 @@ KIND = "geometry"
 TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 SIDES = ("left", "right", "top", "bottom")
 # Where each quadrant (top left, top right, bottom left, bottom right) of the result is taken from.
-ARRANGEMENTS = {"opposite": (3, 2, 1, 0), "clockwise": (2, 0, 3, 1), "counterclockwise": (1, 3, 0, 2), "columns": (1, 0, 3, 2)}
+ARRANGEMENTS = {
+    "opposite": (3, 2, 1, 0),
+    "clockwise": (2, 0, 3, 1),
+    "counterclockwise": (1, 3, 0, 2),
+    "columns": (1, 0, 3, 2),
+}
 
 
 def _fit(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return image if image.shape == shape else cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return (
+        image
+        if image.shape == shape
+        else cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    )
 
 
 def flip(image: np.ndarray, axis: str) -> np.ndarray:
@@ -24,12 +33,23 @@ def flip(image: np.ndarray, axis: str) -> np.ndarray:
 
 
 def rotate(image: np.ndarray, degrees: int) -> np.ndarray:
-    return _fit(cv2.rotate(image, choose({str(key): value for key, value in TURNS.items()}, str(degrees), "quarter turn")), image.shape)
+    return _fit(
+        cv2.rotate(
+            image,
+            choose({str(key): value for key, value in TURNS.items()}, str(degrees), "quarter turn"),
+        ),
+        image.shape,
+    )
 
 
 def transpose(image: np.ndarray, diagonal: str) -> np.ndarray:
     turned = cv2.transpose(image)
-    return _fit(turned if choose({"main": True, "other": False}, diagonal, "diagonal") else cv2.rotate(turned, cv2.ROTATE_180), image.shape)
+    return _fit(
+        turned
+        if choose({"main": True, "other": False}, diagonal, "diagonal")
+        else cv2.rotate(turned, cv2.ROTATE_180),
+        image.shape,
+    )
 
 
 def tilt(image: np.ndarray, degrees: float) -> np.ndarray:
@@ -52,20 +72,28 @@ def zoom_out(image: np.ndarray, factor: float) -> np.ndarray:
     size = max(1, round(width * factor)), max(1, round(height * factor))
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
     result = np.zeros_like(image)
-    result[top : top + size[1], left : left + size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    result[top : top + size[1], left : left + size[0]] = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA
+    )
     return result
 
 
 def shear(image: np.ndarray, amount: float) -> np.ndarray:
     height = image.shape[0]
-    return warp(image, np.array([[1, amount, -amount * (height - 1) / 2], [0, 1, 0]]), cv2.BORDER_WRAP)
+    return warp(
+        image, np.array([[1, amount, -amount * (height - 1) / 2], [0, 1, 0]]), cv2.BORDER_WRAP
+    )
 
 
 def stretch(image: np.ndarray, axis: str, factor: float) -> np.ndarray:
     height, width = image.shape[:2]
     across = choose({"horizontal": (1 / factor, 1.0), "vertical": (1.0, 1 / factor)}, axis, "axis")
     x, y = grid(height, width)
-    return remap(image, (x - (width - 1) / 2) * across[0] + (width - 1) / 2, (y - (height - 1) / 2) * across[1] + (height - 1) / 2)
+    return remap(
+        image,
+        (x - (width - 1) / 2) * across[0] + (width - 1) / 2,
+        (y - (height - 1) / 2) * across[1] + (height - 1) / 2,
+    )
 
 
 def swirl(image: np.ndarray, degrees: float) -> np.ndarray:
@@ -79,11 +107,15 @@ def perspective(image: np.ndarray, side: str, amount: float) -> np.ndarray:
     height, width = image.shape[:2]
     right, bottom = width - 1.0, height - 1.0
     corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
-    first, second, axis = choose({"top": (0, 1, 0), "bottom": (3, 2, 0), "left": (0, 3, 1), "right": (1, 2, 1)}, side, "side")
+    first, second, axis = choose(
+        {"top": (0, 1, 0), "bottom": (3, 2, 0), "left": (0, 3, 1), "right": (1, 2, 1)}, side, "side"
+    )
     moved = corners.copy()
     moved[first, axis] += amount * (right, bottom)[axis]
     moved[second, axis] -= amount * (right, bottom)[axis]
-    return cv2.warpPerspective(image, cv2.getPerspectiveTransform(corners, moved), (width, height), flags=cv2.INTER_LINEAR)
+    return cv2.warpPerspective(
+        image, cv2.getPerspectiveTransform(corners, moved), (width, height), flags=cv2.INTER_LINEAR
+    )
 
 
 def fisheye(image: np.ndarray, strength: float) -> np.ndarray:
@@ -142,12 +174,16 @@ def slices(image: np.ndarray, axis: str, count: int) -> np.ndarray:
 
 def slice_flip(image: np.ndarray, axis: str, count: int) -> np.ndarray:
     along = choose({"columns": 1, "rows": 0}, axis, "axis")
-    return np.concatenate([np.flip(part, along) for part in np.array_split(image, count, along)], along)
+    return np.concatenate(
+        [np.flip(part, along) for part in np.array_split(image, count, along)], along
+    )
 
 
 def tiles(image: np.ndarray, count: int) -> np.ndarray:
     height, width = image.shape[:2]
-    small = cv2.resize(image, (-(-width // count), -(-height // count)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (-(-width // count), -(-height // count)), interpolation=cv2.INTER_AREA
+    )
     return np.tile(small, (count, count, 1))[:height, :width]
 
 
@@ -155,7 +191,11 @@ def polar(image: np.ndarray, direction: str) -> np.ndarray:
     height, width = image.shape[:2]
     if choose({"wrap": True, "unwrap": False}, direction, "direction"):
         x, y = centred(height, width)
-        return remap(image, (np.arctan2(x, -y) / (2 * np.pi) + 0.5) * (width - 1), (1 - np.clip(np.hypot(x, y), 0, 1)) * (height - 1))
+        return remap(
+            image,
+            (np.arctan2(x, -y) / (2 * np.pi) + 0.5) * (width - 1),
+            (1 - np.clip(np.hypot(x, y), 0, 1)) * (height - 1),
+        )
     x, y = grid(height, width)
     angle, radius = (x / width - 0.5) * 2 * np.pi, 1 - y / height
     return remap(image, *from_centred(image.shape, radius * np.sin(angle), -radius * np.cos(angle)))
@@ -206,14 +246,29 @@ FAMILIES = (
         "mirror the picture along its {diagonal} diagonal".format,
     ),
     Family(
-        "tilt", KIND, True, {"degrees": "clockwise degrees, -90 to 90"}, presets("degrees", -45, -30, -15, 15, 30, 45), tilt, _tilt_words
+        "tilt",
+        KIND,
+        True,
+        {"degrees": "clockwise degrees, -90 to 90"},
+        presets("degrees", -45, -30, -15, 15, 30, 45),
+        tilt,
+        _tilt_words,
     ),
     Family(
         "translate",
         KIND,
         True,
         {"right": "share of the width, 0-1", "down": "share of the height, 0-1"},
-        presets("right down", (0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.5, 0.5)),
+        presets(
+            "right down",
+            (0.25, 0.0),
+            (0.5, 0.0),
+            (0.75, 0.0),
+            (0.0, 0.25),
+            (0.0, 0.5),
+            (0.0, 0.75),
+            (0.5, 0.5),
+        ),
         translate,
         "move the picture right by {right} and down by {down} of its size, wrapping around".format,
     ),
@@ -274,7 +329,10 @@ FAMILIES = (
         "perspective",
         KIND,
         True,
-        {"side": ", ".join(SIDES), "amount": "share by which each end of the side moves in, 0-0.45"},
+        {
+            "side": ", ".join(SIDES),
+            "amount": "share by which each end of the side moves in, 0-0.45",
+        },
         presets("side amount", *[(side, amount) for side in SIDES for amount in (0.18, 0.34)]),
         perspective,
         "tip the {side} side away by {amount}".format,
@@ -292,8 +350,18 @@ FAMILIES = (
         "wave",
         KIND,
         True,
-        {"axis": "horizontal or vertical", "amplitude": "share of the size, 0-0.3", "waves": "whole waves, 0.5-8"},
-        presets("axis amplitude waves", ("horizontal", 0.06, 2), ("horizontal", 0.06, 4), ("vertical", 0.06, 2), ("vertical", 0.06, 4)),
+        {
+            "axis": "horizontal or vertical",
+            "amplitude": "share of the size, 0-0.3",
+            "waves": "whole waves, 0.5-8",
+        },
+        presets(
+            "axis amplitude waves",
+            ("horizontal", 0.06, 2),
+            ("horizontal", 0.06, 4),
+            ("vertical", 0.06, 2),
+            ("vertical", 0.06, 4),
+        ),
         wave,
         "bend the picture {axis}ly in {waves} waves of amplitude {amplitude}".format,
     ),
@@ -329,7 +397,15 @@ FAMILIES = (
         KIND,
         True,
         {"axis": "columns or rows", "count": "number of slices, 2-16"},
-        presets("axis count", ("columns", 3), ("columns", 5), ("columns", 8), ("rows", 3), ("rows", 5), ("rows", 8)),
+        presets(
+            "axis count",
+            ("columns", 3),
+            ("columns", 5),
+            ("columns", 8),
+            ("rows", 3),
+            ("rows", 5),
+            ("rows", 8),
+        ),
         slices,
         "cut the picture into {count} {axis} and reverse their order".format,
     ),

@@ -22,7 +22,14 @@ EDITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "darken": lambda image: (image * np.float32(0.25)).astype(np.uint8),
     "mirror": lambda image: np.ascontiguousarray(image[:, ::-1]),
 }
-WORDS = {"invert": "invert", "gray": "turn gray", "blur": "blur", "pixelate": "pixelate", "darken": "darken", "mirror": "mirror"}
+WORDS = {
+    "invert": "invert",
+    "gray": "turn gray",
+    "blur": "blur",
+    "pixelate": "pixelate",
+    "darken": "darken",
+    "mirror": "mirror",
+}
 
 
 def _edited(image: np.ndarray, edit: str, where: np.ndarray) -> np.ndarray:
@@ -35,7 +42,16 @@ def half(image: np.ndarray, edit: str, side: str) -> np.ndarray:
 
 
 def diagonal_half(image: np.ndarray, edit: str, corner: str) -> np.ndarray:
-    right, down = choose({"top left": (-1, -1), "top right": (1, -1), "bottom left": (-1, 1), "bottom right": (1, 1)}, corner, "corner")
+    right, down = choose(
+        {
+            "top left": (-1, -1),
+            "top right": (1, -1),
+            "bottom left": (-1, 1),
+            "bottom right": (1, 1),
+        },
+        corner,
+        "corner",
+    )
     x, y = unit(*image.shape[:2])
     return _edited(image, edit, (x - 0.5) * right + (y - 0.5) * down > 0)
 
@@ -73,7 +89,9 @@ def tinted_quarters(image: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _where(verb_of: str, place: str) -> str:
-    return f"turn {place} gray" if verb_of == "gray" else f"{choose(WORDS, verb_of, 'edit')} {place}"
+    return (
+        f"turn {place} gray" if verb_of == "gray" else f"{choose(WORDS, verb_of, 'edit')} {place}"
+    )
 
 
 def _half_words(edit: str, side: str) -> str:
@@ -152,7 +170,15 @@ FAMILIES = (
         KIND,
         True,
         {**EDIT, **RADIUS},
-        presets("edit radius", ("invert", 0.2), ("invert", 0.3), ("invert", 0.42), ("pixelate", 0.42), ("darken", 0.3), ("mirror", 0.42)),
+        presets(
+            "edit radius",
+            ("invert", 0.2),
+            ("invert", 0.3),
+            ("invert", 0.42),
+            ("pixelate", 0.42),
+            ("darken", 0.3),
+            ("mirror", 0.42),
+        ),
         inside_circle,
         _inside_words,
     ),
@@ -161,7 +187,15 @@ FAMILIES = (
         KIND,
         True,
         {**EDIT, **RADIUS},
-        presets("edit radius", ("invert", 0.2), ("invert", 0.35), ("gray", 0.3), ("blur", 0.3), ("pixelate", 0.3), ("darken", 0.4)),
+        presets(
+            "edit radius",
+            ("invert", 0.2),
+            ("invert", 0.35),
+            ("gray", 0.3),
+            ("blur", 0.3),
+            ("pixelate", 0.3),
+            ("darken", 0.4),
+        ),
         outside_circle,
         _outside_words,
     ),
@@ -178,8 +212,19 @@ FAMILIES = (
         "hole",
         KIND,
         True,
-        {"x": "share of the width, 0-1", "y": "share of the height, 0-1", "shade": "a named colour"},
-        presets("x y shade", (0.5, 0.5, "black"), (0.3, 0.3, "black"), (0.7, 0.7, "black"), (0.5, 0.5, "white"), (0.3, 0.7, "white")),
+        {
+            "x": "share of the width, 0-1",
+            "y": "share of the height, 0-1",
+            "shade": "a named colour",
+        },
+        presets(
+            "x y shade",
+            (0.5, 0.5, "black"),
+            (0.3, 0.3, "black"),
+            (0.7, 0.7, "black"),
+            (0.5, 0.5, "white"),
+            (0.3, 0.7, "white"),
+        ),
         hole,
         "punch a {shade} hole at {x} of the width and {y} of the height".format,
     ),

@@ -17,14 +17,18 @@ def _number(*parts: np.ndarray) -> np.ndarray:
     """Integer coordinates of cells, H x W each, as one cell number per pixel counted from 0."""
     stacked = np.stack([part.astype(np.int64).ravel() for part in parts])
     lowest = stacked.min(1)
-    numbers = np.ravel_multi_index(tuple(stacked - lowest[:, None]), tuple(stacked.max(1) - lowest + 1))
+    numbers = np.ravel_multi_index(
+        tuple(stacked - lowest[:, None]), tuple(stacked.max(1) - lowest + 1)
+    )
     return np.unique(numbers, return_inverse=True)[1].reshape(parts[0].shape)
 
 
 def _means(image: np.ndarray, cells: np.ndarray) -> np.ndarray:
     flat = cells.ravel()
     counts = np.bincount(flat)
-    means = np.stack([np.bincount(flat, image[..., channel].ravel()) / counts for channel in range(3)], 1)
+    means = np.stack(
+        [np.bincount(flat, image[..., channel].ravel()) / counts for channel in range(3)], 1
+    )
     return np.rint(means).astype(np.uint8)[cells]
 
 
@@ -49,14 +53,18 @@ def _hexagons(height: int, width: int, size: float) -> np.ndarray:
 def _triangles(height: int, width: int, size: float) -> np.ndarray:
     x, y = grid(height, width)
     directions = [np.radians(angle) for angle in (90, 210, 330)]
-    return _number(*[np.floor((x * np.cos(angle) + y * np.sin(angle)) / size + 0.37) for angle in directions])
+    return _number(
+        *[np.floor((x * np.cos(angle) + y * np.sin(angle)) / size + 0.37) for angle in directions]
+    )
 
 
 @lru_cache(maxsize=8)
 def _crystals(height: int, width: int, size: float, seed: int) -> np.ndarray:
     rows, columns = np.mgrid[-1 : height / size + 1, -1 : width / size + 1]
     spread = np.random.default_rng(seed).uniform(0, 1, (2, *rows.shape))
-    points = np.stack([((columns + spread[0]) * size).ravel(), ((rows + spread[1]) * size).ravel()], 1)
+    points = np.stack(
+        [((columns + spread[0]) * size).ravel(), ((rows + spread[1]) * size).ravel()], 1
+    )
     return _number(_nearest(height, width, points))
 
 
@@ -80,7 +88,11 @@ def _joints(image: np.ndarray, cells: np.ndarray, joint: str) -> np.ndarray:
 def pixelate(image: np.ndarray, size: float) -> np.ndarray:
     height, width = image.shape[:2]
     block = pixels(image, size, 2)
-    small = cv2.resize(image, (max(1, round(width / block)), max(1, round(height / block))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image,
+        (max(1, round(width / block)), max(1, round(height / block))),
+        interpolation=cv2.INTER_AREA,
+    )
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
@@ -107,7 +119,9 @@ def brickwork(image: np.ndarray, size: float, joint: str) -> np.ndarray:
 def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
     height, width = image.shape[:2]
     block = pixels(image, size, 3)
-    small = cv2.resize(image, (-(-width // block), -(-height // block)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (-(-width // block), -(-height // block)), interpolation=cv2.INTER_AREA
+    )
     means = np.repeat(np.repeat(small, block, 0), block, 1)[:height, :width]
     x, y = grid(height, width)
     away = np.hypot((x % block + 0.5) / block - 0.5, (y % block + 0.5) / block - 0.5)
@@ -117,10 +131,32 @@ def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
 SIZE = {"size": "pixels at 64 px, 2-32"}
 FAMILIES = (
     Family(
-        "pixelate", KIND, True, SIZE, presets("size", 4, 6, 8, 12, 16), pixelate, "pixelate the picture into blocks of {size} pixels".format
+        "pixelate",
+        KIND,
+        True,
+        SIZE,
+        presets("size", 4, 6, 8, 12, 16),
+        pixelate,
+        "pixelate the picture into blocks of {size} pixels".format,
     ),
-    Family("hexagons", KIND, True, SIZE, presets("size", 5, 8, 12), hexagons, "turn the picture into hexagons of {size} pixels".format),
-    Family("triangles", KIND, True, SIZE, presets("size", 6, 9, 14), triangles, "turn the picture into triangles of {size} pixels".format),
+    Family(
+        "hexagons",
+        KIND,
+        True,
+        SIZE,
+        presets("size", 5, 8, 12),
+        hexagons,
+        "turn the picture into hexagons of {size} pixels".format,
+    ),
+    Family(
+        "triangles",
+        KIND,
+        True,
+        SIZE,
+        presets("size", 6, 9, 14),
+        triangles,
+        "turn the picture into triangles of {size} pixels".format,
+    ),
     Family(
         "crystals",
         KIND,
@@ -153,7 +189,15 @@ FAMILIES = (
         KIND,
         True,
         {**SIZE, "ground": "a named colour"},
-        presets("size ground", (5, "black"), (8, "black"), (12, "black"), (5, "white"), (8, "white"), (12, "white")),
+        presets(
+            "size ground",
+            (5, "black"),
+            (8, "black"),
+            (12, "black"),
+            (5, "white"),
+            (8, "white"),
+            (12, "white"),
+        ),
         discs,
         "draw the picture in round dots of {size} pixels on {ground}".format,
     ),

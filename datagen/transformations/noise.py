@@ -21,23 +21,36 @@ def gray_grain(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 
 def salt_and_pepper(image: np.ndarray, share: float, seed: int) -> np.ndarray:
     draw = np.random.default_rng(seed).random(image.shape[:2], np.float32)[..., None]
-    return np.where(draw < share / 2, np.uint8(0), np.where(draw > 1 - share / 2, np.uint8(255), image))
+    return np.where(
+        draw < share / 2, np.uint8(0), np.where(draw > 1 - share / 2, np.uint8(255), image)
+    )
 
 
 def jpeg(image: np.ndarray, quality: int, size: float) -> np.ndarray:
     height, width = image.shape[:2]
     zoom = 8 * 64 / (size * min(height, width))
-    small = cv2.resize(image, (max(8, round(width * zoom)), max(8, round(height * zoom))), interpolation=cv2.INTER_AREA)
-    code = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    small = cv2.resize(
+        image,
+        (max(8, round(width * zoom)), max(8, round(height * zoom))),
+        interpolation=cv2.INTER_AREA,
+    )
+    code = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )[1]
     decoded = cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return cv2.resize(decoded, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def channel_shift(image: np.ndarray, degrees: float, distance: float) -> np.ndarray:
     reach = distance * min(image.shape[:2]) / 64
-    right, down = round(reach * np.cos(np.radians(degrees))), round(-reach * np.sin(np.radians(degrees)))
+    right, down = (
+        round(reach * np.cos(np.radians(degrees))),
+        round(-reach * np.sin(np.radians(degrees))),
+    )
     red, green, blue = cv2.split(image)
-    return cv2.merge([np.roll(red, (down, right), (0, 1)), green, np.roll(blue, (-down, -right), (0, 1))])
+    return cv2.merge(
+        [np.roll(red, (down, right), (0, 1)), green, np.roll(blue, (-down, -right), (0, 1))]
+    )
 
 
 def glitch(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
@@ -124,7 +137,10 @@ FAMILIES = (
         "channel_shift",
         KIND,
         True,
-        {"degrees": "direction, 0-360, counterclockwise from the right", "distance": "pixels at 64 px, 1-20"},
+        {
+            "degrees": "direction, 0-360, counterclockwise from the right",
+            "distance": "pixels at 64 px, 1-20",
+        },
         presets("degrees distance", (0, 2), (0, 4), (0, 8), (90, 4), (90, 8), (45, 6)),
         channel_shift,
         "move the red channel by {distance} pixels towards {degrees} degrees and the blue one the other way".format,
@@ -156,7 +172,15 @@ FAMILIES = (
         lost_blocks,
         "blacken a share of {share} of the {size} pixel blocks, pattern {seed}".format,
     ),
-    Family("fresh_noise", KIND, False, {"sigma": "levels, 5-120", **FRESH}, presets("sigma", 25, 50, 80), fresh_noise, _fresh_noise_words),
+    Family(
+        "fresh_noise",
+        KIND,
+        False,
+        {"sigma": "levels, 5-120", **FRESH},
+        presets("sigma", 25, 50, 80),
+        fresh_noise,
+        _fresh_noise_words,
+    ),
     Family(
         "fresh_speckles",
         KIND,

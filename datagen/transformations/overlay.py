@@ -20,9 +20,26 @@ PLACES = {
 }
 ANGLE = np.linspace(0, 2 * np.pi, 61)[:-1]
 HEART = (
-    np.stack([16 * np.sin(ANGLE) ** 3, -(13 * np.cos(ANGLE) - 5 * np.cos(2 * ANGLE) - 2 * np.cos(3 * ANGLE) - np.cos(4 * ANGLE))], 1) / 16
+    np.stack(
+        [
+            16 * np.sin(ANGLE) ** 3,
+            -(
+                13 * np.cos(ANGLE)
+                - 5 * np.cos(2 * ANGLE)
+                - 2 * np.cos(3 * ANGLE)
+                - np.cos(4 * ANGLE)
+            ),
+        ],
+        1,
+    )
+    / 16
 )
-STAR = np.array([[(1, 0.42)[k % 2] * np.sin(k * np.pi / 5), -(1, 0.42)[k % 2] * np.cos(k * np.pi / 5)] for k in range(10)])
+STAR = np.array(
+    [
+        [(1, 0.42)[k % 2] * np.sin(k * np.pi / 5), -(1, 0.42)[k % 2] * np.cos(k * np.pi / 5)]
+        for k in range(10)
+    ]
+)
 SHAPES = {
     "circle": np.stack([np.sin(ANGLE), np.cos(ANGLE)], 1),
     "square": np.array([[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]]),
@@ -48,7 +65,10 @@ def stripes(image: np.ndarray, degrees: float, period: float, shade: str) -> np.
 
 def lines(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
     x, y = centred(*image.shape[:2])
-    off = np.minimum(np.abs((x * cells / 2 + 0.5) % 1 - 0.5), np.abs((y * cells / 2 + 0.5) % 1 - 0.5)) / cells
+    off = (
+        np.minimum(np.abs((x * cells / 2 + 0.5) % 1 - 0.5), np.abs((y * cells / 2 + 0.5) % 1 - 0.5))
+        / cells
+    )
     return paint(image, (off < 0.016), shade)
 
 
@@ -71,7 +91,14 @@ def _written(height: int, width: int, text: str, size: float, angle: float) -> n
 
     page = Image.new("L", (width, height))
     font = ImageFont.load_default(max(6, round(size * min(height, width))))
-    ImageDraw.Draw(page).text((width / 2, height / 2), text, 255, font, anchor="mm", stroke_width=round(size * min(height, width) / 24))
+    ImageDraw.Draw(page).text(
+        (width / 2, height / 2),
+        text,
+        255,
+        font,
+        anchor="mm",
+        stroke_width=round(size * min(height, width) / 24),
+    )
     return np.asarray(page.rotate(angle), np.float32) / 255
 
 
@@ -87,13 +114,20 @@ def watermark(image: np.ndarray, text: str, degrees: float) -> np.ndarray:
 def sticker(image: np.ndarray, shape: str, shade: str, place: str) -> np.ndarray:
     height, width = image.shape[:2]
     across, down = choose(PLACES, place, "place")
-    points = choose(SHAPES, shape, "shape") * 0.22 * min(height, width) + (across * width, down * height)
+    points = choose(SHAPES, shape, "shape") * 0.22 * min(height, width) + (
+        across * width,
+        down * height,
+    )
     return _polygon(image, points, shade)
 
 
 def ribbon(image: np.ndarray, corner: str, shade: str) -> np.ndarray:
     x, y = unit(*image.shape[:2])
-    right, bottom = choose({"top left": (0, 0), "top right": (1, 0), "bottom left": (0, 1), "bottom right": (1, 1)}, corner, "corner")
+    right, bottom = choose(
+        {"top left": (0, 0), "top right": (1, 0), "bottom left": (0, 1), "bottom right": (1, 1)},
+        corner,
+        "corner",
+    )
     reach = np.abs(x - right) + np.abs(y - bottom)
     return paint(image, ((reach > 0.35) & (reach < 0.6)), shade)
 
@@ -111,7 +145,9 @@ def crossed_out(image: np.ndarray, shade: str) -> np.ndarray:
 
 def rings(image: np.ndarray, count: int, shade: str) -> np.ndarray:
     radius = np.hypot(*centred(*image.shape[:2]))
-    return blend(image, colour(shade), np.where((radius * count) % 1 > 0.65, np.float32(0.8), np.float32(0)))
+    return blend(
+        image, colour(shade), np.where((radius * count) % 1 > 0.65, np.float32(0.8), np.float32(0))
+    )
 
 
 def rays(image: np.ndarray, count: int, shade: str) -> np.ndarray:
@@ -125,9 +161,13 @@ def confetti(image: np.ndarray, count: int, seed: int) -> np.ndarray:
     draw = np.random.default_rng(seed)
     result = image.copy()
     names = ("red", "yellow", "green", "blue", "magenta", "cyan")
-    for place, tone in zip(draw.random((count, 2)), draw.integers(0, len(names), count), strict=True):
+    for place, tone in zip(
+        draw.random((count, 2)), draw.integers(0, len(names), count), strict=True
+    ):
         centre = round(place[0] * width), round(place[1] * height)
-        cv2.circle(result, centre, max(1, round(0.04 * min(height, width))), colour(names[tone]), -1)
+        cv2.circle(
+            result, centre, max(1, round(0.04 * min(height, width))), colour(names[tone]), -1
+        )
     return result
 
 
@@ -156,7 +196,15 @@ FAMILIES = (
         KIND,
         True,
         {"cells": "cells along the short side, 2-16", **SHADE},
-        presets("cells shade", (3, "white"), (5, "white"), (8, "white"), (3, "black"), (5, "black"), (8, "black")),
+        presets(
+            "cells shade",
+            (3, "white"),
+            (5, "white"),
+            (8, "white"),
+            (3, "black"),
+            (5, "black"),
+            (8, "black"),
+        ),
         lines,
         "draw a {shade} grid of {cells} cells over the picture".format,
     ),
@@ -165,7 +213,9 @@ FAMILIES = (
         KIND,
         True,
         {"cells": "dots along the short side, 2-12", **SHADE},
-        presets("cells shade", (4, "white"), (6, "white"), (8, "white"), (4, "magenta"), (6, "magenta")),
+        presets(
+            "cells shade", (4, "white"), (6, "white"), (8, "white"), (4, "magenta"), (6, "magenta")
+        ),
         dots,
         "lay {cells} rows of {shade} dots over the picture".format,
     ),
@@ -174,7 +224,15 @@ FAMILIES = (
         KIND,
         True,
         {"cells": "cells along each side, 2-16", **SHADE},
-        presets("cells shade", (2, "black"), (4, "black"), (6, "black"), (4, "white"), (6, "white"), (4, "blue")),
+        presets(
+            "cells shade",
+            (2, "black"),
+            (4, "black"),
+            (6, "black"),
+            (4, "white"),
+            (6, "white"),
+            (4, "blue"),
+        ),
         veil_checks,
         "lay a see-through {shade} checkerboard of {cells} cells over the picture".format,
     ),
@@ -183,7 +241,15 @@ FAMILIES = (
         KIND,
         True,
         {"text": "one or two characters", **SHADE},
-        presets("text shade", ("A", "red"), ("K", "yellow"), ("S", "blue"), ("8", "white"), ("4", "green"), ("X", "purple")),
+        presets(
+            "text shade",
+            ("A", "red"),
+            ("K", "yellow"),
+            ("S", "blue"),
+            ("8", "white"),
+            ("4", "green"),
+            ("X", "purple"),
+        ),
         letter,
         "write a large {shade} {text} on the picture".format,
     ),
@@ -222,7 +288,13 @@ FAMILIES = (
         KIND,
         True,
         {"corner": "top left, top right, bottom left or bottom right", **SHADE},
-        presets("corner shade", ("top left", "red"), ("top right", "red"), ("bottom left", "green"), ("bottom right", "green")),
+        presets(
+            "corner shade",
+            ("top left", "red"),
+            ("top right", "red"),
+            ("bottom left", "green"),
+            ("bottom right", "green"),
+        ),
         ribbon,
         "put a {shade} ribbon across the {corner} corner".format,
     ),
@@ -244,7 +316,13 @@ FAMILIES = (
         "put a {axis} {shade} band at {place}".format,
     ),
     Family(
-        "crossed_out", KIND, True, SHADE, presets("shade", "red", "black", "white"), crossed_out, "cross the picture out in {shade}".format
+        "crossed_out",
+        KIND,
+        True,
+        SHADE,
+        presets("shade", "red", "black", "white"),
+        crossed_out,
+        "cross the picture out in {shade}".format,
     ),
     Family(
         "rings",

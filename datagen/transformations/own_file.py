@@ -22,7 +22,9 @@ def load_families(path: str | Path) -> tuple[Family, ...]:
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"{file} is no file; give the path of a Python file that defines FAMILIES.")
+        raise InputError(
+            f"{file} is no file; give the path of a Python file that defines FAMILIES."
+        )
     from importlib.machinery import SourceFileLoader
     from importlib.util import module_from_spec, spec_from_loader
 
@@ -37,8 +39,14 @@ def load_families(path: str | Path) -> tuple[Family, ...]:
             f"{file} cannot be run ({type(error).__name__}: {' '.join(str(error).split())}); mend it and try again."
         ) from error
     families = getattr(module, "FAMILIES", None)
-    if not isinstance(families, (list, tuple)) or not families or not all(isinstance(item, Family) for item in families):
-        raise InputError(f"{file} defines no FAMILIES; set FAMILIES to a tuple of datagen.transformations.Family.")
+    if (
+        not isinstance(families, (list, tuple))
+        or not families
+        or not all(isinstance(item, Family) for item in families)
+    ):
+        raise InputError(
+            f"{file} defines no FAMILIES; set FAMILIES to a tuple of datagen.transformations.Family."
+        )
     for family in families:
         _check_fields(file, family)
     return tuple(families)
@@ -51,7 +59,8 @@ def _check_fields(file: Path, family: Family) -> None:
         "kind": not isinstance(family.kind, str) or not family.kind,
         "deterministic": not isinstance(family.deterministic, bool),
         "parameters": not isinstance(family.parameters, Mapping),
-        "presets": not isinstance(family.presets, (list, tuple)) or not all(isinstance(one, Mapping) for one in family.presets),
+        "presets": not isinstance(family.presets, (list, tuple))
+        or not all(isinstance(one, Mapping) for one in family.presets),
         "apply": not callable(family.apply),
         "instruct": not callable(family.instruct),
     }
@@ -77,7 +86,9 @@ def try_families(file: Path, families: tuple[Family, ...], library: Any) -> None
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
             if not np.array_equal(given, picture):
-                raise InputError(f"{file}: the family {family.name!r} changes the picture that it is given; let it work on a copy.")
+                raise InputError(
+                    f"{file}: the family {family.name!r} changes the picture that it is given; let it work on a copy."
+                )
             if family.deterministic and not np.array_equal(first, second):
                 raise InputError(
                     f"{file}: the family {family.name!r} is declared deterministic and gives two results of one picture; draw from a "

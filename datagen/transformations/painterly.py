@@ -5,7 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import choose, gray3, grid, luma, noise, odd, pixels, slope, to_uint8
+from datagen.transformations.arrays import (
+    choose,
+    gray3,
+    grid,
+    luma,
+    noise,
+    odd,
+    pixels,
+    slope,
+    to_uint8,
+)
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
@@ -30,24 +40,38 @@ def kuwahara(image: np.ndarray, radius: float) -> np.ndarray:
     height, width = image.shape[:2]
     reach = pixels(image, radius, 2)
     size = (reach + 1, reach + 1)
-    padded = cv2.copyMakeBorder(image, reach, reach, reach, reach, cv2.BORDER_REFLECT_101).astype(np.float32)
+    padded = cv2.copyMakeBorder(image, reach, reach, reach, reach, cv2.BORDER_REFLECT_101).astype(
+        np.float32
+    )
     gray = cv2.cvtColor(padded, cv2.COLOR_RGB2GRAY)
     means = cv2.boxFilter(padded, -1, size, anchor=(0, 0))
-    spread = cv2.boxFilter(gray * gray, -1, size, anchor=(0, 0)) - cv2.boxFilter(gray, -1, size, anchor=(0, 0)) ** 2
+    spread = (
+        cv2.boxFilter(gray * gray, -1, size, anchor=(0, 0))
+        - cv2.boxFilter(gray, -1, size, anchor=(0, 0)) ** 2
+    )
     best, result = np.full((height, width), np.inf, np.float32), np.zeros(image.shape, np.float32)
     for top in (0, reach):
         for left in (0, reach):
             part = spread[top : top + height, left : left + width]
             better = part < best
             best = np.where(better, part, best)
-            result = np.where(better[..., None], means[top : top + height, left : left + width], result)
+            result = np.where(
+                better[..., None], means[top : top + height, left : left + width], result
+            )
     return to_uint8(result)
 
 
 def cartoon(image: np.ndarray, levels: int) -> np.ndarray:
     smooth = cv2.bilateralFilter(image, 5, 60, 5)
     flat = cv2.LUT(smooth, to_uint8((np.floor(np.arange(256) * levels / 256) + 0.5) * 255 / levels))
-    edge = cv2.adaptiveThreshold(soften(luma(image), 0.7), 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, odd(image, 7), 6)
+    edge = cv2.adaptiveThreshold(
+        soften(luma(image), 0.7),
+        255,
+        cv2.ADAPTIVE_THRESH_MEAN_C,
+        cv2.THRESH_BINARY,
+        odd(image, 7),
+        6,
+    )
     return flat * (edge[..., None] > 0).astype(np.uint8)
 
 
@@ -62,16 +86,22 @@ def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     line = np.zeros((size, size), np.float32)
     line[size // 2] = 1
     middle = (size - 1) / 2
-    line = cv2.warpAffine(line, cv2.getRotationMatrix2D((middle, middle), degrees, 1.0), (size, size))
+    line = cv2.warpAffine(
+        line, cv2.getRotationMatrix2D((middle, middle), degrees, 1.0), (size, size)
+    )
     line /= line.sum()
     grain = cv2.filter2D(noise(height, width, 1, 11)[..., 0], -1, line)
-    return to_uint8(cv2.filter2D(image, -1, line) + (grain * 30 / max(float(grain.std()), 1e-6))[..., None])
+    return to_uint8(
+        cv2.filter2D(image, -1, line) + (grain * 30 / max(float(grain.std()), 1e-6))[..., None]
+    )
 
 
 def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
     x, y = grid(*image.shape[:2])
     period = spacing * min(image.shape[:2]) / 64
-    weave = np.sin(2 * np.pi * x / period) * np.cos(np.pi * y / period) + np.sin(2 * np.pi * y / period) * np.cos(np.pi * x / period)
+    weave = np.sin(2 * np.pi * x / period) * np.cos(np.pi * y / period) + np.sin(
+        2 * np.pi * y / period
+    ) * np.cos(np.pi * x / period)
     return to_uint8(image * (1 + 0.45 * weave[..., None]))
 
 
@@ -88,7 +118,13 @@ def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
     height, width = image.shape[:2]
     x, y = grid(height, width)
     offset = noise(height, width, 2, seed) * np.float32(reach * min(height, width) / 64)
-    return cv2.remap(image, x + offset[..., 0], y + offset[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.remap(
+        image,
+        x + offset[..., 0],
+        y + offset[..., 1],
+        cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
 
 
 def comic(image: np.ndarray, spacing: float) -> np.ndarray:
@@ -96,7 +132,9 @@ def comic(image: np.ndarray, spacing: float) -> np.ndarray:
     period = spacing * min(image.shape[:2]) / 64
     gray = luma(image)
     dots = np.cos(2 * np.pi * (x + y) / period) + np.cos(2 * np.pi * (x - y) / period) > 0.4
-    shade = np.where(gray > 165, 255, np.where(gray > 85, np.where(dots, 60, 235), np.where(dots, 0, 40))).astype(np.uint8)
+    shade = np.where(
+        gray > 165, 255, np.where(gray > 85, np.where(dots, 60, 235), np.where(dots, 0, 40))
+    ).astype(np.uint8)
     return gray3(shade)
 
 
@@ -133,7 +171,15 @@ FAMILIES = (
         KIND,
         True,
         {"tone": "bright or dark", "size": "pixels at 64 px, odd, 3-15"},
-        presets("tone size", ("bright", 3), ("bright", 7), ("bright", 11), ("dark", 3), ("dark", 7), ("dark", 11)),
+        presets(
+            "tone size",
+            ("bright", 3),
+            ("bright", 7),
+            ("bright", 11),
+            ("dark", 3),
+            ("dark", 7),
+            ("dark", 11),
+        ),
         brush,
         "let the {tone} parts spread with a round brush of {size} pixels".format,
     ),
@@ -141,7 +187,10 @@ FAMILIES = (
         "strokes",
         KIND,
         True,
-        {"degrees": "direction, 0-180, counterclockwise from the right", "length": "pixels at 64 px, 3-31"},
+        {
+            "degrees": "direction, 0-180, counterclockwise from the right",
+            "length": "pixels at 64 px, 3-31",
+        },
         presets("degrees length", (0, 13), (45, 13), (90, 13), (135, 13)),
         strokes,
         "paint the picture in rough strokes of {length} pixels at {degrees} degrees".format,

@@ -69,7 +69,9 @@ def clip_levels(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def band_keep(image: np.ndarray, band: str) -> np.ndarray:
-    low, high = choose({"shadows": (0, 85), "midtones": (85, 170), "highlights": (170, 256)}, band, "band")
+    low, high = choose(
+        {"shadows": (0, 85), "midtones": (85, 170), "highlights": (170, 256)}, band, "band"
+    )
     gray = luma(image)
     return image * ((gray >= low) & (gray < high))[..., None].astype(np.uint8)
 
@@ -133,7 +135,15 @@ FAMILIES = (
         threshold,
         "turn the picture black and white at level {level}".format,
     ),
-    Family("equalise", KIND, True, {}, presets(""), equalise, "equalise the histogram of each channel".format),
+    Family(
+        "equalise",
+        KIND,
+        True,
+        {},
+        presets(""),
+        equalise,
+        "equalise the histogram of each channel".format,
+    ),
     Family(
         "local_contrast",
         KIND,
@@ -174,7 +184,10 @@ FAMILIES = (
         "clip_levels",
         KIND,
         True,
-        {"low": "level that becomes black, 0-254", "high": "level that becomes white, above low, to 255"},
+        {
+            "low": "level that becomes black, 0-254",
+            "high": "level that becomes white, above low, to 255",
+        },
         presets("low high", (60, 255), (120, 255), (0, 130), (0, 190)),
         clip_levels,
         "stretch the levels from {low} to {high} to the full range".format,

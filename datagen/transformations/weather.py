@@ -7,13 +7,28 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import blend, centred, choose, colour, disc, grid, noise, to_uint8, unit
+from datagen.transformations.arrays import (
+    blend,
+    centred,
+    choose,
+    colour,
+    disc,
+    grid,
+    noise,
+    to_uint8,
+    unit,
+)
 from datagen.transformations.blur import soften
 from datagen.transformations.family import Family, presets
 
 KIND = "weather"
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
-CORNERS = {"top left": (0.0, 0.0), "top right": (1.0, 0.0), "bottom left": (0.0, 1.0), "bottom right": (1.0, 1.0)}
+CORNERS = {
+    "top left": (0.0, 0.0),
+    "top right": (1.0, 0.0),
+    "bottom left": (0.0, 1.0),
+    "bottom right": (1.0, 1.0),
+}
 
 
 def fog(image: np.ndarray, density: float) -> np.ndarray:
@@ -21,7 +36,9 @@ def fog(image: np.ndarray, density: float) -> np.ndarray:
     clouds = soften(noise(height, width, 1, 21)[..., 0], 7.0)
     clouds = clouds / max(float(clouds.std()), 1e-6)
     rise = unit(height, width)[1]
-    return blend(image, (215, 220, 226), np.clip(density * (1.35 - 0.7 * rise) + 0.1 * clouds, 0, 0.95))
+    return blend(
+        image, (215, 220, 226), np.clip(density * (1.35 - 0.7 * rise) + 0.1 * clouds, 0, 0.95)
+    )
 
 
 def mist_below(image: np.ndarray, height_share: float) -> np.ndarray:
@@ -37,26 +54,45 @@ def _streaks(height: int, width: int, degrees: float, share: float) -> np.ndarra
     line = np.zeros((13, 13), np.float32)
     line[:, 6] = 1
     line = cv2.warpAffine(line, cv2.getRotationMatrix2D((6, 6), degrees, 1.0), (13, 13))
-    return np.clip(cv2.resize(cv2.filter2D(drops, -1, line), (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+    return np.clip(
+        cv2.resize(cv2.filter2D(drops, -1, line), (width, height), interpolation=cv2.INTER_CUBIC),
+        0,
+        1,
+    )
 
 
 def rain(image: np.ndarray, degrees: float, share: float) -> np.ndarray:
-    return blend(blend(image, (70, 80, 95), 0.3), (215, 225, 240), 0.75 * _streaks(*image.shape[:2], degrees, share))
+    return blend(
+        blend(image, (70, 80, 95), 0.3),
+        (215, 225, 240),
+        0.75 * _streaks(*image.shape[:2], degrees, share),
+    )
 
 
 @lru_cache(maxsize=8)
 def _flakes(height: int, width: int, share: float) -> np.ndarray:
     scale = min(height, width) / 64
-    draw = np.random.default_rng(41).random((max(8, round(height / scale)), max(8, round(width / scale))))
+    draw = np.random.default_rng(41).random(
+        (max(8, round(height / scale)), max(8, round(width / scale)))
+    )
     field = np.zeros((height, width), np.float32)
     for row, column in zip(*np.nonzero(draw < share), strict=True):
         radius = 0.7 + 1.3 * (draw[row, column] / share)
-        cv2.circle(field, (round((column + 0.5) * scale), round((row + 0.5) * scale)), max(1, round(radius * scale)), 1.0, -1, cv2.LINE_AA)
+        cv2.circle(
+            field,
+            (round((column + 0.5) * scale), round((row + 0.5) * scale)),
+            max(1, round(radius * scale)),
+            1.0,
+            -1,
+            cv2.LINE_AA,
+        )
     return np.clip(field, 0, 1)
 
 
 def snow(image: np.ndarray, share: float) -> np.ndarray:
-    return blend(blend(image, (225, 230, 240), 0.2), (255, 255, 255), _flakes(*image.shape[:2], share))
+    return blend(
+        blend(image, (225, 230, 240), 0.2), (255, 255, 255), _flakes(*image.shape[:2], share)
+    )
 
 
 def snow_cover(image: np.ndarray, level: float) -> np.ndarray:
@@ -68,7 +104,9 @@ def sunbeam(image: np.ndarray, corner: str) -> np.ndarray:
     across, down = choose(CORNERS, corner, "corner")
     x, y = unit(*image.shape[:2])
     x, y = np.abs(x - across) + 0.02, np.abs(y - down) + 0.02
-    rays = np.clip(0.55 + 0.6 * np.cos(np.arctan2(y, x) * 16), 0, 1) * np.clip(1.25 - 0.7 * np.hypot(x, y), 0, 1)
+    rays = np.clip(0.55 + 0.6 * np.cos(np.arctan2(y, x) * 16), 0, 1) * np.clip(
+        1.25 - 0.7 * np.hypot(x, y), 0, 1
+    )
     return to_uint8(image + rays[..., None] * np.array([150, 125, 70], np.float32))
 
 
@@ -88,7 +126,9 @@ def light_from(image: np.ndarray, side: str, shade: str) -> np.ndarray:
 def shade_from(image: np.ndarray, side: str) -> np.ndarray:
     right, down = choose(DIRECTIONS, side, "side")
     x, y = unit(*image.shape[:2])
-    return to_uint8(image * np.clip(0.55 - 1.1 * ((x - 0.5) * right + (y - 0.5) * down), 0, 1.3)[..., None])
+    return to_uint8(
+        image * np.clip(0.55 - 1.1 * ((x - 0.5) * right + (y - 0.5) * down), 0, 1.3)[..., None]
+    )
 
 
 def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
@@ -107,7 +147,9 @@ def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
 
 def sunset(image: np.ndarray, strength: float) -> np.ndarray:
     rise = unit(*image.shape[:2])[1][..., None]
-    sky = (1 - rise) * np.array([95, 40, 130], np.float32) + rise * np.array([255, 140, 50], np.float32)
+    sky = (1 - rise) * np.array([95, 40, 130], np.float32) + rise * np.array(
+        [255, 140, 50], np.float32
+    )
     return blend(image, sky, strength)
 
 
@@ -119,7 +161,11 @@ def water_mirror(image: np.ndarray, line: float) -> np.ndarray:
     ripple = np.sin(depth / height * 90) * depth / height * 0.08 * width
     below = y > edge
     mirrored = cv2.remap(
-        image, x + np.where(below, ripple, 0), np.where(below, 2 * edge - y, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        image,
+        x + np.where(below, ripple, 0),
+        np.where(below, 2 * edge - y, y),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
     )
     return blend(mirrored, (30, 60, 90), np.where(below, np.float32(0.35), np.float32(0)))
 
@@ -128,8 +174,14 @@ def rainbow(image: np.ndarray, radius: float) -> np.ndarray:
     height, width = image.shape[:2]
     x, y = centred(height, width)
     away = (np.hypot(x, y - height / min(height, width)) - radius) / 0.4
-    hls = np.stack([np.clip(away, 0, 1) * 190, np.full_like(away, 128), np.full_like(away, 255)], -1).astype(np.uint8)
-    return blend(image, cv2.cvtColor(hls, cv2.COLOR_HLS2RGB_FULL), np.where((away > 0) & (away < 1), np.float32(0.6), np.float32(0)))
+    hls = np.stack(
+        [np.clip(away, 0, 1) * 190, np.full_like(away, 128), np.full_like(away, 255)], -1
+    ).astype(np.uint8)
+    return blend(
+        image,
+        cv2.cvtColor(hls, cv2.COLOR_HLS2RGB_FULL),
+        np.where((away > 0) & (away < 1), np.float32(0.6), np.float32(0)),
+    )
 
 
 FAMILIES = (
@@ -155,7 +207,10 @@ FAMILIES = (
         "rain",
         KIND,
         True,
-        {"degrees": "slant, -45 to 45, counterclockwise", "share": "density of the drops, 0.005-0.1"},
+        {
+            "degrees": "slant, -45 to 45, counterclockwise",
+            "share": "density of the drops, 0.005-0.1",
+        },
         presets("degrees share", (-30, 0.04), (0, 0.02), (0, 0.05), (30, 0.04)),
         rain,
         "let it rain with a slant of {degrees} degrees and density {share}".format,

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import sha256_file
-from lorweb_bench.predictions import MANIFEST
-from lorweb_bench.progress import track
+from lorweb_bench.predictions.reader import MANIFEST
+from lorweb_bench.runtime.files import sha256_file
+from lorweb_bench.runtime.progress import track
 
 CHUNK = 256 * 1024
 PATIENCE = 300.0  # seconds that a board which cannot be reached is tried again for
@@ -34,22 +34,33 @@ class Client:
     def __post_init__(self) -> None:
         try:
             headers = {"Authorization": f"Bearer {self.token}"}
-            self.http = httpx.Client(base_url=self.address.rstrip("/"), headers=headers, timeout=60.0, follow_redirects=False)
+            self.http = httpx.Client(
+                base_url=self.address.rstrip("/"),
+                headers=headers,
+                timeout=60.0,
+                follow_redirects=False,
+            )
             if self.http.base_url.scheme not in ("http", "https") or not self.http.base_url.host:
                 raise ValueError("no http or https address")
         except (ValueError, httpx.InvalidURL) as e:
-            raise InputError(f"{self.address!r} is no address of a board ({e}); give one as https://board.example.org.") from None
+            raise InputError(
+                f"{self.address!r} is no address of a board ({e}); give one as https://board.example.org."
+            ) from None
 
     def submit(self, path: Path) -> Answer:
         """Upload an archive, or find that the board has it already. InputError says why the board does not take it."""
         digest = sha256_file(path) if path.is_file() else None
         if digest is None:
-            raise InputError(f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes.")
+            raise InputError(
+                f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes."
+            )
         if (known := self.find(digest)) and known["status"] not in ("failed", "withdrawn"):
             return known
         me = self._ask("GET", "/api/v1/me")
         if me["left_today"] == 0:
-            raise InputError(f"{me['team']} has used its {me['per_day']} submissions of this day (UTC); try again tomorrow.")
+            raise InputError(
+                f"{me['team']} has used its {me['per_day']} submissions of this day (UTC); try again tomorrow."
+            )
         query = {"suite": self._suite(path), "name": path.name[:200]}
         return self._ask("POST", "/api/v1/submissions", params=query, upload=path)
 
@@ -73,7 +84,9 @@ class Client:
         """Withdraw an archive. InputError when the team has not submitted it."""
         known = self.find(digest)
         if known is None:
-            raise InputError("Your team has not submitted this archive to that board, so there is nothing to withdraw.")
+            raise InputError(
+                "Your team has not submitted this archive to that board, so there is nothing to withdraw."
+            )
         return self._ask("DELETE", f"/api/v1/submissions/{known['id']}")
 
     def _suite(self, path: Path) -> str:
@@ -82,9 +95,17 @@ class Client:
             with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as f:
                 return str(json.loads(f.read(MOST_MANIFEST))["suite"]["fingerprint"])
         except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as e:
-            raise InputError(f"{path} is not what `lorweb-bench leaderboard pack` writes ({e}).") from None
+            raise InputError(
+                f"{path} is not what `lorweb-bench leaderboard pack` writes ({e})."
+            ) from None
 
-    def _ask(self, method: str, path: str, params: dict[str, str] | None = None, upload: Path | None = None) -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str] | None = None,
+        upload: Path | None = None,
+    ) -> Any:
         """Ask, again and again while the board cannot be reached or says that it is busy."""
         ends, pause = time.monotonic() + self.patience, 0.5
         while True:
@@ -96,22 +117,30 @@ class Client:
             except httpx.TransportError as e:
                 problem = str(e) or type(e).__name__
             if time.monotonic() + pause > ends:
-                raise InputError(f"{self.address} did not answer as it should ({problem}); start the same command again later.")
+                raise InputError(
+                    f"{self.address} did not answer as it should ({problem}); start the same command again later."
+                )
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
 
-    def _once(self, method: str, path: str, params: dict[str, str] | None, upload: Path | None) -> httpx.Response:
+    def _once(
+        self, method: str, path: str, params: dict[str, str] | None, upload: Path | None
+    ) -> httpx.Response:
         if upload is None:
             return self.http.request(method, path, params=params)
         size = upload.stat().st_size
         headers = {"Content-Length": str(size), "Content-Type": "application/zip"}
-        return self.http.request(method, path, params=params, content=_chunks(upload, size), headers=headers)
+        return self.http.request(
+            method, path, params=params, content=_chunks(upload, size), headers=headers
+        )
 
     def _checked(self, answer: httpx.Response) -> Any:
         try:
             content = answer.json()
         except ValueError:
-            raise InputError(f"{self.address} does not answer like a board (status {answer.status_code}); check the address.") from None
+            raise InputError(
+                f"{self.address} does not answer like a board (status {answer.status_code}); check the address."
+            ) from None
         if answer.is_error:
             raise InputError(f"{self.address}: {_detail(answer)}")
         return content
@@ -127,4 +156,8 @@ def _detail(answer: httpx.Response) -> str:
         detail = answer.json()["detail"]
     except (ValueError, KeyError, TypeError):
         return f"status {answer.status_code}"
-    return detail if isinstance(detail, str) else f"status {answer.status_code}: {json.dumps(detail)[:200]}"
+    return (
+        detail
+        if isinstance(detail, str)
+        else f"status {answer.status_code}: {json.dumps(detail)[:200]}"
+    )

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from leaderboard.site import SITE
-from leaderboard.store import Store
-from leaderboard.tables import SuiteRow
-from lorweb_bench.pages.render import render
+from leaderboard.service.rendering import SITE
+from leaderboard.store.store import Store
+from leaderboard.store.tables import SuiteRow
+from lorweb_bench.reports.html import render
 
 
 def add_pages(app: FastAPI, store: Store, title: str) -> None:
@@ -26,8 +26,18 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
     @app.get("/submit", response_class=HTMLResponse, include_in_schema=False)
     def submit() -> str:
         with store.reading() as session:
-            rows = session.scalars(select(SuiteRow).where(SuiteRow.accepting, SuiteRow.standing != "retired").order_by(SuiteRow.name)).all()
-        return _page("submit", "Submit", title, suites=rows, lead="Upload an archive, watch how it is scored, withdraw it.")
+            rows = session.scalars(
+                select(SuiteRow)
+                .where(SuiteRow.accepting, SuiteRow.standing != "retired")
+                .order_by(SuiteRow.name)
+            ).all()
+        return _page(
+            "submit",
+            "Submit",
+            title,
+            suites=rows,
+            lead="Upload an archive, watch how it is scored, withdraw it.",
+        )
 
     (store.folder / SITE).mkdir(exist_ok=True)
     waiting = _page("waiting", title, "Leaderboard")
@@ -46,15 +56,37 @@ class Pages(StaticFiles):
         """A file of the site; hidden files, which it writes first, are not there."""
         if any(part.startswith(".") and part != "." for part in Path(path).parts):
             return HTMLResponse("Not found", 404)
-        if path in (".", "index.html") and scope["method"] in ("GET", "HEAD") and not (self.folder / "index.html").is_file():
+        if (
+            path in (".", "index.html")
+            and scope["method"] in ("GET", "HEAD")
+            and not (self.folder / "index.html").is_file()
+        ):
             return HTMLResponse(self.waiting)
         response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "no-cache"  # it is asked for again, and answered 304 where it has not changed
+        response.headers["Cache-Control"] = (
+            "no-cache"  # it is asked for again, and answered 304 where it has not changed
+        )
         return response
 
 
 def _page(template: str, title: str, kicker: str, **context: Any) -> str:
-    script = files("leaderboard").joinpath("page/submit.js").read_text(encoding="utf-8")
+    script = files("leaderboard").joinpath("board/page/submit.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    frame = {"script": Markup(script), "script_hash": f"sha256-{digest}", "boards": [], "galleries": {}, "service": True, "root": ""}
-    return render(f"{template}.html.j2", "leaderboard", "page", here=template, title=title, kicker=kicker, **frame, **context)
+    frame = {
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+        "boards": [],
+        "galleries": {},
+        "service": True,
+        "root": "",
+    }
+    return render(
+        f"{template}.html.j2",
+        "leaderboard",
+        "board/page",
+        here=template,
+        title=title,
+        kicker=kicker,
+        **frame,
+        **context,
+    )

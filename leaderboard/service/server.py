@@ -69,7 +69,9 @@ class BoundedProtocol(H11Protocol):
     def _wait(self, seconds: float | None) -> None:
         if self._late is not None:
             self._late.cancel()
-        self._late = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+        self._late = (
+            None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+        )
 
 
 def serve(app: FastAPI, host: str, port: int, log_level: str = "info") -> None:

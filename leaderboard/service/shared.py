@@ -7,15 +7,16 @@ from typing import Annotated, Any
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from leaderboard.service import answers
+from leaderboard.service import api_models
 from leaderboard.service.uploads import Patience
-from leaderboard.store import Store
-from leaderboard.tables import TeamRow
-from leaderboard.teams import team_of
+from leaderboard.store.store import Store
+from leaderboard.store.tables import TeamRow
+from leaderboard.store.teams import team_of
 
 HEX = "^[0-9a-f]{64}$"
 SAID: dict[int | str, dict[str, Any]] = {
-    code: {"model": answers.Problem, "description": HTTPStatus(code).phrase} for code in (401, 404, 408, 409, 413, 429, 503, 507)
+    code: {"model": api_models.Problem, "description": HTTPStatus(code).phrase}
+    for code in (401, 404, 408, 409, 413, 429, 503, 507)
 }
 
 
@@ -34,13 +35,20 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _team(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> TeamRow:
+def _team(
+    request: Request,
+    credentials: Annotated[
+        HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))
+    ],
+) -> TeamRow:
     """The team whose token a request has; 401 without one."""
     with _service(request).store.reading() as session:
         team = team_of(session, credentials.credentials) if credentials else None
     if team is None:
         raise HTTPException(
-            401, "The token is missing, wrong or revoked; the keeper of the board gives one.", {"WWW-Authenticate": "Bearer"}
+            401,
+            "The token is missing, wrong or revoked; the keeper of the board gives one.",
+            {"WWW-Authenticate": "Bearer"},
         )
     return team
 

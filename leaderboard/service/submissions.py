@@ -9,14 +9,13 @@ from sqlalchemy.exc import IntegrityError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from leaderboard import jobs
-from leaderboard.scoring import FULL
-from leaderboard.service import answers
+from leaderboard.service import api_models, queue
+from leaderboard.service.sandbox import FULL
 from leaderboard.service.shared import HEX, SAID, Service, Shared, Team
 from leaderboard.service.uploads import Received, TooLarge, TooSlow, receive
-from leaderboard.store import UPLOADS
-from leaderboard.tables import JobRow, SuiteRow, TeamRow
-from leaderboard.worker import forget
+from leaderboard.service.worker import forget
+from leaderboard.store.store import UPLOADS
+from leaderboard.store.tables import JobRow, SuiteRow, TeamRow
 
 AT_ONCE = 100  # uploads that are received at a time
 Ticket = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,40}$")]
@@ -25,17 +24,22 @@ router = APIRouter(prefix="/api/v1", responses={401: SAID[401]})
 
 
 @router.get("/me")
-def me(service: Shared, team: Team) -> answers.Me:
+def me(service: Shared, team: Team) -> api_models.Me:
     """Whose token it is, and what is left of the day."""
     with service.store.reading() as session:
-        return answers.me(session, team)
+        return api_models.me(session, team)
 
 
 @router.post(
     "/submissions",
     status_code=202,
-    responses=SAID | {200: {"model": answers.Submission}},
-    openapi_extra={"requestBody": {"required": True, "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses=SAID | {200: {"model": api_models.Submission}},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
 )
 async def submit(
     request: Request,
@@ -44,9 +48,11 @@ async def submit(
     team: Team,
     suite: Annotated[str, Query(pattern=HEX)],
     name: Annotated[str, Query(min_length=1, max_length=200)] = "submission.zip",
-) -> answers.Submission:
+) -> api_models.Submission:
     """Submit the archive that is the body. The same bytes again are the same submission, and answer 200."""
-    most = await run_in_threadpool(_admitted, service, team, suite, request.headers.get("content-length"))
+    most = await run_in_threadpool(
+        _admitted, service, team, suite, request.headers.get("content-length")
+    )
     received = await _received(service, request, most)
     told, new = await run_in_threadpool(_queued, service, team, suite, received, name)
     response.status_code = 202 if new else 200
@@ -59,35 +65,37 @@ def submissions(
     team: Team,
     sha256: Digest = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> list[answers.Submission]:
+) -> list[api_models.Submission]:
     """The team's own submissions, the newest first; those of one digest alone where given."""
     own = select(JobRow).where(JobRow.team_id == team.id).order_by(JobRow.id.desc()).limit(limit)
     own = own.where(JobRow.sha256 == sha256) if sha256 else own
     with service.store.reading() as session:
-        return [answers.submission(session, job) for job in session.scalars(own)]
+        return [api_models.submission(session, job) for job in session.scalars(own)]
 
 
 @router.get("/submissions/{ticket}", responses={404: SAID[404]})
-def submission(service: Shared, team: Team, ticket: Ticket) -> answers.Submission:
+def submission(service: Shared, team: Team, ticket: Ticket) -> api_models.Submission:
     """How a submission of the team stands, and its verdict once there is one."""
     with service.store.reading() as session:
-        return answers.submission(session, _own(session, team, ticket))
+        return api_models.submission(session, _own(session, team, ticket))
 
 
 @router.delete("/submissions/{ticket}", responses={404: SAID[404]})
-def withdraw(service: Shared, team: Team, ticket: Ticket) -> answers.Submission:
+def withdraw(service: Shared, team: Team, ticket: Ticket) -> api_models.Submission:
     """Withdraw a submission: from the queue, and from the board with its next rendering. Its images are deleted."""
     with service.store.writing() as session:
         job = _own(session, team, ticket)
-        jobs.withdraw(session, job.sha256, team.name, team.id)
-        told = answers.submission(session, job)
+        queue.withdraw(session, job.sha256, team.name, team.id)
+        told = api_models.submission(session, job)
     forget(service.store, told.sha256)
     return told
 
 
 def _own(session: Any, team: TeamRow, ticket: str) -> JobRow:
     """A submission of this team; another team's is not there."""
-    job: JobRow | None = session.scalars(select(JobRow).where(JobRow.ticket == ticket, JobRow.team_id == team.id)).first()
+    job: JobRow | None = session.scalars(
+        select(JobRow).where(JobRow.ticket == ticket, JobRow.team_id == team.id)
+    ).first()
     if job is None:
         raise HTTPException(404, "Your team has no such submission.")
     return job
@@ -97,9 +105,12 @@ def _admitted(service: Service, team: TeamRow, suite: str, length: str | None) -
     """The most bytes of an upload that is worth receiving; else why it is not."""
     with service.store.reading() as session:
         row = session.get(SuiteRow, suite)
-        left = answers.me(session, team).left_today
-    if row is None or not answers.suite(row).accepting or row.most_bytes is None:
-        raise HTTPException(404, "This board takes no submissions to that suite; GET /api/v1/suites lists those it knows.")
+        left = api_models.me(session, team).left_today
+    if row is None or not api_models.suite(row).accepting or row.most_bytes is None:
+        raise HTTPException(
+            404,
+            "This board takes no submissions to that suite; GET /api/v1/suites lists those it knows.",
+        )
     if length is not None and (not length.isdecimal() or int(length) > row.most_bytes):
         raise HTTPException(413, _too_large(row.most_bytes))
     if left == 0:
@@ -120,7 +131,9 @@ def _used(team: TeamRow) -> str:
 async def _received(service: Service, request: Request, most: int) -> Received:
     service.receiving += 1
     try:
-        return await receive(request.stream(), service.store.folder / UPLOADS, most, service.patience)
+        return await receive(
+            request.stream(), service.store.folder / UPLOADS, most, service.patience
+        )
     except TooLarge:
         raise HTTPException(413, _too_large(most)) from None
     except TooSlow:
@@ -130,31 +143,47 @@ async def _received(service: Service, request: Request, most: int) -> Received:
     except OSError as e:
         if e.errno not in (*FULL, errno.EIO):
             raise
-        raise HTTPException(507, "The board's disk is full; try again later.", {"Retry-After": "300"}) from None
+        raise HTTPException(
+            507, "The board's disk is full; try again later.", {"Retry-After": "300"}
+        ) from None
     finally:
         service.receiving -= 1
 
 
-def _queued(service: Service, team: TeamRow, suite: str, received: Received, name: str) -> tuple[answers.Submission, bool]:
+def _queued(
+    service: Service, team: TeamRow, suite: str, received: Received, name: str
+) -> tuple[api_models.Submission, bool]:
     """Queue a whole upload. Its file gets its name within the transaction, so that a job has its archive, whatever dies when."""
     try:
         try:
             return _enqueued(service, team, suite, received, name)
         except IntegrityError:  # the same bytes came at the same moment
             return _enqueued(service, team, suite, received, name)
-    except jobs.QuotaUsed:
+    except queue.QuotaUsed:
         raise HTTPException(429, _used(team), {"Retry-After": "3600"}) from None
-    except jobs.NotYours:
-        raise HTTPException(409, "These very bytes were submitted by another team before; if they are yours, tell the keeper.") from None
-    except jobs.NotOpen:
+    except queue.NotYours:
+        raise HTTPException(
+            409,
+            "These very bytes were submitted by another team before; if they are yours, tell the keeper.",
+        ) from None
+    except queue.NotOpen:
         raise HTTPException(404, "This board no longer takes submissions to that suite.") from None
     finally:
         received.path.unlink(missing_ok=True)
 
 
-def _enqueued(service: Service, team: TeamRow, suite: str, received: Received, name: str) -> tuple[answers.Submission, bool]:
+def _enqueued(
+    service: Service, team: TeamRow, suite: str, received: Received, name: str
+) -> tuple[api_models.Submission, bool]:
     with service.store.writing() as session:
-        job, new = jobs.enqueue(session, team.id, suite, received.sha256, received.bytes, "".join(c for c in name if c.isprintable()))
+        job, new = queue.enqueue(
+            session,
+            team.id,
+            suite,
+            received.sha256,
+            received.bytes,
+            "".join(c for c in name if c.isprintable()),
+        )
         if new:
             received.keep(service.store.upload(received.sha256))
-        return answers.submission(session, job), new
+        return api_models.submission(session, job), new

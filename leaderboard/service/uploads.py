@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorweb_bench.files import fsync_folder
+from lorweb_bench.runtime.files import fsync_folder
 
 IDLE = 30.0  # seconds without a byte
 SLOWEST = 32 * 1024  # bytes a second that an upload has to reach
@@ -48,7 +48,9 @@ class Received:
         fsync_folder(place.parent)
 
 
-async def receive(stream: AsyncIterator[bytes], folder: Path, most: int, patience: Patience) -> Received:
+async def receive(
+    stream: AsyncIterator[bytes], folder: Path, most: int, patience: Patience
+) -> Received:
     """Write what comes to a new file in `folder`. TooLarge, TooSlow, OSError (a full disk) and a cut stream leave no file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{secrets.token_hex(16)}{PART}"
@@ -59,7 +61,9 @@ async def receive(stream: AsyncIterator[bytes], folder: Path, most: int, patienc
             while True:
                 left = started + patience.grace + size / patience.slowest - time.monotonic()
                 try:
-                    chunk = await asyncio.wait_for(anext(source), max(0.001, min(patience.idle, left)))
+                    chunk = await asyncio.wait_for(
+                        anext(source), max(0.001, min(patience.idle, left))
+                    )
                 except StopAsyncIteration:
                     break
                 except TimeoutError:

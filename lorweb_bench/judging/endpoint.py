@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json
 from lorweb_bench.judging.questions import Question, parse, schema
-from lorweb_bench.metrics.cache import cache_folder
+from lorweb_bench.runtime.cache import cache_folder
+from lorweb_bench.runtime.files import canonical_json
 
 if TYPE_CHECKING:
     import httpx
@@ -58,7 +58,9 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise InputError(f"{self.url!r} is no endpoint; give its address, as http://127.0.0.1:8000/v1.")
+            raise InputError(
+                f"{self.url!r} is no endpoint; give its address, as http://127.0.0.1:8000/v1."
+            )
         self.url = self.url.rstrip("/").removesuffix("/chat/completions")
 
     @property
@@ -82,7 +84,10 @@ class Endpoint:
             "timeout": httpx.Timeout(self.timeout, pool=None),
         }
         in_a_row = 0
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(httpx.AsyncClient(**settings)) as client:
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(httpx.AsyncClient(**settings)) as client,
+        ):
             waiting: deque[Any] = deque()
             for question in questions:
                 waiting.append(portal.start_task_soon(self._ask, client, question))
@@ -96,13 +101,21 @@ class Endpoint:
     def _count(self, reply: Reply, in_a_row: int) -> int:
         in_a_row = in_a_row + 1 if reply.failure else 0
         if in_a_row == GIVE_UP:
-            raise InputError(f"{self.url} failed on {GIVE_UP} questions in a row ({reply.failure}); what it answered is kept.")
+            raise InputError(
+                f"{self.url} failed on {GIVE_UP} questions in a row ({reply.failure}); what it answered is kept."
+            )
         return in_a_row
 
     async def _ask(self, client: "httpx.AsyncClient", question: Question) -> Reply:
         answer = ""
         for seed in range(TRIES):
-            body = {"model": self.model, "messages": question.messages, "temperature": 0, "seed": seed, "max_tokens": MAX_TOKENS}
+            body = {
+                "model": self.model,
+                "messages": question.messages,
+                "temperature": 0,
+                "seed": seed,
+                "max_tokens": MAX_TOKENS,
+            }
             place = kept_at(body)
             kept = read_answer(place)
             if kept is None:
@@ -116,19 +129,27 @@ class Endpoint:
                 return Reply(question.key, numbers, answer)
         return Reply(question.key, None, answer)
 
-    async def _answer(self, client: "httpx.AsyncClient", body: dict[str, Any], question: Question) -> str:
+    async def _answer(
+        self, client: "httpx.AsyncClient", body: dict[str, Any], question: Question
+    ) -> str:
         if self._structured:
             form = {"name": question.protocol, "schema": schema(question.protocol), "strict": True}
-            response = await self._post(client, {**body, "response_format": {"type": "json_schema", "json_schema": form}})
+            response = await self._post(
+                client, {**body, "response_format": {"type": "json_schema", "json_schema": form}}
+            )
             if isinstance(response, str):
                 return response
         response = await self._post(client, body)  # asked in words alone
         if not isinstance(response, str):
-            raise InputError(f"{self.url} refuses the request (status {response.status_code}): {_words(response)}.")
+            raise InputError(
+                f"{self.url} refuses the request (status {response.status_code}): {_words(response)}."
+            )
         self._structured = False
         return response
 
-    async def _post(self, client: "httpx.AsyncClient", body: dict[str, Any]) -> "str | httpx.Response":
+    async def _post(
+        self, client: "httpx.AsyncClient", body: dict[str, Any]
+    ) -> "str | httpx.Response":
         """The answer, or the response that says that the request is not understood. Failed after the last attempt."""
         import anyio
         import httpx
@@ -143,15 +164,23 @@ class Endpoint:
             except httpx.TransportError as e:
                 reason = f"{type(e).__name__} {e}".strip()
                 if isinstance(e, httpx.ConnectError) and attempt + 1 == self.attempts:
-                    raise InputError(f"{self.url} cannot be reached ({e}); is the server up?") from None
+                    raise InputError(
+                        f"{self.url} cannot be reached ({e}); is the server up?"
+                    ) from None
                 continue
             if response.status_code in (400, 415, 422):
                 return response
             if response.is_success and (answer := _content(response)) is not None:
                 return answer
             if not response.is_success and response.status_code not in BUSY:
-                hint = f"; put the key into {KEY_VARIABLE}" if response.status_code in (401, 403) else ""
-                raise InputError(f"{self.url} refuses the request (status {response.status_code}): {_words(response)}{hint}.")
+                hint = (
+                    f"; put the key into {KEY_VARIABLE}"
+                    if response.status_code in (401, 403)
+                    else ""
+                )
+                raise InputError(
+                    f"{self.url} refuses the request (status {response.status_code}): {_words(response)}{hint}."
+                )
             reason = f"status {response.status_code}: {_words(response)}"
             asked = response.headers.get("retry-after", "")
             pause = float(asked) if asked.isdecimal() else pause

@@ -9,22 +9,37 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lorweb_bench.dataset import Dataset, open_suite
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import claim_output
 from lorweb_bench.judging.endpoint import MAX_TOKENS, TRIES, Endpoint, Reply
-from lorweb_bench.judging.judgement import JUDGEMENT_FORMAT, Agreement, Judged, Judgement, Position, write_judgement
-from lorweb_bench.judging.questions import LONG_EDGE, LOWEST, VERSION, Protocol, Question, choice_question, rating_question
+from lorweb_bench.judging.judgement import (
+    JUDGEMENT_FORMAT,
+    Agreement,
+    Judged,
+    Judgement,
+    Position,
+    write_judgement,
+)
+from lorweb_bench.judging.judgement_page import write_judgement_page
+from lorweb_bench.judging.questions import (
+    LONG_EDGE,
+    LOWEST,
+    VERSION,
+    Protocol,
+    Question,
+    choice_question,
+    rating_question,
+)
 from lorweb_bench.judging.votes import Votes, agreement_on_choice, agreement_on_rating, read_votes
-from lorweb_bench.pages.judgement import write_judgement_page
-from lorweb_bench.predicting import chosen_keys
-from lorweb_bench.predictions import Predictions, fitted, open_predictions, suite_name
-from lorweb_bench.progress import track
+from lorweb_bench.methods.predict import chosen_keys
+from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions, suite_name
 from lorweb_bench.protocol import BOOTSTRAP_SEED
-from lorweb_bench.quadruplet import Quadruplet
-from lorweb_bench.repeating import command_line, named
-from lorweb_bench.report import PAGE, Score, environment
-from lorweb_bench.scoring import LABELS
+from lorweb_bench.reports.report import PAGE, Score, environment
+from lorweb_bench.runtime.files import claim_output
+from lorweb_bench.runtime.progress import track
+from lorweb_bench.runtime.rerun_command import command_line, named
+from lorweb_bench.scoring.score import LABELS
 
 Source = str | Path | Mapping[str, Any]
 
@@ -45,13 +60,22 @@ class Rows:
                 labels = {label: getattr(q.record, label) or "" for label in LABELS}
                 here = [q.key in predictions for predictions in self.predictions]
                 images, resized = self._images(q) if all(here) else ([], False)
-                known = {"key": q.key, "split": split, "hard": bool(q.record.hard), "missing": not all(here), "resized": resized}
+                known = {
+                    "key": q.key,
+                    "split": split,
+                    "hard": bool(q.record.hard),
+                    "missing": not all(here),
+                    "resized": resized,
+                }
                 self.labels[q.key] = {**labels, **known, "here": here}
                 if images:
                     yield from _questions(q, images)
 
     def _images(self, q: Quadruplet) -> tuple[list[Image.Image], bool]:
-        found = [fitted(predictions[q.key], q.key, q.b.size, self.resize) for predictions in self.predictions]
+        found = [
+            fitted(predictions[q.key], q.key, q.b.size, self.resize)
+            for predictions in self.predictions
+        ]
         return [image for image, _ in found], any(resized for _, resized in found)
 
     def worst(self, key: str) -> dict[str, float]:
@@ -92,16 +116,31 @@ def judge(
     answers are kept, and the same call asks only for what is left.
     """
     sources = [predictions] if other is None else [predictions, other]
-    settings = {"votes": votes and named(votes), "limit": limit, "resize": resize, "seed": None if seed == BOOTSTRAP_SEED else seed}
-    command = _command(sources, suite, endpoint, {"name": names[0], "other_name": names[1], **settings})
+    settings = {
+        "votes": votes and named(votes),
+        "limit": limit,
+        "resize": resize,
+        "seed": None if seed == BOOTSTRAP_SEED else seed,
+    }
+    command = _command(
+        sources, suite, endpoint, {"name": names[0], "other_name": names[1], **settings}
+    )
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
-        raise InputError(f"{suite.path} is a public view, which does not say what belongs together; judge against the full view.")
-    opened = tuple(open_predictions(source, suite, name) for source, name in zip(sources, names, strict=False))
+        raise InputError(
+            f"{suite.path} is a public view, which does not say what belongs together; judge against the full view."
+        )
+    opened = tuple(
+        open_predictions(source, suite, name) for source, name in zip(sources, names, strict=False)
+    )
     protocol: Protocol = "rating" if other is None else "choice"
     wanted = chosen_keys(suite, limit, None)
     methods = [p.manifest.method.name for p in opened]
-    voted = read_votes(Path(votes), protocol, methods, chosen_keys(suite, None, None)) if votes is not None else None
+    voted = (
+        read_votes(Path(votes), protocol, methods, chosen_keys(suite, None, None))
+        if votes is not None
+        else None
+    )
     if out is not None:
         claim_output(out, JUDGEMENT_FORMAT)
     rows = Rows(protocol, opened, resize)
@@ -111,19 +150,34 @@ def judge(
     judgement, table = _judgement(rows, replies, suite, endpoint, voted, seed)
     judgement = judgement.model_copy(update={"command": command})
     if out is not None:
-        answers = [{"key": r.key, "numbers": r.numbers, "answer": r.answer} for r in sorted(replies, key=lambda r: r.key)]
+        answers = [
+            {"key": r.key, "numbers": r.numbers, "answer": r.answer}
+            for r in sorted(replies, key=lambda r: r.key)
+        ]
         write_judgement_page(judgement, answers, suite, opened, Path(out) / PAGE)
         write_judgement(Path(out), judgement, table, answers)
     return judgement
 
 
-def _command(sources: Sequence[Source], suite: Dataset | str | Path, endpoint: Endpoint, settings: Mapping[str, object]) -> str | None:
+def _command(
+    sources: Sequence[Source],
+    suite: Dataset | str | Path,
+    endpoint: Endpoint,
+    settings: Mapping[str, object],
+) -> str | None:
     """What repeats a judgement on the command line, or None where predictions are objects."""
     places = [named(source) for source in sources if isinstance(source, str | Path)]
     if len(places) < len(sources):
         return None
-    words = ["judge", *places, "--suite", named(suite.path if isinstance(suite, Dataset) else suite)]
-    return command_line([*words, "--endpoint", endpoint.address, "--model", endpoint.model], settings, "JUDGED")
+    words = [
+        "judge",
+        *places,
+        "--suite",
+        named(suite.path if isinstance(suite, Dataset) else suite),
+    ]
+    return command_line(
+        [*words, "--endpoint", endpoint.address, "--model", endpoint.model], settings, "JUDGED"
+    )
 
 
 def _refuse_failures(replies: list[Reply], endpoint: Endpoint) -> None:
@@ -135,21 +189,40 @@ def _refuse_failures(replies: list[Reply], endpoint: Endpoint) -> None:
 
 
 def _judgement(
-    rows: Rows, replies: list[Reply], suite: Dataset, endpoint: Endpoint, votes: Votes | None, seed: int
+    rows: Rows,
+    replies: list[Reply],
+    suite: Dataset,
+    endpoint: Endpoint,
+    votes: Votes | None,
+    seed: int,
 ) -> tuple[Judgement, dict[str, np.ndarray]]:
-    from lorweb_bench.statistics import summarise
+    from lorweb_bench.stats.aggregate import summarise
 
     by_key: dict[str, list[Reply]] = {}
     for reply in replies:
         by_key.setdefault(reply.key, []).append(reply)
-    verdicts = {key: _verdict(own) for key, own in by_key.items() if all(reply.numbers for reply in own)}
+    verdicts = {
+        key: _verdict(own) for key, own in by_key.items() if all(reply.numbers for reply in own)
+    }
     unparsable = sorted(set(by_key) - set(verdicts))
-    values = {key: verdicts.get(key) or rows.worst(key) for key in sorted(rows.labels) if key not in unparsable}
+    values = {
+        key: verdicts.get(key) or rows.worst(key)
+        for key in sorted(rows.labels)
+        if key not in unparsable
+    }
     if not verdicts:
-        raise InputError(f"No answer of {endpoint.model} can be parsed ({len(replies)} were given); try another model.")
-    table = {name: np.array([rows.labels[key][name] for key in values]) for name in ("key", "split", *LABELS, "hard", "missing", "resized")}
+        raise InputError(
+            f"No answer of {endpoint.model} can be parsed ({len(replies)} were given); try another model."
+        )
+    table = {
+        name: np.array([rows.labels[key][name] for key in values])
+        for name in ("key", "split", *LABELS, "hard", "missing", "resized")
+    }
     asked = list(next(iter(values.values())))
-    table |= {f"judge_{name}[{endpoint.model}]": np.array([value[name] for value in values.values()]) for name in asked}
+    table |= {
+        f"judge_{name}[{endpoint.model}]": np.array([value[name] for value in values.values()])
+        for name in asked
+    }
     metrics = [f"judge_{name}[{endpoint.model}]" for name in asked]
     summary = summarise(table, metrics, seed)
     settings = {
@@ -167,7 +240,10 @@ def _judgement(
         judge=settings,
         judged=[Judged.of(p.manifest) for p in rows.predictions],
         partial=len(rows.labels) < total or any(p.manifest.partial for p in rows.predictions),
-        scores={g: {m: Score(**v, higher_is_better=True) for m, v in of.items()} for g, of in summary.items()},
+        scores={
+            g: {m: Score(**v, higher_is_better=True) for m, v in of.items()}
+            for g, of in summary.items()
+        },
         position=_position(by_key) if rows.protocol == "choice" else None,
         items=len(rows.labels),
         questions=len(replies),
@@ -190,8 +266,15 @@ def _verdict(replies: list[Reply]) -> dict[str, float]:
 
 
 def _position(by_key: Mapping[str, list[Reply]]) -> Position:
-    numbers = [[(reply.numbers or {})["better"] for reply in own] for own in by_key.values() if all(reply.numbers for reply in own)]
-    when_first, when_second = fmean(first == 1 for first, _ in numbers), fmean(second == 2 for _, second in numbers)
+    numbers = [
+        [(reply.numbers or {})["better"] for reply in own]
+        for own in by_key.values()
+        if all(reply.numbers for reply in own)
+    ]
+    when_first, when_second = (
+        fmean(first == 1 for first, _ in numbers),
+        fmean(second == 2 for _, second in numbers),
+    )
     return Position(
         first=(when_first + 1 - when_second) / 2,
         consistent=fmean(first != second for first, second in numbers),
@@ -202,7 +285,9 @@ def _position(by_key: Mapping[str, list[Reply]]) -> Position:
     )
 
 
-def _agreement(votes: Votes | None, protocol: Protocol, verdicts: Mapping[str, dict[str, float]]) -> Agreement | None:
+def _agreement(
+    votes: Votes | None, protocol: Protocol, verdicts: Mapping[str, dict[str, float]]
+) -> Agreement | None:
     if votes is None:
         return None
     if protocol == "rating":

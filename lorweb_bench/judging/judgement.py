@@ -8,9 +8,16 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from lorweb_bench.files import finish_output, write_atomic, write_json
-from lorweb_bench.predictions import MethodName, PredictionsManifest, SuiteName
-from lorweb_bench.report import PER_SAMPLE, Report, Score, read_format, read_per_sample, write_per_sample
+from lorweb_bench.predictions.reader import MethodName, PredictionsManifest, SuiteName
+from lorweb_bench.reports.report import (
+    PER_SAMPLE,
+    Report,
+    Score,
+    read_format,
+    read_per_sample,
+    write_per_sample,
+)
+from lorweb_bench.runtime.files import finish_output, write_atomic, write_json
 
 JUDGEMENT = "judgement.json"
 JUDGEMENT_FORMAT = "lorweb-bench/judgement"
@@ -31,7 +38,13 @@ class Judged(BaseModel):
     @classmethod
     def of(cls, made: PredictionsManifest) -> "Judged":
         """From the manifest of predictions."""
-        return cls(method=made.method, track=made.track, prompt_mode=made.prompt_mode, pairs=made.pairs, seed=made.seed)
+        return cls(
+            method=made.method,
+            track=made.track,
+            prompt_mode=made.prompt_mode,
+            pairs=made.pairs,
+            seed=made.seed,
+        )
 
 
 class Position(BaseModel):
@@ -106,14 +119,29 @@ class Judgement(BaseModel):
         first = self._report(self.judged[0], self.scores, self.per_sample)
         if self.protocol == "rating":
             return (first,)
-        scores = {group: {metric: _turned(score) for metric, score in of.items()} for group, of in self.scores.items()}
-        table = self.per_sample and self.per_sample | {metric: 1.0 - self.per_sample[metric] for metric in first.metrics}
+        scores = {
+            group: {metric: _turned(score) for metric, score in of.items()}
+            for group, of in self.scores.items()
+        }
+        table = self.per_sample and self.per_sample | {
+            metric: 1.0 - self.per_sample[metric] for metric in first.metrics
+        }
         return first, self._report(self.judged[1], scores, table)
 
-    def _report(self, judged: Judged, scores: dict[str, dict[str, Score]], table: dict[str, Any] | None) -> Report:
-        shared = {name: getattr(self, name) for name in ("suite", "partial", "missing", "resized", "environment", "command")}
+    def _report(
+        self, judged: Judged, scores: dict[str, dict[str, Score]], table: dict[str, Any] | None
+    ) -> Report:
+        shared = {
+            name: getattr(self, name)
+            for name in ("suite", "partial", "missing", "resized", "environment", "command")
+        }
         settings = dict.fromkeys(next(iter(scores.values())), self.judge)
-        made = Report(**shared, **{name: getattr(judged, name) for name in Judged.model_fields}, scores=scores, metric_settings=settings)
+        made = Report(
+            **shared,
+            **{name: getattr(judged, name) for name in Judged.model_fields},
+            scores=scores,
+            metric_settings=settings,
+        )
         return made.model_copy(update={"per_sample": table})
 
 
@@ -129,9 +157,17 @@ def open_judgement(folder: Path) -> Judgement:
     return judgement.model_copy(update={"per_sample": read_per_sample(folder / PER_SAMPLE)})
 
 
-def write_judgement(folder: Path, judgement: Judgement, table: dict[str, np.ndarray], answers: Iterable[Mapping[str, Any]]) -> None:
+def write_judgement(
+    folder: Path,
+    judgement: Judgement,
+    table: dict[str, np.ndarray],
+    answers: Iterable[Mapping[str, Any]],
+) -> None:
     """Write the answers, the per-item table, and last `judgement.json`, which marks the folder as whole."""
-    write_atomic(folder / ANSWERS, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+    write_atomic(
+        folder / ANSWERS,
+        "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers),
+    )
     write_per_sample(folder / PER_SAMPLE, table)
     write_json(folder / JUDGEMENT, judgement.model_dump(mode="json"))
     finish_output(folder)

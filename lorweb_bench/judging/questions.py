@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from lorweb_bench.images import encode, resize
-from lorweb_bench.quadruplet import Quadruplet
+from lorweb_bench.data.images import encode, resize
+from lorweb_bench.data.samples import Quadruplet
 
 VERSION = 1
 LONG_EDGE = 512  # pixels; larger pictures are brought to it by the fixed kernel
@@ -36,7 +36,10 @@ CHOICE = (
     'Answer as {"change": "...", "better": 1 or 2}, where 1 is C1 and 2 is C2.'
 )
 FIELDS: dict[Protocol, dict[str, tuple[int, ...]]] = {
-    "rating": {"accuracy": tuple(range(LOWEST, HIGHEST + 1)), "consistency": tuple(range(LOWEST, HIGHEST + 1))},
+    "rating": {
+        "accuracy": tuple(range(LOWEST, HIGHEST + 1)),
+        "consistency": tuple(range(LOWEST, HIGHEST + 1)),
+    },
     "choice": {"better": (1, 2)},
 }
 
@@ -60,12 +63,19 @@ def choice_question(q: Quadruplet, first: Image.Image, second: Image.Image) -> Q
     return _question(q, "choice", {"C1": first, "C2": second}, CHOICE)
 
 
-def _question(q: Quadruplet, protocol: Protocol, attempts: Mapping[str, Image.Image], words: str) -> Question:
+def _question(
+    q: Quadruplet, protocol: Protocol, attempts: Mapping[str, Image.Image], words: str
+) -> Question:
     parts: list[dict[str, Any]] = [_text(TASK)]
     for name, image in {"A": q.a, "A'": q.a_prime, "B": q.b, **attempts}.items():
-        parts += [_text(f"Picture {name}:"), {"type": "image_url", "image_url": {"url": _data_url(image)}}]
+        parts += [
+            _text(f"Picture {name}:"),
+            {"type": "image_url", "image_url": {"url": _data_url(image)}},
+        ]
     parts.append(_text(words))
-    return Question(q.key, protocol, ({"role": "system", "content": ROLE}, {"role": "user", "content": parts}))
+    return Question(
+        q.key, protocol, ({"role": "system", "content": ROLE}, {"role": "user", "content": parts})
+    )
 
 
 def _text(words: str) -> dict[str, Any]:
@@ -80,9 +90,17 @@ def _data_url(image: Image.Image) -> str:
 
 def schema(protocol: Protocol) -> dict[str, Any]:
     """The JSON schema of an answer, for servers that keep a model to one."""
-    numbers = {name: {"type": "integer", "enum": list(allowed)} for name, allowed in FIELDS[protocol].items()}
+    numbers = {
+        name: {"type": "integer", "enum": list(allowed)}
+        for name, allowed in FIELDS[protocol].items()
+    }
     properties = {"change": {"type": "string"}, **numbers}
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def parse(answer: str, protocol: Protocol) -> dict[str, int] | None:
@@ -107,7 +125,13 @@ def change_in(answer: str) -> str:
     """The words in which an answer says what the edit did; empty where there are none."""
     start = answer.rfind('"change"')
     try:
-        return str(json.JSONDecoder().raw_decode(answer[start + len('"change"') :].lstrip(" :\n\t"))[0]) if start >= 0 else ""
+        return (
+            str(
+                json.JSONDecoder().raw_decode(answer[start + len('"change"') :].lstrip(" :\n\t"))[0]
+            )
+            if start >= 0
+            else ""
+        )
     except ValueError:
         return ""
 
@@ -126,4 +150,6 @@ def _numbers(value: Any, protocol: Protocol) -> dict[str, int] | None:
 
 def wording_digest() -> str:
     """A digest of all that a judge reads besides pictures; a test holds it to `VERSION`."""
-    return hashlib.sha256("\n".join([ROLE, TASK, RATING, CHOICE, json.dumps(FIELDS), str(LONG_EDGE)]).encode()).hexdigest()
+    return hashlib.sha256(
+        "\n".join([ROLE, TASK, RATING, CHOICE, json.dumps(FIELDS), str(LONG_EDGE)]).encode()
+    ).hexdigest()

@@ -31,18 +31,26 @@ def read_votes(path: Path, protocol: Protocol, methods: Sequence[str], keys: set
     """
     columns = list(FIELDS[protocol])
     if protocol == "choice" and len(set(methods)) < 2:
-        raise InputError(f"Both predictions are of {methods[0]!r}, so votes by name cannot tell them apart; leave --votes out.")
+        raise InputError(
+            f"Both predictions are of {methods[0]!r}, so votes by name cannot tell them apart; leave --votes out."
+        )
     found: dict[str, list[dict[str, int]]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as f:
             reader = csv.DictReader(f)
-            if absent := [name for name in ("key", *columns) if name not in (reader.fieldnames or ())]:
-                raise InputError(f"{path} has no column {absent[0]!r}; votes on a {protocol} have key, {', '.join(columns)}.")
+            if absent := [
+                name for name in ("key", *columns) if name not in (reader.fieldnames or ())
+            ]:
+                raise InputError(
+                    f"{path} has no column {absent[0]!r}; votes on a {protocol} have key, {', '.join(columns)}."
+                )
             for row in reader:
                 place = f"{path}, line {reader.line_num}"
                 if (key := row["key"]) not in keys:
                     raise InputError(f"{place}: the suite has no item {key!r}.")
-                found.setdefault(key, []).append({name: _vote(row[name], name, methods, place) for name in columns})
+                found.setdefault(key, []).append(
+                    {name: _vote(row[name], name, methods, place) for name in columns}
+                )
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f"{path} cannot be read as CSV ({e}).") from None
     if not found:
@@ -53,7 +61,9 @@ def read_votes(path: Path, protocol: Protocol, methods: Sequence[str], keys: set
 def _vote(given: str | None, name: str, methods: Sequence[str], place: str) -> int:
     if name == "better":
         if given is None or given not in methods:
-            raise InputError(f"{place}: better is {given!r}; it is {' or '.join(map(repr, methods))}.")
+            raise InputError(
+                f"{place}: better is {given!r}; it is {' or '.join(map(repr, methods))}."
+            )
         return list(methods).index(given) + 1
     if given is None or not given.strip().isdecimal() or int(given) not in FIELDS["rating"][name]:
         raise InputError(f"{place}: {name} is {given!r}; it is a whole number from 1 to 10.")
@@ -90,10 +100,18 @@ def agreement_on_rating(votes: Votes, rated: Mapping[str, Mapping[str, float]]) 
     """`rated` by item has the judge's accuracy and consistency."""
     both = [key for key in votes.by_key if key in rated]
     correlation = {
-        name: _spearman([rated[key][name] for key in both], [fmean(vote[name] for vote in votes.by_key[key]) for key in both])
+        name: _spearman(
+            [rated[key][name] for key in both],
+            [fmean(vote[name] for vote in votes.by_key[key]) for key in both],
+        )
         for name in FIELDS["rating"]
     }
-    return Agreement(items=len(both), votes=len(votes), correlation=correlation, between_people=_between_people(votes))
+    return Agreement(
+        items=len(both),
+        votes=len(votes),
+        correlation=correlation,
+        between_people=_between_people(votes),
+    )
 
 
 def _spearman(judge: Sequence[float], people: Sequence[float]) -> float | None:

@@ -13,11 +13,25 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from lorweb_bench.methods import GROUP, TABLE
-from lorweb_bench.registry import find, installed
+from lorweb_bench.methods.base import GROUP, TABLE
+from lorweb_bench.runtime.plugins import find, installed
 
 # What the base install brings, by the names that it is imported by: no news to anybody who can read the list.
-BASE = {"PIL", "click", "cv2", "jinja2", "matplotlib", "numpy", "pyarrow", "pydantic", "rich", "scipy", "skimage", "sklearn", "yaml"}
+BASE = {
+    "PIL",
+    "click",
+    "cv2",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "scipy",
+    "skimage",
+    "sklearn",
+    "yaml",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,10 @@ class MethodInfo:
 def list_methods() -> list[MethodInfo]:
     """The built-in methods and the installed ones."""
     built_in = [(name, find(name, "method", TABLE, GROUP)) for name in TABLE]
-    known = [MethodInfo(name, _first_line(inspect.getdoc(method)), getattr(method, "needs", ""), None) for name, method in built_in]
+    known = [
+        MethodInfo(name, _first_line(inspect.getdoc(method)), getattr(method, "needs", ""), None)
+        for name, method in built_in
+    ]
     return known + [_installed(entry) for entry in installed(GROUP, reserved=TABLE).values()]
 
 
@@ -41,7 +58,9 @@ def _installed(entry: EntryPoint) -> MethodInfo:
     source = _source(entry.module)
     if source is None:
         return MethodInfo(entry.name, entry.value, "", f"{entry.module} is not there")
-    defined = {node.name: node for node in source.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    defined = {
+        node.name: node for node in source.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
     node = defined.get(entry.attr)
     said = _said(node) if isinstance(node, ast.ClassDef) else {}
     packages = sorted(_needed(entry.module, set()) - BASE)
@@ -59,13 +78,25 @@ def _installed(entry: EntryPoint) -> MethodInfo:
 
 def _said(node: ast.ClassDef) -> dict[str, Any]:
     """The plain values in the body of a class, by name."""
-    plain = [item for item in node.body if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant)]
-    return {target.id: ast.literal_eval(item.value) for item in plain for target in item.targets if isinstance(target, ast.Name)}
+    plain = [
+        item
+        for item in node.body
+        if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant)
+    ]
+    return {
+        target.id: ast.literal_eval(item.value)
+        for item in plain
+        for target in item.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def weights_there(repository: str) -> bool:
     """Whether the hub's cache on this machine has a whole pipeline: each part that its index names, with every file of its shards."""
-    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface")
+    home = Path(
+        os.environ.get("HF_HOME")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    )
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
     return any(_whole_pipeline(index.parent) for index in snapshots.glob("*/model_index.json"))
@@ -76,11 +107,15 @@ def _whole_pipeline(folder: Path) -> bool:
         index = json.loads((folder / "model_index.json").read_bytes())
         parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
         shards = [
-            path.parent / name for path in folder.glob("*/*.index.json") for name in json.loads(path.read_bytes())["weight_map"].values()
+            path.parent / name
+            for path in folder.glob("*/*.index.json")
+            for name in json.loads(path.read_bytes())["weight_map"].values()
         ]
     except (OSError, ValueError, KeyError, AttributeError):
         return False
-    return all((folder / part).is_dir() for part in parts) and all(path.is_file() for path in shards)
+    return all((folder / part).is_dir() for part in parts) and all(
+        path.is_file() for path in shards
+    )
 
 
 def gpu_there() -> bool:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from lorweb_bench.data.images import pixel_hash, to_array, to_image
+from lorweb_bench.data.samples import Quadruplet, Triplet
+from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json
-from lorweb_bench.images import pixel_hash, to_array, to_image
-from lorweb_bench.library import TransformationLibrary, load_library
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.protocol import SEEN_TIERS
-from lorweb_bench.quadruplet import Quadruplet, Triplet
+from lorweb_bench.runtime.files import canonical_json
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 BEAM = 2  # library-search: single transformations that are tried as a part of a composition
 FAMILIES = 4  # library-search: families of the other part whose every preset is then tried
@@ -74,7 +74,9 @@ class LibrarySearch:
         name = self._name or suite.manifest.transformation_library or "datagen"
         library = load_library(name)
         if not hasattr(library, "singles"):
-            raise InputError(f"library-search needs a library that lists its transformations; {name!r} has no singles().")
+            raise InputError(
+                f"library-search needs a library that lists its transformations; {name!r} has no singles()."
+            )
         self._library, self._renderer = library, Renderer(library)
         self._singles: dict[str, Spec] = library.singles()
         self._families: dict[str, list[str]] = {}
@@ -95,7 +97,9 @@ class LibrarySearch:
         """The one or two single transformations, in order, that bring a nearest to a_prime (uint8 H x W x 3)."""
         digest, pair = pixel_hash(a), pixel_hash(a) + pixel_hash(a_prime)
         if pair not in self._found:
-            self._found[pair] = tuple(self._singles[name] for name in self._search(a, a_prime, digest))
+            self._found[pair] = tuple(
+                self._singles[name] for name in self._search(a, a_prime, digest)
+            )
         return self._found[pair]
 
     def _search(self, a: np.ndarray, a_prime: np.ndarray, digest: str) -> tuple[str, ...]:
@@ -108,7 +112,10 @@ class LibrarySearch:
         errors = {name: mse(once(name), a_prime) for name in self._singles}
         best, error = min(errors, key=errors.__getitem__), min(errors.values())
         answer: tuple[str, ...] = (best,)
-        leaders = sorted((min(names, key=errors.__getitem__) for names in self._families.values()), key=errors.__getitem__)
+        leaders = sorted(
+            (min(names, key=errors.__getitem__) for names in self._families.values()),
+            key=errors.__getitem__,
+        )
         for part in leaders[:BEAM]:
             for first in (True, False):
                 if error == 0.0:
@@ -117,15 +124,25 @@ class LibrarySearch:
                 tried: dict[str, float] = {}
 
                 def attempt(
-                    names: Iterable[str], first: bool = first, part: str = part, start: np.ndarray = start, tried: Any = tried
+                    names: Iterable[str],
+                    first: bool = first,
+                    part: str = part,
+                    start: np.ndarray = start,
+                    tried: Any = tried,
                 ) -> None:
                     for name in names:
                         if name not in tried:
-                            tried[name] = mse(then(name, start) if first else then(part, once(name)), a_prime)
+                            tried[name] = mse(
+                                then(name, start) if first else then(part, once(name)), a_prime
+                            )
 
                 attempt(names[len(names) // 2] for names in self._families.values())
                 nearest = sorted(tried, key=tried.__getitem__)[:FAMILIES]
-                attempt(name for near in nearest for name in self._families[self._singles[near]["family"]])
+                attempt(
+                    name
+                    for near in nearest
+                    for name in self._families[self._singles[near]["family"]]
+                )
                 other = min(tried, key=tried.__getitem__)
                 if tried[other] < error:
                     answer, error = ((part, other) if first else (other, part)), tried[other]
@@ -146,9 +163,15 @@ class NearestSeen:
 
     def prepare(self, suite: "Dataset") -> None:
         """List the trained transformations of the manifest; InputError when there are none."""
-        trained = {name: info for name, info in suite.manifest.transformations.items() if info.trained or info.tier in SEEN_TIERS}
+        trained = {
+            name: info
+            for name, info in suite.manifest.transformations.items()
+            if info.trained or info.tier in SEEN_TIERS
+        }
         if not trained:
-            raise InputError(f"{suite.path} names no trained transformations, which nearest-seen chooses from.")
+            raise InputError(
+                f"{suite.path} names no trained transformations, which nearest-seen chooses from."
+            )
         self._specs: dict[str, Spec] = {name: info.spec for name, info in trained.items()}
         self._steps = {name: _steps(spec) for name, spec in self._specs.items()}
         self._holding: dict[str, list[str]] = {}
@@ -162,21 +185,33 @@ class NearestSeen:
         """Refused: without the answer there is nothing to be nearest to."""
         raise InputError("nearest-seen looks at the answers, so it needs the suite's full view.")
 
-    def predict_quadruplets(self, quadruplets: Sequence[Quadruplet], suite: "Dataset") -> list[Image.Image]:
+    def predict_quadruplets(
+        self, quadruplets: Sequence[Quadruplet], suite: "Dataset"
+    ) -> list[Image.Image]:
         """The nearest trained result for each item."""
         return [to_image(self._nearest(q)) for q in quadruplets]
 
     def _nearest(self, q: Quadruplet) -> np.ndarray:
         if q.b_prime is None:
-            raise InputError("nearest-seen looks at the answers, so it needs the suite's full view.")
+            raise InputError(
+                "nearest-seen looks at the answers, so it needs the suite's full view."
+            )
         b, b_prime = to_array(q.b), to_array(q.b_prime)
         digest = pixel_hash(b)
         own = q.record.transformation
         if own in self._specs and mse(result := self._run(own, b, digest), b_prime) == 0.0:
             return result
-        errors = {name: mse(self._run(name, b, digest), b_prime) for name, steps in self._steps.items() if len(steps) == 1}
+        errors = {
+            name: mse(self._run(name, b, digest), b_prime)
+            for name, steps in self._steps.items()
+            if len(steps) == 1
+        }
         near = sorted(errors, key=errors.__getitem__)[:NEAREST]
-        for name in dict.fromkeys(c for single in near for c in self._holding.get(canonical_json(self._steps[single][0]), ())):
+        for name in dict.fromkeys(
+            c
+            for single in near
+            for c in self._holding.get(canonical_json(self._steps[single][0]), ())
+        ):
             errors[name] = mse(self._run(name, b, digest), b_prime)
         return self._run(min(errors, key=errors.__getitem__), b, digest)
 

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from lorweb_bench.data.images import to_array
+from lorweb_bench.data.samples import Quadruplet, Record
 from lorweb_bench.errors import InputError
-from lorweb_bench.images import to_array
 from lorweb_bench.metrics.weights import digest
-from lorweb_bench.quadruplet import Quadruplet, Record
-from lorweb_bench.registry import find
+from lorweb_bench.runtime.plugins import find
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 GROUP = "lorweb_bench.metrics"
 TABLE = {
     "mse": "lorweb_bench.metrics.pixel:Mse",
     "psnr": "lorweb_bench.metrics.pixel:Psnr",
-    "ssim": "lorweb_bench.metrics.structure:Ssim",
+    "ssim": "lorweb_bench.metrics.ssim:Ssim",
     "edit_recovery": "lorweb_bench.metrics.edit_recovery:EditRecovery",
     "retrieval": "lorweb_bench.metrics.retrieval:Retrieval",
-    "lpips_to_b": "lorweb_bench.metrics.perceptual:LpipsToB",
-    "lpips_to_b_prime": "lorweb_bench.metrics.perceptual:LpipsToBPrime",
+    "lpips_to_b": "lorweb_bench.metrics.lpips:LpipsToB",
+    "lpips_to_b_prime": "lorweb_bench.metrics.lpips:LpipsToBPrime",
     "clip_direction": "lorweb_bench.metrics.clip:ClipDirection",
     "clip_image": "lorweb_bench.metrics.clip:ClipImage",
 }
@@ -120,7 +120,9 @@ def load_metric(spec: str) -> Metric:
         except Exception as e:
             raise InputError(f"The metric {spec!r} cannot be made: {type(e).__name__}: {e}.") from e
     if not isinstance(found, Metric):
-        raise InputError(f"{spec!r} is no metric: it needs identity, higher_is_better, worst and values(batch, suite).")
+        raise InputError(
+            f"{spec!r} is no metric: it needs identity, higher_is_better, worst and values(batch, suite)."
+        )
     return found
 
 
@@ -142,7 +144,14 @@ def _judges_its_choice(metric: Metric, chosen_with: Mapping[str, str]) -> str | 
     ask = getattr(metric, "weights", None)
     file = ask() if ask is not None else None
     own = digest(file) if file else None
-    return next((name for name, weights in chosen_with.items() if f"[{name}]" in metric.identity or weights == own), None)
+    return next(
+        (
+            name
+            for name, weights in chosen_with.items()
+            if f"[{name}]" in metric.identity or weights == own
+        ),
+        None,
+    )
 
 
 def unavailable(metric: Metric) -> str | None:
@@ -151,20 +160,33 @@ def unavailable(metric: Metric) -> str | None:
     return ask() if ask is not None else None
 
 
-def choose_metrics(wanted: Sequence[str | Metric] | None, suite: "Dataset", skip_unavailable: bool = False) -> Chosen:
+def choose_metrics(
+    wanted: Sequence[str | Metric] | None, suite: "Dataset", skip_unavailable: bool = False
+) -> Chosen:
     """The metrics asked for, in that order; None: every built-in without downloaded weights that the suite supports.
 
     InputError for an unknown name, a metric that the suite does not support, an identity that occurs twice, and for one
     whose weights or packages are not there, unless `skip_unavailable`: then it is left out, and the reason kept.
     """
-    chosen = [load_metric(m) if isinstance(m, str) else m for m in (list(TABLE) if wanted is None else wanted)]
+    chosen = [
+        load_metric(m) if isinstance(m, str) else m
+        for m in (list(TABLE) if wanted is None else wanted)
+    ]
     reasons = {m.identity: unsupported(m, suite) for m in chosen}
     if wanted is None:
-        chosen = [m for m in chosen if reasons[m.identity] is None and not getattr(m, "needs_weights", False)]
+        chosen = [
+            m
+            for m in chosen
+            if reasons[m.identity] is None and not getattr(m, "needs_weights", False)
+        ]
         if not chosen:
-            raise InputError(f"{suite.path} has no metric that needs no weights; name some with --metrics: {_offered(suite)}.")
+            raise InputError(
+                f"{suite.path} has no metric that needs no weights; name some with --metrics: {_offered(suite)}."
+            )
     elif refused := next((m.identity for m in chosen if reasons[m.identity]), None):
-        raise InputError(f"{suite.path} does not support the metric {refused}: {reasons[refused]}; it supports {_offered(suite)}.")
+        raise InputError(
+            f"{suite.path} does not support the metric {refused}: {reasons[refused]}; it supports {_offered(suite)}."
+        )
     identities = [m.identity for m in chosen]
     if twice := next((i for i in identities if identities.count(i) > 1), None):
         raise InputError(f"The metric {twice} is asked for twice.")
@@ -186,5 +208,9 @@ def _offered(suite: "Dataset") -> str:
 
 def inexact(suite: "Dataset") -> str | None:
     """Why a metric that compares with the true answer does not suit: some transformation has no single right answer."""
-    open_ended = [name for name, info in suite.manifest.transformations.items() if info.tier and not info.deterministic]
+    open_ended = [
+        name
+        for name, info in suite.manifest.transformations.items()
+        if info.tier and not info.deterministic
+    ]
     return f"{open_ended[0]} has no single right answer" if open_ended else None

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorweb_bench.files import canonical_json
-from lorweb_bench.library import GROUP
-from lorweb_bench.metrics.cache import cache_folder, keep, read_kept
+from lorweb_bench.data.transformation_library import GROUP
 from lorweb_bench.protocol import CANDIDATES
+from lorweb_bench.runtime.cache import cache_folder, keep, read_kept
+from lorweb_bench.runtime.files import canonical_json
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 MAX_BYTES = 1 << 30  # of one suite's candidates; a larger suite is not kept
 
@@ -27,10 +27,20 @@ def candidates_folder(suite: "Dataset") -> Path | None:
     It goes by the suite's fingerprints, the library's source, and the versions of what it computes with.
     """
     root = cache_folder()
-    pixels = sum(split.samples for split in suite.manifest.splits.values()) * _pixels_of_first(suite)
-    if root is None or suite.manifest.targets_fingerprint is None or pixels * 3 * CANDIDATES > MAX_BYTES:
+    pixels = sum(split.samples for split in suite.manifest.splits.values()) * _pixels_of_first(
+        suite
+    )
+    if (
+        root is None
+        or suite.manifest.targets_fingerprint is None
+        or pixels * 3 * CANDIDATES > MAX_BYTES
+    ):
         return None
-    named = [suite.fingerprint, suite.manifest.targets_fingerprint, library_digest(suite.manifest.transformation_library or "")]
+    named = [
+        suite.fingerprint,
+        suite.manifest.targets_fingerprint,
+        library_digest(suite.manifest.transformation_library or ""),
+    ]
     return root / "candidates" / hashlib.sha256(canonical_json(named).encode()).hexdigest()[:24]
 
 
@@ -45,7 +55,13 @@ def library_digest(name: str) -> str:
     for entry in entry_points(group=GROUP, name=name):
         spec = importlib.util.find_spec(entry.module)
         origin = Path(spec.origin) if spec and spec.origin else None
-        files = sorted(origin.parent.rglob("*.py")) if origin and origin.name == "__init__.py" else [origin] if origin else []
+        files = (
+            sorted(origin.parent.rglob("*.py"))
+            if origin and origin.name == "__init__.py"
+            else [origin]
+            if origin
+            else []
+        )
         for file in files:
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     for module in ("numpy", "cv2", "skimage", "scipy", "PIL"):
@@ -53,7 +69,9 @@ def library_digest(name: str) -> str:
     return digest.hexdigest()
 
 
-def kept(folder: Path | None, key: str, shape: tuple[int, ...], render: Callable[[], np.ndarray]) -> np.ndarray:
+def kept(
+    folder: Path | None, key: str, shape: tuple[int, ...], render: Callable[[], np.ndarray]
+) -> np.ndarray:
     """The uint8 array kept under `key`, or `render()`, which is then kept. A file that is not whole is rendered again."""
     array = read_kept(folder, key, np.uint8)
     if array is None or array.shape != shape:

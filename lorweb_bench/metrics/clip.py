@@ -10,17 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lorweb_bench.data.images import pixel_hash, resize
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import canonical_json
-from lorweb_bench.images import pixel_hash, resize
 from lorweb_bench.metrics import Scored
-from lorweb_bench.metrics.cache import cache_folder, keep, make_room, read_kept
-from lorweb_bench.metrics.weights import absolute_spec, device, digest, lacks_packages, own_file, short_digest
+from lorweb_bench.metrics.weights import (
+    absolute_spec,
+    device,
+    digest,
+    lacks_packages,
+    own_file,
+    short_digest,
+)
 from lorweb_bench.protocol import RESIZE_KERNEL
-from lorweb_bench.registry import unknown_name
+from lorweb_bench.runtime.cache import cache_folder, keep, make_room, read_kept
+from lorweb_bench.runtime.files import canonical_json
+from lorweb_bench.runtime.plugins import unknown_name
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 DEFAULT = "ViT-L-14/openai"
 BATCH = 16  # images in the tower at a time
@@ -63,8 +70,14 @@ class Clip:
             raise unknown_name("CLIP model", self.model, models)
         config = open_clip.get_pretrained_cfg(self.model, self.tag)
         if not config.get("hf_hub"):
-            tags = [tag for tag in open_clip.list_pretrained_tags_by_model(self.model) if tag != self.tag]
-            raise unknown_name(f"published weights of {self.model}", self.tag, tags or ["FILE.safetensors"])
+            tags = [
+                tag
+                for tag in open_clip.list_pretrained_tags_by_model(self.model)
+                if tag != self.tag
+            ]
+            raise unknown_name(
+                f"published weights of {self.model}", self.tag, tags or ["FILE.safetensors"]
+            )
         repository, _, named = config["hf_hub"].rpartition("/")
         file = str(Path(named).with_suffix(".safetensors")) if named else HF_SAFE_WEIGHTS_NAME
         there = try_to_load_from_cache(repository, file)
@@ -94,7 +107,13 @@ class Clip:
         """What a feature depends on besides the image."""
         network = _network(self)
         size = f"{network.side} px, the whole image, {RESIZE_KERNEL}"
-        return {"network": self.name, "sha256": digest(self.file()), "resize": size, "normalised": True, "device": device()}
+        return {
+            "network": self.name,
+            "sha256": digest(self.file()),
+            "resize": size,
+            "normalised": True,
+            "device": device(),
+        }
 
     def features(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Features of uint8 H x W x 3 images, N x D float32, each of length 1."""
@@ -102,10 +121,22 @@ class Clip:
 
         network, found = _network(self), []
         for start in range(0, len(images), BATCH):
-            some = np.stack([resize(image, (network.side, network.side)) for image in images[start : start + BATCH]])
+            some = np.stack(
+                [
+                    resize(image, (network.side, network.side))
+                    for image in images[start : start + BATCH]
+                ]
+            )
             pixels = torch.from_numpy(some.transpose(0, 3, 1, 2).copy()).to(device()).float() / 255
             with torch.inference_mode():
-                found.append(network.model.encode_image((pixels - network.mean) / network.std, normalize=True).float().cpu().numpy())
+                found.append(
+                    network.model.encode_image(
+                        (pixels - network.mean) / network.std, normalize=True
+                    )
+                    .float()
+                    .cpu()
+                    .numpy()
+                )
         return np.concatenate(found)
 
 
@@ -128,13 +159,22 @@ def _network(clip: Clip) -> Network:
     config = {} if clip.own else open_clip.get_pretrained_cfg(clip.model, clip.tag)
     try:
         model = open_clip.create_model(
-            clip.model, pretrained=str(file), device=device(), force_quick_gelu=bool(config.get("quick_gelu")), weights_only=True
+            clip.model,
+            pretrained=str(file),
+            device=device(),
+            force_quick_gelu=bool(config.get("quick_gelu")),
+            weights_only=True,
         )
     except (RuntimeError, KeyError, ValueError) as e:
-        raise InputError(f"The weights {file} do not fit {clip.model} ({str(e).splitlines()[0]}).") from None
+        raise InputError(
+            f"The weights {file} do not fit {clip.model} ({str(e).splitlines()[0]})."
+        ) from None
     own = model.visual.preprocess_cfg
     side = own["size"] if isinstance(own["size"], int) else own["size"][0]
-    mean, std = (torch.tensor(config.get(name, own[name]), device=device())[None, :, None, None] for name in ("mean", "std"))
+    mean, std = (
+        torch.tensor(config.get(name, own[name]), device=device())[None, :, None, None]
+        for name in ("mean", "std")
+    )
     return Network(model.eval(), int(side), mean, std)
 
 
@@ -169,13 +209,17 @@ class ClipDirection:
 
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, float64."""
-        known = suite_features(self.clip, suite, [(s, role) for s in batch for role in ("a", "a_prime", "b")])
+        known = suite_features(
+            self.clip, suite, [(s, role) for s in batch for role in ("a", "a_prime", "b")]
+        )
         a, a_prime, b = (known[i::3] for i in range(3))
         shown, made = a_prime - a, self.clip.features([s.prediction for s in batch]) - b
         lengths = np.linalg.norm(shown, axis=1)
         if (lengths < NO_DIRECTION).any():
             key = batch[int(lengths.argmin())].key
-            raise InputError(f"{self.identity} is not defined for {key!r}: its a and a_prime have the same feature.")
+            raise InputError(
+                f"{self.identity} is not defined for {key!r}: its a and a_prime have the same feature."
+            )
         own = np.linalg.norm(made, axis=1)
         cosines = (shown * made).sum(axis=1) / (lengths * np.maximum(own, NO_DIRECTION))
         return np.where(own < NO_DIRECTION, 0.0, cosines.clip(-1.0, 1.0))
@@ -194,11 +238,15 @@ class ClipImage(ClipDirection):
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, float64."""
         truth = suite_features(self.clip, suite, [(s, "b_prime") for s in batch])
-        cosines = (truth * self.clip.features([s.prediction for s in batch])).sum(axis=1, dtype=np.float64)
+        cosines = (truth * self.clip.features([s.prediction for s in batch])).sum(
+            axis=1, dtype=np.float64
+        )
         return np.asarray(cosines.clip(-1.0, 1.0))
 
 
-def suite_features(clip: Clip, suite: "Dataset", images: Sequence[tuple[Scored, str]]) -> np.ndarray:
+def suite_features(
+    clip: Clip, suite: "Dataset", images: Sequence[tuple[Scored, str]]
+) -> np.ndarray:
     """Features of images of the suite, N x D, kept by their pixels in the user's cache."""
     folder = _folder(clip, suite)
     panels = [getattr(s, role) for s, role in images]
@@ -218,7 +266,14 @@ def _folder(clip: Clip, suite: "Dataset") -> Path | None:
     root = cache_folder()
     if root is None:
         return None
-    decided_by = [suite.fingerprint, suite.manifest.targets_fingerprint, sorted(clip.settings().items()), version("open_clip_torch")]
-    folder = root / "features" / hashlib.sha256(canonical_json(decided_by).encode()).hexdigest()[:24]
+    decided_by = [
+        suite.fingerprint,
+        suite.manifest.targets_fingerprint,
+        sorted(clip.settings().items()),
+        version("open_clip_torch"),
+    ]
+    folder = (
+        root / "features" / hashlib.sha256(canonical_json(decided_by).encode()).hexdigest()[:24]
+    )
     make_room(folder)
     return folder

@@ -10,7 +10,7 @@ from lorweb_bench.metrics import Scored, inexact
 from lorweb_bench.metrics.pixel import mse
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 
 def edit_recovery(prediction: np.ndarray, b: np.ndarray, b_prime: np.ndarray) -> float:
@@ -43,4 +43,6 @@ class EditRecovery:
 
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, float64."""
-        return np.array([edit_recovery(s.prediction, s.b, s.b_prime) for s in batch], dtype=np.float64)
+        return np.array(
+            [edit_recovery(s.prediction, s.b, s.b_prime) for s in batch], dtype=np.float64
+        )

@@ -11,7 +11,7 @@ from lorweb_bench.metrics import Scored, inexact
 from lorweb_bench.protocol import PSNR_CAP
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 
 def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -22,7 +22,9 @@ def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
     import cv2
 
     if prediction.shape != truth.shape:
-        raise ValueError(f"images of one size are compared, not {prediction.shape} with {truth.shape}")
+        raise ValueError(
+            f"images of one size are compared, not {prediction.shape} with {truth.shape}"
+        )
     return float(cv2.norm(prediction, truth, cv2.NORM_L2SQR)) / (truth.size * 255.0**2)
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.library import load_library
 from lorweb_bench.metrics import Scored, inexact
-from lorweb_bench.metrics.cache import make_room
 from lorweb_bench.metrics.candidates import candidates_folder, kept
 from lorweb_bench.metrics.pixel import mse
+from lorweb_bench.runtime.cache import make_room
 
 if TYPE_CHECKING:
-    from lorweb_bench.dataset import Dataset
+    from lorweb_bench.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Retrieval:
 
     def chance(self, suite: "Dataset") -> float:
         """What guessing gets: one over the number of candidates."""
-        return 1 / max(1, len(next(suite.records(suite.scored_splits[0], shards=[0])).candidates or ()))
+        return 1 / max(
+            1, len(next(suite.records(suite.scored_splits[0], shards=[0])).candidates or ())
+        )
 
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, 0 or 1; InputError when an item has no candidates."""
@@ -48,7 +50,9 @@ class Retrieval:
         return np.array([_hit(s, suite, folder) for s in batch], dtype=np.float64)
 
 
-_library = lru_cache(maxsize=4)(load_library)  # looking an entry point up takes longer than running most transformations
+_library = lru_cache(maxsize=4)(
+    load_library
+)  # looking an entry point up takes longer than running most transformations
 
 
 @lru_cache(maxsize=4)
@@ -62,7 +66,9 @@ def _folder(suite: "Dataset") -> Path | None:
 def _hit(scored: Scored, suite: "Dataset", folder: Path | None) -> float:
     record = scored.record
     if not record.candidates or record.transformation not in record.candidates:
-        raise InputError(f"{suite.path}: sample {record.id!r} has no retrieval candidates; build the suite again.")
+        raise InputError(
+            f"{suite.path}: sample {record.id!r} has no retrieval candidates; build the suite again."
+        )
     others = [name for name in record.candidates if name != record.transformation]
 
     def render() -> np.ndarray:
@@ -76,5 +82,7 @@ def _hit(scored: Scored, suite: "Dataset", folder: Path | None) -> float:
 def _run(suite: "Dataset", name: str, b: np.ndarray) -> np.ndarray:
     info = suite.manifest.transformations.get(name)
     if info is None:
-        raise InputError(f"{suite.path}: the candidate {name!r} does not stand in the manifest; build the suite again.")
+        raise InputError(
+            f"{suite.path}: the candidate {name!r} does not stand in the manifest; build the suite again."
+        )
     return _library(suite.manifest.transformation_library).apply(info.spec, b)

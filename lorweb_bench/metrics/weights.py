@@ -6,13 +6,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import sha256_file
+from lorweb_bench.runtime.files import sha256_file
 
 
 def lacks_packages(names: Sequence[str]) -> str | None:
     """Which of these modules are not installed, and how to install them, or None where all are."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
-    return f"{' and '.join(missing)} not installed, pip install 'lorweb-bench[model,metrics]'" if missing else None
+    return (
+        f"{' and '.join(missing)} not installed, pip install 'lorweb-bench[model,metrics]'"
+        if missing
+        else None
+    )
 
 
 def own_file(named: str) -> Path | None:

@@ -32,7 +32,9 @@ def test_the_simulation_tells_what_it_is_asked(coverage: ModuleType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(6))
-def test_headline_intervals_hold_the_mean_in_93_to_97_of_100(coverage: ModuleType, number: int) -> None:
+def test_headline_intervals_hold_the_mean_in_93_to_97_of_100(
+    coverage: ModuleType, number: int
+) -> None:
     """40 suites x 40 outcomes a setting; families and photographs shared. Where nothing is shared they err on the safe side."""
     setting = coverage.SETTINGS[number]
     found = coverage.simulate(setting, designs=40, columns=40, resamples=300, seed=0)
@@ -44,5 +46,7 @@ def test_headline_intervals_hold_the_mean_in_93_to_97_of_100(coverage: ModuleTyp
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_intervals_over_trainings_never_cover_too_seldom(coverage: ModuleType, count: int) -> None:
     for deviation in (0.0, 0.1, 0.3):
-        found = coverage.over_trainings(count, deviation, designs=20, columns=40, resamples=200, seed=0)
+        found = coverage.over_trainings(
+            count, deviation, designs=20, columns=40, resamples=200, seed=0
+        )
         assert min(found[g] for g in HEADLINE) >= 93.0

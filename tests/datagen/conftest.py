@@ -9,16 +9,23 @@ import pytest
 import yaml
 
 from datagen.build import build
-from datagen.recipe import read_recipe
-from lorweb_bench.dataset import Dataset
+from datagen.recipe.schema import read_recipe
+from lorweb_bench.data.dataset import Dataset
 
 TRAIN: dict[str, Any] = {
     "name": "small-train",
     "version": "1",
     "seed": 7,
-    "source": {"kind": "scenes", "scenes": 60, "shares": {"train": 0.3, "dev": 0.1, "calibration": 0.2, "a": 0.2, "b": 0.2}},
+    "source": {
+        "kind": "scenes",
+        "scenes": 60,
+        "shares": {"train": 0.3, "dev": 0.1, "calibration": 0.2, "a": 0.2, "b": 0.2},
+    },
     "panel": {"square": 32},
-    "transformations": {"families": ["hue_shift", "invert", "flip", "rotate", "border", "tint", "lines"], "compositions": {"count": 24}},
+    "transformations": {
+        "families": ["hue_shift", "invert", "flip", "rotate", "border", "tint", "lines"],
+        "compositions": {"count": 24},
+    },
     "tiers": {
         "new_family": ["threshold", "sobel", "letter"],
         "new_parameters": {"hue_shift": [{"degrees": 180}], "rotate": [{"degrees": 180}]},
@@ -56,7 +63,9 @@ def suite(train: Dataset) -> Dataset:
     """The small suite relative to `train`."""
     folder = train.path.parent
     (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE))
-    return build(read_recipe(folder / "suite.yaml", [f"tiers.relative_to={train.path}"]), folder / "suite").dataset
+    return build(
+        read_recipe(folder / "suite.yaml", [f"tiers.relative_to={train.path}"]), folder / "suite"
+    ).dataset
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +78,9 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
     place = tmp_path_factory.mktemp("tower")
     vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
     text = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
-    (place / "tiny-filter.json").write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}))
+    (place / "tiny-filter.json").write_text(
+        json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text})
+    )
     open_clip.add_model_config(place / "tiny-filter.json")
     torch.manual_seed(4)
     save_file(open_clip.create_model("tiny-filter").state_dict(), place / "weights.safetensors")

@@ -13,15 +13,15 @@ import yaml
 
 from datagen import build as building
 from datagen.build import build
-from datagen.recipe import read_recipe
-from datagen.sources.scenes import scene
-from lorweb_bench.cli import main
-from lorweb_bench.dataset import Dataset, open_dataset
+from datagen.recipe.schema import read_recipe
+from datagen.sources.scenes.compose import scene
+from lorweb_bench.cli.main import main
+from lorweb_bench.data.dataset import Dataset, open_dataset
+from lorweb_bench.data.images import decode, encode
+from lorweb_bench.data.shards import read_shard
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import read_json
-from lorweb_bench.images import decode, encode
 from lorweb_bench.protocol import ROLES
-from lorweb_bench.shards import read_shard
+from lorweb_bench.runtime.files import read_json
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def recipe(train: Dataset):  # type: ignore[no-untyped-def]
     return read_recipe(train.path.parent / "train.yaml")
 
 
-def test_worker_count_and_shard_size_do_not_matter(recipe, train: Dataset, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_worker_count_and_shard_size_do_not_matter(
+    recipe, train: Dataset, tmp_path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(building, "SHARD", 16)
     two = build(recipe, tmp_path / "two", workers=2).dataset
     assert len(two.split("train").shards) == 4
@@ -37,7 +39,9 @@ def test_worker_count_and_shard_size_do_not_matter(recipe, train: Dataset, tmp_p
     assert two.manifest.targets_fingerprint == train.manifest.targets_fingerprint
 
 
-def test_a_plan_made_by_two_workers_is_that_of_one(train: Dataset, suite: Dataset, tmp_path: Path) -> None:
+def test_a_plan_made_by_two_workers_is_that_of_one(
+    train: Dataset, suite: Dataset, tmp_path: Path
+) -> None:
     recipe = read_recipe(suite.path.parent / "suite.yaml", [f"tiers.relative_to={train.path}"])
     two = build(recipe, tmp_path / "two", workers=2).dataset
     assert two.manifest == suite.manifest
@@ -73,7 +77,9 @@ def test_a_finished_dataset_is_left_as_it_is(recipe, train: Dataset) -> None:  #
     assert {p: p.stat().st_mtime_ns for p in train.path.rglob("*")} == before
 
 
-def test_another_recipe_on_a_folder_is_refused_with_what_differs(write, train: Dataset, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_another_recipe_on_a_folder_is_refused_with_what_differs(
+    write, train: Dataset, tmp_path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=r"seed 7 and not 8"):
         build(read_recipe(write(), ["seed=8"]), train.path)
 
@@ -94,16 +100,30 @@ def test_a_folder_with_something_else_is_refused(recipe, tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_suite_is_relative_to_is_checked(write, train: Dataset, suite: Dataset, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_suite_is_relative_to_is_checked(
+    write, train: Dataset, suite: Dataset, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     splits = "splits={seen: 4, unseen: 6}"
     for settings, said in (
         ([splits], "tiers.relative_to=FOLDER"),
         ([splits, f"tiers.relative_to={tmp_path / 'none'}"], "none is not a folder"),
         ([splits, f"tiers.relative_to={suite.path}"], "is no training dataset"),
         ([splits, f"tiers.relative_to={train.path}", "seed=8"], "sources that the suite's role"),
-        ([splits, f"tiers.relative_to={train.path}", "tiers.new_family=[flip]", "transformations.families=[tint]"], "'flip' is trained on"),
         (
-            [splits, f"tiers.relative_to={train.path}", "tiers.new_parameters={hue_shift: [{degrees: 60}]}"],
+            [
+                splits,
+                f"tiers.relative_to={train.path}",
+                "tiers.new_family=[flip]",
+                "transformations.families=[tint]",
+            ],
+            "'flip' is trained on",
+        ),
+        (
+            [
+                splits,
+                f"tiers.relative_to={train.path}",
+                "tiers.new_parameters={hue_shift: [{degrees: 60}]}",
+            ],
             "hue_shift-degrees_60 is trained on",
         ),
         ([f"tiers.relative_to={train.path}"], "is for suites"),
@@ -122,14 +142,20 @@ def _photographs(folder: Path, count: int) -> Path:
 
 
 def _source(folder: Path, **more: object) -> list[str]:
-    return [f"source={yaml.safe_dump({'kind': 'photographs', 'path': str(folder), **more}, default_flow_style=True)}", "splits={train: 6}"]
+    return [
+        f"source={yaml.safe_dump({'kind': 'photographs', 'path': str(folder), **more}, default_flow_style=True)}",
+        "splits={train: 6}",
+    ]
 
 
 def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = _photographs(tmp_path / "photos", 10)
     (folder / "broken.png").write_bytes((folder / "photo00.png").read_bytes()[:500])
     small = ["transformations={families: [invert, flip, tint]}", "tiers={}"]
-    built = build(read_recipe(write(), [*_source(folder, licence="CC0", attribution="me"), *small]), tmp_path / "out")
+    built = build(
+        read_recipe(write(), [*_source(folder, licence="CC0", attribution="me"), *small]),
+        tmp_path / "out",
+    )
     assert any("broken.png" in note for note in built.notes)
     assert built.dataset.manifest.left_out["unreadable"] == 1
     assert all((r.licence, r.attribution) == ("CC0", "me") for r in built.dataset.records("train"))
@@ -138,20 +164,33 @@ def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "0 usable"), (1, "at least 10"), (8, "2 for train, 2 for dev, 2 for calibration, 2 for a, 2 for b")]
+    ("count", "said"),
+    [
+        (0, "0 usable"),
+        (1, "at least 10"),
+        (8, "2 for train, 2 for dev, 2 for calibration, 2 for a, 2 for b"),
+    ],
 )
 def test_too_few_photographs(write, tmp_path: Path, count: int, said: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError) as error:
-        build(read_recipe(write(), _source(_photographs(tmp_path / "photos", count))), tmp_path / "out")
+        build(
+            read_recipe(write(), _source(_photographs(tmp_path / "photos", count))),
+            tmp_path / "out",
+        )
     assert said in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_assigned_photographs_must_be_there(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match="moona; bundled has the photographs"):
-        build(read_recipe(write(), _source(Path("bundled"), assign={"train": ["moona"]})), tmp_path / "out")
+        build(
+            read_recipe(write(), _source(Path("bundled"), assign={"train": ["moona"]})),
+            tmp_path / "out",
+        )
     with pytest.raises(InputError, match="gives coffee two roles"):
-        read_recipe(write(), _source(Path("bundled"), assign={"train": ["coffee"], "a": ["coffee"]}))
+        read_recipe(
+            write(), _source(Path("bundled"), assign={"train": ["coffee"], "a": ["coffee"]})
+        )
     with pytest.raises(InputError, match="is not a folder"):
         build(read_recipe(write(), _source(tmp_path / "none")), tmp_path / "out")
 
@@ -159,7 +198,12 @@ def test_assigned_photographs_must_be_there(write, tmp_path: Path) -> None:  # t
 def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     from datagen.transformations import library
 
-    settings = ["panel.format=jpg", "transformations={families: [invert]}", "tiers={}", "splits={train: 4}"]
+    settings = [
+        "panel.format=jpg",
+        "transformations={families: [invert]}",
+        "tiers={}",
+        "splits={train: 4}",
+    ]
     dataset = build(read_recipe(write(), settings), tmp_path / "out").dataset
     for q in dataset.quadruplets("train"):
         spec = dataset.manifest.transformations[q.record.transformation].spec
@@ -169,12 +213,20 @@ def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None: 
         read_recipe(write(), ["panel.format=jpg", "splits={seen: 4, unseen: 4}"])
 
 
-def test_what_each_filter_leaves_out_is_counted_in_the_manifest_and_shown(write, tmp_path: Path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    strict = ["filters={maximum_change: 60, minimum_change: 2, attempts: 1}", "transformations={families: [invert, tint]}", "tiers={}"]
+def test_what_each_filter_leaves_out_is_counted_in_the_manifest_and_shown(
+    write, tmp_path: Path, monkeypatch, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    strict = [
+        "filters={maximum_change: 60, minimum_change: 2, attempts: 1}",
+        "transformations={families: [invert, tint]}",
+        "tiers={}",
+    ]
     built = build(read_recipe(write(), [*strict, "splits={train: 30}"]), tmp_path / "out")
     left_out = built.dataset.manifest.left_out
     assert left_out["maximum_change"] >= 8
-    assert built.dropped["train"] == sum(left_out[name] for name in ("maximum_change", "one_source") if name in left_out)
+    assert built.dropped["train"] == sum(
+        left_out[name] for name in ("maximum_change", "one_source") if name in left_out
+    )
     assert built.dataset.manifest.splits["train"].samples == 30 - built.dropped["train"]
     monkeypatch.setattr(building, "SHARD", 4)
     again = build(read_recipe(write(), [*strict, "splits={train: 30}"]), tmp_path / "again")
@@ -203,7 +255,9 @@ PAIRS = ["panel={long_edge: 64}", "transformations={}", "tiers={}", "splits={tra
 def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = _pairs(tmp_path / "pairs", {"negative": 4, "mirrored": 3})
     source = f"source={{kind: pairs, path: {folder}}}"
-    dataset = build(read_recipe(write(), [*PAIRS, source, "analogies_per_pair=all"]), tmp_path / "all").dataset
+    dataset = build(
+        read_recipe(write(), [*PAIRS, source, "analogies_per_pair=all"]), tmp_path / "all"
+    ).dataset
     records = list(dataset.records("train"))
     assert len(records) == 4 * 3 + 3 * 2
     assert {(r.family, r.tier, r.instruction) for r in records} == {
@@ -215,16 +269,31 @@ def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:  # typ
         if q.record.family == "negative":
             assert np.array_equal(255 - np.asarray(q.b), np.asarray(q.b_prime))
     both = f"source={{kind: pairs, path: {folder}, directions: both}}"
-    again = build(read_recipe(write(), [*PAIRS, both, "analogies_per_pair=1"]), tmp_path / "both", workers=2).dataset
+    again = build(
+        read_recipe(write(), [*PAIRS, both, "analogies_per_pair=1"]), tmp_path / "both", workers=2
+    ).dataset
     assert again.manifest.splits["train"].samples == 2 * (4 + 3)
-    assert set(again.manifest.transformations) == {"negative", "mirrored", "negative-reversed", "mirrored-reversed"}
+    assert set(again.manifest.transformations) == {
+        "negative",
+        "mirrored",
+        "negative-reversed",
+        "mirrored-reversed",
+    }
 
 
-def test_a_panel_is_made_into_a_file_once(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_panel_is_made_into_a_file_once(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
     source = f"source={{kind: pairs, path: {_pairs(tmp_path / 'pairs', {'negative': 6})}}}"
     files: list[int] = []
-    monkeypatch.setattr("lorweb_bench.images.encode", lambda image, ext: (files.append(1), encode(image, ext))[1])
-    built = build(read_recipe(write(), [*PAIRS, source, "analogies_per_pair=all", "name=once"]), tmp_path / "out")
+    monkeypatch.setattr(
+        "lorweb_bench.data.images.encode",
+        lambda image, ext: (files.append(1), encode(image, ext))[1],
+    )
+    built = build(
+        read_recipe(write(), [*PAIRS, source, "analogies_per_pair=all", "name=once"]),
+        tmp_path / "out",
+    )
     assert built.dataset.split("train").samples == 6 * 5
     assert len(files) == 2 * 6
 
@@ -235,12 +304,21 @@ def test_held_out_tasks_make_a_suite(write, tmp_path: Path) -> None:  # type: ig
     held = "tiers.new_task=[mirrored]"
     train = build(read_recipe(write(), [*PAIRS, source, held]), tmp_path / "train").dataset
     assert set(train.manifest.transformations) == {"negative"}
-    settings = [*PAIRS, source, held, f"tiers.relative_to={train.path}", "splits={seen: 6, unseen: 6}", "name=tasks"]
+    settings = [
+        *PAIRS,
+        source,
+        held,
+        f"tiers.relative_to={train.path}",
+        "splits={seen: 6, unseen: 6}",
+        "name=tasks",
+    ]
     suite = build(read_recipe(write(), settings), tmp_path / "suite").dataset
     assert {r.tier for r in suite.records("unseen")} == {"new_task"}
     assert {r.family for r in suite.records("seen")} == {"negative"}
     used = {n for r in train.records("train") for n in (r.a_source, r.b_source)}
-    a, b = ({getattr(r, f"{x}_source") for s in suite.splits for r in suite.records(s)} for x in "ab")
+    a, b = (
+        {getattr(r, f"{x}_source") for s in suite.splits for r in suite.records(s)} for x in "ab"
+    )
     assert not a & b
     assert not (a | b) & used
     with pytest.raises(InputError, match="did you mean 'mirrored'"):
@@ -258,18 +336,33 @@ def test_quadruplets_are_kept_as_they_are(write, tmp_path: Path) -> None:  # typ
     settings = [*PAIRS, f"source={{kind: quadruplets, path: {folder}}}"]
     dataset = build(read_recipe(write(), settings), tmp_path / "out").dataset
     assert dataset.manifest.splits["train"].samples == 3
-    found = {(np.asarray(q.a).tobytes(), np.asarray(q.b).tobytes()) for q in dataset.quadruplets("train")}
-    assert found == {(scene(50 + 2 * i, 64, 48).tobytes(), scene(51 + 2 * i, 64, 48).tobytes()) for i in range(3)}
+    found = {
+        (np.asarray(q.a).tobytes(), np.asarray(q.b).tobytes()) for q in dataset.quadruplets("train")
+    }
+    assert found == {
+        (scene(50 + 2 * i, 64, 48).tobytes(), scene(51 + 2 * i, 64, 48).tobytes()) for i in range(3)
+    }
 
 
-def test_the_hubs_library_reads_images_and_not_sidecars(train: Dataset, suite: Dataset, tmp_path: Path) -> None:
+def test_the_hubs_library_reads_images_and_not_sidecars(
+    train: Dataset, suite: Dataset, tmp_path: Path
+) -> None:
     import datasets
 
     for dataset in (train, suite):
         for split in dataset.splits:
-            loaded = datasets.load_dataset(str(dataset.path), split=split, cache_dir=str(tmp_path / dataset.name))
-            assert set(loaded.column_names) == {"__key__", "__url__", "json", *(f"{role}.png" for role in ROLES)}
-            assert [row["__key__"] for row in loaded.select_columns(["__key__"])] == [record.id for record in dataset.records(split)]
+            loaded = datasets.load_dataset(
+                str(dataset.path), split=split, cache_dir=str(tmp_path / dataset.name)
+            )
+            assert set(loaded.column_names) == {
+                "__key__",
+                "__url__",
+                "json",
+                *(f"{role}.png" for role in ROLES),
+            }
+            assert [row["__key__"] for row in loaded.select_columns(["__key__"])] == [
+                record.id for record in dataset.records(split)
+            ]
             first = next(dataset.quadruplets(split))
             assert np.array_equal(np.asarray(loaded[0]["b_prime.png"]), np.asarray(first.b_prime))
             assert loaded[0]["json"]["transformation"] == first.record.transformation
@@ -279,7 +372,10 @@ def test_plain_webdataset_reads_every_sample(train: Dataset) -> None:
     import webdataset
 
     tars = [str(train.path / entry.path) for entry in train.split("train").shards]
-    read = {sample["__key__"]: sample for sample in webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8")}
+    read = {
+        sample["__key__"]: sample
+        for sample in webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8")
+    }
     for q in train.quadruplets("train"):
         assert np.array_equal(read[q.key]["b_prime.png"], np.asarray(q.b_prime))
 
@@ -290,7 +386,9 @@ def test_a_plain_shard_holds_five_members_a_sample(train: Dataset) -> None:
     assert set(read_json(shard.with_suffix(".json"))) >= {"sha256", "samples", "bytes"}
 
 
-def test_the_same_recipe_elsewhere_gives_the_same_bytes(recipe, train: Dataset, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_recipe_elsewhere_gives_the_same_bytes(
+    recipe, train: Dataset, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     again = build(recipe, tmp_path / "again").dataset
     for split in train.splits:
         for x, y in zip(train.split(split).shards, again.split(split).shards, strict=True):
@@ -299,8 +397,19 @@ def test_the_same_recipe_elsewhere_gives_the_same_bytes(recipe, train: Dataset, 
 
 
 def test_bundled_photographs_that_are_too_small_are_left_out(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    settings = ["source={kind: photographs, path: bundled, shares: {train: 0.6, calibration: 0.4}}", "splits={train: 4}", "tiers={}"]
-    built = build(read_recipe(write(), [*settings, "panel.square=320", "transformations={families: [invert]}"]), tmp_path / "out")
-    assert any("chelsea: 451 x 300 pixels, its short side under 320" in note for note in built.notes)
+    settings = [
+        "source={kind: photographs, path: bundled, shares: {train: 0.6, calibration: 0.4}}",
+        "splits={train: 4}",
+        "tiers={}",
+    ]
+    built = build(
+        read_recipe(
+            write(), [*settings, "panel.square=320", "transformations={families: [invert]}"]
+        ),
+        tmp_path / "out",
+    )
+    assert any(
+        "chelsea: 451 x 300 pixels, its short side under 320" in note for note in built.notes
+    )
     assert built.dataset.manifest.left_out["minimum_side"] == 2
     assert {r.width for r in built.dataset.records("train")} == {320}

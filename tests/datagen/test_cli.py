@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lorweb_bench.cli import main
-from lorweb_bench.dataset import Dataset, open_dataset
+from lorweb_bench.cli.main import main
+from lorweb_bench.data.dataset import Dataset, open_dataset
 
 
 def _run(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -18,8 +18,17 @@ def _run(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
 
 
 def test_build_prints_the_fingerprint(write, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    settings = ("--set", "splits={train: 5}", "--set", "transformations={families: [invert, flip]}", "--set", "tiers={}")
-    code, out, _ = _run("build", write(), "-o", tmp_path / "out", *settings, "--workers", 1, capsys=capsys)
+    settings = (
+        "--set",
+        "splits={train: 5}",
+        "--set",
+        "transformations={families: [invert, flip]}",
+        "--set",
+        "tiers={}",
+    )
+    code, out, _ = _run(
+        "build", write(), "-o", tmp_path / "out", *settings, "--workers", 1, capsys=capsys
+    )
     assert code == 0
     assert open_dataset(tmp_path / "out").fingerprint in out
     assert "5 train" in out
@@ -35,7 +44,16 @@ def test_errors_are_one_sentence_and_exit_2(write, train: Dataset, tmp_path: Pat
         (("build", write(), *new, "--set", "sead=3"), "did you mean 'seed'"),
         (("build", write(), "-o", tmp_path / "full"), "something else"),
         (("build", write(), "-o", train.path, "--set", "version=2"), "version"),
-        (("build", write(), *new, "--set", f"source={{kind: photographs, path: {tmp_path / 'empty'}}}"), "0 usable"),
+        (
+            (
+                "build",
+                write(),
+                *new,
+                "--set",
+                f"source={{kind: photographs, path: {tmp_path / 'empty'}}}",
+            ),
+            "0 usable",
+        ),
         (("build", write(), *new, "--set", "tiers.new_family=[sobbel]"), "did you mean 'sobel'"),
         (("build", write(), *new, "--set", "splits={seen: 4, unseen: 4}"), "tiers.relative_to"),
         (("build", write(), *new, "--workers", 0), "workers"),

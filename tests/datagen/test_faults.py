@@ -16,14 +16,14 @@ import psutil
 import pytest
 
 from datagen.build import BUILDING, build
-from datagen.recipe import read_recipe
-from datagen.sources.scenes import scene
-from lorweb_bench.dataset import Dataset
-from lorweb_bench.engine import run_pieces
+from datagen.recipe.schema import read_recipe
+from datagen.sources.scenes.compose import scene
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.images import encode
 from lorweb_bench.errors import InputError
-from lorweb_bench.files import only_run
-from lorweb_bench.images import encode
-from lorweb_bench.verify import verify
+from lorweb_bench.runtime.files import only_run
+from lorweb_bench.runtime.workers import run_pieces
+from lorweb_bench.suites.verify import verify
 
 # Every line is a folder to build in, by a child; an empty line asks how the last child ended. It is forked, so that it costs nothing.
 SERVER = """
@@ -73,11 +73,21 @@ def recipe_keys(kind: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def start(write: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Path], Callable[[], int]]]:
+def start(
+    write: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[Path], Callable[[], int]]]:
     """Starts a build of a small recipe in a process; gives its process id, and what waits for its exit code."""
     kind, workers = request.param
-    command = [sys.executable, "-c", SERVER, str(write(**recipe_keys(kind, tmp_path))), str(workers)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    command = [
+        sys.executable,
+        "-c",
+        SERVER,
+        str(write(**recipe_keys(kind, tmp_path))),
+        str(workers),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
 
@@ -90,7 +100,11 @@ def start(write: Callable[..., Path], tmp_path: Path, request: pytest.FixtureReq
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize(
@@ -118,10 +132,14 @@ def test_deaths_at_random_moments_change_no_byte(start: Any, deaths: int, tmp_pa
         process, code = start(folder)
         if ended.count(-signal.SIGKILL) < deaths:
             time.sleep(moments.uniform(0.0, 1.2 * seconds))
-            os.kill(process, signal.SIGKILL)  # a child that has ended is not reaped yet, so this hits no other
+            os.kill(
+                process, signal.SIGKILL
+            )  # a child that has ended is not reaped yet, so this hits no other
         ended.append(code())
         if ended[-1] == 0:
-            assert content(folder) == whole  # so no sample is lost or doubled, and nothing is left lying about
+            assert (
+                content(folder) == whole
+            )  # so no sample is lost or doubled, and nothing is left lying about
             shutil.rmtree(folder)
     assert set(ended) == {0, -signal.SIGKILL}
 
@@ -135,25 +153,53 @@ main(sys.argv[2:])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk_is_told_and_the_build_goes_on(train: Dataset, tmp_path: Path, workers: int) -> None:
-    words = ["datagen", "build", str(train.path.parent / "train.yaml"), "-o", str(tmp_path / "out"), "--workers", str(workers)]
+def test_a_full_disk_is_told_and_the_build_goes_on(
+    train: Dataset, tmp_path: Path, workers: int
+) -> None:
+    words = [
+        "datagen",
+        "build",
+        str(train.path.parent / "train.yaml"),
+        "-o",
+        str(tmp_path / "out"),
+        "--workers",
+        str(workers),
+    ]
     # No file may grow beyond these bytes: dev's shard fits, train's does not. A full disk gives the same kind of error.
-    limited = [sys.executable, "-c", LIMITED, str((train.path / train.split("train").shards[0].path).stat().st_size - 512), *words]
+    limited = [
+        sys.executable,
+        "-c",
+        LIMITED,
+        str((train.path / train.split("train").shards[0].path).stat().st_size - 512),
+        *words,
+    ]
     done = subprocess.run(limited, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no space left" in done.stderr
     assert str(tmp_path / "out") in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(tmp_path.rglob("*.tmp")) or workers > 1  # a worker that was stopped leaves what the next run takes away first
-    assert build(read_recipe(train.path.parent / "train.yaml"), tmp_path / "out").dataset.fingerprint == train.fingerprint  # type: ignore[union-attr]
+    assert (
+        not list(tmp_path.rglob("*.tmp")) or workers > 1
+    )  # a worker that was stopped leaves what the next run takes away first
+    assert (
+        build(read_recipe(train.path.parent / "train.yaml"), tmp_path / "out").dataset.fingerprint
+        == train.fingerprint
+    )  # type: ignore[union-attr]
     assert content(tmp_path / "out") == content(train.path)
 
 
-def test_parts_in_any_order_make_the_same_bytes(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_in_any_order_make_the_same_bytes(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("datagen.build.SHARD", 16)
     recipe = read_recipe(write(**SMALL))
     whole = content(build(recipe, tmp_path / "whole").dataset.path)  # type: ignore[union-attr]
-    assert [build(recipe, tmp_path / "parts", part=(i, 4)) is not None for i in (3, 1, 4, 2)] == [False, False, False, True]
+    assert [build(recipe, tmp_path / "parts", part=(i, 4)) is not None for i in (3, 1, 4, 2)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert content(tmp_path / "parts") == whole
     assert build(recipe, tmp_path / "rest", part=(2, 3)) is None
     assert build(recipe, tmp_path / "rest") is not None  # a plain run makes what is missing
@@ -161,8 +207,20 @@ def test_parts_in_any_order_make_the_same_bytes(write: Callable[..., Path], tmp_
 
 
 def test_parts_at_once_share_a_folder(write: Callable[..., Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lorweb_bench", "datagen", "build", str(write(**SMALL)), "-o", str(tmp_path / "out"), "--shard"]
-    jobs = [subprocess.Popen([*command, f"{i}/3"], stdout=subprocess.PIPE, text=True) for i in (1, 2, 3)]
+    command = [
+        sys.executable,
+        "-m",
+        "lorweb_bench",
+        "datagen",
+        "build",
+        str(write(**SMALL)),
+        "-o",
+        str(tmp_path / "out"),
+        "--shard",
+    ]
+    jobs = [
+        subprocess.Popen([*command, f"{i}/3"], stdout=subprocess.PIPE, text=True) for i in (1, 2, 3)
+    ]
     said = [job.communicate()[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0, 0]
     assert any("48 train, fingerprint" in line for line in said)
@@ -170,7 +228,9 @@ def test_parts_at_once_share_a_folder(write: Callable[..., Path], tmp_path: Path
     assert not [path.name for path in tmp_path.rglob(".*")]
 
 
-def test_a_second_run_in_the_same_folder_is_refused(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_in_the_same_folder_is_refused(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("datagen.build.SHARD", 32)
     recipe, folder = read_recipe(write(**SMALL)), tmp_path / "out"
     folder.mkdir()
@@ -186,7 +246,9 @@ def test_a_second_run_in_the_same_folder_is_refused(write: Callable[..., Path], 
     assert verify(folder).problems == []
 
 
-def test_a_shard_that_goes_away_in_mid_build_is_told(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_that_goes_away_in_mid_build_is_told(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, folder = read_recipe(write(**SMALL)), tmp_path / "out"
 
     def lose(*args: Any) -> Iterator[Any]:
@@ -206,11 +268,23 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import ray
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # or 127.0.0.1 is taken for the machine's outer address
-    head = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20}
+    monkeypatch.setattr(
+        "ray._private.ray_constants.ENABLE_RAY_CLUSTER", False
+    )  # or 127.0.0.1 is taken for the machine's outer address
+    head = {
+        "num_cpus": 1,
+        "include_dashboard": False,
+        "node_ip_address": "127.0.0.1",
+        "object_store_memory": 80 * 2**20,
+    }
     nodes = Cluster(initialize_head=True, head_node_args=head)
     try:
-        ray.init(address=nodes.address, log_to_driver=False, logging_level="error", _node_ip_address="127.0.0.1")
+        ray.init(
+            address=nodes.address,
+            log_to_driver=False,
+            logging_level="error",
+            _node_ip_address="127.0.0.1",
+        )
         yield
     finally:
         ray.shutdown()
@@ -222,7 +296,9 @@ def kill_a_ray_worker(folder: Path, killed: list[int]) -> None:
     until = time.monotonic() + 60
     while not killed and time.monotonic() < until:
         time.sleep(0.01)
-        for process in psutil.Process().children(recursive=True) if list(folder.glob("*/*.json")) else ():
+        for process in (
+            psutil.Process().children(recursive=True) if list(folder.glob("*/*.json")) else ()
+        ):
             if not killed and process.name().startswith("ray::_call"):
                 process.kill()
                 killed.append(process.pid)
@@ -235,7 +311,9 @@ def test_a_ray_worker_that_is_killed_changes_nothing(
     killed: list[int] = []
     thread = threading.Thread(target=kill_a_ray_worker, args=(tmp_path / "out", killed))
     thread.start()
-    built = build(read_recipe(train.path.parent / "train.yaml"), tmp_path / "out", workers=2, engine="ray")
+    built = build(
+        read_recipe(train.path.parent / "train.yaml"), tmp_path / "out", workers=2, engine="ray"
+    )
     thread.join()
     assert killed
     assert built is not None

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from datagen.build import build, report
-from datagen.recipe import read_recipe
-from lorweb_bench import pins
-from lorweb_bench.cli import main
-from lorweb_bench.dataset import Dataset, finish_dataset
-from lorweb_bench.evaluation import evaluate
-from lorweb_bench.images import decode, encode
-from lorweb_bench.pins import Pin, built_with, drift, pin_of
-from lorweb_bench.publish import publish
-from lorweb_bench.shards import ShardWriter
+from datagen.recipe.schema import read_recipe
+from lorweb_bench.cli.main import main
+from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.images import decode, encode
+from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.scoring.evaluate import evaluate
+from lorweb_bench.suites import pins
+from lorweb_bench.suites.pins import Pin, built_with, drift, pin_of
+from lorweb_bench.suites.publish import publish
 
 PINNED = Pin.model_validate_json((Path(__file__).parent / "small-pin.json").read_text())
 
@@ -38,8 +38,20 @@ def changed(suite: Dataset, folder: Path, transformation: str) -> Dataset:
                         image = np.array(decode(sample.images[role], role))
                         image[0, 0, 0] ^= 1
                         made[role] = encode(image)
-                shard.add(sample.key, {role: (data, "png") for role, data in made.items()}, dict(sample.record))
-    fields = ("name", "version", "view", "recipe", "transformations", "transformation_library", "tiers_relative_to")
+                shard.add(
+                    sample.key,
+                    {role: (data, "png") for role, data in made.items()},
+                    dict(sample.record),
+                )
+    fields = (
+        "name",
+        "version",
+        "view",
+        "recipe",
+        "transformations",
+        "transformation_library",
+        "tiers_relative_to",
+    )
     manifest = suite.manifest.model_dump(mode="json")
     return finish_dataset(folder, {name: manifest[name] for name in fields})
 
@@ -60,7 +72,11 @@ def test_a_build_like_its_pin_says_nothing(suite: Dataset, pinned: Pin, tmp_path
 
 
 def test_a_drifted_build_names_transformations_and_libraries_and_marks_scores(
-    suite: Dataset, pinned: Pin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    suite: Dataset,
+    pinned: Pin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     name = sorted(pinned.transformations)[2]
     other = changed(suite, tmp_path / "other", name)
@@ -70,7 +86,10 @@ def test_a_drifted_build_names_transformations_and_libraries_and_marks_scores(
     assert found.libraries == (f"numpy 1.0, not {pinned.environment['numpy']}",)
     assert found.causes == ()
     said = evaluate("copy-b", other, ["mse"], out=tmp_path / "r").unpinned
-    assert said == f"small 1 is an unpinned build: 1 transformations drifted ({name}); libraries here: {found.libraries[0]}"
+    assert (
+        said
+        == f"small 1 is an unpinned build: 1 transformations drifted ({name}); libraries here: {found.libraries[0]}"
+    )
     page = (tmp_path / "r" / "index.html").read_text()
     assert "an unpinned build" in page and name in page
     assert drift(publish(other.path, tmp_path / "public")) is not None
@@ -79,10 +98,15 @@ def test_a_drifted_build_names_transformations_and_libraries_and_marks_scores(
 def test_other_photographs_and_another_training_dataset_are_told_apart(
     suite: Dataset, pinned: Pin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = pinned.model_copy(update={"shown": "0" * 16, "tiers_relative_to": "1" * 64, "fingerprint": "2" * 64})
+    other = pinned.model_copy(
+        update={"shown": "0" * 16, "tiers_relative_to": "1" * 64, "fingerprint": "2" * 64}
+    )
     monkeypatch.setattr(pins, "pins", lambda: {(pinned.name, pinned.version): other})
     said = str(drift(suite))
-    assert "relative to another training dataset" in said and "photographs, or their crops, are not the pinned ones" in said
+    assert (
+        "relative to another training dataset" in said
+        and "photographs, or their crops, are not the pinned ones" in said
+    )
     assert "the libraries here are the pinned ones" in said
 
 
@@ -97,14 +121,23 @@ def test_every_pin_is_of_a_ready_recipe_and_a_suite() -> None:
 def test_a_build_says_how_it_differs_from_its_pin(
     suite: Dataset, pinned: Pin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = pinned.model_copy(update={"fingerprint": "2" * 64, "transformations": {**pinned.transformations, "swirl": "0" * 16}})
+    other = pinned.model_copy(
+        update={
+            "fingerprint": "2" * 64,
+            "transformations": {**pinned.transformations, "swirl": "0" * 16},
+        }
+    )
     monkeypatch.setattr(pins, "pins", lambda: {(pinned.name, pinned.version): other})
     recipe = suite.path.parent / "suite.yaml"
-    report(build(read_recipe(recipe, [f"tiers.relative_to={suite.path.parent / 'train'}"]), suite.path))
+    report(
+        build(read_recipe(recipe, [f"tiers.relative_to={suite.path.parent / 'train'}"]), suite.path)
+    )
     assert "an unpinned build: 1 transformations drifted (swirl)" in capsys.readouterr().err
 
 
-def test_a_new_version_says_what_it_supersedes(suite: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_version_says_what_it_supersedes(
+    suite: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = suite.path.parent / "suite.yaml"
     settings = [f"tiers.relative_to={suite.path.parent / 'train'}", "version='2'", "supersedes='1'"]
     second = build(read_recipe(recipe, settings), tmp_path / "second").dataset
@@ -124,7 +157,9 @@ def test_photos_mini_comes_out_as_pinned(tmp_path: Path) -> None:
     """Two minutes of one core: the demo's training dataset, and the suite relative to it."""
     pin = pins.pins()["photos-mini", "1"]
     train = build(read_recipe("photos-mini-train"), tmp_path / "train").dataset
-    made = build(read_recipe("photos-mini", [f"tiers.relative_to={train.path}"]), tmp_path / "suite").dataset
+    made = build(
+        read_recipe("photos-mini", [f"tiers.relative_to={train.path}"]), tmp_path / "suite"
+    ).dataset
     found = drift(made)
     if built_with() == pin.environment:
         assert found is None, str(found)

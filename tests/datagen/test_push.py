@@ -15,18 +15,24 @@ from typing import Any
 import pytest
 
 from datagen.push import what_goes
-from lorweb_bench.cli import main
-from lorweb_bench.dataset import Dataset
+from lorweb_bench.cli.main import main
+from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 
 
-def test_a_dry_run_shows_the_files_and_their_bytes(train: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_shows_the_files_and_their_bytes(
+    train: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["datagen", "push", str(train.path), "me/small", "--dry-run"])
     assert stop.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     shown = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in lines[:-1]}
-    there = {str(path.relative_to(train.path)): path.stat().st_size for path in train.path.rglob("*") if path.is_file()}
+    there = {
+        str(path.relative_to(train.path)): path.stat().st_size
+        for path in train.path.rglob("*")
+        if path.is_file()
+    }
     assert shown == there
     assert f"{sum(there.values()):,}" in lines[-1]
     assert "me/small, private" in lines[-1]
@@ -57,7 +63,14 @@ class Hub(BaseHTTPRequestHandler):
             self.answer({"url": f"http://{self.headers['Host']}/datasets/me/small"})
         elif "/preupload/" in self.path:
             files = json.loads(body)["files"]
-            self.answer({"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]})
+            self.answer(
+                {
+                    "files": [
+                        {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                        for file in files
+                    ]
+                }
+            )
         elif self.path == "/api/validate-yaml":
             self.answer({"errors": [], "warnings": []})
         else:
@@ -65,7 +78,13 @@ class Hub(BaseHTTPRequestHandler):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.answer({"commitUrl": f"http://{self.headers['Host']}/datasets/me/small/commit/0", "commitOid": "0", "success": True})
+            self.answer(
+                {
+                    "commitUrl": f"http://{self.headers['Host']}/datasets/me/small/commit/0",
+                    "commitOid": "0",
+                    "success": True,
+                }
+            )
 
     def answer(self, content: Any, status: int = 200) -> None:
         data = json.dumps(content).encode()
@@ -93,7 +112,13 @@ def hub() -> Iterator[str]:
 
 def pushed(dataset: Path, hub: str, token: str, home: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lorweb_bench", "datagen", "push", str(dataset), "me/small"]
-    own = {"HF_ENDPOINT": hub, "HF_TOKEN": token, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+    own = {
+        "HF_ENDPOINT": hub,
+        "HF_TOKEN": token,
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        "NO_PROXY": "127.0.0.1",
+    }
     return subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True)
 
 
@@ -102,7 +127,11 @@ def test_all_of_it_goes_and_nothing_else(train: Dataset, hub: str, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "/datasets/me/small" in done.stdout
     assert (Hub.made["visibility"], Hub.made["type"]) == ("private", "dataset")
-    there = {str(path.relative_to(train.path)): path.read_bytes() for path in train.path.rglob("*") if path.is_file()}
+    there = {
+        str(path.relative_to(train.path)): path.read_bytes()
+        for path in train.path.rglob("*")
+        if path.is_file()
+    }
     assert Hub.files == there
 
 

@@ -41,13 +41,40 @@ tiers:
 splits: {seen: 8, unseen: 12}
 analogies_per_pair: 1
 """
-ROWS = {"lorweb", "single-lora", "token-control", "ceiling", "copy-b", "copy-a-prime", "color-transfer", "library-search", "nearest-seen"}
+ROWS = {
+    "lorweb",
+    "single-lora",
+    "token-control",
+    "ceiling",
+    "copy-b",
+    "copy-a-prime",
+    "color-transfer",
+    "library-search",
+    "nearest-seen",
+}
 
 
 def demo(folder: Path, recipes: Path) -> subprocess.Popen[str]:
     """Start the demo with two training steps."""
-    command = [sys.executable, "-m", "lorweb_bench", "demo", "-o", str(folder), "--recipes", str(recipes), "--steps", "2"]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "lorweb_bench",
+        "demo",
+        "-o",
+        str(folder),
+        "--recipes",
+        str(recipes),
+        "--steps",
+        "2",
+    ]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +97,9 @@ def made(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def scores(folder: Path) -> dict[str, Any]:
     """The scores of every report below a folder, by method."""
-    reports = [json.loads(path.read_text()) for path in sorted(folder.glob("reports/*/report.json"))]
+    reports = [
+        json.loads(path.read_text()) for path in sorted(folder.glob("reports/*/report.json"))
+    ]
     return {report["method"]["name"]: report["scores"] for report in reports}
 
 
@@ -84,11 +113,15 @@ def test_the_door_the_board_and_the_table_are_there(made: tuple[Path, str]) -> N
     folder, printed = made
     door = (folder / "index.html").read_text()
     assert all(name in door and name in printed for name in ROWS)
-    assert (folder / "board" / "index.html").stat().st_size and (folder / "analogies.png").stat().st_size
+    assert (folder / "board" / "index.html").stat().st_size and (
+        folder / "analogies.png"
+    ).stat().st_size
     assert (folder / "table.md").read_text().count("| lorweb |") == 2
 
 
-def test_a_killed_demo_started_again_ends_in_the_same_reports(made: tuple[Path, str], recipes: Path, tmp_path: Path) -> None:
+def test_a_killed_demo_started_again_ends_in_the_same_reports(
+    made: tuple[Path, str], recipes: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "demo"
     for seconds in (6, 14):
         process = demo(folder, recipes)

@@ -20,7 +20,7 @@ import click
 import pytest
 
 from lorweb_bench import protocol
-from lorweb_bench.cli import cli
+from lorweb_bench.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -104,7 +104,10 @@ def blocks(path: Path) -> Iterator[Block]:
 
 def lacks(block: Block) -> bool:
     """Whether a block runs with weights that ship, and these are not there."""
-    return block.first.startswith(WITH) and not (MODEL / block.first.removeprefix(WITH) / "config.json").exists()
+    return (
+        block.first.startswith(WITH)
+        and not (MODEL / block.first.removeprefix(WITH) / "config.json").exists()
+    )
 
 
 def installed(pyproject: str) -> Iterator[list[str]]:
@@ -113,8 +116,15 @@ def installed(pyproject: str) -> Iterator[list[str]]:
 
     project = tomllib.loads(pyproject)["project"]
     place = f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    groups = [f"[{group}]\n" + "\n".join(f"{k} = {v}" for k, v in entries.items()) for group, entries in project["entry-points"].items()]
-    yield ["write", f"{place}/METADATA", f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"]
+    groups = [
+        f"[{group}]\n" + "\n".join(f"{k} = {v}" for k, v in entries.items())
+        for group, entries in project["entry-points"].items()
+    ]
+    yield [
+        "write",
+        f"{place}/METADATA",
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n",
+    ]
     yield ["write", f"{place}/entry_points.txt", "\n\n".join(groups) + "\n"]
 
 
@@ -132,7 +142,9 @@ def steps(page: str) -> Iterator[list[str]]:
                 if words == ["pip", "install", "-e", "."]:
                     yield from installed(pyproject)
                     continue
-                assert words[0] in ("lorweb-bench", "python", "git", "export"), f"{page}.md, line {block.line}: {words[0]} is not run here"
+                assert words[0] in ("lorweb-bench", "python", "git", "export"), (
+                    f"{page}.md, line {block.line}: {words[0]} is not run here"
+                )
                 yield ["start", *words[:-1]] if words[-1] == "&" else ["run", *words]
 
 
@@ -147,18 +159,35 @@ def test_every_command_of_a_page_runs(page: str, folder: Path) -> None:
     if (folder / "failed").exists():
         pytest.skip(f"{(folder / 'failed').read_text()}.md failed, and this page goes on from it")
     (folder / "failed").write_text(page)
-    own = {"LORWEB_BENCH_CACHE": "cache", "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    who = {f"GIT_{role}_{what}": "docs@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    own = {
+        "LORWEB_BENCH_CACHE": "cache",
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    who = {
+        f"GIT_{role}_{what}": "docs@example.org"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
     environment = {**os.environ, **own, **who, "PYTHONPATH": str(folder)}
     play, script = [sys.executable, "-c", PLAY], json.dumps(list(steps(page)))
-    done = subprocess.run(play, cwd=folder, env=environment, input=script, text=True, capture_output=True, timeout=600)
+    done = subprocess.run(
+        play, cwd=folder, env=environment, input=script, text=True, capture_output=True, timeout=600
+    )
     assert done.returncode == 0, f"{page}.md\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     (folder / "failed").unlink()
     if left_out := [block.first for block in blocks(DOCS / f"{page}.md") if lacks(block)]:
-        pytest.skip(f"all of the page ran but {len(left_out)} blocks {left_out[0].removeprefix('# ')}, which is not there")
+        pytest.skip(
+            f"all of the page ran but {len(left_out)} blocks {left_out[0].removeprefix('# ')}, which is not there"
+        )
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *(DOCS / f"{page}.md" for page in PAGES)], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", *(DOCS / f"{page}.md" for page in PAGES)],
+    ids=lambda path: path.stem,
+)
 def test_commands_and_options_are_those_of_the_command_line(path: Path) -> None:
     if not path.exists():
         pytest.skip(f"there is no {path.name} yet")
@@ -178,12 +207,22 @@ def check_spelling(words: list[str], where: str) -> None:
         found = command.get_command(context, words[0])
         assert found is not None, f"{where}: there is no command {words[0]!r} in {command.name}"
         command, words = found, words[1:]
-    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help", "-h", "--version"}
+    known = {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help", "-h", "--version"}
     given = {word.partition("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
-    assert given <= known, f"{where}: {command.name} has no option {', '.join(sorted(given - known))}"
+    assert given <= known, (
+        f"{where}: {command.name} has no option {', '.join(sorted(given - known))}"
+    )
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *(DOCS / f"{page}.md" for page in PAGES)], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", *(DOCS / f"{page}.md" for page in PAGES)],
+    ids=lambda path: path.stem,
+)
 def test_links_lead_somewhere(path: Path) -> None:
     if not path.exists():
         pytest.skip(f"there is no {path.name} yet")
@@ -193,7 +232,9 @@ def test_links_lead_somewhere(path: Path) -> None:
         if not re.match(r"[a-z]+:", target):
             page = path.parent / place if place else path
             assert page.exists(), f"{path.name} links to {target}, which is not there"
-            assert not anchor or anchor in anchors(page), f"{path.name} links to {target}, which has no such heading"
+            assert not anchor or anchor in anchors(page), (
+                f"{path.name} links to {target}, which has no such heading"
+            )
 
 
 def anchors(page: Path) -> set[str]:
@@ -208,18 +249,20 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_the_page_on_recipes_is_current() -> None:
-    from datagen.recipe_page import page
+    from datagen.recipe.page import page
 
-    assert (DOCS / "recipes.md").read_text() == page(), "make it anew: lorweb-bench datagen recipes --page > docs/recipes.md"
+    assert (DOCS / "recipes.md").read_text() == page(), (
+        "make it anew: lorweb-bench datagen recipes --page > docs/recipes.md"
+    )
 
 
 def test_every_field_on_disk_stands_in_formats() -> None:
+    from lorweb_bench.data.manifest import Manifest, ShardEntry, SplitInfo, TransformationInfo
+    from lorweb_bench.data.samples import Record
+    from lorweb_bench.data.shards import Item, Sidecar
     from lorweb_bench.judging.judgement import Agreement, Judged, Judgement, Position
-    from lorweb_bench.manifest import Manifest, ShardEntry, SplitInfo, TransformationInfo
-    from lorweb_bench.predictions import Cost, PredictionsManifest
-    from lorweb_bench.quadruplet import Record
-    from lorweb_bench.report import Report, Score
-    from lorweb_bench.shards import Item, Sidecar
+    from lorweb_bench.predictions.reader import Cost, PredictionsManifest
+    from lorweb_bench.reports.report import Report, Score
 
     judging = (Judgement, Judged, Position, Agreement)
     models = (
@@ -237,22 +280,40 @@ def test_every_field_on_disk_stands_in_formats() -> None:
         *judging,
     )
     page = (DOCS / "formats.md").read_text()
-    fields = {name for model in models for name, field in model.model_fields.items() if not field.exclude}
+    fields = {
+        name for model in models for name, field in model.model_fields.items() if not field.exclude
+    }
     assert sorted(name for name in fields if f"`{name}`" not in page) == []
 
 
 def test_every_setting_of_a_training_stands_in_training() -> None:
     page = (DOCS / "training.md").read_text()
-    settings = {"config": "TrainConfig AdapterConfig TrainingConfig", "flow": "Times", "pretraining": "PretrainingConfig Phase"}
-    fields = {name for module, classes in settings.items() for name in annotated(MODEL / f"{module}.py", classes.split())}
+    settings = {
+        "config": "TrainConfig AdapterConfig TrainingConfig",
+        "flow": "Times",
+        "pretraining": "PretrainingConfig Phase",
+    }
+    fields = {
+        name
+        for module, classes in settings.items()
+        for name in annotated(MODEL / f"{module}.py", classes.split())
+    }
     assert sorted(name for name in fields if f"`{name}`" not in page) == []
 
 
 def annotated(source: Path, classes: list[str]) -> Iterator[str]:
     """The fields of some classes, read from the source: importing it takes longer than most of these tests."""
-    found = {node.name: node for node in ast.parse(source.read_text()).body if isinstance(node, ast.ClassDef)}
+    found = {
+        node.name: node
+        for node in ast.parse(source.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    }
     for name in classes:
-        yield from (f.target.id for f in found[name].body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name))
+        yield from (
+            f.target.id
+            for f in found[name].body
+            if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)
+        )
 
 
 def test_every_method_and_metric_stands_in_its_table() -> None:
@@ -267,23 +328,52 @@ def test_every_method_and_metric_stands_in_its_table() -> None:
 
 
 def test_every_option_of_a_peer_stands_in_methods_with_its_default() -> None:
-    source = {node.name: node for node in ast.parse((MODEL / "peers.py").read_text()).body if isinstance(node, ast.ClassDef)}
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "methods.md").read_text(), re.MULTILINE))
+    source = {
+        node.name: node
+        for node in ast.parse((MODEL / "peers.py").read_text()).body
+        if isinstance(node, ast.ClassDef)
+    }
+    rows = dict(
+        re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "methods.md").read_text(), re.MULTILINE)
+    )
     for name in ("Peer", "Kontext", "VisualCloze"):
-        made = next(node for node in source[name].body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+        made = next(
+            node
+            for node in source[name].body
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        )
         options = [argument.arg for argument in made.args.args[1:]]
-        defaults = dict(zip(options[::-1], [ast.literal_eval(d) for d in made.args.defaults[::-1]], strict=False))
+        defaults = dict(
+            zip(
+                options[::-1], [ast.literal_eval(d) for d in made.args.defaults[::-1]], strict=False
+            )
+        )
         assert set(options) <= set(rows)
         for option, default in defaults.items():
             shown = str(default).lower() if isinstance(default, bool | str) else f"{default:g}"
-            assert option == "weights" or shown in rows[option], f"methods.md: {option} is {rows[option]}, the code says {default}"
+            assert option == "weights" or shown in rows[option], (
+                f"methods.md: {option} is {rows[option]}, the code says {default}"
+            )
 
 
 def test_the_constants_in_numbers_are_those_of_the_code() -> None:
-    from lorweb_bench.intervals import MAX_SHARED, RESAMPLES
-    from lorweb_bench.significance import FLIPS, LEVEL
+    from lorweb_bench.stats.bootstrap import MAX_SHARED, RESAMPLES
+    from lorweb_bench.stats.significance import FLIPS, LEVEL
 
-    own = {name: getattr(protocol, name) for name in ("CANDIDATES", "HARD_THRESHOLD", "PSNR_CAP", "CONFIDENCE", "MIN_CLUSTERS")}
-    own |= {"BOOTSTRAP_SEED": protocol.BOOTSTRAP_SEED, "RESAMPLES": RESAMPLES, "MAX_SHARED": MAX_SHARED, "FLIPS": FLIPS, "LEVEL": LEVEL}
+    own = {
+        name: getattr(protocol, name)
+        for name in ("CANDIDATES", "HARD_THRESHOLD", "PSNR_CAP", "CONFIDENCE", "MIN_CLUSTERS")
+    }
+    own |= {
+        "BOOTSTRAP_SEED": protocol.BOOTSTRAP_SEED,
+        "RESAMPLES": RESAMPLES,
+        "MAX_SHARED": MAX_SHARED,
+        "FLIPS": FLIPS,
+        "LEVEL": LEVEL,
+    }
     page = (DOCS / "numbers.md").read_text()
-    assert [name for name, value in own.items() if f"| `{name}` | {value if isinstance(value, int) else f'{value:g}'} |" not in page] == []
+    assert [
+        name
+        for name, value in own.items()
+        if f"| `{name}` | {value if isinstance(value, int) else f'{value:g}'} |" not in page
+    ] == []

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from sqlalchemy import create_engine, make_url, text
 
-from leaderboard.submission import pack
-from lorweb_bench.dataset import Dataset
-from lorweb_bench.evaluation import predict
+from leaderboard.submission.submission import pack
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.scoring.evaluate import predict
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -66,7 +66,9 @@ def lacking(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="module")  # not longer: while it runs, no other test of the process can start an event loop
+@pytest.fixture(
+    scope="module"
+)  # not longer: while it runs, no other test of the process can start an event loop
 def browser() -> Iterator["Browser"]:
     """Chromium, without a window. Skipped, or failed in CI, where there is none."""
     if not CHROMIUM.exists():
@@ -83,12 +85,22 @@ def browser() -> Iterator["Browser"]:
 def axe() -> Callable[["Page"], list[str]]:
     """What axe finds on a page: each violation of WCAG 2.1 A and AA and of its own best practices, in a line."""
     script = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
+    rules = {
+        "runOnly": {
+            "type": "tag",
+            "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+        }
+    }
 
     def violations(page: "Page") -> list[str]:
-        page.evaluate(script)  # evaluated, not added as a tag: the page's policy lets no other script run
+        page.evaluate(
+            script
+        )  # evaluated, not added as a tag: the page's policy lets no other script run
         found: dict[str, Any] = page.evaluate("rules => axe.run(document, rules)", rules)
-        return [f"{one['id']}: {one['help']}, {len(one['nodes'])} times: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+        return [
+            f"{one['id']}: {one['help']}, {len(one['nodes'])} times: {one['nodes'][0]['html'][:200]}"
+            for one in found["violations"]
+        ]
 
     return violations
 
@@ -111,18 +123,40 @@ class Cluster:
 
     def __init__(self, programs: Path) -> None:
         self.programs = programs
-        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        self.as_user = (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            if os.geteuid() == 0
+            else []
+        )
         self.folder = Path(tempfile.mkdtemp(prefix="lorweb-bench-postgres-"))
         if self.as_user:
             shutil.chown(self.folder, "postgres", "postgres")
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        self._run(
+            "initdb",
+            "-D",
+            "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        )
         self.start()
 
     def _run(self, program: str, *words: str) -> None:
         command = [*self.as_user, str(self.programs / program), *words]
-        subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            command,
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def start(self) -> None:
         """Start the server, on the same port each time."""
@@ -154,8 +188,12 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of an empty PostgreSQL database: of the server that LORWEB_BENCH_TEST_POSTGRES names, else of our own."""
-    server = make_url(os.environ.get("LORWEB_BENCH_TEST_POSTGRES") or request.getfixturevalue("cluster").url)
-    engine = create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    server = make_url(
+        os.environ.get("LORWEB_BENCH_TEST_POSTGRES") or request.getfixturevalue("cluster").url
+    )
+    engine = create_engine(
+        server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
     name = f"board_{secrets.token_hex(6)}"
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))

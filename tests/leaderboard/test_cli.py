@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorweb_bench.cli import main
+from lorweb_bench.cli.main import main
 
 EXAMPLE = Path(__file__).parents[2] / "docs/example-card.yaml"
 
@@ -19,16 +19,27 @@ def run(*words: object) -> int:
 
 
 def test_from_predictions_to_the_site(
-    copies: Path, small_suite_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    copies: Path,
+    small_suite_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     suite = ("--suite", small_suite_path)
     assert run("pack", copies, *suite, "--card", EXAMPLE, "-o", "good.zip") == 0
     assert run("verify", "good.zip", *suite) == 0
     said = capsys.readouterr().out
-    assert "Accepted, re-scored: copy-b on small 1." in said and "good.verdict.json" in said and "edit_recovery" in said
+    assert (
+        "Accepted, re-scored: copy-b on small 1." in said
+        and "good.verdict.json" in said
+        and "edit_recovery" in said
+    )
     verdict = json.loads(Path("good.verdict.json").read_text())
-    assert verdict["accepted"] is True and verdict["report"]["scores"]["unseen"]["edit_recovery"]["mean"] == 0.0
+    assert (
+        verdict["accepted"] is True
+        and verdict["report"]["scores"]["unseen"]["edit_recovery"]["mean"] == 0.0
+    )
     assert run("add", "good.zip", *suite, "--store", "store") == 0
     assert run("add", "good.zip", *suite, "--store", "store") == 0
     assert "already in store" in capsys.readouterr().out
@@ -38,7 +49,12 @@ def test_from_predictions_to_the_site(
     assert "small 1 is retired in store; it was private." in capsys.readouterr().out
     assert run("render", "--store", "store", "-o", "site", "--gallery", small_suite_path) == 0
     assert "copy-b" in Path("site/index.html").read_text()
-    assert {p.name for p in tmp_path.iterdir()} == {"good.zip", "good.verdict.json", "store", "site"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "good.zip",
+        "good.verdict.json",
+        "store",
+        "site",
+    }
 
 
 def test_refusals_are_one_sentence_and_exit_2(
@@ -69,6 +85,12 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys\nfrom lorweb_bench.cli import main\n"
         f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )
-    for words in (["leaderboard", "--help"], ["leaderboard", "verify", "--help"], ["leaderboard", "render", "--help"]):
-        ended = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    for words in (
+        ["leaderboard", "--help"],
+        ["leaderboard", "verify", "--help"],
+        ["leaderboard", "render", "--help"],
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, *words], capture_output=True, text=True, check=False
+        )
         assert ended.returncode == 0 and ended.stderr.strip() == "[]", ended.stderr

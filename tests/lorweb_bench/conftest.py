@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorweb_bench.dataset import Dataset, finish_dataset
-from lorweb_bench.images import encode
+from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.images import encode
+from lorweb_bench.data.shards import ShardWriter
 from lorweb_bench.protocol import ROLES
-from lorweb_bench.shards import ShardWriter
 
 WIDTH, HEIGHT = 12, 10
 TRANSFORMATIONS = {"invert": "invert", "hue_shift-degrees_60": "hue_shift"}
@@ -19,10 +19,14 @@ TRANSFORMATIONS = {"invert": "invert", "hue_shift-degrees_60": "hue_shift"}
 
 def panel(name: str, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """Random pixels that depend on the name alone."""
-    return np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.random.default_rng(zlib.crc32(name.encode())).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
 
 
-def sample(key: str, ext: str = "png", **labels: Any) -> tuple[str, dict[str, tuple[bytes, str]], dict[str, Any]]:
+def sample(
+    key: str, ext: str = "png", **labels: Any
+) -> tuple[str, dict[str, tuple[bytes, str]], dict[str, Any]]:
     """What `ShardWriter.add` takes, for a key: four random panels and a record."""
     transformation = sorted(TRANSFORMATIONS)[zlib.crc32(key.encode()) % 2]
     record = {
@@ -32,12 +36,20 @@ def sample(key: str, ext: str = "png", **labels: Any) -> tuple[str, dict[str, tu
         "kind": "colour",
         "tier": "seen_single",
     }
-    record |= {"instruction": "do it", "a_source": f"a-{key}", "b_source": f"b-{key}", "licence": "CC0-1.0", "attribution": "nobody"}
+    record |= {
+        "instruction": "do it",
+        "a_source": f"a-{key}",
+        "b_source": f"b-{key}",
+        "licence": "CC0-1.0",
+        "attribution": "nobody",
+    }
     record |= {"width": WIDTH, "height": HEIGHT, **labels}
     return key, {role: (encode(panel(f"{key} {role}"), ext), ext) for role in ROLES}, record
 
 
-def write(folder: Path, keys: Mapping[str, Sequence[str]], shard_size: int = 4, **fields: Any) -> Dataset:
+def write(
+    folder: Path, keys: Mapping[str, Sequence[str]], shard_size: int = 4, **fields: Any
+) -> Dataset:
     """Write and finish a dataset with these keys by split, so many in a shard."""
     for split, names in keys.items():
         for start in range(0, len(names), shard_size):
@@ -45,10 +57,24 @@ def write(folder: Path, keys: Mapping[str, Sequence[str]], shard_size: int = 4, 
                 for key in names[start : start + shard_size]:
                     shard.add(*sample(key))
     described = {
-        name: {"family": family, "kind": "colour", "parameters": {}, "instruction": "do it", "tier": "seen_single", "deterministic": True}
+        name: {
+            "family": family,
+            "kind": "colour",
+            "parameters": {},
+            "instruction": "do it",
+            "tier": "seen_single",
+            "deterministic": True,
+        }
         for name, family in TRANSFORMATIONS.items()
     }
-    manifest = {"name": "tiny", "version": "1", "view": "full", "recipe": {}, "transformations": described, **fields}
+    manifest = {
+        "name": "tiny",
+        "version": "1",
+        "view": "full",
+        "recipe": {},
+        "transformations": described,
+        **fields,
+    }
     return finish_dataset(folder, manifest)
 
 
@@ -71,4 +97,6 @@ def write_dataset() -> Callable[..., Dataset]:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Dataset:
     """A dataset of 10 training samples in three shards and 3 dev samples."""
-    return write(tmp_path / "tiny", {"train": [f"t{i}" for i in range(10)], "dev": ["d0", "d1", "d2"]})
+    return write(
+        tmp_path / "tiny", {"train": [f"t{i}" for i in range(10)], "dev": ["d0", "d1", "d2"]}
+    )

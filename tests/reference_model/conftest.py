@@ -9,16 +9,16 @@ import torch
 import yaml
 from diffusers import FluxTransformer2DModel
 
-from datagen.sources.scenes import scene
+from datagen.sources.scenes.compose import scene
 from datagen.transformations import library
-from lorweb_bench.dataset import finish_dataset
-from lorweb_bench.images import encode, to_image
-from lorweb_bench.quadruplet import Triplet
-from lorweb_bench.shards import ShardWriter
-from reference_model.base import Base, UnshuffleCodec, load_base, new_tiny_base
+from lorweb_bench.data.dataset import finish_dataset
+from lorweb_bench.data.images import encode, to_image
+from lorweb_bench.data.samples import Triplet
+from lorweb_bench.data.shards import ShardWriter
 from reference_model.config import TrainConfig
-from reference_model.pretraining import Phase, PretrainingConfig, pretrain
-from reference_model.training import train
+from reference_model.model.base import Base, UnshuffleCodec, load_base, new_tiny_base
+from reference_model.training.pretraining import Phase, PretrainingConfig, pretrain
+from reference_model.training.train import train
 
 SIZE = 16  # pixels, the smallest panel
 STEPS = 5
@@ -54,12 +54,44 @@ def _write_dataset(folder: Path, sizes: Sequence[tuple[int, int]]) -> Path:
             spec = specs[n % len(specs)]
             a, b = scene(2 * n, height, width), scene(2 * n + 1, height, width)
             panels = {"a": a, "a_prime": lib.apply(spec, a), "b": b, "b_prime": lib.apply(spec, b)}
-            record = {"id": f"q{n}", "transformation": spec["id"], "family": spec["family"], "kind": spec["kind"], "tier": "seen_single"}
-            record |= {"instruction": spec["instruction"], "a_source": f"scene-{2 * n}", "b_source": f"scene-{2 * n + 1}"}
-            record |= {"licence": "CC0-1.0", "attribution": "procedural", "width": width, "height": height}
-            shard.add(f"q{n}", {role: (encode(panel, "png"), "png") for role, panel in panels.items()}, record)
-    listed = {s["id"]: {**{k: v for k, v in s.items() if k != "id"}, "tier": "seen_single", "trained": True} for s in specs}
-    fields = {"name": "little-train", "version": "1", "view": "full", "recipe": {}, "transformation_library": "datagen"}
+            record = {
+                "id": f"q{n}",
+                "transformation": spec["id"],
+                "family": spec["family"],
+                "kind": spec["kind"],
+                "tier": "seen_single",
+            }
+            record |= {
+                "instruction": spec["instruction"],
+                "a_source": f"scene-{2 * n}",
+                "b_source": f"scene-{2 * n + 1}",
+            }
+            record |= {
+                "licence": "CC0-1.0",
+                "attribution": "procedural",
+                "width": width,
+                "height": height,
+            }
+            shard.add(
+                f"q{n}",
+                {role: (encode(panel, "png"), "png") for role, panel in panels.items()},
+                record,
+            )
+    listed = {
+        s["id"]: {
+            **{k: v for k, v in s.items() if k != "id"},
+            "tier": "seen_single",
+            "trained": True,
+        }
+        for s in specs
+    }
+    fields = {
+        "name": "little-train",
+        "version": "1",
+        "view": "full",
+        "recipe": {},
+        "transformation_library": "datagen",
+    }
     finish_dataset(folder, {**fields, "transformations": listed})
     return folder
 
@@ -80,11 +112,15 @@ def write_panels(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 def pretraining_config(training_dataset: Path) -> PretrainingConfig:
     """Three steps of each part."""
     phase = Phase(steps=3, batch=2, learning_rate=0.02, warmup=1)
-    return PretrainingConfig(dataset=training_dataset, transformer=SMALL, encoder=phase, base=phase, alignment=phase)
+    return PretrainingConfig(
+        dataset=training_dataset, transformer=SMALL, encoder=phase, base=phase, alignment=phase
+    )
 
 
 @pytest.fixture(scope="session")
-def base_folder(pretraining_config: PretrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base_folder(
+    pretraining_config: PretrainingConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A base and its pair encoder, written by `pretrain` itself."""
     folder = tmp_path_factory.mktemp("base")
     pretrain(pretraining_config, folder)
@@ -127,10 +163,18 @@ def flux_inputs() -> Callable[..., dict[str, Any]]:
 
     def make(dtype: torch.dtype = torch.float32, batch: int = 3) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(2)
-        drawn = [torch.randn(*shape, generator=generator).to(dtype) for shape in ((batch, 5, 4), (batch, 3, 32), (batch, 32), (5, 3))]
+        drawn = [
+            torch.randn(*shape, generator=generator).to(dtype)
+            for shape in ((batch, 5, 4), (batch, 3, 32), (batch, 32), (5, 3))
+        ]
         names = ("hidden_states", "encoder_hidden_states", "pooled_projections", "img_ids")
         times = torch.linspace(0.2, 1, batch).to(dtype)
-        return {**dict(zip(names, drawn, strict=True)), "timestep": times, "txt_ids": torch.zeros(3, 3, dtype=dtype), "return_dict": False}
+        return {
+            **dict(zip(names, drawn, strict=True)),
+            "timestep": times,
+            "txt_ids": torch.zeros(3, 3, dtype=dtype),
+            "return_dict": False,
+        }
 
     return make
 
@@ -139,10 +183,29 @@ def flux_inputs() -> Callable[..., dict[str, Any]]:
 def settings(base_folder: Path, training_dataset: Path) -> Callable[..., dict[str, Any]]:
     """`settings(kind, adapter={...}, training={...}, ...)`: the mapping of a training config on the small base."""
 
-    def make(kind: str = "lorweb", adapter: Any = None, training: Any = None, **rest: Any) -> dict[str, Any]:
-        basis = {"elements": 3, "rank": 2, "alpha": 2, "key_width": 4} if kind == "lorweb" else {"rank": 4, "alpha": 4}
-        optimisation = {"steps": STEPS, "batch": 2, "learning_rate": 0.02, "warmup": 1, "threads": 1, "exchange_pairs": 0.5}
-        common = {"name": kind, "base": str(base_folder), "layout": "target-only", "panel": SIZE, "encoder": "pair"}
+    def make(
+        kind: str = "lorweb", adapter: Any = None, training: Any = None, **rest: Any
+    ) -> dict[str, Any]:
+        basis = (
+            {"elements": 3, "rank": 2, "alpha": 2, "key_width": 4}
+            if kind == "lorweb"
+            else {"rank": 4, "alpha": 4}
+        )
+        optimisation = {
+            "steps": STEPS,
+            "batch": 2,
+            "learning_rate": 0.02,
+            "warmup": 1,
+            "threads": 1,
+            "exchange_pairs": 0.5,
+        }
+        common = {
+            "name": kind,
+            "base": str(base_folder),
+            "layout": "target-only",
+            "panel": SIZE,
+            "encoder": "pair",
+        }
         return {
             **common,
             "dataset": str(training_dataset),
@@ -173,7 +236,9 @@ def write_yaml(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Calla
 
 
 @pytest.fixture(scope="session")
-def trained(config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def trained(
+    config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """`trained(kind)`: the checkpoint of a run of five steps, made once; copy it before changing it."""
     made: dict[str, Path] = {}
 
@@ -210,7 +275,13 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tower")
     torch.manual_seed(12)
     vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, projection_dim=6
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+        projection_dim=6,
     )
     CLIPVisionModelWithProjection(vision).save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)

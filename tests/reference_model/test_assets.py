@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import reference_model
-from datagen.recipe import read_recipe
-from datagen.roles import share_out
-from reference_model.base import ASSETS, load_base
-from reference_model.checkpoint import load_checkpoint
+from datagen.planning.source_roles import share_out
+from datagen.recipe.schema import read_recipe
+from reference_model.checkpoints.checkpoint import load_checkpoint
+from reference_model.model.base import ASSETS, load_base
 
 BASE = json.loads((ASSETS / "tiny" / "config.json").read_text())
 # Out of the manifest of the suite as the demo builds it.
@@ -24,8 +24,14 @@ def test_no_unseen_transformation_was_trained_on(tier: str) -> None:
 
 def test_no_family_and_no_pair_of_families_that_is_held_out_was_trained_on() -> None:
     recipe = read_recipe("photos-mini")
-    trained = [{step.split("-")[0] for step in name.split("__")} for name in BASE["trained_transformations"]]
-    held_out = [frozenset(step.split("-")[0] for step in name.split("__")) for name in SUITE["unseen"]["new_composition"]]
+    trained = [
+        {step.split("-")[0] for step in name.split("__")}
+        for name in BASE["trained_transformations"]
+    ]
+    held_out = [
+        frozenset(step.split("-")[0] for step in name.split("__"))
+        for name in SUITE["unseen"]["new_composition"]
+    ]
     assert not set().union(*trained) & set(recipe.tiers.new_family)
     assert not {frozenset(t) for t in trained if len(t) == 2} & {h for h in held_out if len(h) == 2}
 

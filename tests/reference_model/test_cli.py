@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorweb_bench.cli import main
-from lorweb_bench.quadruplet import Triplet
+from lorweb_bench.cli.main import main
+from lorweb_bench.data.samples import Triplet
 from reference_model.method import from_checkpoint
 
 Run = Callable[..., tuple[int, str, str]]
@@ -37,7 +37,9 @@ def pictures(triplet: Callable[..., Triplet], tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_apply_makes_b_prime(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+def test_apply_makes_b_prime(
+    run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
     out = tmp_path / "deep" / "out.png"
     code, said, _ = run("apply", "--model", trained("lorweb"), *pictures, "-o", out, "--seed", 5)
     assert code == 0
@@ -47,18 +49,31 @@ def test_apply_makes_b_prime(run: Run, pictures: list[Path], trained: Callable[[
     assert np.array_equal(np.asarray(Image.open(out)), np.asarray(expected))
 
 
-def test_apply_names_the_image_that_it_cannot_read(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+def test_apply_names_the_image_that_it_cannot_read(
+    run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(pictures[0].read_bytes()[:200])
     text = tmp_path / "text.png"
     text.write_text("no image")
     for bad in (cut, text, tmp_path / "none.png", tmp_path):
-        code, _, err = run("apply", "--model", trained("lorweb"), pictures[0], bad, pictures[2], "-o", tmp_path / "out.png")
+        code, _, err = run(
+            "apply",
+            "--model",
+            trained("lorweb"),
+            pictures[0],
+            bad,
+            pictures[2],
+            "-o",
+            tmp_path / "out.png",
+        )
         assert code == 2 and str(bad) in err and "Traceback" not in err
     assert not (tmp_path / "out.png").exists()
 
 
-def test_apply_refuses_an_output_that_is_a_folder(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+def test_apply_refuses_an_output_that_is_a_folder(
+    run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
     code, _, err = run("apply", "--model", trained("lorweb"), *pictures, "-o", tmp_path)
     assert code == 2 and str(tmp_path) in err.replace("\n", "")
 
@@ -69,7 +84,9 @@ def test_apply_names_a_model_that_is_none(run: Run, pictures: list[Path], tmp_pa
     assert "none/config.json: no checkpoint there" in err.replace("\n", " ")
 
 
-def test_train_trains_and_a_second_call_is_done_at_once(run: Run, write_yaml: Callable[..., Path], tmp_path: Path) -> None:
+def test_train_trains_and_a_second_call_is_done_at_once(
+    run: Run, write_yaml: Callable[..., Path], tmp_path: Path
+) -> None:
     path = write_yaml("single-lora")
     for _ in range(2):
         code, said, err = run("train", path, "-o", tmp_path / "out", "--set", "training.steps=2")
@@ -77,7 +94,9 @@ def test_train_trains_and_a_second_call_is_done_at_once(run: Run, write_yaml: Ca
     assert "training" not in err
 
 
-def test_train_needs_an_output_or_a_dry_run(run: Run, write_yaml: Callable[..., Path], tmp_path: Path) -> None:
+def test_train_needs_an_output_or_a_dry_run(
+    run: Run, write_yaml: Callable[..., Path], tmp_path: Path
+) -> None:
     before = sorted(tmp_path.rglob("*"))
     path = write_yaml()
     assert run("train", path)[0] == 2
@@ -86,14 +105,22 @@ def test_train_needs_an_output_or_a_dry_run(run: Run, write_yaml: Callable[..., 
     assert sorted(tmp_path.rglob("*")) == [*before, path]
 
 
-def test_a_wrong_key_is_one_sentence_and_exit_code_2(run: Run, write_yaml: Callable[..., Path], tmp_path: Path) -> None:
-    code, said, err = run("train", write_yaml(), "-o", tmp_path / "out", "--set", "training.stpes=3")
+def test_a_wrong_key_is_one_sentence_and_exit_code_2(
+    run: Run, write_yaml: Callable[..., Path], tmp_path: Path
+) -> None:
+    code, said, err = run(
+        "train", write_yaml(), "-o", tmp_path / "out", "--set", "training.stpes=3"
+    )
     assert (code, said) == (2, "")
-    assert err.startswith("Error: ") and "did you mean `steps`?" in err and len(err.splitlines()) == 1
+    assert (
+        err.startswith("Error: ") and "did you mean `steps`?" in err and len(err.splitlines()) == 1
+    )
     assert not (tmp_path / "out").exists()
 
 
-def test_apply_writes_png_under_a_name_that_says_so(run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path) -> None:
+def test_apply_writes_png_under_a_name_that_says_so(
+    run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
     code, _, err = run("apply", "--model", trained("lorweb"), *pictures, "-o", tmp_path / "out.jpg")
     assert code == 2 and "out.jpg: the answer is written as PNG" in err.replace("\n", " ")
     assert not (tmp_path / "out.jpg").exists()

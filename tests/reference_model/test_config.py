@@ -9,17 +9,26 @@ import pytest
 import yaml
 
 from lorweb_bench.errors import InputError
-from reference_model import pretraining
 from reference_model.config import read_train_config
+from reference_model.training import pretraining
 
 WriteYaml = Callable[..., Path]
-SHIPPED = Path(pretraining.__file__).parent / "configs"
+SHIPPED = Path(pretraining.__file__).parents[1] / "configs"
 
 
 def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> None:
-    overrides = ["training.steps=7", "training.times.weight=t2", "adapter.alpha=2.5", "training.gradient_checkpointing=true"]
+    overrides = [
+        "training.steps=7",
+        "training.times.weight=t2",
+        "adapter.alpha=2.5",
+        "training.gradient_checkpointing=true",
+    ]
     config = read_train_config(write_yaml(), overrides)
-    assert (config.training.steps, config.training.times.weight, config.adapter.alpha) == (7, "t2", 2.5)
+    assert (config.training.steps, config.training.times.weight, config.adapter.alpha) == (
+        7,
+        "t2",
+        2.5,
+    )
     assert config.training.gradient_checkpointing is True
 
 
@@ -67,14 +76,18 @@ def test_settings_that_exclude_each_other_are_named(write_yaml: WriteYaml) -> No
 
 
 @pytest.mark.parametrize("missing", ["adapter", "training", "base", "name"])
-def test_a_missing_section_is_named(settings: Callable[..., dict[str, Any]], tmp_path: Path, missing: str) -> None:
+def test_a_missing_section_is_named(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, missing: str
+) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({k: v for k, v in settings().items() if k != missing}))
     with pytest.raises(InputError, match=rf"config.yaml: `{missing}`"):
         read_train_config(path, [])
 
 
-@pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"just text", b"a: [1, 2", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"- a\n- b\n", b"just text", b"a: [1, 2", b"\xff\xfe\x00"]
+)
 def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
@@ -90,7 +103,9 @@ def test_a_config_that_is_not_there_or_is_a_folder_is_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "path", sorted(p for p in SHIPPED.glob("*.yaml") if not re.search("pretraining|accelerate", p.name)), ids=lambda p: p.stem
+    "path",
+    sorted(p for p in SHIPPED.glob("*.yaml") if not re.search("pretraining|accelerate", p.name)),
+    ids=lambda p: p.stem,
 )
 def test_every_shipped_config_is_valid(path: Path) -> None:
     assert read_train_config(path, []).name in ("lorweb", "single-lora", "token-control")
@@ -99,7 +114,11 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
 def test_the_shipped_pretraining_config_is_valid_and_its_unknown_keys_are_named() -> None:
     path = SHIPPED / "tiny-pretraining.yaml"
     assert pretraining.read_config(path, ["base.steps=3"]).base.steps == 3
-    for override, key in (("stepps=1", "stepps"), ("base.stpes=3", "base.stpes"), ("base.steps=x", "base.steps")):
+    for override, key in (
+        ("stepps=1", "stepps"),
+        ("base.stpes=3", "base.stpes"),
+        ("base.steps=x", "base.steps"),
+    ):
         with pytest.raises(InputError, match=rf"`{key}`") as caught:
             pretraining.read_config(path, [override])
         assert "\n" not in str(caught.value)

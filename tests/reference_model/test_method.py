@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lorweb_bench.dataset import Dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.predicting import predict
-from lorweb_bench.quadruplet import Triplet
-from reference_model.base import Base
+from lorweb_bench.methods.predict import predict
 from reference_model.method import Method, from_checkpoint, instructed, panel_size
+from reference_model.model.base import Base
 
 MakeTriplet = Callable[..., Triplet]
 SIZES = [(16, 16), (32, 16), (16, 16), (20, 12), (100, 60), (16, 32), (32, 16)]  # width, height
@@ -38,12 +38,17 @@ def far(one: Image.Image, other: Image.Image) -> int:
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
 
 
-def test_every_answer_has_the_size_of_its_b_also_when_sizes_are_mixed(method: Method, triplet: MakeTriplet) -> None:
+def test_every_answer_has_the_size_of_its_b_also_when_sizes_are_mixed(
+    method: Method, triplet: MakeTriplet
+) -> None:
     triplets = [triplet(n, *size) for n, size in enumerate(SIZES)]
     answers = method.predict(triplets)
     assert [x.size for x in answers] == SIZES
     assert {x.mode for x in answers} == {"RGB"}
-    assert all(far(x, y) <= 1 for x, y in zip(answers, [method.predict([t])[0] for t in triplets], strict=True))
+    assert all(
+        far(x, y) <= 1
+        for x, y in zip(answers, [method.predict([t])[0] for t in triplets], strict=True)
+    )
 
 
 def test_order_and_batches_do_not_change_results(method: Method, triplet: MakeTriplet) -> None:
@@ -58,7 +63,9 @@ def test_order_and_batches_do_not_change_results(method: Method, triplet: MakeTr
     assert min(far(together[i], together[j]) for i in range(5) for j in range(i)) > 1
 
 
-def test_the_prediction_depends_on_the_pair_the_image_and_the_seed(method: Method, triplet: MakeTriplet) -> None:
+def test_the_prediction_depends_on_the_pair_the_image_and_the_seed(
+    method: Method, triplet: MakeTriplet
+) -> None:
     one, other = triplet(0), triplet(1)
     base = method.predict([one])[0]
     changed = {
@@ -76,7 +83,9 @@ def test_no_triplets_no_answers(method: Method) -> None:
     assert method.predict([]) == []
 
 
-def test_the_ceiling_needs_to_be_told_the_transformation(ceiling: Method, triplet: MakeTriplet) -> None:
+def test_the_ceiling_needs_to_be_told_the_transformation(
+    ceiling: Method, triplet: MakeTriplet
+) -> None:
     told = ceiling.predict([triplet(0, prompt="shift the hue by 60 degrees")])[0]
     assert told.size == (16, 16)
     assert far(told, ceiling.predict([triplet(0, prompt="invert the image")])[0]) > 0
@@ -91,7 +100,9 @@ def test_the_ceiling_sees_nothing_of_the_pair(ceiling: Method, triplet: MakeTrip
     assert far(*ceiling.predict(same)) == 0
 
 
-def test_a_checkpoint_folder_is_a_method_for_the_harness(trained: Callable[[str], Path], small_suite: Dataset, tmp_path: Path) -> None:
+def test_a_checkpoint_folder_is_a_method_for_the_harness(
+    trained: Callable[[str], Path], small_suite: Dataset, tmp_path: Path
+) -> None:
     manifest = predict(str(trained("single-lora")), small_suite, tmp_path / "predictions", limit=3)
     assert manifest is not None
     assert (manifest.method.name, manifest.track, manifest.samples) == ("single-lora", "closed", 3)
@@ -105,4 +116,7 @@ def test_panels_fit_and_keep_their_shape(width: int, height: int, longest: int) 
     if width % 16 == height % 16 == 0 and max(width, height) <= longest:
         assert found == (width, height)
     scale = min(1.0, longest / max(width, height))
-    assert all(abs(side - wanted * scale) <= 16 for side, wanted in zip(found, (width, height), strict=True))
+    assert all(
+        abs(side - wanted * scale) <= 16
+        for side, wanted in zip(found, (width, height), strict=True)
+    )

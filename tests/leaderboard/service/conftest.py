@@ -19,17 +19,17 @@ import pytest
 import uvicorn
 from sqlalchemy import select
 
-from leaderboard.intake import take
-from leaderboard.scoring import LOADED, Limits
 from leaderboard.service.app import build
+from leaderboard.service.sandbox import LOADED, Limits
 from leaderboard.service.server import BoundedProtocol
+from leaderboard.service.suite_intake import take
 from leaderboard.service.uploads import Patience
-from leaderboard.store import Store
-from leaderboard.submission import CARD, read_object
-from leaderboard.tables import SuiteRow
-from leaderboard.teams import grant
-from leaderboard.worker import Worker
-from lorweb_bench.dataset import Dataset
+from leaderboard.service.worker import Worker
+from leaderboard.store.store import Store
+from leaderboard.store.tables import SuiteRow
+from leaderboard.store.teams import grant
+from leaderboard.submission.submission import CARD, read_object
+from lorweb_bench.data.dataset import Dataset
 
 LIMITS = Limits(seconds=120.0)
 QUICK = Patience(idle=1.0, slowest=1024, grace=3.0)
@@ -58,8 +58,15 @@ class Running:
 
     def start(self) -> None:
         app = build(self.store, "A board", QUICK)
-        settings: dict[str, Any] = {"ws": "none", "limit_concurrency": 1000, "timeout_graceful_shutdown": 1, "log_level": "error"}
-        self.server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=self.port, http=QuickProtocol, **settings))
+        settings: dict[str, Any] = {
+            "ws": "none",
+            "limit_concurrency": 1000,
+            "timeout_graceful_shutdown": 1,
+            "log_level": "error",
+        }
+        self.server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=self.port, http=QuickProtocol, **settings)
+        )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         until(lambda: self.server.started)
@@ -70,7 +77,11 @@ class Running:
 
     def client(self, token: str | None = None) -> httpx.Client:
         """A client with a team's token."""
-        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30)
+        return httpx.Client(
+            base_url=self.address,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=30,
+        )
 
 
 def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -85,12 +96,17 @@ def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 @pytest.fixture(scope="session")
-def archives(good_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Path]]:
+def archives(
+    good_zip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], list[Path]]:
     """So many valid submissions of different methods, with the images of copy-b."""
     folder = tmp_path_factory.mktemp("archives")
 
     def make(count: int, first: int = 0) -> list[Path]:
-        return [renamed(good_zip, folder / f"method-{n}.zip", method=f"method-{n}") for n in range(first, first + count)]
+        return [
+            renamed(good_zip, folder / f"method-{n}.zip", method=f"method-{n}")
+            for n in range(first, first + count)
+        ]
 
     return make
 
@@ -169,7 +185,13 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         command = [sys.executable, "-m", "lorweb_bench", "leaderboard", *map(str, words)]
         log = (tmp_path / f"{words[0]}-{len(started)}.log").open("wb")
         started.append(
-            subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            subprocess.Popen(
+                command,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         )
         return started[-1]
 
@@ -199,7 +221,9 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A real one in memory, where this user may mount it; elsewhere the tests by limits on a file's size stand for it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
+    ).returncode:
         pytest.skip("this user may not mount a file system")
     yield SmallDisk(folder)
     subprocess.run(["umount", "--lazy", folder], check=True)
@@ -209,7 +233,9 @@ def post(client: httpx.Client, store: Store, path: Path) -> httpx.Response:
     """Upload an archive to the only suite of a store."""
     with store.reading() as session:
         suite = session.scalars(select(SuiteRow.fingerprint)).one()
-    return client.post("/api/v1/submissions", params={"suite": suite, "name": path.name}, content=path.read_bytes())
+    return client.post(
+        "/api/v1/submissions", params={"suite": suite, "name": path.name}, content=path.read_bytes()
+    )
 
 
 @pytest.fixture(name="post")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from leaderboard.store import Store
-from lorweb_bench.cli import main
+from leaderboard.store.store import Store
+from lorweb_bench.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -21,7 +21,13 @@ def run(*words: object) -> int:
 
 
 def test_the_whole_way(
-    small_suite_path: Path, archives: Any, good_zip: Path, port: Any, spawn: Any, tmp_path: Path, capsys: Capture
+    small_suite_path: Path,
+    archives: Any,
+    good_zip: Path,
+    port: Any,
+    spawn: Any,
+    tmp_path: Path,
+    capsys: Capture,
 ) -> None:
     store, token, address = tmp_path / "store", tmp_path / "ada.token", f"http://127.0.0.1:{port()}"
     at, to = ("--store", store), ("--to", address, "--token-file", token)
@@ -36,17 +42,32 @@ def test_the_whole_way(
     spawn("worker", *at)
     assert run("submit", path, *to) == 0
     said = capsys.readouterr().out
-    assert "Accepted, re-scored." in said and "edit_recovery" in said and f"{address}/methods/method-0.html" in said
+    assert (
+        "Accepted, re-scored." in said
+        and "edit_recovery" in said
+        and f"{address}/methods/method-0.html" in said
+    )
     (tmp_path / "cut.zip").write_bytes(path.read_bytes()[:-9])
     assert run("submit", tmp_path / "cut.zip", *to) == 2
     assert "is not what `lorweb-bench leaderboard pack` writes" in capsys.readouterr().err
     assert run("submit", path, *to, "--withdraw") == 0 and "is withdrawn" in capsys.readouterr().out
-    assert run("submit", good_zip, *to, "--withdraw") == 2 and "nothing to withdraw" in capsys.readouterr().err
-    assert run("log", *at, "--subject", "Ada") == 0 and '"action": "team-created"' in capsys.readouterr().out
+    assert (
+        run("submit", good_zip, *to, "--withdraw") == 2
+        and "nothing to withdraw" in capsys.readouterr().err
+    )
+    assert (
+        run("log", *at, "--subject", "Ada") == 0
+        and '"action": "team-created"' in capsys.readouterr().out
+    )
 
 
 def test_what_is_wrong_is_one_sentence(
-    small_suite_path: Path, good_zip: Path, port: Any, tmp_path: Path, capsys: Capture, monkeypatch: Any
+    small_suite_path: Path,
+    good_zip: Path,
+    port: Any,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: Any,
 ) -> None:
     monkeypatch.delenv("LORWEB_BENCH_TOKEN", raising=False)
     store, token = tmp_path / "store", tmp_path / "token"
@@ -74,17 +95,34 @@ def test_what_is_wrong_is_one_sentence(
 
 
 def test_help_is_quick_and_light() -> None:
-    heavy = ("numpy", "pydantic", "sqlalchemy", "fastapi", "uvicorn", "httpx", "PIL", "torch", "alembic")
+    heavy = (
+        "numpy",
+        "pydantic",
+        "sqlalchemy",
+        "fastapi",
+        "uvicorn",
+        "httpx",
+        "PIL",
+        "torch",
+        "alembic",
+    )
     script = (
         "import sys\nfrom lorweb_bench.cli import main\n"
         f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )
     for name in ("serve", "submit"):
-        ended = subprocess.run([sys.executable, "-c", script, "leaderboard", name, "--help"], capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-c", script, "leaderboard", name, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert ended.returncode == 0 and ended.stderr.strip() == "[]", ended.stderr
 
 
-def test_a_worker_stops_when_everything_is_done(small_suite_path: Path, good_zip: Path, tmp_path: Path, spawn: Callable[..., Any]) -> None:
+def test_a_worker_stops_when_everything_is_done(
+    small_suite_path: Path, good_zip: Path, tmp_path: Path, spawn: Callable[..., Any]
+) -> None:
     at = ("--store", tmp_path / "store")
     assert run("suite", small_suite_path, *at, "--accept") == 0
     assert run("add", good_zip, "--suite", small_suite_path, *at) == 0

@@ -23,24 +23,24 @@ import pytest
 import uvicorn
 from sqlalchemy import func, select
 
-import leaderboard.database
-import leaderboard.jobs
+import leaderboard.service.queue
 import leaderboard.service.submissions
 import leaderboard.service.uploads
-import leaderboard.store
-import leaderboard.worker
-from leaderboard.audit import read
-from leaderboard.intake import take
-from leaderboard.scoring import FULL, Limits
+import leaderboard.service.worker
+import leaderboard.store.database
+import leaderboard.store.store
 from leaderboard.service.app import build
 from leaderboard.service.client import Client
+from leaderboard.service.rendering import render_store
+from leaderboard.service.sandbox import FULL, Limits
 from leaderboard.service.server import BoundedProtocol
-from leaderboard.site import render_store
-from leaderboard.store import Store
-from leaderboard.tables import JobRow, SubmissionRow, VerdictRow
-from leaderboard.teams import grant
-from leaderboard.worker import Worker
-from lorweb_bench.dataset import Dataset
+from leaderboard.service.suite_intake import take
+from leaderboard.service.worker import Worker
+from leaderboard.store.audit import read
+from leaderboard.store.store import Store
+from leaderboard.store.tables import JobRow, SubmissionRow, VerdictRow
+from leaderboard.store.teams import grant
+from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 
 LEASE = 1.0
@@ -48,20 +48,20 @@ Step = tuple[Any, str, str]
 
 # Each step of a worker's work: what is called there, and whether it dies before or after that.
 WORKER: dict[str, Step] = {
-    "claiming": (leaderboard.jobs, "claim", "after"),
+    "claiming": (leaderboard.service.queue, "claim", "after"),
     "claimed": (Worker, "_score", "before"),
-    "scoring": (leaderboard.worker, "start_scoring", "after"),
+    "scoring": (leaderboard.service.worker, "start_scoring", "after"),
     "scored": (Worker, "_record", "before"),
     "values kept": (Store, "keep_values", "after"),
-    "recording": (leaderboard.worker, "record", "after"),
-    "recorded": (leaderboard.worker, "forget", "before"),
-    "rendering": (leaderboard.worker, "start_rendering", "after"),
-    "rendered": (leaderboard.worker, "end_rendering", "before"),
+    "recording": (leaderboard.service.worker, "record", "after"),
+    "recorded": (leaderboard.service.worker, "forget", "before"),
+    "rendering": (leaderboard.service.worker, "start_rendering", "after"),
+    "rendered": (leaderboard.service.worker, "end_rendering", "before"),
 }
 WEB: dict[str, Step] = {
     "receiving": (leaderboard.service.uploads.hashlib, "sha256", "before"),
     "received": (leaderboard.service.submissions, "_queued", "before"),
-    "queueing": (leaderboard.jobs, "enqueue", "after"),
+    "queueing": (leaderboard.service.queue, "enqueue", "after"),
     "named": (leaderboard.service.uploads.Received, "keep", "after"),
     "queued": (leaderboard.service.submissions, "_enqueued", "after"),
 }
@@ -99,18 +99,24 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def work(store: Store, step: Step | None = None, limits: Limits | None = None) -> Callable[[], None]:
+def work(
+    store: Store, step: Step | None = None, limits: Limits | None = None
+) -> Callable[[], None]:
     """A worker of a store, until the queue is empty, with short leases."""
 
     def run() -> None:
         if step:
             dies(step)
-        Worker(Store(store.folder, store.url), limits or Limits(seconds=60), lease=LEASE).run(until_empty=True)
+        Worker(Store(store.folder, store.url), limits or Limits(seconds=60), lease=LEASE).run(
+            until_empty=True
+        )
 
     return run
 
 
-def web(store: Store, port: int, step: Step | None = None, file_bytes: int | None = None) -> Callable[[], None]:
+def web(
+    store: Store, port: int, step: Step | None = None, file_bytes: int | None = None
+) -> Callable[[], None]:
     """The service of a store on a port."""
 
     def run() -> None:
@@ -119,7 +125,11 @@ def web(store: Store, port: int, step: Step | None = None, file_bytes: int | Non
         app = build(Store(store.folder, store.url), "A board")
         if file_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-        uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, http=BoundedProtocol, ws="none", log_level="error")).run()
+        uvicorn.Server(
+            uvicorn.Config(
+                app, host="127.0.0.1", port=port, http=BoundedProtocol, ws="none", log_level="error"
+            )
+        ).run()
 
     return run
 
@@ -148,8 +158,13 @@ def sound(store: Store, accepted: int) -> None:
         assert session.scalar(select(func.count()).select_from(SubmissionRow)) == accepted
         assert session.scalar(select(func.count()).select_from(VerdictRow)) == accepted
         assert len(set(session.scalars(select(VerdictRow.job_id)))) == accepted
-    assert len(store.entries()) == accepted and all(entry.archive.is_file() and entry.per_sample.is_file() for entry in store.entries())
-    assert not list(store.folder.glob("uploads/*.zip")) and sum(line["action"] == "accepted" for line in read(store)) == accepted
+    assert len(store.entries()) == accepted and all(
+        entry.archive.is_file() and entry.per_sample.is_file() for entry in store.entries()
+    )
+    assert (
+        not list(store.folder.glob("uploads/*.zip"))
+        and sum(line["action"] == "accepted" for line in read(store)) == accepted
+    )
 
 
 @pytest.fixture
@@ -159,20 +174,22 @@ def queued(light_board: Store, team: str, archives: Any) -> Store:
 
 
 def waiting(store: Store, paths: list[Path]) -> Store:
-    from lorweb_bench.files import sha256_file
+    from lorweb_bench.runtime.files import sha256_file
 
     (store.folder / "uploads").mkdir(exist_ok=True)
     suite = store_suite(store)
     with store.writing() as session:
         for path in paths:
-            leaderboard.jobs.enqueue(session, 1, suite, sha256_file(path), path.stat().st_size, path.name)
+            leaderboard.service.queue.enqueue(
+                session, 1, suite, sha256_file(path), path.stat().st_size, path.name
+            )
             store.upload(sha256_file(path)).write_bytes(path.read_bytes())
     store.database.engine.dispose()
     return store
 
 
 def store_suite(store: Store) -> str:
-    from leaderboard.tables import SuiteRow
+    from leaderboard.store.tables import SuiteRow
 
     with store.reading() as session:
         return str(session.scalars(select(SuiteRow.fingerprint)).one())
@@ -187,7 +204,9 @@ def test_a_worker_killed_at_each_step(step: str, queued: Store, process: Any) ->
 
 
 @pytest.mark.parametrize("step", ["recording"])
-def test_a_worker_killed_on_postgresql(step: str, postgres: str, small_suite: Dataset, archives: Any, process: Any, tmp_path: Path) -> None:
+def test_a_worker_killed_on_postgresql(
+    step: str, postgres: str, small_suite: Dataset, archives: Any, process: Any, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "store", postgres)
     take(store, small_suite, accepting=True)
     grant(store, "Team")
@@ -198,7 +217,9 @@ def test_a_worker_killed_on_postgresql(step: str, postgres: str, small_suite: Da
 
 
 @pytest.mark.parametrize("step", WEB)
-def test_a_server_killed_at_each_step(step: str, light_board: Store, team: str, archives: Any, port: Any, process: Any) -> None:
+def test_a_server_killed_at_each_step(
+    step: str, light_board: Store, team: str, archives: Any, port: Any, process: Any
+) -> None:
     """The client tries again until the server is back, and there is one submission."""
     (path,), number = archives(1), port()
     light_board.database.engine.dispose()
@@ -212,7 +233,9 @@ def test_a_server_killed_at_each_step(step: str, light_board: Store, team: str, 
     sound(light_board, 1)
 
 
-def test_an_upload_during_a_restart(light_board: Store, service: Any, team: str, archives: Any, until: Any) -> None:
+def test_an_upload_during_a_restart(
+    light_board: Store, service: Any, team: str, archives: Any, until: Any
+) -> None:
     """Half an archive is on its way when the server stops: nothing is left of it; sent again it is taken."""
     (path,) = archives(1)
     data = path.read_bytes()
@@ -227,7 +250,11 @@ def test_an_upload_during_a_restart(light_board: Store, service: Any, team: str,
     def send() -> int:
         with service.client(team) as client:
             try:
-                return client.post("/api/v1/submissions", params={"suite": store_suite(light_board)}, content=body()).status_code
+                return client.post(
+                    "/api/v1/submissions",
+                    params={"suite": store_suite(light_board)},
+                    content=body(),
+                ).status_code
             except httpx.TransportError:
                 return 0
 
@@ -243,14 +270,19 @@ def test_an_upload_during_a_restart(light_board: Store, service: Any, team: str,
     until(lambda: [p.suffix for p in (light_board.folder / "uploads").iterdir()] == [".zip"])
 
 
-def test_a_worker_that_is_stopped_puts_its_job_back(queued: Store, process: Any, until: Any) -> None:
+def test_a_worker_that_is_stopped_puts_its_job_back(
+    queued: Store, process: Any, until: Any
+) -> None:
     running = process(work(queued))
     until(lambda: "running" in statuses(queued))
     os.kill(running, signal.SIGTERM)
     assert ended(running) == 0
     with queued.reading() as session:
         assert {job.status for job in session.scalars(select(JobRow))} <= {"queued", "accepted"}
-        assert all(job.attempts == 0 for job in session.scalars(select(JobRow).where(JobRow.status == "queued")))
+        assert all(
+            job.attempts == 0
+            for job in session.scalars(select(JobRow).where(JobRow.status == "queued"))
+        )
     queued.database.engine.dispose()
     assert ended(process(work(queued))) == 0
     sound(queued, 2)
@@ -261,53 +293,81 @@ def statuses(store: Store) -> list[str]:
         return list(session.scalars(select(JobRow.status)))
 
 
-def test_two_workers_share_the_work(light_board: Store, team: str, archives: Any, process: Any) -> None:
+def test_two_workers_share_the_work(
+    light_board: Store, team: str, archives: Any, process: Any
+) -> None:
     waiting(light_board, archives(6))
     workers = [process(work(light_board)) for _ in range(2)]
     assert [ended(pid) for pid in workers] == [0, 0]
     sound(light_board, 6)
-    assert sum(line["action"] == "started" for line in read(light_board)) == 6, "none was started twice"
+    assert sum(line["action"] == "started" for line in read(light_board)) == 6, (
+        "none was started twice"
+    )
 
 
-def test_what_kills_its_worker_three_times_has_failed(light_board: Store, team: str, archives: Any, process: Any) -> None:
+def test_what_kills_its_worker_three_times_has_failed(
+    light_board: Store, team: str, archives: Any, process: Any
+) -> None:
     waiting(light_board, archives(1))
     for _ in range(3):
         assert ended(process(work(light_board, WORKER["scored"]))) == -signal.SIGKILL
     assert ended(process(work(light_board))) == 0
     with light_board.reading() as session:
         job = session.scalars(select(JobRow)).one()
-        assert job.status == "failed" and "died 3 times" in (job.reason or "") and light_board.entries() == []
-        used = leaderboard.jobs.used_today(session, job.team)  # type: ignore[arg-type]
+        assert (
+            job.status == "failed"
+            and "died 3 times" in (job.reason or "")
+            and light_board.entries() == []
+        )
+        used = leaderboard.service.queue.used_today(session, job.team)  # type: ignore[arg-type]
     assert used == 0, "it is not the team's fault"
 
 
-@pytest.mark.parametrize(("limits", "word"), [(Limits(seconds=0.05), "took longer"), (Limits(memory=2**26), "memory")])
-def test_limits_on_time_and_memory(limits: Limits, word: str, light_board: Store, team: str, archives: Any, process: Any) -> None:
+@pytest.mark.parametrize(
+    ("limits", "word"), [(Limits(seconds=0.05), "took longer"), (Limits(memory=2**26), "memory")]
+)
+def test_limits_on_time_and_memory(
+    limits: Limits, word: str, light_board: Store, team: str, archives: Any, process: Any
+) -> None:
     waiting(light_board, archives(1))
     assert ended(process(work(light_board, limits=limits))) == 0
     with light_board.reading() as session:
         job = session.scalars(select(JobRow)).one()
     assert job.status == "failed" and word in (job.reason or "")
-    assert not list(light_board.folder.glob("incoming-*/*")) and not list(light_board.folder.glob("uploads/*"))
+    assert not list(light_board.folder.glob("incoming-*/*")) and not list(
+        light_board.folder.glob("uploads/*")
+    )
 
 
 def test_a_full_disk_while_receiving(
-    postgres: str, small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path
+    postgres: str,
+    small_suite: Dataset,
+    archives: Any,
+    port: Any,
+    process: Any,
+    until: Any,
+    tmp_path: Path,
 ) -> None:
     store, number, (path,) = Store(tmp_path / "store", postgres), port(), archives(1)
     take(store, small_suite, accepting=True)
     token = grant(store, "Team")
     store.database.engine.dispose()
     process(web(store, number, file_bytes=path.stat().st_size // 2))
-    with httpx.Client(base_url=f"http://127.0.0.1:{number}", headers={"Authorization": f"Bearer {token}"}) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{number}", headers={"Authorization": f"Bearer {token}"}
+    ) as client:
         until(lambda: client.get("/api/v1/health").status_code == 200)
-        sent = client.post("/api/v1/submissions", params={"suite": store_suite(store)}, content=path.read_bytes())
+        sent = client.post(
+            "/api/v1/submissions", params={"suite": store_suite(store)}, content=path.read_bytes()
+        )
         assert sent.status_code == 507 and "disk is full" in sent.json()["detail"]
         assert client.get("/api/v1/me").json()["left_today"] == 5
     assert not list((store.folder / "uploads").iterdir()) and statuses(store) == []
 
 
-def test_a_full_disk_while_scoring(light_board: Store, team: str, archives: Any, process: Any, until: Any) -> None:
+def test_a_full_disk_while_scoring(
+    light_board: Store, team: str, archives: Any, process: Any, until: Any
+) -> None:
     waiting(light_board, archives(1))
     running = process(work(light_board, limits=Limits(file_bytes=1000)))
     until(lambda: "put-back" in [line["action"] for line in read(light_board)])
@@ -316,7 +376,7 @@ def test_a_full_disk_while_scoring(light_board: Store, team: str, archives: Any,
     with light_board.writing() as session:
         job = session.scalars(select(JobRow)).one()
         assert (job.status, job.attempts) == ("queued", 0)
-        job.ready = leaderboard.jobs.now()
+        job.ready = leaderboard.service.queue.now()
     light_board.database.engine.dispose()
     assert ended(process(work(light_board))) == 0
     sound(light_board, 1)
@@ -326,8 +386,10 @@ def logged(work: Callable[[], None], place: Path) -> Callable[[], None]:
     """The same work, which logs to a file and tries again at once."""
 
     def run() -> None:
-        logging.basicConfig(filename=place, level=logging.INFO, force=True)  # in place of those of pytest
-        leaderboard.worker.LATER = 0.2
+        logging.basicConfig(
+            filename=place, level=logging.INFO, force=True
+        )  # in place of those of pytest
+        leaderboard.service.worker.LATER = 0.2
         work()
 
     return run
@@ -335,43 +397,74 @@ def logged(work: Callable[[], None], place: Path) -> Callable[[], None]:
 
 @pytest.mark.parametrize("left", [0, 32 * 1024])
 def test_a_small_disk_that_fills_up(
-    left: int, small_disk: Any, small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path
+    left: int,
+    small_disk: Any,
+    small_suite: Dataset,
+    archives: Any,
+    port: Any,
+    process: Any,
+    until: Any,
+    tmp_path: Path,
 ) -> None:
     """An upload, a worker and a rendering meet a full disk; each says so, and goes on by itself when there is room again."""
-    store, number, (path,), log = Store(small_disk.folder / "store"), port(), archives(1), tmp_path / "log"
+    store, number, (path,), log = (
+        Store(small_disk.folder / "store"),
+        port(),
+        archives(1),
+        tmp_path / "log",
+    )
     log.touch()
     take(store, small_suite, accepting=True)
     token = grant(store, "Team")
     suite = store_suite(store)
     store.database.engine.dispose()
     process(web(store, number))
-    with httpx.Client(base_url=f"http://127.0.0.1:{number}", headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{number}",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=30,
+    ) as client:
 
         def send() -> httpx.Response:
-            return client.post("/api/v1/submissions", params={"suite": suite}, content=path.read_bytes())
+            return client.post(
+                "/api/v1/submissions", params={"suite": suite}, content=path.read_bytes()
+            )
 
         until(lambda: client.get("/api/v1/health").status_code == 200)
         small_disk.fill(left)
         sent = send()
         assert sent.status_code == 507 and "disk is full" in sent.json()["detail"]
-        assert not list((store.folder / "uploads").glob("*")) and client.get("/api/v1/health").json()["database"] is True
+        assert (
+            not list((store.folder / "uploads").glob("*"))
+            and client.get("/api/v1/health").json()["database"] is True
+        )
         small_disk.empty()
         assert send().status_code == 202
         small_disk.fill(left)
         working = process(logged(work(store), log))
-        until(lambda: "put back: the disk is full" in log.read_text() or "database or disk is full" in log.read_text())
+        until(
+            lambda: (
+                "put back: the disk is full" in log.read_text()
+                or "database or disk is full" in log.read_text()
+            )
+        )
         small_disk.empty()
         assert ended(working) == 0
         sound(store, 1)
         page = client.get("/").text
         assert "method-0" in page
         with store.writing() as session:
-            leaderboard.store.changed(session)
+            leaderboard.store.store.changed(session)
         store.database.engine.dispose()
         small_disk.fill(left)
         log.write_text("")
         rendering = process(logged(work(store), log))
-        until(lambda: "could not be rendered (the disk is full)" in log.read_text() or "database or disk is full" in log.read_text())
+        until(
+            lambda: (
+                "could not be rendered (the disk is full)" in log.read_text()
+                or "database or disk is full" in log.read_text()
+            )
+        )
         assert client.get("/").text == page, "the last pages stay"
         small_disk.empty()
         assert ended(rendering) == 0 and client.get("/").text == page
@@ -379,7 +472,12 @@ def test_a_small_disk_that_fills_up(
 
 
 def test_a_full_disk_while_rendering(
-    light_board: Store, archives: Any, small_suite: Dataset, process: Any, until: Any, tmp_path: Path
+    light_board: Store,
+    archives: Any,
+    small_suite: Dataset,
+    process: Any,
+    until: Any,
+    tmp_path: Path,
 ) -> None:
     """Where no file may be larger than a page is."""
     light_board.add(archives(1)[0], small_suite)
@@ -398,14 +496,22 @@ def test_a_full_disk_while_rendering(
 
 
 def test_postgresql_gone_and_back(
-    cluster: Any, small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path
+    cluster: Any,
+    small_suite: Dataset,
+    archives: Any,
+    port: Any,
+    process: Any,
+    until: Any,
+    tmp_path: Path,
 ) -> None:
     from sqlalchemy import create_engine, make_url, text
 
     server = make_url(cluster.url).set(drivername="postgresql+psycopg")
     with create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(text("CREATE DATABASE gone"))
-    store = Store(tmp_path / "store", server.set(database="gone").render_as_string(hide_password=False))
+    store = Store(
+        tmp_path / "store", server.set(database="gone").render_as_string(hide_password=False)
+    )
     take(store, small_suite, accepting=True)
     token, number, paths = grant(store, "Team", per_day=10), port(), archives(3)
     waiting(store, paths[:2])
@@ -431,9 +537,15 @@ def test_postgresql_gone_and_back(
 
 
 def test_an_sqlite_file_that_is_locked(
-    small_suite: Dataset, archives: Any, port: Any, process: Any, until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_suite: Dataset,
+    archives: Any,
+    port: Any,
+    process: Any,
+    until: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(leaderboard.database, "WAIT", 0.1)
+    monkeypatch.setattr(leaderboard.store.database, "WAIT", 0.1)
     store = Store(tmp_path / "store")
     take(store, small_suite, accepting=True)
     token, number, (path,) = grant(store, "Team"), port(), archives(1)
@@ -441,7 +553,9 @@ def test_an_sqlite_file_that_is_locked(
     process(web(store, number))
     client = Client(f"http://127.0.0.1:{number}", token, patience=0)
     until(lambda: client.http.get("/api/v1/health").status_code == 200)
-    with contextlib.closing(sqlite3.connect(store.folder / "board.sqlite", isolation_level=None)) as other:
+    with contextlib.closing(
+        sqlite3.connect(store.folder / "board.sqlite", isolation_level=None)
+    ) as other:
         other.execute("BEGIN IMMEDIATE")
         assert client.http.get("/api/v1/entries").status_code == 200, "reading goes on"
         with pytest.raises(InputError, match="database cannot be used"):

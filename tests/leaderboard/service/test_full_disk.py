@@ -9,12 +9,14 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select
 
-from leaderboard.store import Store
-from leaderboard.tables import JobRow
-from lorweb_bench.cli import main
+from leaderboard.store.store import Store
+from leaderboard.store.tables import JobRow
+from lorweb_bench.cli.main import main
 
 
-def test_commands_on_a_full_disk(small_disk: Any, small_suite_path: Path, archives: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_on_a_full_disk(
+    small_disk: Any, small_suite_path: Path, archives: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     store, site = small_disk.folder / "store", small_disk.folder / "site"
     first, second = archives(2)
 
@@ -23,7 +25,10 @@ def test_commands_on_a_full_disk(small_disk: Any, small_suite_path: Path, archiv
             main(["leaderboard", *map(str, words)])
         return int(done.value.code or 0), capsys.readouterr().err
 
-    add, render = ("add", second, "--suite", small_suite_path, "--store", store), ("render", "--store", store, "-o", site)
+    add, render = (
+        ("add", second, "--suite", small_suite_path, "--store", store),
+        ("render", "--store", store, "-o", site),
+    )
     assert run("add", first, *add[2:])[0] == 0 and run(*render)[0] == 0
     page = (site / "index.html").read_text()
     for left, command in ((0, add), (0, render), (32 * 1024, add)):
@@ -33,7 +38,11 @@ def test_commands_on_a_full_disk(small_disk: Any, small_suite_path: Path, archiv
         assert "No space left on device" in said or "disk is full" in said
         assert (site / "index.html").read_text() == page and len(Store(store).entries()) == 1
         small_disk.empty()
-    assert run(*add)[0] == 0 and run(*render)[0] == 0 and "method-1" in (site / "index.html").read_text()
+    assert (
+        run(*add)[0] == 0
+        and run(*render)[0] == 0
+        and "method-1" in (site / "index.html").read_text()
+    )
 
 
 def test_a_full_disk_under_the_database(
@@ -58,7 +67,9 @@ def test_a_full_disk_under_the_database(
         assert codes <= {202, 503} and 503 in codes
         before = jobs_in(light_board)
         full[0] = False
-        assert post(client, light_board, one).status_code == 202 and jobs_in(light_board) == before + 1
+        assert (
+            post(client, light_board, one).status_code == 202 and jobs_in(light_board) == before + 1
+        )
 
 
 def jobs_in(store: Store) -> int:

@@ -14,20 +14,34 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from leaderboard.audit import read
-from leaderboard.intake import take
-from leaderboard.store import Store
-from leaderboard.tables import JobRow, SubmissionRow, SuiteRow, VerdictRow
-from leaderboard.teams import grant
+from leaderboard.service.suite_intake import take
+from leaderboard.store.audit import read
+from leaderboard.store.store import Store
+from leaderboard.store.tables import JobRow, SubmissionRow, SuiteRow, VerdictRow
+from leaderboard.store.teams import grant
 
-PAGES = ("/", "/board.json", "/board.csv", "/submit", "/api/v1/entries", "/api/v1/suites", "/api/v1/health")
+PAGES = (
+    "/",
+    "/board.json",
+    "/board.csv",
+    "/submit",
+    "/api/v1/entries",
+    "/api/v1/suites",
+    "/api/v1/health",
+)
 UPLOAD_SECONDS = 120.0
 
 
 async def upload(address: str, token: str, suite: str, path: Path) -> tuple[int, float]:
-    async with httpx.AsyncClient(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=UPLOAD_SECONDS) as client:
+    async with httpx.AsyncClient(
+        base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=UPLOAD_SECONDS
+    ) as client:
         started = time.monotonic()
-        sent = await client.post("/api/v1/submissions", params={"suite": suite, "name": path.name}, content=path.read_bytes())
+        sent = await client.post(
+            "/api/v1/submissions",
+            params={"suite": suite, "name": path.name},
+            content=path.read_bytes(),
+        )
         return sent.status_code, time.monotonic() - started
 
 
@@ -36,17 +50,32 @@ async def reader(address: str, times: int) -> list[tuple[int, float]]:
     async with httpx.AsyncClient(base_url=address, timeout=UPLOAD_SECONDS) as client:
         for n in range(times):
             started = time.monotonic()
-            found.append(((await client.get(PAGES[n % len(PAGES)])).status_code, time.monotonic() - started))
+            found.append(
+                ((await client.get(PAGES[n % len(PAGES)])).status_code, time.monotonic() - started)
+            )
     return found
 
 
-async def rush(address: str, tokens: list[str], suite: str, paths: list[Path], readers: int, times: int) -> tuple[list[Any], list[Any]]:
-    uploads = [upload(address, tokens[n % len(tokens)], suite, path) for n, path in enumerate(paths)]
+async def rush(
+    address: str, tokens: list[str], suite: str, paths: list[Path], readers: int, times: int
+) -> tuple[list[Any], list[Any]]:
+    uploads = [
+        upload(address, tokens[n % len(tokens)], suite, path) for n, path in enumerate(paths)
+    ]
     done = await asyncio.gather(*uploads, *(reader(address, times) for _ in range(readers)))
     return done[: len(paths)], [one for found in done[len(paths) :] for one in found]
 
 
-def hold(store: Store, archives: Any, port: int, spawn: Any, until: Any, uploads: int, readers: int, times: int) -> str:
+def hold(
+    store: Store,
+    archives: Any,
+    port: int,
+    spawn: Any,
+    until: Any,
+    uploads: int,
+    readers: int,
+    times: int,
+) -> str:
     """Do it, check everything, and say what it took."""
     tokens = [grant(store, f"Team {n}", per_day=uploads) for n in range(5)]
     address, paths = f"http://127.0.0.1:{port}", archives(uploads)
@@ -67,9 +96,18 @@ def hold(store: Store, archives: Any, port: int, spawn: Any, until: Any, uploads
     scored = time.monotonic() - started
     with store.reading() as session:
         assert Counter(session.scalars(select(JobRow.status))) == {"accepted": uploads}
-        assert {session.scalar(select(func.count()).select_from(table)) for table in (SubmissionRow, VerdictRow)} == {uploads}
-    actions = Counter((line["action"], line["subject"]) for line in read(store) if line["action"] in ("started", "accepted"))
-    assert len(actions) == 2 * uploads and set(actions.values()) == {1}, "each was started once and ended once"
+        assert {
+            session.scalar(select(func.count()).select_from(table))
+            for table in (SubmissionRow, VerdictRow)
+        } == {uploads}
+    actions = Counter(
+        (line["action"], line["subject"])
+        for line in read(store)
+        if line["action"] in ("started", "accepted")
+    )
+    assert len(actions) == 2 * uploads and set(actions.values()) == {1}, (
+        "each was started once and ended once"
+    )
     until(lambda: all(f"method-{n}<" in httpx.get(address).text for n in range(uploads)), 120)
     slowest = max(took for _, took in read_)
     typical = sorted(took for _, took in read_)[len(read_) // 2]
@@ -81,18 +119,38 @@ def hold(store: Store, archives: Any, port: int, spawn: Any, until: Any, uploads
 
 def waiting(store: Store) -> int:
     with store.reading() as session:
-        return session.scalar(select(func.count()).select_from(JobRow).where(JobRow.status.in_(("queued", "running")))) or 0
+        return (
+            session.scalar(
+                select(func.count())
+                .select_from(JobRow)
+                .where(JobRow.status.in_(("queued", "running")))
+            )
+            or 0
+        )
 
 
-def test_uploads_beside_readers(light_board: Store, archives: Any, port: Any, spawn: Any, until: Any) -> None:
+def test_uploads_beside_readers(
+    light_board: Store, archives: Any, port: Any, spawn: Any, until: Any
+) -> None:
     hold(light_board, archives, port(), spawn, until, uploads=8, readers=30, times=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_fifty_uploads_beside_two_hundred_readers(
-    database: str, request: Any, small_suite: Any, archives: Any, port: Any, spawn: Any, until: Any, tmp_path: Path
+    database: str,
+    request: Any,
+    small_suite: Any,
+    archives: Any,
+    port: Any,
+    spawn: Any,
+    until: Any,
+    tmp_path: Path,
 ) -> None:
-    store = Store(tmp_path / "store", None if database == "sqlite" else request.getfixturevalue("postgres"))
+    store = Store(
+        tmp_path / "store", None if database == "sqlite" else request.getfixturevalue("postgres")
+    )
     take(store, small_suite, accepting=True)
-    print(f"\n{database}, {os.cpu_count()} cores: {hold(store, archives, port(), spawn, until, uploads=50, readers=200, times=10)}")
+    print(
+        f"\n{database}, {os.cpu_count()} cores: {hold(store, archives, port(), spawn, until, uploads=50, readers=200, times=10)}"
+    )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from leaderboard.store import Store
-from leaderboard.tables import SuiteRow
-from leaderboard.teams import grant
+from leaderboard.store.store import Store
+from leaderboard.store.tables import SuiteRow
+from leaderboard.store.teams import grant
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -33,10 +33,24 @@ def visit(browser: "Browser", service: Any) -> Iterator[Visit]:
     def open_page(path: str, width: int = 1280, **context: Any) -> Iterator["Page"]:
         opened = browser.new_context(viewport={"width": width, "height": 900}, **context)
         page = opened.new_page()
-        page.on("console", lambda message: said.append(f"{path}: {message.text}") if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: (
+                said.append(f"{path}: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: said.append(f"{path}: {error}"))
-        page.on("dialog", lambda dialog: (said.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda r: said.append(r.url) if not r.url.startswith((service.address, "data:")) else None)
+        page.on(
+            "dialog", lambda dialog: (said.append(f"a dialog: {dialog.message}"), dialog.dismiss())
+        )
+        page.on(
+            "request",
+            lambda r: (
+                said.append(r.url) if not r.url.startswith((service.address, "data:")) else None
+            ),
+        )
         page.goto(service.address + path)
         yield page
         opened.close()
@@ -63,7 +77,11 @@ def fill(page: "Page", token: str, archive: Path | None = None) -> None:
 
 def fits(page: "Page") -> bool:
     """Whether nothing sticks out sideways."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+    return bool(
+        page.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+    )
 
 
 def look(page: "Page", name: str) -> None:
@@ -74,7 +92,15 @@ def look(page: "Page", name: str) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_submit_watch_and_see_the_rank(
-    width: int, light_board: Store, service: Any, team: str, archives: Any, visit: Visit, axe: Axe, score: Any, good_zip: Path
+    width: int,
+    light_board: Store,
+    service: Any,
+    team: str,
+    archives: Any,
+    visit: Visit,
+    axe: Axe,
+    score: Any,
+    good_zip: Path,
 ) -> None:
     first, second = archives(2)
     with visit("/submit", width) as page:
@@ -86,9 +112,14 @@ def test_submit_watch_and_see_the_rank(
             soon(lambda path=path: f"{path.name} is received" in page.locator("#said").inner_text())
         rows = page.locator("#own tbody tr")
         soon(lambda: rows.count() == 2)
-        assert "queued, 1 before it" in rows.nth(0).inner_text() and "queued, next" in rows.nth(1).inner_text()
+        assert (
+            "queued, 1 before it" in rows.nth(0).inner_text()
+            and "queued, next" in rows.nth(1).inner_text()
+        )
         score(light_board)
-        soon(lambda: rows.nth(0).inner_text().count("accepted") and "1–2" in rows.nth(0).inner_text())
+        soon(
+            lambda: rows.nth(0).inner_text().count("accepted") and "1–2" in rows.nth(0).inner_text()
+        )
         soon(lambda: page.locator("#said").inner_text() == "method-1.zip is accepted.")
         look(page, f"submitted-{width}")
         assert axe(page) == [] and fits(page)
@@ -137,7 +168,12 @@ def test_what_is_wrong_is_said_on_the_page(
         submit.click()
         soon(lambda: "is received" in said.inner_text())
         submit.click()
-        soon(lambda: "used its 1 submissions" in said.inner_text() or "submitted before" in said.inner_text())
+        soon(
+            lambda: (
+                "used its 1 submissions" in said.inner_text()
+                or "submitted before" in said.inner_text()
+            )
+        )
         fill(page, token, two)
         submit.click()
         soon(lambda: "used its 1 submissions" in said.inner_text())
@@ -159,7 +195,9 @@ def test_a_reason_and_a_name_with_markup_stay_text(
         look(page, "refused")
 
 
-def test_withdrawing_asks_once_more(light_board: Store, service: Any, team: str, archives: Any, post: Any, visit: Visit) -> None:
+def test_withdrawing_asks_once_more(
+    light_board: Store, service: Any, team: str, archives: Any, post: Any, visit: Visit
+) -> None:
     with service.client(team) as client:
         post(client, light_board, *archives(1))
         with visit("/submit") as page:
@@ -173,10 +211,19 @@ def test_withdrawing_asks_once_more(light_board: Store, service: Any, team: str,
 
 
 def test_comparing_on_a_public_suite(
-    light_board: Store, service: Any, team: str, archives: Any, post: Any, visit: Visit, axe: Axe, score: Any
+    light_board: Store,
+    service: Any,
+    team: str,
+    archives: Any,
+    post: Any,
+    visit: Visit,
+    axe: Axe,
+    score: Any,
 ) -> None:
     with light_board.writing() as session:
-        session.scalars(select(SuiteRow)).one().standing = "public"  # as if it had been from the beginning
+        session.scalars(
+            select(SuiteRow)
+        ).one().standing = "public"  # as if it had been from the beginning
     with service.client(team) as client:
         for path in archives(2):
             post(client, light_board, path)
@@ -191,10 +238,16 @@ def test_comparing_on_a_public_suite(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_accessibility_of_the_waiting_page_and_without_script(light_board: Store, team: str, visit: Visit, axe: Axe, scheme: str) -> None:
+def test_accessibility_of_the_waiting_page_and_without_script(
+    light_board: Store, team: str, visit: Visit, axe: Axe, scheme: str
+) -> None:
     for width in WIDTHS:
         with visit("/", width, color_scheme=scheme) as page:
-            assert "has no pages yet" in page.locator("main").inner_text() and axe(page) == [] and fits(page)
+            assert (
+                "has no pages yet" in page.locator("main").inner_text()
+                and axe(page) == []
+                and fits(page)
+            )
         with visit("/submit", width, color_scheme=scheme) as page:
             look(page, f"submit-{scheme}-{width}")
             assert axe(page) == [] and fits(page)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorweb_bench.dataset import Dataset
-from lorweb_bench.evaluation import predict
+from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.judging.endpoint import Endpoint
 from lorweb_bench.judging.questions import rating_question
 from lorweb_bench.protocol import SUITE_SPLITS
+from lorweb_bench.scoring.evaluate import predict
 
 Answer = tuple[int, Any]  # a status and a body: text of the model, or the whole response
 
@@ -54,7 +54,9 @@ class Judge(ThreadingHTTPServer):
                 head, _, data = part["image_url"]["url"].partition(",")
                 assert head == "data:image/png;base64"
                 name = before["text"].removeprefix("Picture ").removesuffix(":")
-                found[name] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(float)
+                found[name] = np.asarray(
+                    Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+                ).astype(float)
         return found
 
     @staticmethod
@@ -87,7 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         status, said = (self.server.rule or self.server.answer)(body)
         with self.server.lock:
             self.server.here -= 1
-        whole = {"choices": [{"message": {"role": "assistant", "content": said}}]} if isinstance(said, str) else said
+        whole = (
+            {"choices": [{"message": {"role": "assistant", "content": said}}]}
+            if isinstance(said, str)
+            else said
+        )
         content = whole if isinstance(whole, bytes) else json.dumps(whole).encode()
         self.send_response(status if self.path == "/v1/chat/completions" else 404)
         self.send_header("Content-Length", str(len(content)))

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from lorweb_bench.dataset import Dataset
+from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.judging.endpoint import KEY_VARIABLE, Endpoint
 from lorweb_bench.judging.judge import judge
 
 
-def test_a_busy_or_broken_server_is_asked_again(server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset) -> None:
+def test_a_busy_or_broken_server_is_asked_again(
+    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
+) -> None:
     tries: Counter[str] = Counter()
     faults: list[tuple[int, Any]] = [
         (429, {"error": "slow down"}),
@@ -33,7 +35,11 @@ def test_a_busy_or_broken_server_is_asked_again(server: Any, endpoint: Endpoint,
     def rule(body: dict[str, Any]) -> tuple[int, Any]:
         asked = json.dumps(body["messages"])
         tries[asked] += 1
-        return faults[server.share_of(body["messages"], len(faults))] if tries[asked] == 1 else server.answer(body)
+        return (
+            faults[server.share_of(body["messages"], len(faults))]
+            if tries[asked] == 1
+            else server.answer(body)
+        )
 
     server.rule = rule
     judgement = judge(made("copy-b"), small_suite, endpoint, limit=20)
@@ -52,7 +58,11 @@ def test_a_slow_answer_is_given_up_and_asked_for_again(
         time.sleep(1.5 if tries[asked] == 1 else 0)
         return server.answer(body)
 
-    server.rule, endpoint.timeout, endpoint.attempts = rule, 0.6, 8  # also where the machine is slow
+    server.rule, endpoint.timeout, endpoint.attempts = (
+        rule,
+        0.6,
+        8,
+    )  # also where the machine is slow
     assert judge(made("copy-b"), small_suite, endpoint, limit=6).questions == 6
     assert min(tries.values()) == 2
 
@@ -64,19 +74,28 @@ def test_no_more_requests_at_a_time_than_asked_for(
 
     def rule(body: dict[str, Any]) -> tuple[int, Any]:
         with contextlib.suppress(threading.BrokenBarrierError):
-            three.wait(5)  # nobody is answered before there are three, but the last, who wait in vain
+            three.wait(
+                5
+            )  # nobody is answered before there are three, but the last, who wait in vain
         return server.answer(body)
 
     server.rule, endpoint.parallel = rule, 3
     together = judge(made("copy-b"), small_suite, endpoint, limit=21)
     assert server.at_once == 3
-    assert together.scores == judge(made("copy-b"), small_suite, Endpoint(server.url, "tiny-judge", parallel=1), limit=21).scores
+    assert (
+        together.scores
+        == judge(
+            made("copy-b"), small_suite, Endpoint(server.url, "tiny-judge", parallel=1), limit=21
+        ).scores
+    )
 
 
 def test_a_server_without_json_schema_is_asked_in_words(
     server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
 ) -> None:
-    server.rule = lambda body: (400, {"error": "response_format?"}) if "response_format" in body else server.answer(body)
+    server.rule = lambda body: (
+        (400, {"error": "response_format?"}) if "response_format" in body else server.answer(body)
+    )
     endpoint.parallel = 1
     assert judge(made("copy-b"), small_suite, endpoint, limit=9).questions == 9
     assert sum("response_format" in body for body in server.asked) < 9  # it learns
@@ -84,10 +103,19 @@ def test_a_server_without_json_schema_is_asked_in_words(
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(400, "refuses the request .status 400.: .*no pictures"), (401, f"status 401.*{KEY_VARIABLE}"), (404, "status 404")],
+    [
+        (400, "refuses the request .status 400.: .*no pictures"),
+        (401, f"status 401.*{KEY_VARIABLE}"),
+        (404, "status 404"),
+    ],
 )
 def test_a_refusal_ends_it_with_the_server_s_own_words(
-    status: int, sentence: str, server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
+    status: int,
+    sentence: str,
+    server: Any,
+    endpoint: Endpoint,
+    made: Callable[[str], Path],
+    small_suite: Dataset,
 ) -> None:
     server.rule = lambda body: (status, {"error": {"message": "no pictures\nhere"}})
     with pytest.raises(InputError, match=sentence) as error:
@@ -105,7 +133,11 @@ def test_questions_that_failed_are_told_and_the_next_run_asks_for_them_alone(
     questions_on_copies: dict[str, Any],
 ) -> None:
     def rule(body: dict[str, Any]) -> tuple[int, Any]:
-        return (500, b"out of memory") if server.share_of(body["messages"], 9) == 0 else server.answer(body)
+        return (
+            (500, b"out of memory")
+            if server.share_of(body["messages"], 9) == 0
+            else server.answer(body)
+        )
 
     server.rule = rule
     bad = {json.dumps(m) for m in questions_on_copies.values() if server.share_of(m, 9) == 0}
@@ -127,24 +159,42 @@ def test_a_server_that_fails_all_the_time_is_left_alone(
     assert len(server.asked) < 3 * 48
 
 
-def test_a_server_that_is_not_there_and_a_wrong_address_are_told(made: Callable[[str], Path], small_suite: Dataset) -> None:
+def test_a_server_that_is_not_there_and_a_wrong_address_are_told(
+    made: Callable[[str], Path], small_suite: Dataset
+) -> None:
     with pytest.raises(InputError, match="cannot be reached.*is the server up"):
-        judge(made("copy-b"), small_suite, Endpoint("http://127.0.0.1:9/v1", "m", attempts=2, pause=0.01))
+        judge(
+            made("copy-b"),
+            small_suite,
+            Endpoint("http://127.0.0.1:9/v1", "m", attempts=2, pause=0.01),
+        )
     with pytest.raises(InputError, match="no endpoint"):
         Endpoint("localhost:8000", "m")
 
 
 def test_the_key_is_sent_and_written_nowhere(
-    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any,
+    endpoint: Endpoint,
+    made: Callable[[str], Path],
+    small_suite: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "sesame-opens")
     judge(made("copy-b"), small_suite, endpoint, out=tmp_path / "j", limit=3)
     assert {headers["Authorization"] for headers in server.headers_seen} == {"Bearer sesame-opens"}
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"sesame" in path.read_bytes()]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and b"sesame" in path.read_bytes()
+    ]
 
 
 def test_kept_answers_that_are_cut_are_asked_for_again_and_no_cache_is_needed(
-    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any,
+    endpoint: Endpoint,
+    made: Callable[[str], Path],
+    small_suite: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judge(made("copy-b"), small_suite, endpoint, limit=5)
     kept = sorted((tmp_path / "cache" / "judge").rglob("*.json"))
@@ -157,7 +207,9 @@ def test_kept_answers_that_are_cut_are_asked_for_again_and_no_cache_is_needed(
     assert len(server.asked) == 11
 
 
-def test_without_httpx_the_way_out_is_named(made: Callable[[str], Path], small_suite: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_httpx_the_way_out_is_named(
+    made: Callable[[str], Path], small_suite: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(InputError, match=r"pip install 'lorweb-bench\[judge\]'"):
         judge(made("copy-b"), small_suite, Endpoint("http://127.0.0.1:9/v1", "m"))
@@ -187,7 +239,9 @@ def test_ctrl_c_stops_a_real_run_at_once_and_keeps_what_was_answered(
         "-o",
         str(tmp_path / "j"),
     ]
-    process = subprocess.Popen([sys.executable, "-m", "lorweb_bench", *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lorweb_bench", *words], stderr=subprocess.PIPE, text=True
+    )
     assert stuck.wait(60)
     time.sleep(0.5)  # the earlier answers are on their way back
     process.send_signal(signal.SIGINT)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorweb_bench.dataset import Dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.images import pixel_hash
 from lorweb_bench.errors import InputError
-from lorweb_bench.images import pixel_hash
 from lorweb_bench.judging.endpoint import Endpoint
 from lorweb_bench.judging.judge import judge
 from lorweb_bench.judging.questions import schema
@@ -29,12 +29,26 @@ def test_a_rating_is_asked_once_an_item_and_aggregated_as_a_report(
 ) -> None:
     judgement = judge(made("copy-b"), small_suite, endpoint, out=tmp_path / "j")
     assert judgement.questions == judgement.items == 48
-    assert {json.dumps(body["messages"]) for body in server.asked} == {json.dumps(m) for m in questions_on_copies.values()}
-    assert set(judgement.scores["unseen"]) == {"judge_accuracy[tiny-judge]", "judge_consistency[tiny-judge]"}
-    assert {score["judge_accuracy[tiny-judge]"].mean for score in judgement.scores.values()} == {2.0}  # b itself: no edit, all kept
-    assert {score["judge_consistency[tiny-judge]"].mean for score in judgement.scores.values()} == {10.0}
+    assert {json.dumps(body["messages"]) for body in server.asked} == {
+        json.dumps(m) for m in questions_on_copies.values()
+    }
+    assert set(judgement.scores["unseen"]) == {
+        "judge_accuracy[tiny-judge]",
+        "judge_consistency[tiny-judge]",
+    }
+    assert {score["judge_accuracy[tiny-judge]"].mean for score in judgement.scores.values()} == {
+        2.0
+    }  # b itself: no edit, all kept
+    assert {score["judge_consistency[tiny-judge]"].mean for score in judgement.scores.values()} == {
+        10.0
+    }
     assert {"seen", "unseen", "new_family", "seen_hard"} <= set(judgement.scores)
-    assert (judgement.unparsable, judgement.missing, judgement.partial, judgement.position) == ([], 0, False, None)
+    assert (judgement.unparsable, judgement.missing, judgement.partial, judgement.position) == (
+        [],
+        0,
+        False,
+        None,
+    )
     assert sorted(path.name for path in (tmp_path / "j").iterdir()) == [
         "answers.jsonl",
         "index.html",
@@ -42,25 +56,46 @@ def test_a_rating_is_asked_once_an_item_and_aggregated_as_a_report(
         "per_sample.parquet",
     ]
     written = json.loads((tmp_path / "j" / "judgement.json").read_text())
-    assert (written["format"], written["format_version"], written["protocol"]) == ("lorweb-bench/judgement", 1, "rating")
+    assert (written["format"], written["format_version"], written["protocol"]) == (
+        "lorweb-bench/judgement",
+        1,
+        "rating",
+    )
     assert written["judged"][0]["method"]["name"] == "copy-b"
-    assert written["judge"] == {"model": "tiny-judge", "version": 1, "long_edge": 512, "temperature": 0, "tries": 3, "max_tokens": 1024}
-    answers = [json.loads(line) for line in (tmp_path / "j" / "answers.jsonl").read_text().splitlines()]
+    assert written["judge"] == {
+        "model": "tiny-judge",
+        "version": 1,
+        "long_edge": 512,
+        "temperature": 0,
+        "tries": 3,
+        "max_tokens": 1024,
+    }
+    answers = [
+        json.loads(line) for line in (tmp_path / "j" / "answers.jsonl").read_text().splitlines()
+    ]
     assert [answer["key"] for answer in answers] == keys
 
 
-def test_means_are_over_transformations_first(server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset) -> None:
+def test_means_are_over_transformations_first(
+    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
+) -> None:
     """Leaving items of one transformation unanswered gives the others of it no less weight: each transformation counts the same."""
     judgement = judge(made("copy-a-prime"), small_suite, endpoint)
     columns = judgement.per_sample or {}
     values, names = columns["judge_consistency[tiny-judge]"], columns["transformation"]
     rows = columns["tier"] == "new_family"
     by_name = [values[rows & (names == name)].mean() for name in sorted(set(names[rows]))]
-    assert judgement.scores["new_family"]["judge_consistency[tiny-judge]"].mean == pytest.approx(np.mean(by_name))
+    assert judgement.scores["new_family"]["judge_consistency[tiny-judge]"].mean == pytest.approx(
+        np.mean(by_name)
+    )
 
 
 def test_the_judge_sees_the_pair_b_and_the_attempt_and_never_the_answer(
-    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset, truth: dict[str, Image.Image]
+    server: Any,
+    endpoint: Endpoint,
+    made: Callable[[str], Path],
+    small_suite: Dataset,
+    truth: dict[str, Image.Image],
 ) -> None:
     judge(made("copy-b"), small_suite, endpoint, limit=4)
     by_b = {pixel_hash(q.b): q for split in SUITE_SPLITS for q in small_suite.quadruplets(split)}
@@ -71,7 +106,12 @@ def test_the_judge_sees_the_pair_b_and_the_attempt_and_never_the_answer(
         assert pixel_hash(seen["B"]) == pixel_hash(seen["C"])
         assert pixel_hash(seen["B"]) in by_b
         assert not {pixel_hash(image) for image in seen.values()} & answers
-        assert (body["model"], body["temperature"], body["seed"], body["max_tokens"]) == ("tiny-judge", 0, 0, 1024)
+        assert (body["model"], body["temperature"], body["seed"], body["max_tokens"]) == (
+            "tiny-judge",
+            0,
+            0,
+            1024,
+        )
         assert body["response_format"]["json_schema"]["schema"] == schema("rating")
         words = json.dumps(body["messages"])
         assert not any(record.transformation in words for record in small_suite.records("unseen"))
@@ -88,7 +128,9 @@ def test_missing_predictions_count_the_lowest_and_are_not_asked_about(
     assert columns["missing"].sum() == 8
 
 
-def test_a_choice_is_asked_in_both_orders(server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset) -> None:
+def test_a_choice_is_asked_in_both_orders(
+    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
+) -> None:
     judgement = judge(made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"))
     assert judgement.questions == 96
     asked = len(server.asked)
@@ -107,9 +149,15 @@ def test_a_judge_that_always_takes_the_first_prefers_nobody_and_is_found_out(
 ) -> None:
     server.rule = lambda body: (200, '{"change": "?", "better": 1}')
     judgement = judge(made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"), limit=20)
-    assert {score["judge_preferred[tiny-judge]"].mean for score in judgement.scores.values()} == {0.5}
+    assert {score["judge_preferred[tiny-judge]"].mean for score in judgement.scores.values()} == {
+        0.5
+    }
     assert judgement.position is not None
-    assert (judgement.position.first, judgement.position.consistent, judgement.position.answers) == (1.0, 0.0, 40)
+    assert (
+        judgement.position.first,
+        judgement.position.consistent,
+        judgement.position.answers,
+    ) == (1.0, 0.0, 40)
     assert (judgement.position.when_first, judgement.position.when_second) == (1.0, 0.0)
 
 
@@ -123,7 +171,9 @@ def test_a_missing_prediction_loses_and_two_missing_ones_are_even(
     values = dict(zip(columns["key"], columns["judge_preferred[tiny-judge]"], strict=True))
     assert [values[key] for key in (*keys[:2], keys[-2], keys[-1])] == [1.0, 1.0, 0.5, 0.0]
     assert judgement.missing == 4
-    assert all(values[key] == 0.5 for key in keys[2:-2])  # equal pictures: the first is chosen, in both orders
+    assert all(
+        values[key] == 0.5 for key in keys[2:-2]
+    )  # equal pictures: the first is chosen, in both orders
 
 
 def test_what_cannot_be_parsed_is_asked_again_and_then_left_out_and_counted(
@@ -142,7 +192,9 @@ def test_what_cannot_be_parsed_is_asked_again_and_then_left_out_and_counted(
 
     server.rule = rule
     judgement = judge(made("copy-b"), small_suite, endpoint, out=tmp_path / "j")
-    hopeless = sorted(key for key, messages in questions_on_copies.items() if server.share_of(messages, 7) == 0)
+    hopeless = sorted(
+        key for key, messages in questions_on_copies.items() if server.share_of(messages, 7) == 0
+    )
     assert judgement.unparsable == hopeless
     assert 0 < len(hopeless) < 48
     seeds: dict[int, set[int]] = {}
@@ -150,8 +202,12 @@ def test_what_cannot_be_parsed_is_asked_again_and_then_left_out_and_counted(
         seeds.setdefault(server.share_of(body["messages"], 7), set()).add(body["seed"])
     assert (seeds.pop(0), seeds.pop(1)) == ({0, 1, 2}, {0, 1})
     assert set(map(tuple, seeds.values())) == {(0,)}
-    assert judgement.scores["seen"]["judge_accuracy[tiny-judge]"].mean == 2.0  # what is left out moves no mean
-    assert sum(judgement.scores[split]["judge_accuracy[tiny-judge]"].samples for split in SUITE_SPLITS) == 48 - len(hopeless)
+    assert (
+        judgement.scores["seen"]["judge_accuracy[tiny-judge]"].mean == 2.0
+    )  # what is left out moves no mean
+    assert sum(
+        judgement.scores[split]["judge_accuracy[tiny-judge]"].samples for split in SUITE_SPLITS
+    ) == 48 - len(hopeless)
     assert not set(hopeless) & set((judgement.per_sample or {})["key"])
     asked = len(server.asked)
     again = judge(made("copy-b"), small_suite, endpoint, out=tmp_path / "again")
@@ -161,7 +217,9 @@ def test_what_cannot_be_parsed_is_asked_again_and_then_left_out_and_counted(
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "j" / name).read_bytes()
 
 
-def test_a_judge_that_never_makes_sense_is_told(server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset) -> None:
+def test_a_judge_that_never_makes_sense_is_told(
+    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
+) -> None:
     server.rule = lambda body: (200, "lovely pictures")
     with pytest.raises(InputError, match=r"No answer of tiny-judge can be parsed \(4 were given\)"):
         judge(made("copy-b"), small_suite, endpoint, limit=4)

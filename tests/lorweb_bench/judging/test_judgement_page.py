@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lorweb_bench.dataset import Dataset
+from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.judging.endpoint import Endpoint
 from lorweb_bench.judging.judge import judge
 
@@ -25,18 +25,41 @@ def pages(
     write_votes: Callable[..., Path],
 ) -> dict[str, Path]:
     """The page of a rating and of a choice, both with votes of people and answers that cannot be parsed."""
-    server.rule = lambda body: (200, "no") if server.share_of(body["messages"], 9) == 0 else server.answer(body)
-    rated = write_votes(tmp_path / "rated.csv", [{"key": key, "accuracy": 1 + i, "consistency": 9 - i} for i, key in enumerate(keys[:9])])
+    server.rule = lambda body: (
+        (200, "no") if server.share_of(body["messages"], 9) == 0 else server.answer(body)
+    )
+    rated = write_votes(
+        tmp_path / "rated.csv",
+        [{"key": key, "accuracy": 1 + i, "consistency": 9 - i} for i, key in enumerate(keys[:9])],
+    )
     judge(made("copy-a-prime"), small_suite, endpoint, out=tmp_path / "rating", votes=rated)
-    chosen = write_votes(tmp_path / "chosen.csv", [{"key": key, "better": "copy-b"} for key in keys])
-    judge(made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"), out=tmp_path / "choice", votes=chosen)
+    chosen = write_votes(
+        tmp_path / "chosen.csv", [{"key": key, "better": "copy-b"} for key in keys]
+    )
+    judge(
+        made("copy-b"),
+        small_suite,
+        endpoint,
+        other=made("copy-a-prime"),
+        out=tmp_path / "choice",
+        votes=chosen,
+    )
     return {name: tmp_path / name / "index.html" for name in ("rating", "choice")}
 
 
-def test_ratings_stand_by_tier_with_what_the_judge_saw_and_did_not_say(pages: dict[str, Path]) -> None:
+def test_ratings_stand_by_tier_with_what_the_judge_saw_and_did_not_say(
+    pages: dict[str, Path],
+) -> None:
     text = html.unescape(pages["rating"].read_text())
     assert pages["rating"].read_text().count("The judge saw: something &lt;b&gt;bold&lt;/b&gt;") > 3
-    for said in ("judge_accuracy", "judge_consistency", "new_family", "10.00", "Agreement with people", "consistency, rank correlation"):
+    for said in (
+        "judge_accuracy",
+        "judge_consistency",
+        "new_family",
+        "10.00",
+        "Agreement with people",
+        "consistency, rank correlation",
+    ):
         assert said in text
     assert "items could not be parsed; these items are left out of every mean" in text
     assert "lorweb-bench judge " in text and "tiny-judge" in text
@@ -45,10 +68,20 @@ def test_ratings_stand_by_tier_with_what_the_judge_saw_and_did_not_say(pages: di
 
 def test_a_choice_shows_both_orders_the_bias_and_both_answers(pages: dict[str, Path]) -> None:
     text = html.unescape(pages["choice"].read_text())
-    for said in ("copy-b against copy-a-prime", "Forced choice, by what is shown first", "100.0 %", "0.0 %", "both orders agree"):
+    for said in (
+        "copy-b against copy-a-prime",
+        "Forced choice, by what is shown first",
+        "100.0 %",
+        "0.0 %",
+        "both orders agree",
+    ):
         assert said in text
     assert "copy-b preferred" in text and "50 % is no bias" in text and "the same decision" in text
-    assert text.count("<figcaption>copy-a-prime</figcaption>") == text.count("<figcaption>truth</figcaption>") > 0
+    assert (
+        text.count("<figcaption>copy-a-prime</figcaption>")
+        == text.count("<figcaption>truth</figcaption>")
+        > 0
+    )
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no chromium here")
@@ -58,7 +91,9 @@ def test_the_pages_fit_and_say_nothing_in_the_console(pages: dict[str, Path]) ->
         browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         for page in pages.values():
             for scheme, width in (("light", 1280), ("dark", 390)):
-                tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+                tab = browser.new_page(
+                    viewport={"width": width, "height": 900}, color_scheme=scheme
+                )
                 said: list[str] = []
                 tab.on("console", lambda message, said=said: said.append(message.text))
                 tab.on("pageerror", lambda error, said=said: said.append(str(error)))

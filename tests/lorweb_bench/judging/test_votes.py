@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 
-from lorweb_bench.dataset import Dataset
+from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.judging.endpoint import Endpoint
 from lorweb_bench.judging.judge import judge
@@ -31,13 +31,22 @@ def test_agreement_with_votes_on_a_choice(
     votes = {key: ["copy-b"] if i < 5 else ["copy-a-prime"] for i, key in enumerate(own[:8])}
     votes |= {own[8]: ["copy-b", "copy-a-prime", "copy-b"], own[9]: ["copy-b", "copy-a-prime"]}
     path = write_votes(
-        tmp_path / "votes.csv", [{"key": key, "better": vote, "voter": i} for key, given in votes.items() for i, vote in enumerate(given)]
+        tmp_path / "votes.csv",
+        [
+            {"key": key, "better": vote, "voter": i}
+            for key, given in votes.items()
+            for i, vote in enumerate(given)
+        ],
     )
-    agreed = judge(made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"), votes=path).agreement
+    agreed = judge(
+        made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"), votes=path
+    ).agreement
     assert agreed is not None
     assert (agreed.items, agreed.votes, agreed.tied, agreed.undecided) == (10, 13, 1, 0)
     assert agreed.agreement == pytest.approx(6 / 9)
-    assert agreed.kappa == pytest.approx(0)  # who always says the same agrees no more than by chance
+    assert agreed.kappa == pytest.approx(
+        0
+    )  # who always says the same agrees no more than by chance
     assert agreed.between_people == pytest.approx(1 / 4)
 
 
@@ -46,7 +55,9 @@ def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[bool, bool]]) -> None:
     if len({value for pair in pairs for value in pair}) == 1:
         assert cohen_kappa(pairs) is None
     else:
-        assert cohen_kappa(pairs) == pytest.approx(cohen_kappa_score(*zip(*pairs, strict=True)), abs=1e-9)
+        assert cohen_kappa(pairs) == pytest.approx(
+            cohen_kappa_score(*zip(*pairs, strict=True)), abs=1e-9
+        )
 
 
 def test_agreement_with_votes_on_a_rating(
@@ -59,17 +70,26 @@ def test_agreement_with_votes_on_a_rating(
     write_votes: Callable[..., Path],
 ) -> None:
     own = keys[:12]
-    rows = [{"key": key, "accuracy": 1 + i % 10, "consistency": 1 + (3 * i) % 10} for i, key in enumerate(own)]
+    rows = [
+        {"key": key, "accuracy": 1 + i % 10, "consistency": 1 + (3 * i) % 10}
+        for i, key in enumerate(own)
+    ]
     path = write_votes(tmp_path / "votes.csv", rows)
     judgement = judge(made("copy-a-prime"), small_suite, endpoint, votes=path)
     columns = judgement.per_sample or {}
-    given_by_judge = dict(zip(columns["key"], columns["judge_consistency[tiny-judge]"], strict=True))
+    given_by_judge = dict(
+        zip(columns["key"], columns["judge_consistency[tiny-judge]"], strict=True)
+    )
     agreed = judgement.agreement
     assert agreed is not None
     assert agreed.correlation is not None
-    expected = spearmanr([given_by_judge[key] for key in own], [row["consistency"] for row in rows]).statistic
+    expected = spearmanr(
+        [given_by_judge[key] for key in own], [row["consistency"] for row in rows]
+    ).statistic
     assert agreed.correlation["consistency"] == pytest.approx(expected)
-    assert agreed.correlation["accuracy"] is None  # the judge gave 10 to all: there is no correlation
+    assert (
+        agreed.correlation["accuracy"] is None
+    )  # the judge gave 10 to all: there is no correlation
     assert (agreed.items, agreed.between_people) == (12, None)
 
 
@@ -77,7 +97,10 @@ def test_agreement_with_votes_on_a_rating(
     ("row", "sentence"),
     [
         ({"key": "nobody", "better": "copy-b"}, "line 2: the suite has no item 'nobody'"),
-        ({"key": "KEY", "better": "copy-c"}, "line 2: better is 'copy-c'; it is 'copy-b' or 'copy-a-prime'"),
+        (
+            {"key": "KEY", "better": "copy-c"},
+            "line 2: better is 'copy-c'; it is 'copy-b' or 'copy-a-prime'",
+        ),
         ({"key": "KEY", "winner": "copy-b"}, "no column 'better'"),
     ],
 )
@@ -93,11 +116,19 @@ def test_votes_that_do_not_fit_are_told_before_anything_is_asked(
     write_votes: Callable[..., Path],
 ) -> None:
     first = keys[0]
-    path = write_votes(tmp_path / "votes.csv", [{name: first if value == "KEY" else value for name, value in row.items()}])
+    path = write_votes(
+        tmp_path / "votes.csv",
+        [{name: first if value == "KEY" else value for name, value in row.items()}],
+    )
     with pytest.raises(InputError, match=sentence):
         judge(made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"), votes=path)
     with pytest.raises(InputError, match="line 2: accuracy is '11'"):
-        judge(made("copy-b"), small_suite, endpoint, votes=write_votes(path, [{"key": first, "accuracy": 11, "consistency": 1}]))
+        judge(
+            made("copy-b"),
+            small_suite,
+            endpoint,
+            votes=write_votes(path, [{"key": first, "accuracy": 11, "consistency": 1}]),
+        )
     with pytest.raises(InputError, match="Both predictions are of 'copy-b'"):
         judge(made("copy-b"), small_suite, endpoint, other=made("copy-b"), votes=path)
     with pytest.raises(InputError, match="cannot be read"):

@@ -1,0 +1,1 @@
+"""Image editors of diffusers as a source of pairs."""

@@ -1,0 +1,1 @@
+"""Recipes: the YAML files that say what a dataset is made of."""

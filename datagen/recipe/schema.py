@@ -1,0 +1,398 @@
+"""Recipes: one page of YAML that says which analogies are wanted, checked before anything is built."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from datagen.recipe.errors import explain
+from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
+from datagen.recipe.yaml_reader import read_value, read_yaml
+from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
+
+VERSION = r"^\S+( \S+)*$"
+
+
+class PanelSection(Section):
+    """Size and file format of every image."""
+
+    square: int | None = Field(
+        default=None, ge=16, le=4096, description="Pixels: seeded square crops of this size."
+    )
+    long_edge: int | None = Field(
+        default=None,
+        ge=16,
+        le=4096,
+        description="Pixels: whole images, the long edge at most this.",
+    )
+    format: Literal["png", "jpg", "webp"] = Field(
+        default="png",
+        description="File format; suites with exact answers are lossless (png or webp).",
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.square is None) == (self.long_edge is None):
+            raise ValueError("give either `square` or `long_edge`")
+        return self
+
+
+class CompositionsSection(Section):
+    """Compositions of two or three trained transformations, one after the other."""
+
+    count: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="How many compositions of two steps are trained on.",
+    )
+    of_three: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="How many compositions of three steps are trained on besides; each looks different without any one of its steps.",
+    )
+
+
+class TransformationsSection(Section):
+    """What is done to the images."""
+
+    library: str = Field(
+        default="datagen",
+        min_length=1,
+        description="The transformation library: the name of an installed entry point, or a Python file with families of your own, which "
+        "join the built-in ones.",
+    )
+    families: Literal["all"] | tuple[str, ...] = Field(
+        default="all", description="The families to train on, less those held out by `tiers`."
+    )
+    presets: dict[str, tuple[dict[str, Any], ...]] = Field(
+        default_factory=dict,
+        description="By family: the parameter values to train on, instead of the library's own presets.",
+    )
+    compositions: CompositionsSection = Field(
+        default=CompositionsSection(), description="Which compositions are trained on."
+    )
+    single_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="The share of the training items that are single transformations.",
+    )
+
+
+class NewCompositionSection(Section):
+    """Pairs of trained families that are never trained together, in either order."""
+
+    family_pairs: int = Field(
+        default=0,
+        ge=0,
+        description="How many unordered pairs of families are held out, chosen by the seed.",
+    )
+    of_three: int = Field(
+        default=0,
+        ge=0,
+        description="Of a suite: how many compositions of three steps the tier has to choose from besides; every two of their families "
+        "are a held-out pair.",
+    )
+
+
+class TiersSection(Section):
+    """What is held out of training, and so how new a suite's transformations are."""
+
+    relative_to: str | None = Field(
+        default=None,
+        description="Of a suite: the folder of the training dataset that its tiers are relative to.",
+    )
+    new_family: tuple[str, ...] = Field(
+        default=(), description="Families that are never trained on."
+    )
+    new_parameters: dict[str, tuple[dict[str, Any], ...]] = Field(
+        default_factory=dict,
+        description="By trained family: parameter values that are never trained on.",
+    )
+    new_composition: NewCompositionSection = Field(
+        default=NewCompositionSection(),
+        description="Pairs of families that are never trained together.",
+    )
+    new_task: tuple[str, ...] | int | Literal["all"] = Field(
+        default=(),
+        description="Of pairs, Relation252K, hub and editor: tasks that are never trained on. A list of names (upper case, spaces, "
+        "signs and a number before the name do not matter), a number of tasks that the seed chooses, or all.",
+    )
+    transformations: int = Field(
+        default=30,
+        ge=1,
+        description="Of a suite: at most so many transformations stand for a tier.",
+    )
+    minimum_distance: float = Field(
+        default=8.0,
+        ge=0,
+        le=255,
+        description="Levels (0-255): the RMSE on calibration images that a held-out parameter keeps from trained ones.",
+    )
+    indistinct: float = Field(
+        default=2.0,
+        ge=0,
+        le=255,
+        description="Levels: two transformations nearer than this on calibration images are one; the later is dropped.",
+    )
+
+
+class ClipDirectionSection(Section):
+    """The cosine of E(a_prime) - E(a) and E(b_prime) - E(b), with an image encoder E of open_clip; off without `model`."""
+
+    model: str | None = Field(
+        default=None,
+        description="The encoder and its weights, `MODEL/TAG` of open_clip such as `ViT-L-14/openai`, or `MODEL/FILE.safetensors`. The "
+        "manifest records it, and `score` refuses metrics with the same one.",
+    )
+    minimum: float = Field(
+        default=0.1, ge=-1, le=1, description="Items whose two changes agree less are dropped."
+    )
+
+
+class FiltersSection(Section):
+    """What an item must be like; what fails is drawn anew, and dropped after `attempts`."""
+
+    minimum_change: float = Field(
+        default=8.0,
+        ge=0,
+        le=255,
+        description="Levels (0-255): the least RMSE of a to a_prime and of b to b_prime.",
+    )
+    maximum_change: float | None = Field(
+        default=None,
+        gt=0,
+        le=255,
+        description="Levels: the greatest RMSE of a to a_prime and of b to b_prime.",
+    )
+    maximum_blank: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="The greatest share of one colour (in steps of 8 levels) in a_prime and in b_prime: blank results say nothing.",
+    )
+    attempts: int = Field(
+        default=24,
+        ge=1,
+        le=1000,
+        description="How many crops are tried for an item before it is dropped.",
+    )
+    minimum_side: int = Field(
+        default=1,
+        ge=1,
+        description="Pixels: photographs and pairs with a shorter side than this are left out.",
+    )
+    near_duplicates: bool = Field(
+        default=False,
+        description="Whether photographs, and pairs of a task, that look like an earlier one (perceptual hash) are left out.",
+    )
+    aspect_tolerance: float | None = Field(
+        default=None,
+        ge=0,
+        description="Of pairs: the greatest difference of the ratios width / height, as a share, of an a and a b.",
+    )
+    clip_direction: ClipDirectionSection = Field(
+        default=ClipDirectionSection(),
+        description="How well the two changes of an item must agree.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.maximum_change is not None and self.maximum_change <= self.minimum_change:
+            raise ValueError(
+                f"`maximum_change` {self.maximum_change:g} lets nothing pass above `minimum_change` {self.minimum_change:g}"
+            )
+        return self
+
+
+class Recipe(Section):
+    """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="The dataset's name: lower-case letters, digits and . _ -",
+    )
+    version: str = Field(
+        pattern=VERSION,
+        max_length=100,
+        description="The dataset's version, one line of text: a change of what is built needs another one.",
+    )
+    supersedes: str | None = Field(
+        default=None,
+        pattern=VERSION,
+        description="The version of this dataset that this one takes the place of.",
+    )
+    seed: int = Field(ge=0, description="Every random choice follows from it.")
+    source: SourceSection = Field(description="The images.")
+    panel: PanelSection = Field(description="Size and format of the images.")
+    transformations: TransformationsSection = Field(
+        default=TransformationsSection(), description="What is done to them."
+    )
+    splits: dict[str, int | Literal["all"]] = Field(
+        description="Items by split: train and dev, or seen and unseen. Of pairs at most so many, or `all` that can be made."
+    )
+    tiers: TiersSection = Field(
+        default=TiersSection(), description="What is held out, and what a suite is relative to."
+    )
+    analogies_per_pair: int | Literal["all"] = Field(
+        default=8,
+        description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of pairs.",
+    )
+    filters: FiltersSection = Field(
+        default=FiltersSection(), description="What an item must be like."
+    )
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, splits: dict[str, int | str]) -> dict[str, int | str]:
+        known = [s for s in SPLITS if s != PUBLIC_SPLIT]
+        if unknown := sorted(set(splits) - set(known)):
+            raise ValueError(f"{', '.join(unknown)}: the splits are {', '.join(known)}")
+        if not splits or any(isinstance(count, int) and count < 1 for count in splits.values()):
+            raise ValueError("each split needs at least one item")
+        if set(splits) & set(SUITE_SPLITS) and set(splits) - set(SUITE_SPLITS):
+            raise ValueError(
+                "training data (train, dev) and a suite (seen, unseen) are two datasets: make two recipes of them"
+            )
+        if set(splits) == {"seen"}:
+            raise ValueError("a suite needs `unseen`: seen alone tells nothing new of a method")
+        return splits
+
+    @model_validator(mode="after")
+    def _suite(self) -> Self:
+        if self.supersedes == self.version:
+            raise ValueError(
+                f"version {self.version} cannot supersede itself: a version never changes, so give the new one another"
+            )
+        transformed = not self.from_pairs
+        if isinstance(self.analogies_per_pair, int) and self.analogies_per_pair < 1:
+            raise ValueError("`analogies_per_pair` is 1 or more, or all")
+        if self.analogies_per_pair == "all" and transformed:
+            raise ValueError("`analogies_per_pair: all` is for pairs; photographs need a number")
+        if not transformed:
+            self._refuse_transformed()
+        if self.tiers.new_task != () and transformed:
+            raise ValueError(
+                "`tiers.new_task` is for pairs that somebody or something edited; photographs have families"
+            )
+        if "all" in self.splits.values() and transformed:
+            raise ValueError("`splits` of photographs are numbers; `all` is for pairs")
+        if self.is_suite and transformed and self.panel.format == "jpg":
+            raise ValueError(
+                "a suite with exact answers is lossless: `panel.format` is png or webp"
+            )
+        return self
+
+    def _refuse_transformed(self) -> None:
+        """ValueError for what a recipe of pairs says about transformations: nobody would heed it."""
+        if self.transformations != TransformationsSection():
+            raise ValueError(
+                f"`transformations` is for photographs and scenes; the kind {self.source.kind} has edits already"
+            )
+        for key in ("new_family", "new_parameters", "new_composition"):
+            if getattr(self.tiers, key) != TiersSection.model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                raise ValueError(
+                    f"`tiers.{key}` is for photographs and scenes; of the kind {self.source.kind} hold out tasks, tiers.new_task"
+                )
+
+    @property
+    def from_pairs(self) -> bool:
+        """Whether its sources are images that somebody else edited."""
+        return self.source.kind in PAIR_KINDS
+
+    @property
+    def is_suite(self) -> bool:
+        """Whether methods are scored on it: it has seen and unseen."""
+        return bool(set(self.splits) & set(SUITE_SPLITS))
+
+
+def ready_recipes() -> dict[str, Path]:
+    """The recipes that come with the project, by name."""
+    return {
+        file.stem: file for file in sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+    }
+
+
+def find_recipe(path: str | Path) -> Path:
+    """The file of a recipe: the path itself, or the ready recipe of that name (`photos-mini`); InputError when there is neither."""
+    path = Path(path)
+    ready = ready_recipes()
+    if path.is_dir() and str(path) not in ready:  # `build photos -o photos` may be started again
+        raise InputError(
+            f"{path} is a folder; a recipe is a YAML file, or the name of a ready one: {', '.join(ready)}."
+        )
+    if path.is_file() or path.name != str(path):
+        if not path.is_file():
+            raise InputError(f"There is no recipe {path}; the ready ones are {', '.join(ready)}.")
+        return path
+    if path.stem not in ready:
+        near = difflib.get_close_matches(path.stem, ready, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the ready ones are {', '.join(ready)}."
+        raise InputError(f"There is no recipe {path}; {hint}")
+    return ready[path.stem]
+
+
+def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `settings` are overrides `key.subkey=YAML value`.
+
+    InputError, naming file, line and key, for what is no YAML, an unknown key (with the nearest known one) or a wrong value.
+    """
+    return read_content(path, settings)[0]
+
+
+def read_content(path: str | Path, settings: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+    """The same, and what stands in the file with the overrides: the recipe without its defaults."""
+    path = find_recipe(path)
+    content, tree = read_yaml(path)
+    if not isinstance(content, dict):
+        needed = [name for name, field in Recipe.model_fields.items() if field.is_required()]
+        raise InputError(f"{path} is no recipe: it needs the keys {', '.join(needed)}.")
+    for setting in settings:
+        _override(content, setting)
+    _set_aside(content, settings)
+    try:
+        return Recipe.model_validate(content), content
+    except ValidationError as e:
+        raise InputError(explain(e, Recipe, path, tree, settings)) from None
+
+
+def _override(content: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise InputError(
+            f"--set {setting!r} is not of the form key=value, for instance --set source.path=photos."
+        )
+    for part in parts[:-1]:
+        inner = content.get(part)
+        if inner is None:
+            inner = content[part] = {}
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {setting!r}: {part} holds the value {inner!r} and no keys.")
+        content = inner
+    try:
+        content[parts[-1]] = read_value(value)
+    except InputError as e:
+        raise InputError(f"--set {setting!r}: {e}") from None
+
+
+def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:
+    """Another source.path by setting: the photographs that the recipe assigns are those of the old one, unless they are pinned."""
+    given, source = (
+        {setting.partition("=")[0].strip() for setting in settings},
+        content.get("source"),
+    )
+    if (
+        "source.path" in given
+        and "source.assign" not in given
+        and isinstance(source, dict)
+        and not source.get("sha256")
+    ):
+        source.pop("assign", None)

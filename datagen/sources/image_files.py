@@ -1,0 +1,292 @@
+"""Image files as cameras, scanners and editors leave them: found in folders, named, decoded to RGB, and checked."""
+
+import hashlib
+import os
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen.making.build_notes import Note
+from lorweb_bench.data.images import MAX_PIXELS, READ_FORMATS, decode, pixel_hash
+from lorweb_bench.errors import InputError
+
+# Of what may be a photograph. Pillow reads no HEIC, but a file of that name may be a JPEG, and if not it is named and counted.
+SUFFIXES = (
+    *(
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    ),
+    *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
+)
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF
+BYTES_PER_PIXEL = (
+    16  # of the largest uncompressed kind; a file beyond max_pixels of these is refused unread
+)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Decodes the image file at `path` when called: uint8 H x W x 3 RGB; InputError when it cannot be read whole."""
+
+    path: str
+    max_pixels: int = MAX_PIXELS
+
+    def __call__(self) -> np.ndarray:
+        return decode_file(Path(self.path), self.max_pixels)
+
+
+def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image in a file as uint8 H x W x 3 RGB, upright by its EXIF orientation.
+
+    Single png, jpg and webp images go through the benchmark's own decoder; other formats, animations and files of several pages (of
+    which the first counts) are turned to RGB here. 16-bit greys are scaled to 8 bits, 32-bit and floating-point ones by their largest
+    value, transparency is laid over white. InputError, naming the file, when it is empty, cut, damaged, of another kind, or announces
+    more than `max_pixels`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise InputError(f"{path} is empty (0 bytes); remove it or copy it again")
+        if size > BYTES_PER_PIXEL * max_pixels:
+            raise InputError(
+                f"{path} has {size} bytes, too many for an image of at most {max_pixels} pixels; make it smaller"
+            )
+        return _first_image(path, max_pixels)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist; restore the file or take it out of the list"
+        ) from None
+    except Image.DecompressionBombError:  # Pillow's own limit, where it is the lower one
+        raise _too_large(path, max_pixels) from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path} is not a whole image of a kind that can be read ({', '.join(_formats())}); save it as png or jpg"
+        ) from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        raise InputError(
+            f"{path} is not a whole image that can be read ({error}); remove it or save it again as png or jpg"
+        ) from None
+
+
+def _too_large(path: Path, max_pixels: int) -> InputError:
+    return InputError(f"{path} has more pixels than the limit of {max_pixels}; make it smaller")
+
+
+def _first_image(path: Path, max_pixels: int) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    # By a file and not by its name: with that Pillow maps turned greys of TIFF into memory as if they were upright.
+    with (
+        warnings.catch_warnings(),
+        path.open("rb") as file,
+        Image.open(file, formats=_formats()) as image,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's own bomb warning: the bound below is stricter
+        if image.width * image.height > max_pixels:
+            raise _too_large(path, max_pixels)
+        if image.format in READ_FORMATS and getattr(image, "n_frames", 1) == 1:
+            return np.array(decode(path.read_bytes(), str(path), max_pixels))
+        image.seek(0)
+        image.load()
+        return np.array(_to_rgb(ImageOps.exif_transpose(_eight_bits(image))))
+
+
+@lru_cache(maxsize=1)
+def _formats() -> list[str]:
+    """Those of FORMATS that the installed Pillow can read."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _eight_bits(image: Any) -> Any:
+    """A grey image of more bits as one of 8, with the orientation that it had; any other one as it is."""
+    from PIL import Image
+
+    deep = image.mode == "F" or (image.mode == "I" and image.format == "TIFF")
+    if not deep and not image.mode.startswith("I"):
+        return image
+    levels = np.asarray(image)
+    tags = dict(getattr(image, "tag_v2", {}))
+    if (
+        deep
+        and image.mode == "I"
+        and tags.get(SAMPLE_FORMAT, (1,))[0] == 1
+        and tags.get(BITS, (0,))[0] == 32
+    ):
+        levels = levels.view(np.uint32)  # Pillow takes them for signed ones
+    levels = np.nan_to_num(levels.astype(np.float64), posinf=0.0, neginf=0.0)
+    top = max(float(levels.max()), 1e-12) if deep else 65535.0
+    grey = (levels / top * 255).round().clip(0, 255).astype(np.uint8)
+    if tags.get(PHOTOMETRIC) == 0:  # white is 0; Pillow turns 8 bits round, and no more
+        grey = 255 - grey
+    small = Image.fromarray(grey)
+    small.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
+    return small
+
+
+def _to_rgb(image: Any) -> Any:
+    """A PIL image of 8 bits a channel in RGB, transparency over white."""
+    from PIL import Image
+
+    if image.has_transparency_data:
+        return Image.alpha_composite(
+            Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+        ).convert("RGB")
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding a file showed: its pixel hash and size, or why it cannot be used."""
+
+    digest: str = ""
+    height: int = 0
+    width: int = 0
+    problem: str = ""
+
+
+def check_files(
+    paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 1
+) -> Iterator[Checked]:
+    """Decodes every file once and yields what it found, in order, with progress on stderr beyond two seconds."""
+    from lorweb_bench.runtime.workers import run_pieces
+
+    return run_pieces(
+        partial(_check, max_pixels=max_pixels), paths, workers, describe="checking images"
+    )
+
+
+def _check(path: Path, max_pixels: int) -> Checked:
+    try:
+        image = decode_file(path, max_pixels)
+    except InputError as error:
+        return Checked(problem=str(error))
+    return Checked(pixel_hash(image), image.shape[0], image.shape[1])
+
+
+def too_small(width: int, height: int, least: int) -> str:
+    """The reason why an image of this size is left out, empty where its short side has `least` pixels or more."""
+    return (
+        Note(f"{width} x {height} pixels, its short side under {least}", "minimum_side")
+        if min(width, height) < least
+        else ""
+    )
+
+
+def image_files(path: str | Path) -> tuple[Path, list[Path]]:
+    """The images in a folder and its subfolders, or matching a glob, by name, and the folder that their names are relative to.
+
+    Linked folders are gone into. Files of other kinds, and hidden files and folders, are passed over; so is what a zip of a Mac adds.
+    A link that leads nowhere is among the images. InputError when there is no such folder, or the pattern is none.
+    """
+    given = Path(path).expanduser()
+    if given.is_dir():
+        root = given
+        found: Iterable[Path] = (
+            folder / name for folder, names in folders(given) for name in names
+        )
+    elif any(c in str(path) for c in "*?["):
+        at = next(i for i, part in enumerate(given.parts) if any(c in part for c in "*?["))
+        root = Path(*given.parts[:at])
+        try:
+            found = list(root.glob(str(Path(*given.parts[at:]))))
+        except ValueError as error:
+            raise InputError(
+                f"{path} is no pattern of files ({error}); write one such as 'photos/**/*.jpg'"
+            ) from None
+    else:
+        what = "is a file and not a folder" if given.exists() else "is not a folder"
+        raise InputError(
+            f"{path} {what}; give a folder of images or a pattern such as 'photos/**/*.jpg'"
+        )
+    files = [
+        file
+        for file in found
+        if is_image(file) and not any(map(_hidden, file.relative_to(root).parts))
+    ]
+    return root, sorted(files, key=lambda file: file.relative_to(root).as_posix())
+
+
+def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those in it at any depth, each with the names of its files, in their order; each once, however it is linked."""
+    been: set[str] = set()
+    for folder, inner, names in os.walk(root, followlinks=True, onerror=_stop):
+        real = os.path.realpath(folder)
+        inner[:] = [] if real in been else sorted(name for name in inner if not _hidden(name))
+        if real not in been:
+            been.add(real)
+            yield Path(folder), sorted(name for name in names if not _hidden(name))
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file has the name of an image, and is a file or a link that leads nowhere."""
+    return file.suffix.lower() in SUFFIXES and (
+        file.is_file() or (file.is_symlink() and not file.exists())
+    )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _stop(error: OSError) -> None:
+    raise error
+
+
+def slugs(names: Sequence[str]) -> list[str]:
+    """For each of some different names a slug, `[a-z0-9_-]+`, unique among them and the same in every run.
+
+    Lower case, accents dropped, all else a dash: 'Île 1.b' is 'ile-1-b'. Where letters of other alphabets are lost, or two names
+    would get the same slug, eight hex digits of the name's digest are appended.
+    """
+    plain, lossy = [], []
+    for name in names:
+        letters = "".join(
+            c
+            for c in unicodedata.normalize("NFKD", name).casefold()
+            if not unicodedata.combining(c)
+        )
+        slug = re.sub(r"[^a-z0-9_]+", "-", letters).strip("-")
+        plain.append(slug[:60])
+        lossy.append(
+            not slug or len(slug) > 60 or any(c.isalnum() and not c.isascii() for c in letters)
+        )
+    counts = Counter(plain)
+    return [
+        f"{slug}-{_digest(name)}".lstrip("-") if lost or counts[slug] > 1 else slug
+        for name, slug, lost in zip(names, plain, lossy, strict=True)
+    ]
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[
+        :8
+    ]  # names of files need not be Unicode

@@ -1,0 +1,1 @@
+"""Procedural scenes: endless stand-ins for photographs."""

@@ -1,0 +1,1 @@
+"""The board: rows, groups of runs, pages, exports."""

@@ -1,0 +1,394 @@
+"""What a board shows: the rows of each suite, track and prompt mode, ordered by the headline and ranked as ranges."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice, product
+from typing import Any
+
+import numpy as np
+
+from leaderboard.board.disclosure import disclosed, disclosed_about, disclosed_entry, places
+from leaderboard.board.run_groups import (
+    BOUNDS,
+    OPEN_BOOK,
+    TRIVIAL,
+    last_runs,
+    mean_of,
+    metrics_of,
+    report_of,
+    tables_of,
+)
+from leaderboard.store.store import Entry
+from leaderboard.store.tables import SuiteRow
+from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
+from lorweb_bench.reports.report import Report, Score
+
+HEADLINE, GROUP = "edit_recovery", "unseen"
+PRESERVATION = "lpips_to_b["  # nothing is ranked by it while there is anything else
+RANKED = 200  # methods that are compared in a table, the best ones: pairs of more would take hours, and hide each other
+KINDS = {
+    "method": "",
+    "trivial": "needs no learning; shown to compare with, not ranked",
+    "bound": "looks where no method may (the answers or the true transformation); shown to compare with, not ranked",
+    "open book": "searches the library that anyone can install for what explains a to a′; shown to compare with, not ranked",
+}
+Rank = tuple[int, int]
+
+
+@dataclass(eq=False)
+class Row:
+    """A line of a table: a method's accepted runs, and its rank where it has one. `kind` is method, trivial or bound."""
+
+    runs: tuple[Entry, ...]  # by their seeds; each with the report that may be shown
+    kind: str
+    rank: Rank | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The first run: its card and its images stand for the method."""
+        return self.runs[0]
+
+    @cached_property
+    def report(self) -> Report:
+        """The scores that the board computed, as they may be shown; of several runs those of their mean."""
+        return (
+            self.entry.report
+            if len(self.runs) == 1
+            else disclosed(report_of(self.runs, self.tables), self.entry.suite.standing)
+        )
+
+    @property
+    def level(self) -> str:
+        """`reproduced` where every run is, else `re-scored`."""
+        levels = {run.verdict.level for run in self.runs}
+        return "reproduced" if levels == {"reproduced"} else "re-scored"
+
+    @property
+    def leaks(self) -> bool:
+        """Whether declared training data of a run holds what the suite calls new: then nothing is unseen, and it has no rank."""
+        return any(one.leaks for run in self.runs for one in run.verdict.training)
+
+    def spread(self, metric: str = HEADLINE) -> tuple[float, float] | None:
+        """The lowest and the highest mean on unseen of several runs."""
+        found = [
+            run.report.scores[GROUP][metric].mean
+            for run in self.runs
+            if metric in run.report.scores.get(GROUP, {})
+        ]
+        return (min(found), max(found)) if len(found) > 1 else None
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.entry.submission.method
+
+    @property
+    def label(self) -> str:
+        """What it is called where others have a rank: its kind, and of `library-search` what it is an example of."""
+        return "open book" if self.kind == "bound" and self.method == OPEN_BOOK else self.kind
+
+    @property
+    def words(self) -> str:
+        """What a reader may look for it by, in lower case."""
+        card = self.entry.verdict.card
+        declared = (
+            [*(author.name for author in card.authors), card.base_model, card.licence]
+            if card
+            else []
+        )
+        return " ".join(
+            [
+                self.method,
+                self.entry.submission.version,
+                self.report.track,
+                self.report.prompt_mode,
+                *declared,
+            ]
+        ).lower()
+
+    @property
+    def slug(self) -> str:
+        """The method's name in addresses; different for different names."""
+        return slug(self.method)
+
+    @property
+    def anchor(self) -> str:
+        """Where on its method's page the row is told of."""
+        return f"s-{self.entry.submission.sha256[:12]}"
+
+    def score(self, group: str, metric: str = HEADLINE) -> Score | None:
+        """A score, or None where the suite has no such group or metric."""
+        return self.report.scores.get(group, {}).get(metric)
+
+    @cached_property
+    def per_sample(self) -> dict[str, np.ndarray]:
+        """The values per item, of several runs their means; InputError when the store's file is damaged."""
+        return mean_of(self.tables, metrics_of(self.runs))
+
+    @cached_property
+    def tables(self) -> list[dict[str, np.ndarray]]:
+        """The values per item of each run."""
+        return tables_of(self.runs)
+
+    def forget_values(self) -> None:
+        """Let go of the values per item, which are read again when they are asked for: boards can have thousands of rows."""
+        for name in ("tables", "per_sample"):
+            self.__dict__.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one suite, track and prompt mode, best first; `borrowed` are trivial methods and bounds from other tables."""
+
+    track: str
+    prompt_mode: str
+    rows: tuple[Row, ...]
+    borrowed: frozenset[str] = frozenset()
+
+    @cached_property
+    def ranked(self) -> int:
+        """How many rows have a rank."""
+        return sum(row.rank is not None for row in self.rows)
+
+    @cached_property
+    def methods(self) -> int:
+        """How many rows are of methods, and neither trivial nor bounds."""
+        return sum(row.kind == "method" for row in self.rows)
+
+    def first(self, most: int) -> "Table":
+        """The table with its best methods alone, so many; trivial methods and bounds stay."""
+        if self.methods <= most:
+            return self
+        kept = {id(row) for row in islice((row for row in self.rows if row.kind == "method"), most)}
+        return replace(
+            self, rows=tuple(row for row in self.rows if row.kind != "method" or id(row) in kept)
+        )
+
+
+@dataclass(frozen=True)
+class Book:
+    """How much of a suite's unseen can be looked up in the public library; `search` is what doing so gets."""
+
+    families: int
+    held: int
+    search: Score | None
+
+    @property
+    def open(self) -> bool:
+        """Whether any of it can."""
+        return self.held > 0
+
+    @property
+    def label(self) -> str:
+        """In two words."""
+        return (
+            "closed-book"
+            if not self.held
+            else "open-book"
+            if self.held == self.families
+            else "partly open-book"
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What it means."""
+        if not self.held:
+            return f"Closed-book: the library that ships with lorweb-bench holds none of the {self.families} families behind the unseen items."
+        which = (
+            f"all {self.families}"
+            if self.held == self.families
+            else f"{self.held} of the {self.families}"
+        )
+        return f"{self.label.capitalize()}: the library that ships with lorweb-bench holds {which} families behind the unseen items."
+
+
+@dataclass(frozen=True)
+class Board:
+    """A suite with its tables."""
+
+    suite: SuiteRow
+    rows: tuple[Row, ...]  # each once, best first
+    tables: tuple[Table, ...]
+    superseded: tuple[Row, ...]
+    headline: str
+
+    @property
+    def slug(self) -> str:
+        """The suite's name in addresses."""
+        return f"{slug(self.suite.name)}-{self.suite.fingerprint[:8]}"
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that any row has, the headline first."""
+        found = dict.fromkeys(metric for row in self.rows for metric in row.report.metrics)
+        return tuple(sorted(found, key=lambda metric: metric != self.headline))
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The decimal places that a metric has here, by metric."""
+        return {
+            metric: places(metric, self.suite.standing) for metric in (self.headline, *self.metrics)
+        }
+
+    @cached_property
+    def better(self) -> dict[str, bool]:
+        """Whether higher is better, by metric."""
+        found: dict[str, bool] = {}
+        for row in self.rows:
+            if not found.keys() >= set(row.report.metrics):
+                found |= {
+                    metric: score.higher_is_better
+                    for of in row.report.scores.values()
+                    for metric, score in of.items()
+                }
+        return found
+
+    @property
+    def book(self) -> Book | None:
+        """Whether the suite is an open book; None where its items have no families, as pairs that somebody edited."""
+        counted = self.suite.about.get("book")
+        search = next(
+            (row.score(GROUP, self.headline) for row in self.rows if row.label == "open book"), None
+        )
+        return Book(counted["families"], counted["held"], search) if counted else None
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What may be told of the suite; see `suites.about`."""
+        return disclosed_about(self.suite.about, self.suite.standing)
+
+    @property
+    def items(self) -> int:
+        """How many items the suite has."""
+        return int(sum(self.suite.about["splits"].values()))
+
+    @property
+    def methods(self) -> int:
+        """How many methods there are, trivial ones and bounds included."""
+        return len({row.method for row in self.rows})
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers that the suite has, in the protocol's order."""
+        return tuple(tier for tier in TIERS if tier in self.suite.about["tiers"])
+
+
+def slug(name: str) -> str:
+    """A name as part of an address: lower case letters, digits and hyphens, with a digest where that loses something."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "x"
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def kind_of(entry: Entry) -> str:
+    """What a submission is on a board: `trivial` or `bound` where the keeper ran the method that has such a fixed name.
+
+    Of anybody else's, only that it has that name is known: it is a method as others are.
+    """
+    method = entry.submission.method if entry.verdict.level == "reproduced" else ""
+    return "trivial" if method in TRIVIAL else "bound" if method in BOUNDS else "method"
+
+
+def boards(entries: Sequence[Entry]) -> list[Board]:
+    """The boards of all suites, by name. A row is a method with all its runs; of one run the last submission counts."""
+    found = []
+    entries = [disclosed_entry(entry) for entry in entries]
+    suites = {entry.suite.fingerprint: entry.suite for entry in entries}
+    for suite in sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint)):
+        own = [entry for entry in entries if entry.suite.fingerprint == suite.fingerprint]
+        last = last_runs(own)
+        by_method: dict[Any, list[Entry]] = {}
+        for run in sorted(last, key=lambda run: run[2]):
+            by_method.setdefault(run[0], []).append(last[run])
+        kept = [Row(tuple(runs), kind_of(runs[0])) for runs in by_method.values()]
+        headline = headline_of(metric for row in kept for metric in row.report.metrics)
+        _rank(kept, headline)
+        kept = best_first(kept, headline)
+        counting = {entry.submission.id for entry in last.values()}
+        old = tuple(
+            Row((entry,), kind_of(entry)) for entry in own if entry.submission.id not in counting
+        )
+        found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
+    return found
+
+
+def headline_of(metrics: Iterable[str]) -> str:
+    """The metric that tables are ordered by: `edit_recovery`; without it the first there is, and the board says so.
+
+    Preservation comes last, as handing b back wins it.
+    """
+    there = sorted(dict.fromkeys(metrics), key=lambda metric: metric.startswith(PRESERVATION))
+    return HEADLINE if HEADLINE in there or not there else there[0]
+
+
+def _table_of(row: Row) -> tuple[str, str]:
+    return row.report.track, row.report.prompt_mode
+
+
+def _rank(rows: Sequence[Row], headline: str) -> None:
+    """Give methods their rank within track and prompt mode: the best ones, less those that leak."""
+    for place in dict.fromkeys(_table_of(row) for row in rows):
+        methods = [
+            row
+            for row in rows
+            if row.kind == "method" and _table_of(row) == place and not row.leaks
+        ]
+        best = best_first(methods, headline)[:RANKED]
+        for row, rank in zip(best, _ranks(best, headline), strict=True):
+            row.rank = rank
+
+
+def _tables(rows: Sequence[Row]) -> Iterable[Table]:
+    """Tables with a method in them, each with all trivial methods and bounds; where there is no method at all, those alone."""
+    compared = [row for row in rows if row.kind != "method"]
+    wanted = {_table_of(row) for row in rows if row.kind == "method"} or {
+        _table_of(row) for row in rows
+    }
+    for place in product(TRACKS, PROMPT_MODES):
+        if place not in wanted:
+            continue
+        here = [row for row in rows if _table_of(row) == place]
+        names, own = {row.method for row in here}, {id(row) for row in here}
+        borrowed = {row.anchor for row in compared if row.method not in names}
+        yield Table(
+            *place,
+            tuple(row for row in rows if id(row) in own or row.anchor in borrowed),
+            frozenset(borrowed),
+        )
+
+
+def best_first(rows: Iterable[Row], headline: str) -> list[Row]:
+    """Best first by the headline on unseen, then by name; rows without it last."""
+
+    def place(row: Row) -> tuple[bool, float, str, str]:
+        score = row.score(GROUP, headline)
+        sign = -1.0 if score is None or score.higher_is_better else 1.0
+        return (score is None, sign * score.mean if score else 0.0, row.method, row.anchor)
+
+    return sorted(rows, key=place)
+
+
+def _ranks(rows: Sequence[Row], metric: str) -> list[Rank]:
+    """The range of each row's rank among them, by the headline on unseen, paired by item."""
+    from lorweb_bench.stats.aggregate import clusters_of, groups, mean, ordered, parts_of
+    from lorweb_bench.stats.bootstrap import between_trainings
+    from lorweb_bench.stats.significance import rank_ranges
+
+    if len(rows) < 2:
+        return [(1, 1)] * len(rows)
+    tables = {row.anchor: ordered(row.per_sample, [metric]) for row in rows}
+    items = next(iter(tables.values()))
+    group, transformation = groups(items)[GROUP], items["transformation"]
+    higher = all(score.higher_is_better for row in rows if (score := row.score(GROUP, metric)))
+    values = {anchor: table[metric] for anchor, table in tables.items()}
+    runs = {row.anchor: [ordered(table, [metric])[metric] for table in row.tables] for row in rows}
+    trainings = {
+        anchor: between_trainings([mean(group, transformation, run) for run in own])
+        for anchor, own in runs.items()
+    }
+    ranks = rank_ranges(
+        values, parts_of(group, transformation), clusters_of(items), higher, trainings=trainings
+    )
+    return [ranks[row.anchor] for row in rows]

@@ -1,0 +1,248 @@
+"""The queue, in the database: what is to be scored, who holds it, and how it ended. Each function is part of one transaction.
+
+A worker holds a job by a lease that it renews. When the worker dies the lease ends and another takes the job; only who holds it
+can end it, in the transaction that records the verdict. So nothing is lost, and nothing is scored twice.
+"""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from leaderboard.store.audit import WORKER, note
+from leaderboard.store.store import changed
+from leaderboard.store.tables import JobRow, SubmissionRow, SuiteRow, TeamRow, VerdictRow
+
+LEASE = 60.0  # seconds
+ATTEMPTS = 3  # times that a job may take its worker down
+OPEN = ("queued", "running")
+
+
+class QuotaUsed(Exception):
+    """The team has had all its submissions of the day."""
+
+
+class NotYours(Exception):
+    """Another team submitted the same bytes before."""
+
+
+class NotOpen(Exception):
+    """The suite takes no submissions."""
+
+
+class LostLease(Exception):
+    """The job is no longer held by who says so."""
+
+
+def now() -> datetime:
+    """The moment, in UTC. Machines that share a queue need about the same clock: their differences shorten or lengthen leases."""
+    return datetime.now(UTC)
+
+
+def used_today(session: Session, team: TeamRow) -> int:
+    """How many of its submissions a team has used on this UTC day. One that failed through no fault of its own is free."""
+    own = (
+        JobRow.team_id == team.id,
+        JobRow.day == now().date().isoformat(),
+        JobRow.status != "failed",
+    )
+    return session.scalar(select(func.count()).select_from(JobRow).where(*own)) or 0
+
+
+def enqueue(
+    session: Session, team_id: int, suite: str, sha256: str, size: int, name: str
+) -> tuple[JobRow, bool]:
+    """Queue an archive that was received whole; gives back its job, and whether that is new.
+
+    The same bytes to the same suite are one job however often they come; after one that failed or was withdrawn there is another.
+    The team's row is locked, so that no two uploads at once count as one. NotYours, NotOpen, QuotaUsed say why not.
+    """
+    team = session.get_one(TeamRow, team_id, with_for_update=True)
+    same = [
+        job
+        for job in of_archive(session, sha256)
+        if (job.kind, job.suite_fingerprint, job.scoring) == ("score", suite, "")
+    ]
+    job = same[0] if same else None
+    if job is not None and job.team_id != team_id:
+        raise NotYours
+    if job is not None and job.status not in ("failed", "withdrawn"):
+        return job, False
+    row = session.get(SuiteRow, suite)
+    if row is None or not row.accepting or row.standing == "retired":
+        raise NotOpen
+    if used_today(session, team) >= team.per_day:
+        raise QuotaUsed
+    if job is not None:
+        job.scoring = f"before {job.ticket}"  # it stays as it ended, and makes room for another
+        session.flush()
+    fresh = JobRow(
+        ticket=secrets.token_urlsafe(16),
+        kind="score",
+        team_id=team_id,
+        suite_fingerprint=suite,
+        sha256=sha256,
+        bytes=size,
+    )
+    fresh.name, fresh.received, fresh.day, fresh.scoring = name, now(), now().date().isoformat(), ""
+    fresh.status, fresh.ready, fresh.attempts = "queued", fresh.received, 0
+    session.add(fresh)
+    session.flush()
+    note(session, team.name, "submitted", fresh.ticket, sha256=sha256, suite=suite, bytes=size)
+    return fresh, True
+
+
+def of_archive(session: Session, sha256: str) -> list[JobRow]:
+    """The jobs of an archive, locked: nobody queues it, ends it or deletes its file until the transaction ends."""
+    own = select(JobRow).where(JobRow.sha256 == sha256).order_by(JobRow.id)
+    return list(session.scalars(own.with_for_update().execution_options(populate_existing=True)))
+
+
+def enqueue_again(
+    session: Session, suite: SuiteRow, scoring: str, actor: str, all_of_it: bool = False
+) -> int:
+    """Queue what was accepted on a suite to be scored again: what has another `scoring` than this one, or all. How many."""
+    stale = (
+        select(SubmissionRow)
+        .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
+        .where(
+            SubmissionRow.suite_fingerprint == suite.fingerprint, SubmissionRow.withdrawn.is_(None)
+        )
+        .order_by(SubmissionRow.id)
+    )
+    if not all_of_it:
+        stale = stale.where(func.coalesce(VerdictRow.scoring, "") != scoring)
+    waiting = select(JobRow.sha256).where(
+        JobRow.kind == "rescore",
+        JobRow.suite_fingerprint == suite.fingerprint,
+        JobRow.status.in_(OPEN),
+        JobRow.scoring.startswith(scoring),
+    )
+    there = set(session.scalars(waiting))
+    found = [row for row in session.scalars(stale) if row.sha256 not in there]
+    at = now()
+    mark = f"{scoring}@{at.timestamp():.6f}"
+    for row in found:
+        session.add(
+            JobRow(
+                ticket=secrets.token_urlsafe(16),
+                kind="rescore",
+                suite_fingerprint=suite.fingerprint,
+                sha256=row.sha256,
+                bytes=row.bytes,
+                name=row.method,
+                scoring=mark,
+                day=at.date().isoformat(),
+                received=at,
+                status="queued",
+                ready=at,
+            )
+        )
+    if found:
+        note(
+            session, actor, "rescoring", suite.fingerprint, submissions=len(found), scoring=scoring
+        )
+    return len(found)
+
+
+def claim(session: Session, holder: str, lease: float = LEASE) -> JobRow | None:
+    """Take the next job for `lease` seconds, new submissions before old ones; None where there is nothing to do.
+
+    One whose holder is gone is taken too; after so many attempts it has failed.
+    """
+    free = select(JobRow).where(JobRow.status.in_(OPEN), JobRow.ready <= now())
+    while job := session.scalars(
+        free.order_by(JobRow.kind.desc(), JobRow.id).limit(1).with_for_update(skip_locked=True)
+    ).first():
+        if job.attempts >= ATTEMPTS:
+            end(
+                session,
+                job,
+                "failed",
+                f"The process that scored it died {ATTEMPTS} times; the keeper can tell why.",
+            )
+            session.flush()
+            continue
+        job.status, job.holder, job.ready, job.attempts = (
+            "running",
+            holder,
+            now() + timedelta(seconds=lease),
+            job.attempts + 1,
+        )
+        note(session, WORKER, "started", job.ticket, holder=holder, attempt=job.attempts)
+        return job
+    return None
+
+
+def renew(session: Session, job_id: int, holder: str, lease: float = LEASE) -> None:
+    """Hold a job for `lease` seconds more. LostLease when it was taken, withdrawn or ended."""
+    held(session, job_id, holder).ready = now() + timedelta(seconds=lease)
+
+
+def held(session: Session, job_id: int, holder: str) -> JobRow:
+    """A job that `holder` holds, locked until the transaction ends; LostLease when it does not."""
+    job = session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).first()
+    if job is None or job.status != "running" or job.holder != holder:
+        raise LostLease
+    return job
+
+
+def release(session: Session, job: JobRow, seconds: float, why: str) -> None:
+    """Put a held job back for `seconds`, through no fault of its own: the attempt does not count."""
+    job.status, job.holder, job.ready, job.attempts = (
+        "queued",
+        None,
+        now() + timedelta(seconds=seconds),
+        job.attempts - 1,
+    )
+    note(session, WORKER, "put-back", job.ticket, why=why)
+
+
+def end(
+    session: Session, job: JobRow, status: str, reason: str | None = None, **detail: object
+) -> None:
+    """End a job: accepted, refused, failed or withdrawn."""
+    job.status, job.holder, job.reason, job.finished = status, None, reason and reason[:1000], now()
+    note(session, WORKER, status, job.ticket, sha256=job.sha256, reason=job.reason, **detail)
+
+
+def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = None) -> bool:
+    """Take an archive off the board and out of the queue; a team's own alone where `team_id` is given. False where there is none.
+
+    What was found stays in the database. Who calls this then calls `worker.forget`, which deletes the images.
+    """
+    found = of_archive(session, sha256)
+    if team_id is not None and not any(job.team_id == team_id for job in found):
+        return False
+    on_board = select(SubmissionRow).where(
+        SubmissionRow.sha256 == sha256, SubmissionRow.withdrawn.is_(None)
+    )
+    row = session.scalars(on_board.with_for_update()).first()
+    going = [
+        job
+        for job in found
+        if job.status in OPEN or (job.status == "accepted" and job.kind == "score")
+    ]
+    for job in going:
+        job.status, job.holder, job.finished = "withdrawn", None, now()
+    if row is not None:
+        row.withdrawn = now()
+        changed(session)
+    if row is not None or going:
+        note(session, actor, "withdrawn", going[0].ticket if going else sha256, sha256=sha256)
+    return row is not None or bool(going)
+
+
+def waiting(session: Session, sha256: str) -> bool:
+    """Whether an archive is still to be scored."""
+    own = select(JobRow.id).where(JobRow.sha256 == sha256, JobRow.status.in_(OPEN))
+    return session.scalars(own.limit(1)).first() is not None
+
+
+def shown(session: Session, sha256: str) -> bool:
+    """Whether an archive is on the board."""
+    own = select(SubmissionRow.id).where(
+        SubmissionRow.sha256 == sha256, SubmissionRow.withdrawn.is_(None)
+    )
+    return session.scalars(own.limit(1)).first() is not None

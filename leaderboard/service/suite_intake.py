@@ -1,0 +1,123 @@
+"""Suites that a service takes submissions to: where they lie, how large an archive may be, and what a change of one sets off."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from leaderboard.service.queue import enqueue_again
+from leaderboard.store.audit import KEEPER, WORKER, note
+from leaderboard.store.store import changed, scoring_identity
+from leaderboard.store.suites import Standing, about, check_answers, suite_row
+from leaderboard.store.tables import SuiteRow
+from leaderboard.submission.submission import most_bytes, sizes_of
+from leaderboard.submission.verify import require_full
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.errors import InputError
+from lorweb_bench.metrics import choose_metrics
+from lorweb_bench.predictions.reader import suite_name
+from lorweb_bench.reports.report import environment
+
+if TYPE_CHECKING:
+    from leaderboard.store.store import Store
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What `take` did: whether submissions are taken now, and how many are scored again."""
+
+    accepting: bool
+    queued: int
+
+
+def scoring_for(suite: Dataset) -> str:
+    """What a verdict on this suite would be scored with today."""
+    metrics = [metric.identity for metric in choose_metrics(None, suite).metrics]
+    return scoring_identity(
+        suite_name(suite),
+        suite.manifest.targets_fingerprint,
+        metrics,
+        environment()["lorweb-bench"],
+    )
+
+
+def take(
+    store: "Store",
+    suite: Dataset,
+    accepting: bool | None = None,
+    replace: bool = False,
+    again: bool = False,
+    standing: Standing = "private",
+) -> Taken:
+    """Take submissions to a suite from now on, or with `accepting` False no more; None leaves that as it is.
+
+    `standing` is that of a suite that is new to the store. Where the suite lies is noted, for the workers.
+
+    With `replace` the suite comes in the place of the same inputs with other answers, labels or version number, and everything
+    that was accepted is queued to be scored again; `again` does that in any case. InputError for a public view, and for other
+    answers without `replace`.
+    """
+    require_full(suite)
+    scoring, most = scoring_for(suite), most_bytes(sizes_of(suite))
+    with store.writing() as session:
+        row = session.get(SuiteRow, suite.fingerprint)
+        if not replace:
+            check_answers(row, suite)
+        if row is None:
+            row = suite_row(suite, standing)
+            session.add(row)
+        if replace:
+            row.targets_fingerprint, row.name, row.version = (
+                suite.manifest.targets_fingerprint or "",
+                suite.name,
+                suite.version,
+            )
+            row.about = about(suite)
+        row.path, row.most_bytes, row.scoring = str(suite.path.resolve()), most, scoring
+        row.accepting = bool(row.accepting) if accepting is None else accepting
+        if row.accepting and row.standing == "retired":
+            raise InputError(
+                f"{row.name} {row.version} is retired in {store.folder}: its items may be shown, so it takes no submissions."
+            )
+        session.flush()
+        action = "suite-taken" if row.accepting else "suite-closed"
+        note(
+            session,
+            KEEPER,
+            action,
+            suite.fingerprint,
+            name=suite.name,
+            version=suite.version,
+            answers=row.targets_fingerprint,
+        )
+        queued = enqueue_again(session, row, scoring, KEEPER, all_of_it=again)
+        changed(session)
+        return Taken(row.accepting, queued)
+
+
+def catch_up(store: "Store") -> int:
+    """Queue what was scored with other metrics, or by another version of ours, than this process would use. How many."""
+    with store.reading() as session:
+        rows = list(session.scalars(select(SuiteRow).where(SuiteRow.path.is_not(None))))
+    queued = 0
+    for row in rows:
+        scoring = scoring_for(suite_of(row))
+        with store.writing() as session:
+            current = session.get_one(SuiteRow, row.fingerprint)
+            current.scoring = scoring
+            queued += enqueue_again(session, current, scoring, WORKER)
+    return queued
+
+
+def suite_of(row: SuiteRow) -> Dataset:
+    """The full view of a suite of the service; InputError when it is gone, or not what the store knows."""
+    suite = open_suite(Path(row.path or ""))
+    if (
+        suite.fingerprint != row.fingerprint
+        or suite.manifest.targets_fingerprint != row.targets_fingerprint
+    ):
+        raise InputError(
+            f"{suite.path} is not the {row.name} {row.version} of this store; `lorweb-bench leaderboard suite` takes it."
+        )
+    return suite

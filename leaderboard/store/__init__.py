@@ -1,0 +1,1 @@
+"""What a board keeps: suites, entries, teams, the audit log."""

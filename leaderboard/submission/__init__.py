@@ -1,0 +1,1 @@
+"""A submission: its archive, its card, and the checks that it goes through."""

@@ -1,0 +1,1 @@
+"""The command line of this package, and the table of all commands."""

@@ -1,0 +1,146 @@
+"""`inspect`, `verify`, `publish`, `leaks`: the commands on datasets."""
+
+from pathlib import Path
+
+import click
+
+from lorweb_bench.errors import InputError
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw a contact sheet to this PNG.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page to browse quadruplets in.",
+)
+@click.option(
+    "--per-tier",
+    type=click.IntRange(1),
+    help="Quadruplets of each tier on the sheet (8) and the page (40).",
+)
+def inspect(dataset: Path, output: Path | None, html: Path | None, per_tier: int | None) -> None:
+    """Show what DATASET holds: counts by split, tier and family, a contact sheet, a page."""
+    from lorweb_bench.cli import terminal_tables
+    from lorweb_bench.data.dataset import open_dataset
+    from lorweb_bench.suites import overview as looking
+
+    _check_png(output)
+    opened = open_dataset(dataset)
+    terminal_tables.show_counts(
+        opened, {split: looking.count(opened.records(split)) for split in opened.splits}
+    )
+    if output is not None:
+        looking.write_sheet(opened, output, per_tier or 8)
+        click.echo(f"Contact sheet: {output}")
+    if html is not None:
+        looking.write_page(opened, html, per_tier or 40)
+        click.echo(f"Page: {html}")
+
+
+def _check_png(output: Path | None) -> None:
+    if output is not None and output.suffix.lower() != ".png":
+        raise InputError(f"{output}: a contact sheet is a PNG; give a name that ends in .png.")
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes to check shards in.",
+)
+@click.option(
+    "--rerun/--no-rerun",
+    default=None,
+    help="Run the transformations again and compare; by default for lossless suites.",
+)
+def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
+    """Check every byte of DATASET against its manifest, and decode every image."""
+    from lorweb_bench.data.dataset import open_dataset
+    from lorweb_bench.suites import verify as verifying
+    from lorweb_bench.suites.pins import drift
+
+    found = verifying.verify(dataset, workers, rerun)
+    for problem in found.problems:
+        click.echo(problem)
+    if found.problems:
+        more = f" ({len(found.problems)} problems, listed above)" if len(found.problems) > 1 else ""
+        raise InputError(found.problems[0] + more)
+    click.echo(
+        f"{dataset} is whole: {len(found.items):,} samples, {found.bytes:,} bytes, every image decoded, fingerprints as stated."
+    )
+    if differs := drift(open_dataset(dataset)):
+        click.echo(f"{differs}.")
+    if found.unpinned:
+        click.echo(
+            f"An unpinned build: {found.unpinned:,} of {found.rerun:,} images are within 2 levels of what is made here, not equal."
+        )
+    elif found.rerun:
+        click.echo(f"{found.rerun:,} images made again by their transformations: all equal.")
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The folder of the public view.",
+)
+@click.option(
+    "--prompt",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "instruction"]),
+    help="What to give as each sample's prompt.",
+)
+def publish(suite: Path, output: Path, prompt: str) -> None:
+    """Write the public view of SUITE: no answers, no labels, an order that says nothing."""
+    from lorweb_bench.suites.publish import publish as write
+
+    public = write(suite, output, prompt)
+    click.echo(
+        f"{output}: {public.split('test').samples:,} samples, fingerprint {public.fingerprint}."
+    )
+
+
+@click.command()
+@click.argument("train", type=click.Path(path_type=Path))
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the pairs of like images to this PNG.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes to read shards in.",
+)
+def leaks(train: Path, suite: Path, output: Path | None, workers: int) -> None:
+    """Find what the dataset TRAIN shares with SUITE, or with any other dataset: transformations, photographs, like images."""
+    from lorweb_bench.cli import terminal_tables
+    from lorweb_bench.suites import leaks as finding
+
+    _check_png(output)
+    found = finding.find_leaks(train, suite, workers)
+    terminal_tables.show_leaks(found)
+    if output is not None and found.images:
+        finding.write_sheet(found, train, suite, output)
+        click.echo(f"Pairs of images: {output}")
+    if found.leaks:
+        raise InputError(f"{suite} leaks: {'; '.join(found.leaks)}.")
+    click.echo("No leak found.")

@@ -1,0 +1,126 @@
+"""The door of the demo: one page with the table, a picture of analogies, and where everything lies."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lorweb_bench.data.dataset import open_suite
+from lorweb_bench.data.images import decode, encode
+from lorweb_bench.data.samples import Quadruplet
+from lorweb_bench.protocol import TIERS
+from lorweb_bench.reports.html import write_page
+from lorweb_bench.reports.report import Report, Score, open_report
+from lorweb_bench.reports.sheet import Row, Section, contact_sheet
+from lorweb_bench.runtime.files import write_atomic
+
+PICTURED = ("lorweb", "single-lora", "token-control", "ceiling")
+PER_TIER = 4
+
+
+def groups_of(reports: Mapping[str, Report]) -> list[str]:
+    """The columns of the table: unseen and seen, then every tier that was scored."""
+    scores = next(iter(reports.values())).scores
+    return [g for g in ("unseen", "seen", *TIERS) if g in scores]
+
+
+def interval(score: Score) -> str:
+    """`mean [low, high]`, or the mean alone where there are too few clusters."""
+    return (
+        f"{score.mean:.2f}"
+        if score.ci_low is None
+        else f"{score.mean:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]"
+    )
+
+
+def markdown_table(reports: Mapping[str, Report], metric: str) -> str:
+    """A Markdown table of one metric: a row per report, a column per group."""
+    groups = groups_of(reports)
+    lines = [f"| {metric} | " + " | ".join(groups) + " |", "|---|" + "---|" * len(groups)]
+    for name, report in reports.items():
+        lines.append(
+            f"| {name} | " + " | ".join(interval(report.scores[g][metric]) for g in groups) + " |"
+        )
+    return "\n".join(lines)
+
+
+def plain_table(reports: Mapping[str, Report]) -> str:
+    """The headline metric for a terminal."""
+    groups = groups_of(reports)
+    lines = [
+        "edit_recovery".ljust(18)
+        + "".join(
+            g.replace("composition", "comp").replace("parameters", "param").rjust(13)
+            for g in groups
+        )
+    ]
+    for name, report in reports.items():
+        lines.append(
+            name.ljust(18)
+            + "".join(f"{report.scores[g]['edit_recovery'].mean:13.3f}" for g in groups)
+        )
+    return "\n".join(lines)
+
+
+def pictured(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
+    """A sheet of analogies of every tier: a, a', b, what the trained methods and the ceiling made, and the truth.
+
+    Items are taken in the order of their opaque keys, one per transformation: nobody chose them.
+    """
+    opened = open_suite(suite)
+    names = [n for n in PICTURED if n in reports]
+    sections = []
+    for tier in TIERS:
+        split = "seen" if tier.startswith("seen") else "unseen"
+        if split not in opened.manifest.splits:
+            continue
+        chosen: dict[str, Quadruplet] = {}
+        for q in opened.quadruplets(split):
+            if q.record.tier == tier and len(chosen) < PER_TIER:
+                chosen.setdefault(q.record.transformation, q)
+        if chosen:
+            rows = [_row(q, [reports[n] / "predictions" for n in names]) for q in chosen.values()]
+            sections.append(Section(tier.replace("_", " "), rows))
+    return contact_sheet(
+        "Analogies",
+        "a : a' as b : b'. Items in the order of their keys.",
+        sections,
+        ("a", "a'", "b", *names, "truth"),
+    )
+
+
+def _row(q: Quadruplet, predictions: Sequence[Path]) -> Row:
+    made = [
+        decode(path.read_bytes(), str(path))
+        for path in (folder / f"{q.key}.png" for folder in predictions)
+    ]
+    return Row([q.a, q.a_prime, q.b, *made, q.b_prime], q.record.instruction, q.record.family)
+
+
+def write_door(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
+    """Write `index.html`, `analogies.png` and `table.md` to the demo's folder; returns the table as plain text."""
+    opened = {name: open_report(path) for name, path in reports.items()}
+    picture = pictured(suite, reports)
+    write_atomic(folder / "analogies.png", encode(np.asarray(picture), "png"))
+    tables = "\n\n".join(
+        markdown_table(opened, metric) for metric in ("edit_recovery", "retrieval")
+    )
+    write_atomic(folder / "table.md", (tables + "\n").encode())
+    groups = groups_of(opened)
+    cells = {
+        name: {g: interval(report.scores[g]["edit_recovery"]) for g in groups}
+        for name, report in opened.items()
+    }
+    write_page(
+        folder / "index.html",
+        "demo_page.html.j2",
+        folder="cli",
+        title="Visual analogies, end to end",
+        lead="A dataset, a reference model with its controls, nine kinds of method on seen and unseen transformations, a leaderboard.",
+        groups=groups,
+        cells=cells,
+        links={name: f"reports/{path.name}/index.html" for name, path in reports.items()},
+        suite=next(iter(opened.values())).suite,
+    )
+    return plain_table(opened)

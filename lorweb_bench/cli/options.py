@@ -1,0 +1,15 @@
+"""Values of options that several commands take."""
+
+import click
+
+
+def part(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Parse I/N, the I-th of N parts counted from 1; None where the option is not given."""
+    if value is None:
+        return None
+    index, _, count = value.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise click.BadParameter(f"{value!r} is no part; give I/N, from 1/N to N/N.")
+    return int(index), int(count)

@@ -1,0 +1,317 @@
+"""Commands: methods, predict, score, evaluate, compare. Heavy modules are imported when a command runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lorweb_bench.cli.options import part
+from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
+
+if TYPE_CHECKING:
+    from lorweb_bench.reports.report import Report, Score
+
+SUITE = click.option(
+    "--suite", required=True, type=click.Path(path_type=Path), help="The suite's folder."
+)
+OUT = click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The folder to write.",
+)
+METHOD = click.option(
+    "--method",
+    required=True,
+    metavar="SPEC",
+    help="A name, module:attribute, file.py:attribute, or checkpoint folder.",
+)
+METRICS = click.option(
+    "--metrics",
+    metavar="A,B,…",
+    help="Which metrics; by default all that need no downloaded weights.",
+)
+SKIP = click.option(
+    "--skip-unavailable",
+    is_flag=True,
+    help="Leave out metrics whose weights or packages are not there; the report says which and why.",
+)
+SHUFFLED = click.option(
+    "--shuffled",
+    type=click.Path(path_type=Path),
+    metavar="REPORT",
+    help="A report of the same method with --pairs shuffled; what it lost stands beside.",
+)
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
+)
+ENGINE = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where pieces run.",
+)
+
+
+def _options(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any]:
+    import yaml
+
+    pairs = [setting.partition("=") for setting in given]
+    if wrong := [
+        setting
+        for setting, (key, equals, _) in zip(given, pairs, strict=True)
+        if not (key.isidentifier() and equals)
+    ]:
+        raise click.BadParameter(f"{wrong[0]!r} is no option; give KEY=VALUE.")
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in pairs}
+    except yaml.YAMLError as e:
+        raise click.BadParameter(f"a value is no YAML ({e}); quote it.") from None
+
+
+PREDICTING = (
+    click.option(
+        "--prompt",
+        type=click.Choice(PROMPT_MODES),
+        default="none",
+        show_default=True,
+        help="What text a method is given.",
+    ),
+    click.option(
+        "--pairs",
+        type=click.Choice(["true", "shuffled"]),
+        default="true",
+        show_default=True,
+        help="The item's own pair, or another's.",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=PREDICT_SEED,
+        show_default=True,
+        help="What each item's seed is made from.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Only N items; marked as partial and never ranked.",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Triplets that the method gets at once; by default its own.",
+    ),
+    click.option(
+        "--set",
+        "options",
+        multiple=True,
+        callback=_options,
+        metavar="KEY=VALUE",
+        help="An option that the method is made with.",
+    ),
+    click.option(
+        "--track",
+        type=click.Choice(TRACKS),
+        help="closed: adapted on the suite's training dataset only. By default the method's.",
+    ),
+)
+
+
+def _predicting(command: Any) -> Any:
+    for option in reversed(PREDICTING):
+        command = option(command)
+    return command
+
+
+def _names(metrics: str | None) -> list[str] | None:
+    return (
+        None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    )
+
+
+@click.command()
+def methods() -> None:
+    """List what can be scored, what each needs, and whether that is there.
+
+    Besides these, a method can be module:attribute, path/to/file.py:attribute, or a checkpoint folder.
+    """
+    from lorweb_bench.methods.listing import list_methods
+
+    listed = list_methods()
+    width = max(len(info.name) for info in listed) + 2
+    for info in listed:
+        click.echo(
+            f"{info.name:{width}}{'can be run here' if info.missing is None else info.missing}"
+        )
+        for line in (info.what, f"needs {info.needs}" if info.needs else ""):
+            if line:
+                click.echo(f"{'':{width}}{line}")
+
+
+@click.command()
+@METHOD
+@SUITE
+@OUT
+@_predicting
+@click.option(
+    "--shard",
+    callback=part,
+    metavar="I/N",
+    help="Only the I-th of N parts; all parts may share one folder.",
+)
+@WORKERS
+@ENGINE
+def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
+    """Run a method on a suite, or on its public view. Running it again resumes."""
+    from lorweb_bench.scoring.evaluate import predict as run
+
+    made = run(method, suite, out, **settings)
+    if made is None:
+        click.echo(
+            f"This part is in {out}; the run that completes the folder writes its predictions.json."
+        )
+    else:
+        click.echo(
+            f"{made.samples} predictions of {made.method.name} in {out}{', a part of the suite' if made.partial else ''}."
+        )
+
+
+@click.command()
+@click.argument("predictions", type=click.Path(path_type=Path))
+@SUITE
+@OUT
+@METRICS
+@click.option("--name", help="The method's name, for a bare folder of images.")
+@click.option(
+    "--resize",
+    is_flag=True,
+    help="Resize predictions of a wrong size to b's; the report says how many.",
+)
+@SKIP
+@SHUFFLED
+@click.option(
+    "--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap."
+)
+@WORKERS
+@ENGINE
+def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **settings: Any) -> None:
+    """Score predictions against a suite: a folder that predict wrote, or a bare folder of <key>.png, .jpg or .webp."""
+    from lorweb_bench.scoring.evaluate import score as run
+
+    _show(run(predictions, suite, _names(metrics), out=out, **settings), out)
+
+
+@click.command()
+@METHOD
+@SUITE
+@OUT
+@METRICS
+@SKIP
+@SHUFFLED
+@_predicting
+@WORKERS
+@ENGINE
+def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **settings: Any) -> None:
+    """Predict, then score; the predictions stay in OUTPUT/predictions. Running it again resumes."""
+    from lorweb_bench.scoring.evaluate import evaluate as run
+
+    _show(run(method, suite, _names(metrics), out=out, **settings), out)
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--metric", help="Which metric; by default edit_recovery where all have it.")
+@click.option(
+    "--trainings",
+    is_flag=True,
+    help="Reports of one method are its trainings from several seeds, and are taken together as one.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=BOOTSTRAP_SEED,
+    show_default=True,
+    help="Of the bootstrap and the sign flips.",
+)
+def compare(reports: tuple[Path, ...], metric: str | None, trainings: bool, seed: int) -> None:
+    """Compare reports, or judgements, of one suite: paired by item, per group, with intervals."""
+    from lorweb_bench.compare.compare import compare_reports
+
+    click.echo(compare_reports(reports, metric, seed, trainings))
+
+
+def _show(report: "Report", out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lorweb_bench.reports.bars import digits
+    from lorweb_bench.reports.report import headline_of, plain
+
+    title = f"{report.method.name} on {report.suite.name} {report.suite.version}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    headline = headline_of(report.metrics)
+    table.add_column("group", no_wrap=True)
+    names = [metric.partition("[")[0] for metric in report.metrics]
+    shown = {
+        m: name if names.count(name) == 1 else m
+        for m, name in zip(report.metrics, names, strict=True)
+    }
+    table.add_column("items", no_wrap=True, justify="right")
+    for column in report.metrics:
+        table.add_column(shown[column], overflow="fold", justify="right")
+        if column == headline:
+            table.add_column("95 %", no_wrap=True)
+    places = {m: digits(m, (of[m].mean for of in report.scores.values())) for m in report.metrics}
+    for group, scores in report.scores.items():
+        if not group.endswith("_hard") and not group.startswith("unseen/"):
+            cells = [
+                cell
+                for metric in report.metrics
+                for cell in _cells(scores[metric], metric == headline, places[metric])
+            ]
+            table.add_row(group, str(scores[report.metrics[0]].samples), *cells)
+    Console().print(table, markup=False)
+    headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline or "")
+    notes = (
+        [
+            f"shuffled pairs lose {plain(headline_drop['drop'] or 0.0, places[headline])} of {headline} on unseen"
+        ]
+        if headline_drop and headline
+        else []
+    )
+    notes += [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
+    notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(
+        report.missing
+    )
+    notes += ["the predictions are of a part of the suite"] * report.partial
+    notes += [report.unpinned] if report.unpinned else []
+    notes += [f"{name} is {metric}" for metric, name in shown.items() if name != metric]
+    notes += [
+        f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()
+    ]
+    notes += [f"{report.resized} predictions were resized"] * bool(report.resized)
+    notes += ["shown the pair of another transformation"] * (report.pairs == "shuffled")
+    for note in notes:
+        click.echo(note)
+    click.echo(f"The report is in {out / 'index.html'}.")
+
+
+def _cells(score: "Score", interval: bool, places: int) -> list[str]:
+    from lorweb_bench.reports.report import plain
+
+    if not interval:
+        return [plain(score.mean, places)]
+    low, high = score.ci_low, score.ci_high
+    return [
+        plain(score.mean, places),
+        "too few"
+        if low is None or high is None
+        else f"{plain(low, places)}..{plain(high, places)}",
+    ]

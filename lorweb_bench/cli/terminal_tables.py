@@ -1,0 +1,150 @@
+"""Tables on the terminal for the commands on datasets."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lorweb_bench.protocol import SEEN_TIERS, TIERS
+
+if TYPE_CHECKING:
+    from lorweb_bench.data.dataset import Dataset
+    from lorweb_bench.suites.leaks import Found
+    from lorweb_bench.suites.overview import Counts
+
+MAX_PAIRS = 30
+WIDEST = 44  # letters of a name
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        if column.startswith("#"):
+            table.add_column(column.lstrip("#"), justify="right")
+        else:
+            table.add_column(column, no_wrap=True, max_width=WIDEST)
+    return table
+
+
+def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
+    """Print what a dataset holds: by split, by tier, by family."""
+    console, manifest = (
+        Console(markup=False),
+        dataset.manifest,
+    )  # the words of a dataset are no markup
+    title = Text(f"{manifest.name} {manifest.version}", style="bold")
+    console.print(
+        title.append(
+            f", {manifest.view} view, fingerprint {manifest.fingerprint}", style="not bold"
+        )
+    )
+    if manifest.supersedes:
+        console.print(f"takes the place of version {manifest.supersedes}")
+    if manifest.tiers_relative_to:
+        console.print(f"tiers relative to the training dataset {manifest.tiers_relative_to}")
+    if manifest.left_out:
+        console.print(
+            f"left out when it was built: {', '.join(f'{n:,} by {name}' for name, n in manifest.left_out.items())}"
+        )
+    labels = () if dataset.public else ("#hard", "#a from", "#b from")
+    table = _table("Splits", "split", "#samples", "#shards", "#MB", "panels", *labels)
+    for split, c in counts.items():
+        info = dataset.split(split)
+        sizes = ", ".join(f"{w}x{h}" for (w, h), _ in c.sizes.most_common(2)) + (
+            " …" if len(c.sizes) > 2 else ""
+        )
+        megabytes = sum(shard.bytes for shard in info.shards) / 1e6
+        numbers = (
+            ()
+            if dataset.public
+            else (f"{c.hard:,}", f"{len(c.a_sources):,}", f"{len(c.b_sources):,}")
+        )
+        table.add_row(
+            split, f"{c.samples:,}", f"{len(info.shards):,}", f"{megabytes:,.1f}", sizes, *numbers
+        )
+    console.print(table)
+    tiers = [tier for tier in (*TIERS, "no tier") if any(c.tiers[tier] for c in counts.values())]
+    if not tiers:
+        return
+    table = _table("Tiers", "split", "tier", "#samples", "#transformations", "#families")
+    for split, c in counts.items():
+        for tier in tiers:
+            if c.tiers[tier]:
+                families = sum(t == tier for t, _ in c.families)
+                table.add_row(
+                    split,
+                    tier,
+                    f"{c.tiers[tier]:,}",
+                    f"{len(c.transformations[tier]):,}",
+                    f"{families:,}",
+                )
+    console.print(table)
+    _show_families(console, counts, tiers)
+
+
+def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list[str]) -> None:
+    """The families of single transformations; pairs of them are too many to list."""
+    families = sorted(
+        {family for c in counts.values() for _, family in c.families if "+" not in family}
+    )
+    columns = [
+        (s, t)
+        for s, c in counts.items()
+        for t in tiers
+        if any(c.families[t, family] for family in families)
+    ]
+    if not columns:
+        return
+    table = _table(
+        "Families, samples by split and tier",
+        "family",
+        *(f"#{split} {tier}" for split, tier in columns),
+    )
+    for family in families:
+        numbers = (counts[split].families[tier, family] for split, tier in columns)
+        table.add_row(family, *(f"{n:,}" if n else "" for n in numbers))
+    console.print(table)
+
+
+def show_leaks(found: "Found") -> None:
+    """Print what a training dataset and a suite share, tier by tier, then the pairs of images."""
+    console = Console(markup=False)
+    if found.tiers:
+        table = _table(
+            "Transformations", "tier", "#in suite", "#trained on", "#families trained on", "verdict"
+        )
+        for tier, share in found.tiers.items():
+            new = tier in ("new_composition", "new_family")
+            verdict = (
+                "by design"
+                if tier in SEEN_TIERS
+                else "LEAK"
+                if share.shared or share.families
+                else "new"
+            )
+            families = str(len(share.families)) if new else ""
+            table.add_row(
+                tier, str(len(share.transformations)), str(len(share.shared)), families, verdict
+            )
+        console.print(table)
+        console.print(
+            f"Photographs or scenes in both: {len(found.sources)}{': ' if found.sources else ''}{', '.join(found.sources[:20])}"
+        )
+    there, here = found.compared
+    console.print(
+        f"Images compared: {here:,} of the suite with {there:,} of the training data ({found.flat:,} without content left out)"
+    )
+    if found.images:
+        table = _table("Like images", "suite", "training data", "#apart")
+        for pair in found.images[:MAX_PAIRS]:
+            apart = "equal" if pair.equal else f"{pair.levels:.1f} levels"
+            table.add_row(
+                f"{pair.suite_key} {pair.suite_role}", f"{pair.train_key} {pair.train_role}", apart
+            )
+        console.print(table)
+        if len(found.images) > MAX_PAIRS:
+            console.print(f"and {len(found.images) - MAX_PAIRS:,} more")
+    for note in found.notes:
+        console.print(f"Note: {note}.")

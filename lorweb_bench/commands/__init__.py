@@ -1,1 +1,0 @@
-"""The commands of `lorweb-bench` that this package itself offers."""

@@ -1,0 +1,1 @@
+"""Reports side by side: paired tests, ranks, tables."""

@@ -1,0 +1,1 @@
+"""The dataset contract: samples, images, shards, manifests, and the training loader."""

@@ -1,0 +1,142 @@
+"""The manifest of a dataset, `dataset.json`, and the two fingerprints that it carries."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lorweb_bench.data.shards import Item
+from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import PUBLIC_ROLES, SPLITS, TIERS
+from lorweb_bench.runtime.files import canonical_json, read_json
+
+MANIFEST = "dataset.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TransformationInfo(_Strict):
+    """What the manifest says of a transformation; `tier` is None where it is only a retrieval candidate."""
+
+    family: str = ""
+    kind: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    instruction: str = ""
+    tier: str | None = None
+    deterministic: bool = True
+    trained: bool | None = None
+
+    @field_validator("tier")
+    @classmethod
+    def _known_tier(cls, tier: str | None) -> str | None:
+        if tier is not None and tier not in TIERS:
+            raise ValueError(f"tier {tier!r} is none of {', '.join(TIERS)}")
+        return tier
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What a transformation library's `apply` takes: family and parameters."""
+        return {"family": self.family, "parameters": self.parameters}
+
+
+class ShardEntry(_Strict):
+    """A shard as the manifest lists it; `path` is relative to the dataset's folder, `bytes` is the file's size."""
+
+    path: str = Field(pattern=r"^[a-z]+/[0-9]{6,9}\.tar$")  # never leads out of the folder
+    sha256: str
+    samples: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+
+
+class SplitInfo(_Strict):
+    """The shards of a split, and how many samples they hold together."""
+
+    samples: int = Field(ge=0)
+    shards: tuple[ShardEntry, ...]
+
+
+class Manifest(_Strict):
+    """`dataset.json`."""
+
+    format: Literal["lorweb-bench/dataset"]
+    format_version: Literal[1]
+    name: str
+    version: str
+    supersedes: str | None = None
+    view: Literal["full", "public"]
+    recipe: dict[str, Any] | None = None
+    splits: dict[str, SplitInfo]
+    transformations: dict[str, TransformationInfo] = Field(default_factory=dict)
+    transformation_library: str | None = None
+    left_out: dict[str, int] = Field(default_factory=dict)
+    chosen_with: dict[str, str] = Field(default_factory=dict)
+    tiers_relative_to: str | None = None
+    fingerprint: str
+    targets_fingerprint: str | None = None
+
+    @field_validator("splits")
+    @classmethod
+    def _known_splits(cls, splits: dict[str, SplitInfo]) -> dict[str, SplitInfo]:
+        if unknown := set(splits) - set(SPLITS):
+            raise ValueError(f"splits {', '.join(sorted(unknown))} are none of {', '.join(SPLITS)}")
+        paths = Counter(entry.path for split in splits.values() for entry in split.shards)
+        if twice := [path for path, count in paths.items() if count > 1]:
+            raise ValueError(f"the shard {twice[0]} is listed twice")
+        return splits
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """Read `dataset.json`; InputError when it is missing, of another format, or malformed."""
+    path = Path(folder) / MANIFEST
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder} is not a folder; a dataset is a folder with {MANIFEST}.")
+    if not path.is_file():
+        raise InputError(f"{folder} is not a dataset, or not a finished one: it has no {MANIFEST}.")
+    content = read_json(path)
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as e:
+        raise InputError(f"{path}: {first_error(e)}.") from None
+
+
+def first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def public_line(item: Item) -> str:
+    """What the fingerprint is taken over, of one sample: its key and the pixels of a, a_prime and b."""
+    return " ".join([item.key, *(item.pixels[role] for role in PUBLIC_ROLES)])
+
+
+def target_line(item: Item) -> str:
+    """What the fingerprint of the targets is taken over, of one sample: its key, the pixels of b_prime, its record."""
+    return f"{item.key} {item.pixels.get('b_prime', '')} {item.labels}"
+
+
+def fingerprint_of(items: Iterable[Item]) -> str:
+    """The sha256 over keys and the pixels of a, a_prime and b, by key: shards, splits and order do not matter."""
+    digest = hashlib.sha256()
+    for item in sorted(items, key=lambda item: item.key):
+        digest.update(public_line(item).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def targets_fingerprint_of(items: Iterable[Item], manifest: Manifest) -> str:
+    """The sha256 over keys, the pixels of b_prime, the records, and what the manifest says of the transformations."""
+    digest = hashlib.sha256()
+    for item in sorted(items, key=lambda item: item.key):
+        digest.update(target_line(item).encode() + b"\n")
+    digest.update(described(manifest))
+    return digest.hexdigest()
+
+
+def described(manifest: Manifest) -> bytes:
+    """What ends the targets: the transformations and their library, as canonical JSON."""
+    listed = {name: info.model_dump(mode="json") for name, info in manifest.transformations.items()}
+    return canonical_json([listed, manifest.transformation_library]).encode()

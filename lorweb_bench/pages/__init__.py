@@ -1,1 +1,0 @@
-"""Pages and sheets: the template, the style and the drawing that every page of the project shares."""

@@ -1,0 +1,1 @@
+"""What a method answered: its folder of images, written and read."""

@@ -1,0 +1,216 @@
+"""The page of a report: tables with intervals, every transformation, the best, median and worst quadruplets, cost, versions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.images import resize
+from lorweb_bench.data.samples import Quadruplet
+from lorweb_bench.protocol import TIERS
+from lorweb_bench.reports.bars import (
+    MAIN_GROUPS,
+    TIER_WORDS,
+    digits,
+    group_bars,
+    scale_of,
+    transformation_bars,
+)
+from lorweb_bench.reports.html import data_uri, write_page
+from lorweb_bench.reports.report import Report, headline_of
+from lorweb_bench.reports.scatter import scatter
+
+LONG_EDGE = 160  # pixels of a shown panel; smaller ones are shown as they are
+
+
+def chosen_items(
+    table: Mapping[str, np.ndarray], metric: str, higher_is_better: bool
+) -> dict[str, dict[str, str]]:
+    """Per tier the keys of the best, the median and the worst item by one metric; ties go by key."""
+    chosen: dict[str, dict[str, str]] = {}
+    for tier in TIERS:
+        rows = np.flatnonzero(table["tier"].astype(str) == tier)
+        if not len(rows):
+            continue
+        sign = -1.0 if higher_is_better else 1.0
+        ranked = sorted(rows, key=lambda i: (sign * float(table[metric][i]), str(table["key"][i])))
+        picked = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+        chosen[tier] = {word: str(table["key"][i]) for word, i in picked.items()}
+    return chosen
+
+
+def _panel(image: Image.Image | None) -> dict[str, Any] | None:
+    if image is None:
+        return None
+    edge = max(image.size)
+    if edge > LONG_EDGE:
+        size = (
+            max(1, round(image.width * LONG_EDGE / edge)),
+            max(1, round(image.height * LONG_EDGE / edge)),
+        )
+        return {"uri": data_uri(resize(image, size), "jpg"), "width": size[0], "height": size[1]}
+    return {"uri": data_uri(image, "png"), "width": image.width, "height": image.height}
+
+
+def _panels(
+    quadruplet: Quadruplet, answers: Mapping[str, Mapping[str, Image.Image]]
+) -> list[dict[str, Any]]:
+    """a, a′, b, each answer (None where it is missing) and the truth, named and ready to show."""
+    made = {name: predictions.get(quadruplet.key) for name, predictions in answers.items()}
+    images = {
+        "a": quadruplet.a,
+        "a′": quadruplet.a_prime,
+        "b": quadruplet.b,
+        **made,
+        "truth": quadruplet.b_prime,
+    }
+    return [
+        {"name": name, "answer": name in made, "shown": _panel(image)}
+        for name, image in images.items()
+    ]
+
+
+def _cards(
+    report: Report,
+    table: Mapping[str, np.ndarray],
+    suite: Dataset,
+    answers: Mapping[str, Mapping[str, Image.Image]],
+    metric: str,
+) -> dict[str, list[dict[str, Any]]]:
+    """Per tier the best, median and worst quadruplet with the predictions, ready to show."""
+    chosen = chosen_items(
+        table, metric, next(iter(report.scores.values()))[metric].higher_is_better
+    )
+    place = {str(key): i for i, key in enumerate(table["key"])}
+    wanted = {key for words in chosen.values() for key in words.values()}
+    found: dict[str, Quadruplet] = {}
+    for split in sorted({str(table["split"][place[key]]) for key in wanted}):
+        for quadruplet in suite.quadruplets(split, keys=wanted):
+            found[quadruplet.key] = quadruplet
+    return {
+        tier: [
+            {
+                "word": word,
+                "value": float(table[metric][place[key]]),
+                "panels": _panels(found[key], answers),
+                "record": found[key].record,
+                "said": [],
+            }
+            for word, key in words.items()
+            if key in found
+        ]
+        for tier, words in chosen.items()
+    }
+
+
+def _from_python(report: Report) -> str:
+    """What repeats a report that was made from Python with objects."""
+    return f'lorweb_bench.evaluate(METHOD, lorweb_bench.open_suite("{report.suite.name}"), prompt="{report.prompt_mode}")'
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader has to know before any number."""
+    items = sum(
+        group[m].samples
+        for name, group in report.scores.items()
+        if name in ("seen", "unseen")
+        for m in list(group)[:1]
+    )
+    said = []
+    if report.missing:
+        said.append(
+            f"{report.missing:,} of {items:,} predictions are missing; each counts as the worst value of every metric."
+        )
+    if report.unpinned:
+        said.append(
+            f"{report.unpinned}. These scores are of that build, and not to be set beside those of the pinned one."
+        )
+    if report.partial:
+        said.append(
+            "The predictions were made for a part of the suite only. This report is never ranked."
+        )
+    if report.pairs == "shuffled":
+        said.append(
+            "The method was shown the pair of another transformation: this measures how much it uses the analogy at all."
+        )
+    said += [
+        f"{metric} was asked for and not computed: {reason}."
+        for metric, reason in report.not_computed.items()
+    ]
+    if report.resized:
+        said.append(
+            f"{report.resized:,} predictions had another size than b and were resized on request."
+        )
+    return said
+
+
+def page_context(
+    report: Report,
+    table: Mapping[str, np.ndarray],
+    suite: Dataset,
+    answers: Mapping[str, Mapping[str, Image.Image]],
+) -> dict[str, Any]:
+    """What `report.html.j2` shows: `table` has the columns of `per_sample.parquet`; `answers`, by the name that stands under
+    the panel, are images by key, and a key that is not there shows as missing. Only the few quadruplets shown are kept in memory.
+    """
+    headline = headline_of(report.metrics)
+    metrics = tuple(sorted(report.metrics, key=lambda metric: metric != headline))
+    better = {
+        m: score.higher_is_better for group in report.scores.values() for m, score in group.items()
+    }
+    context: dict[str, Any] = {
+        "group_bars": [],
+        "tiers": {},
+        "cards": {},
+        "scale": None,
+        "scatter": scatter(table, metrics, better),
+    }
+    if headline:
+        scale = scale_of(headline, np.asarray(table[headline], dtype=float))
+        context["scale"] = scale
+        context["group_bars"] = group_bars(report, headline, scale)
+        context["tiers"] = transformation_bars(table, headline, scale)
+        context["cards"] = _cards(report, table, suite, answers, headline)
+    return context | {
+        "report": report,
+        "metrics": metrics,
+        "headline": headline,
+        "digits": {
+            metric: digits(metric, (of[metric].mean for of in report.scores.values()))
+            for metric in metrics
+        },
+        "better": better,
+        "main_groups": [name for name in MAIN_GROUPS if name in report.scores],
+        "kind_groups": [
+            n for n in report.scores if n.startswith("unseen/") and not n.endswith("_hard")
+        ],
+        "hard_groups": [
+            name.removesuffix("_hard") for name in report.scores if name.endswith("_hard")
+        ],
+        "tier_words": TIER_WORDS,
+        "notes": notes(report),
+        "command": report.command or _from_python(report),
+        "details": {
+            name: value
+            for name, value in (report.method.model_extra or {}).items()
+            if value not in (None, "", [], {})
+        },
+    }
+
+
+def write_report_page(
+    report: Report,
+    table: Mapping[str, np.ndarray],
+    suite: Dataset,
+    predictions: Mapping[str, Image.Image],
+    out: Path | str,
+) -> None:
+    """Write the page of a report to the file `out`; it opens from disk and asks the network for nothing."""
+    lead = f"Scored on {report.suite.name} {report.suite.version}"
+    context = page_context(report, table, suite, {"prediction": predictions})
+    write_page(
+        out, "report.html.j2", title=report.method.name, kicker="Report", lead=lead, **context
+    )

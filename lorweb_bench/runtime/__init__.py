@@ -1,0 +1,1 @@
+"""What every command needs while it runs: files, worker processes, plug-ins, progress, settings."""

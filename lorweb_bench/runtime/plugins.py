@@ -1,0 +1,122 @@
+"""Finding what a user names: a built-in, an installed entry point, `package.module:attribute`, or `file.py:attribute`."""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lorweb_bench.errors import InputError
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is not known: it names the nearest one, or else all there are."""
+    known = list(known)
+    return InputError(
+        f"There is no {what} {name!r}; "
+        + did_you_mean(name, known, f"there are {', '.join(known)}.")
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of a sentence about a name that is not known: a question with the nearest one, or `otherwise` where none is near."""
+    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else otherwise
+
+
+def installed(group: str, reserved: Iterable[str] = ()) -> dict[str, EntryPoint]:
+    """The entry points of a group by name; InputError when two packages claim one name, or one claims a reserved name."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        twice = entry.name in found and found[entry.name].value != entry.value
+        if twice or entry.name in reserved:
+            raise InputError(
+                f"The name {entry.name!r} in {group} is taken already, and {entry.value} claims it too; uninstall one of them."
+            )
+        found[entry.name] = entry
+    return found
+
+
+def find(spec: str, what: str, table: Mapping[str, str], group: str) -> Any:
+    """The object that `spec` names; `table` maps built-in names to `module:attribute`. InputError when there is none."""
+    if spec in table:
+        module, _, attribute = table[spec].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    place, colon, attribute = spec.rpartition(":")
+    if colon and place.endswith(".py"):
+        return _attribute(_module_from_file(Path(place)), attribute, spec)
+    if colon and place:
+        return _attribute(_module(place, spec), attribute, spec)
+    entries = installed(group, reserved=table)
+    if spec not in entries:
+        raise unknown_name(what, spec, [*table, *entries])
+    return load_entry(entries[spec])
+
+
+def absolute(spec: str, table: Mapping[str, str]) -> str:
+    """SPEC with the file or folder that it names as an absolute path: a process elsewhere has another working folder."""
+    if spec in table:
+        return spec
+    place, colon, attribute = spec.rpartition(":")
+    path = Path(place if colon else spec)
+    named = path.suffix == ".py" if colon else path.is_dir()
+    return f"{path.resolve()}{colon}{attribute if colon else ''}" if named else spec
+
+
+def load_entry(entry: EntryPoint) -> Any:
+    """Import what an entry point names; InputError when that fails."""
+    try:
+        return entry.load()
+    except Exception as e:
+        raise InputError(
+            f"{entry.name!r} ({entry.value}) cannot be imported: {type(e).__name__}: {e}."
+        ) from e
+
+
+def _module(name: str, spec: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(
+            0, here
+        )  # the installed command, unlike `python -m`, does not look where it is run
+    try:
+        return importlib.import_module(name)
+    except Exception as e:
+        raise InputError(
+            f"{spec!r}: the module {name} cannot be imported ({type(e).__name__}: {e})."
+        ) from e
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give path/to/file.py:attribute.")
+    path = path.resolve()
+    name = f"_from_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is being imported
+    sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:
+        del sys.modules[name]
+        raise InputError(f"{path} cannot be imported ({type(e).__name__}: {e}).") from e
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, spec: str) -> Any:
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise unknown_name(f"attribute in {spec.rpartition(':')[0]}", attribute, public)
+    return getattr(module, attribute)

@@ -1,0 +1,1 @@
+"""Predictions against a suite: scores, reports, and the control with shuffled pairs."""

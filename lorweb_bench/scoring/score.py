@@ -1,0 +1,314 @@
+"""From predictions to a report: every item of the suite's manifest counts, whether it was predicted or not."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.images import to_array
+from lorweb_bench.data.samples import Quadruplet
+from lorweb_bench.errors import InputError
+from lorweb_bench.metrics import TABLE, Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.predictions.reader import (
+    Predictions,
+    fitted,
+    open_predictions,
+    suite_keys,
+    suite_name,
+)
+from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
+from lorweb_bench.reports.report import (
+    PAGE,
+    PER_SAMPLE,
+    Report,
+    Score,
+    environment,
+    write_per_sample,
+    write_report,
+)
+from lorweb_bench.runtime.files import claim_output, finish_output
+from lorweb_bench.runtime.plugins import absolute
+from lorweb_bench.runtime.progress import track
+from lorweb_bench.runtime.rerun_command import command_line, named, named_spec
+from lorweb_bench.runtime.workers import run_pieces
+from lorweb_bench.scoring.shuffled_control import open_shuffled, shuffled_drop
+from lorweb_bench.suites.pins import drift
+
+BATCH = 32  # items that are in memory at a time
+LABELS = ("transformation", "family", "kind", "tier", "a_source", "b_source")
+RESERVED = ("key", "split", *LABELS, "hard", "missing", "resized")
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What each item is scored by."""
+
+    suite: Dataset
+    metrics: tuple[str | Metric, ...]
+    resize: bool
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some items of one shard, and the predictions that there are of them."""
+
+    split: str
+    shard: int
+    keys: tuple[str, ...]
+    predictions: Predictions
+
+
+def score(
+    predictions: str | Path | Mapping[str, Any],
+    suite: Dataset | str | Path,
+    metrics: Sequence[str | Metric] | None = None,
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+    resize: bool = False,
+    skip_unavailable: bool = False,
+    shuffled: str | Path | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    seed: int = BOOTSTRAP_SEED,
+    command: str | None = None,
+) -> Report:
+    """Score a predictions folder, a bare folder of images, or images by key, against a suite; write the report's folder `out`.
+
+    `metrics` None: every metric without downloaded weights that the suite supports. `name` is the method's, where no manifest
+    says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says.
+    `shuffled` is the report of a run of the same method on shuffled pairs: what it lost by them is reported beside. Missing
+    predictions count the worst value of each metric. A prediction of another size is refused, or with `resize` brought to b's
+    size by the fixed kernel and counted in the report. `command` is what repeats the whole, where that is more than this
+    scoring. InputError for whatever does not fit.
+    """
+    settings = {
+        "name": name,
+        "resize": resize,
+        "skip_unavailable": skip_unavailable,
+        "seed": None if seed == BOOTSTRAP_SEED else seed,
+    }
+    command = command or _command(
+        predictions, suite, metrics, {**settings, "shuffled": shuffled and named(shuffled)}
+    )
+    suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
+    if suite.public:
+        raise InputError(
+            f"{suite.path} is a public view, which has no answers; score against the full view."
+        )
+    selection = choose_metrics(metrics, suite, skip_unavailable)
+    chosen = selection.metrics
+    opened = open_predictions(predictions, suite, name)
+    other = open_shuffled(shuffled, opened.manifest) if shuffled is not None else None
+    if out is not None:
+        claim_output(out, REPORT_FORMAT)
+    if taken := next((m.identity for m in chosen if m.identity in RESERVED), None):
+        raise InputError(
+            f"A metric cannot be called {taken!r}: the per-item table has a column of that name."
+        )
+    sent = _sendable(chosen, metrics) if workers > 1 or engine != "local" else chosen
+    table = _table(Task(suite, tuple(sent), resize), opened, workers, engine)
+    report = _report(table, opened, suite, chosen, seed).model_copy(
+        update={
+            "not_computed": selection.not_computed,
+            "command": command,
+            "unpinned": str(differs) if (differs := drift(suite)) else None,
+            "shuffled": shuffled_drop(table, [m.identity for m in chosen], other, seed)
+            if other
+            else None,
+        }
+    )
+    if out is not None:
+        write_report_folder(Path(out), report, suite, opened)
+    return report
+
+
+def _sendable(
+    chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None
+) -> list[str | Metric]:
+    """The metrics as another process takes them: what a file defines cannot be sent to one, so it is loaded there by its name."""
+    own = [m for m in metrics or () if isinstance(m, str) and m.partition("[")[0] not in TABLE]
+    names = {load_metric(m).identity: absolute(m, TABLE) for m in own}
+    return [names.get(metric.identity, metric) for metric in chosen]
+
+
+def _command(
+    predictions: object,
+    suite: Dataset | str | Path,
+    metrics: Sequence[str | Metric] | None,
+    settings: Mapping[str, object],
+) -> str | None:
+    """What repeats a scoring on the command line, or None where the predictions or a metric are objects."""
+    if not isinstance(predictions, str | Path) or not all(
+        isinstance(metric, str) for metric in metrics or ()
+    ):
+        return None
+    place = suite.path if isinstance(suite, Dataset) else suite
+    asked = None if metrics is None else [named_spec(str(metric)) for metric in metrics]
+    return command_line(
+        ["score", named(predictions), "--suite", named(place)], {"metrics": asked, **settings}
+    )
+
+
+def write_report_folder(
+    out: Path, report: Report, suite: Dataset, predictions: Predictions
+) -> None:
+    """Write the per-item table, the page, and last `report.json`, which marks the folder as whole."""
+    from lorweb_bench.reports.report_page import write_report_page
+
+    table = report.per_sample or {}
+    write_per_sample(out / PER_SAMPLE, table)
+    write_report_page(report, table, suite, predictions, out / PAGE)
+    write_report(out, report)
+    finish_output(out)
+
+
+def _report(
+    table: dict[str, np.ndarray],
+    opened: Predictions,
+    suite: Dataset,
+    metrics: list[Metric],
+    seed: int,
+) -> Report:
+    from lorweb_bench.stats.aggregate import gap, summarise
+
+    made = opened.manifest
+    higher = {m.identity: m.higher_is_better for m in metrics}
+    summary = summarise(table, list(higher), seed)
+    chances = {m.identity: getattr(m, "chance", None) for m in metrics}
+    return Report(
+        suite=suite_name(suite),
+        method=made.method,
+        track=made.track,
+        prompt_mode=made.prompt_mode,
+        pairs=made.pairs,
+        seed=made.seed,
+        partial=made.partial,
+        scores={
+            g: {m: Score(**value, higher_is_better=higher[m]) for m, value in of.items()}
+            for g, of in summary.items()
+        },
+        gap=gap(table, list(higher), made.track, seed),
+        chance={
+            identity: float(chance(suite))
+            for identity, chance in chances.items()
+            if callable(chance)
+        },
+        metric_settings={m.identity: m.settings() for m in metrics if hasattr(m, "settings")},
+        missing=int(table["missing"].sum()),
+        resized=int(table["resized"].sum()),
+        cost=made.cost,
+        environment=environment(any(getattr(m, "needs_weights", False) for m in metrics)),
+        per_sample=table,
+    )
+
+
+def _table(
+    task: Task, predictions: Predictions, workers: int, engine: str
+) -> dict[str, np.ndarray]:
+    """One row per item of the manifest, sorted by key."""
+    here = workers == 1 and engine == "local"
+    pieces = list(_pieces(task.suite, predictions, None if here else workers))
+    if here:
+        batches = (batch for piece in pieces for batch in _score_batches(task, piece))
+        parts = track(batches, sum(-(-len(piece.keys) // BATCH) for piece in pieces), "scoring")
+    else:
+        gpus = float(any(getattr(m, "needs_weights", False) for m in map(_loaded, task.metrics)))
+        parts = run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring", gpus)
+    columns = _joined(parts)
+    order = np.argsort(np.array(columns["key"]), kind="stable")
+    return {name: np.array(values)[order] for name, values in columns.items()}
+
+
+def _joined(parts: Iterable[Columns]) -> Columns:
+    columns: Columns = {}
+    for part in parts:
+        for name, values in part.items():
+            columns.setdefault(name, []).extend(values)
+    return columns
+
+
+def _pieces(suite: Dataset, predictions: Predictions, workers: int | None) -> Iterator[Piece]:
+    """Whole shards, or, for several workers, parts of shards small enough to share the work out evenly."""
+    total = sum(suite.split(split).samples for split in suite.scored_splits)
+    size = max(BATCH, -(-total // (4 * workers))) if workers else total
+    for split in suite.scored_splits:
+        for shard, keys in enumerate(suite_keys(suite, split)):
+            for start in range(0, len(keys), size):
+                part = keys[start : start + size]
+                yield Piece(split, shard, tuple(part), predictions.part(part))
+
+
+def _loaded(metric: str | Metric) -> Metric:
+    return load_metric(metric) if isinstance(metric, str) else metric
+
+
+def _score_piece(task: Task, piece: Piece) -> Columns:
+    return _joined(_score_batches(task, piece))
+
+
+def _score_batches(task: Task, piece: Piece) -> Iterator[Columns]:
+    """The rows of a piece, batch by batch, as columns: labels, `missing`, `resized`, and one per metric identity."""
+    metrics = [_loaded(m) for m in task.metrics]
+    stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
+    left = set(piece.keys)
+    for batch in iter(lambda: list(islice(stream, BATCH)), []):
+        columns = _labels(piece, batch)
+        scored = [
+            _scored(q, piece.predictions, task.resize) for q in batch if q.key in piece.predictions
+        ]
+        resized = {s.key for s, was_resized in scored if was_resized}
+        columns["resized"] = [q.key in resized for q in batch]
+        for metric in metrics:
+            values = dict(
+                zip(
+                    (s.key for s, _ in scored),
+                    _values(metric, [s for s, _ in scored], task.suite),
+                    strict=True,
+                )
+            )
+            columns[metric.identity] = [values.get(q.key, float(metric.worst)) for q in batch]
+        left.difference_update(columns["key"])
+        yield columns
+    if left:
+        raise InputError(
+            f"{task.suite.path}: a shard of {piece.split} lacks {min(left)!r}, which its sidecar names; fetch or build it again."
+        )
+
+
+def _labels(piece: Piece, batch: list[Quadruplet]) -> Columns:
+    columns: Columns = {label: [getattr(q.record, label) or "" for q in batch] for label in LABELS}
+    return {
+        "key": [q.key for q in batch],
+        "split": [piece.split] * len(batch),
+        **columns,
+        "hard": [bool(q.record.hard) for q in batch],
+        "missing": [q.key not in piece.predictions for q in batch],
+    }
+
+
+def _scored(q: Quadruplet, predictions: Predictions, may_resize: bool) -> tuple[Scored, bool]:
+    image, resized = fitted(predictions[q.key], q.key, q.b.size, may_resize)
+    return Scored(q, to_array(image)), resized
+
+
+def _values(metric: Metric, scored: list[Scored], suite: Dataset) -> list[float]:
+    if not scored:
+        return []
+    values = np.asarray(metric.values(scored, suite), dtype=np.float64)
+    if values.shape != (len(scored),):
+        raise InputError(
+            f"The metric {metric.identity} gave values of shape {values.shape} for {len(scored)} items."
+        )
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise InputError(
+            f"The metric {metric.identity} gave {values[bad]} for {scored[bad].key!r}; it has to give a finite number."
+        )
+    return [float(v) for v in values]

@@ -1,0 +1,1 @@
+"""Statistics of scores: means over tiers, clustered intervals, paired tests."""

@@ -1,0 +1,90 @@
+"""Near-equal images: what an image is compared by, and the nearest of the images that are known.
+
+Found are copies that were recompressed, resized, made a little brighter, or cut by up to some two per cent at each edge. Mirrored,
+turned and more deeply cropped ones are other images here.
+"""
+
+import numpy as np
+
+NEAR_BITS = 10  # of the 64 of a dHash
+NEAR_LEVELS = 10.0  # RMSE of 255 between thumbnails of 8 x 8
+NEAR_CORRELATION = (
+    0.93  # of these thumbnails, and of their middles: two pictures in one frame are not near-equal
+)
+MIDDLE = slice(
+    5, 11
+)  # of the 16 rows and columns that are kept: within a frame that leaves 0.4 of each side to the picture
+FLAT_LEVELS = (
+    3.0  # standard deviation of a thumbnail: an image without content is like any other one
+)
+
+
+def dhash(image: np.ndarray) -> int:
+    """The difference hash of a uint8 H x W x 3 image: 64 bits, one for each step to the right in an 8 x 9 grey thumbnail."""
+    import cv2
+
+    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """A uint8 16 x 16 x 3 thumbnail of a uint8 H x W x 3 image, each pixel the mean of its area."""
+    import cv2
+
+    return cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
+
+
+def flat(small: np.ndarray) -> bool:
+    """Whether the image behind a thumbnail has no content to compare."""
+    return float(small.std(axis=(0, 1)).max()) < FLAT_LEVELS
+
+
+class Known:
+    """Images by hash and thumbnail, numbered in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._hashes = np.zeros(64, np.uint64)
+        self._thumbnails = np.zeros((64, 16, 16, 3), np.uint8)
+
+    def add(self, value: int, small: np.ndarray) -> None:
+        """Add an image with content by its `dhash` and `thumbnail`."""
+        if self._count == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
+            self._thumbnails = np.concatenate([self._thumbnails, np.zeros_like(self._thumbnails)])
+        self._hashes[self._count], self._thumbnails[self._count] = value, small
+        self._count += 1
+
+    def nearest(self, value: int, small: np.ndarray) -> tuple[int, float] | None:
+        """The number of the nearest near-equal image, the first of equally near ones, and the RMSE of thumbnails in levels.
+
+        None where none is near-equal. All hashes are compared, a million in some milliseconds.
+        """
+        near = np.flatnonzero(
+            np.bitwise_count(self._hashes[: self._count] ^ np.uint64(value)) <= NEAR_BITS
+        )
+        thumbnails = self._thumbnails[near]
+        wholes, whole = _coarse(thumbnails), _coarse(small[None])[0]
+        levels = np.sqrt(((wholes - whole) ** 2).mean(axis=(1, 2, 3)))
+        middles = _correlations(
+            thumbnails[:, MIDDLE, MIDDLE].astype(np.float32), small[MIDDLE, MIDDLE]
+        )
+        alike = np.minimum(_correlations(wholes, whole), middles) >= NEAR_CORRELATION
+        levels[~alike] = np.inf
+        if not alike.any() or levels.min() > NEAR_LEVELS:
+            return None
+        best = int(levels.argmin())
+        return int(near[best]), float(levels[best])
+
+
+def _coarse(thumbnails: np.ndarray) -> np.ndarray:
+    """Thumbnails of 8 x 8 pixels, float32, of those of 16 x 16."""
+    return thumbnails.reshape(-1, 8, 2, 8, 2, 3).mean(axis=(2, 4), dtype=np.float32)
+
+
+def _correlations(thumbnails: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """Of each of float32 N x H x W x 3 thumbnails with another one; 0 where one of the two is of one colour."""
+    x = thumbnails.reshape(len(thumbnails), small.size)
+    x, y = x - x.mean(axis=1, keepdims=True), (small - small.mean(dtype=np.float32)).ravel()
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y)
+    return np.asarray(np.where(lengths > 0, x @ y / np.maximum(lengths, 1e-9), 0.0))

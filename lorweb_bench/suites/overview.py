@@ -1,0 +1,153 @@
+"""Looking into a dataset: counts, a contact sheet, a page to browse."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.samples import Quadruplet, Record
+from lorweb_bench.protocol import TIERS
+from lorweb_bench.reports.sheet import Row, Section, contact_sheet, fit_panel
+from lorweb_bench.runtime.files import atomic_path
+from lorweb_bench.runtime.progress import track
+
+PAGE_EDGE = 256  # pixels; larger panels are shrunk for the page, smaller ones shown as they are
+
+
+@dataclass
+class Counts:
+    """What a split holds: samples by tier, by (tier, family) and hard ones; transformations, sources and panel sizes."""
+
+    samples: int = 0
+    hard: int = 0
+    tiers: Counter[str] = field(default_factory=Counter)
+    families: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    transformations: dict[str, set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # by tier
+    a_sources: set[str] = field(default_factory=set)
+    b_sources: set[str] = field(default_factory=set)
+
+
+def count(records: Iterable[Record]) -> Counts:
+    """Count the records of a split; a public view's have no labels, so only samples and sizes."""
+    counts = Counts()
+    for record in records:
+        tier = record.tier or "no tier"
+        counts.samples += 1
+        counts.hard += bool(record.hard)
+        counts.sizes[record.width, record.height] += 1
+        if record.transformation:
+            counts.tiers[tier] += 1
+            counts.families[tier, record.family] += 1
+            counts.kinds[record.kind] += 1
+            counts.transformations[tier].add(record.transformation)
+            counts.a_sources.add(record.a_source)
+            counts.b_sources.add(record.b_source)
+    return counts
+
+
+def choose(records: Sequence[Record], number: int) -> list[str]:
+    """The keys of `number` records that show the variety: families take turns, in an order by hash, and so within a family."""
+    families: dict[str, list[str]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: _hash(record.id)):
+        families[record.family].append(record.id)
+    turns = [
+        (turn, _hash(family), key)
+        for family, keys in families.items()
+        for turn, key in enumerate(keys)
+    ]
+    return [key for _, _, key in sorted(turns)][:number]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def selected(dataset: Dataset, per_tier: int) -> dict[tuple[str, str], list[Quadruplet]]:
+    """Up to `per_tier` quadruplets of each (split, tier), decoded, tiers in the protocol's order."""
+    wanted: dict[str, set[str]] = {}
+    for split in dataset.splits:
+        by_tier: dict[str, list[Record]] = defaultdict(list)
+        for record in dataset.records(split):
+            by_tier[record.tier or ""].append(record)
+        wanted[split] = {key for records in by_tier.values() for key in choose(records, per_tier)}
+    found: dict[tuple[str, str], list[Quadruplet]] = defaultdict(list)
+    total = sum(len(keys) for keys in wanted.values())
+    chosen = (pair for split in dataset.splits for pair in _pairs(dataset, split, wanted[split]))
+    for split, quadruplet in track(chosen, total, "reading samples"):
+        found[split, quadruplet.record.tier or ""].append(quadruplet)
+    order = {tier: i for i, tier in enumerate(("", *TIERS))}
+    splits = {split: i for i, split in enumerate(dataset.splits)}
+    result = dict(sorted(found.items(), key=lambda pair: (splits[pair[0][0]], order[pair[0][1]])))
+    for quadruplets in result.values():
+        quadruplets.sort(key=lambda q: (q.record.family, q.record.transformation, q.key))
+    return result
+
+
+def _pairs(dataset: Dataset, split: str, keys: set[str]) -> Iterable[tuple[str, Quadruplet]]:
+    return ((split, quadruplet) for quadruplet in dataset.quadruplets(split, keys=keys))
+
+
+def write_sheet(dataset: Dataset, path: Path | str, per_tier: int = 8) -> None:
+    """Draw a contact sheet of every tier of every split to a PNG."""
+    sections = []
+    for (split, tier), quadruplets in selected(dataset, per_tier).items():
+        rows = [Row((q.a, q.a_prime, q.b, q.b_prime), *_words(q.record)) for q in quadruplets]
+        sections.append(Section(" · ".join(filter(None, (split, tier))), rows))
+    manifest = dataset.manifest
+    samples = sum(info.samples for info in manifest.splits.values())
+    subtitle = (
+        f"{manifest.view} view · {samples:,} samples · fingerprint {manifest.fingerprint[:16]}"
+    )
+    sheet = contact_sheet(f"{manifest.name} {manifest.version}", subtitle, sections)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _words(record: Record) -> tuple[str, str]:
+    first = record.instruction or record.prompt or record.id
+    parts = (
+        (record.family, "hard" if record.hard else "", record.b_source)
+        if record.transformation
+        else (record.id,)
+    )
+    return first[:1].upper() + first[1:], " · ".join(filter(None, parts))
+
+
+def write_page(dataset: Dataset, path: Path | str, per_tier: int = 40) -> None:
+    """Write an HTML page to browse up to `per_tier` quadruplets of each tier, with every image embedded."""
+    from lorweb_bench.reports import html
+
+    cards: list[dict[str, Any]] = []
+    for (split, tier), quadruplets in selected(dataset, per_tier).items():
+        for q in quadruplets:
+            panels = [
+                None if p is None else fit_panel(p, min(PAGE_EDGE, max(p.size)))
+                for p in (q.a, q.a_prime, q.b, q.b_prime)
+            ]
+            line, _ = _words(q.record)
+            cards.append(
+                {"split": split, "tier": tier, "panels": panels, "line": line, "record": q.record}
+            )
+    counts = {split: count(dataset.records(split)) for split in dataset.splits}
+    manifest = dataset.manifest
+    html.write_page(
+        path,
+        "dataset.html.j2",
+        folder="suites",
+        title=f"{manifest.name} {manifest.version}",
+        kicker=f"lorweb-bench · {'public view of a suite' if dataset.public else 'dataset'}",
+        manifest=manifest,
+        counts=counts,
+        cards=cards,
+        splits=sorted({c["split"] for c in cards}),
+        tiers=[t for t in TIERS if any(c["tier"] == t for c in cards)],
+        families=sorted({q["record"].family for q in cards if q["record"].family}),
+        total=sum(c.samples for c in counts.values()),
+    )

@@ -1,0 +1,173 @@
+"""Pins: what the project's own suites are when they are built in the pinned environment, and what drifted where they are not.
+
+A suite's name and version stand for one set of images. The pinned environment (`constraints.txt`, one class of CPU) builds it
+to a fingerprint that is kept in `lorweb_bench/suites/pinned/`; with other libraries some transformations come out a little different.
+Scores on such a build are real, and marked: they are not those of the suite that others score on.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict
+
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.shards import read_sidecar
+from lorweb_bench.reports.report import environment
+
+SHOWN = 6  # names in a sentence
+
+
+class Pin(BaseModel):
+    """A suite in the pinned environment: its fingerprints, what it was built with, and a digest of each transformation's images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    version: str
+    fingerprint: str
+    targets_fingerprint: str | None
+    tiers_relative_to: str | None
+    shown: str
+    environment: dict[str, str]
+    transformations: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a build differs from the pinned one: transformations whose images differ, libraries that do here, and other causes."""
+
+    suite: str
+    transformations: tuple[str, ...]
+    libraries: tuple[str, ...]
+    causes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = list(self.causes)
+        if self.transformations:
+            parts.append(
+                f"{len(self.transformations)} transformations drifted ({_some(self.transformations)})"
+            )
+        parts.append(
+            f"libraries here: {_some(self.libraries)}"
+            if self.libraries
+            else "the libraries here are the pinned ones"
+        )
+        return f"{self.suite} is an unpinned build: {'; '.join(parts)}"
+
+
+@cache
+def pins() -> dict[tuple[str, str], Pin]:
+    """All pins by name and version."""
+    folder = files("lorweb_bench.suites") / "pinned"
+    found = (
+        Pin.model_validate_json(file.read_text(encoding="utf-8"))
+        for file in folder.iterdir()
+        if file.name.endswith(".json")
+    )
+    return {(pin.name, pin.version): pin for pin in found}
+
+
+def pin_of(suite: Dataset) -> Pin:
+    """What the pin of this suite would be, were this the pinned environment."""
+    shown, transformations = _digests(suite)
+    return Pin(
+        name=suite.name,
+        version=suite.version,
+        fingerprint=suite.fingerprint,
+        targets_fingerprint=suite.manifest.targets_fingerprint,
+        tiers_relative_to=suite.manifest.tiers_relative_to,
+        shown=shown,
+        environment=built_with(),
+        transformations=transformations,
+    )
+
+
+def built_with() -> dict[str, str]:
+    """What the pixels of a build depend on: the machine's class, and the versions of the libraries that compute images."""
+    kept = {
+        name: value
+        for name, value in environment().items()
+        if name not in ("lorweb-bench", "platform", "python")
+    }
+    return {"machine": platform.machine(), **kept}
+
+
+def drift(suite: Dataset) -> Drift | None:
+    """How a suite differs from its pinned build; None where it is that build, or where no suite of its name and version is pinned.
+
+    Of a public view only the fingerprint can be compared.
+    """
+    pin = pins().get((suite.name, suite.version))
+    if pin is None:
+        return None
+    if suite.fingerprint == pin.fingerprint and (
+        suite.public or suite.manifest.targets_fingerprint == pin.targets_fingerprint
+    ):
+        return None
+    here = built_with()
+    libraries = tuple(
+        f"{name} {here.get(name, 'not there')}, not {v}"
+        for name, v in pin.environment.items()
+        if here.get(name) != v
+    )
+    causes = []
+    drifted: tuple[str, ...] = ()
+    if not suite.public:
+        shown, transformations = _digests(suite)
+        drifted = tuple(
+            sorted(
+                n
+                for n in {*transformations, *pin.transformations}
+                if transformations.get(n) != pin.transformations.get(n)
+            )
+        )
+        if suite.manifest.tiers_relative_to != pin.tiers_relative_to:
+            causes.append("it is relative to another training dataset")
+        if shown != pin.shown:
+            causes.append("its photographs, or their crops, are not the pinned ones")
+        if not drifted and not causes:
+            causes.append("its labels are not the pinned ones")
+    return Drift(f"{suite.name} {suite.version}", drifted, libraries, tuple(causes))
+
+
+def write_pin(pin: Pin) -> str:
+    """The pin as the text of its file."""
+    return json.dumps(pin.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+
+
+def _digests(suite: Dataset) -> tuple[str, dict[str, str]]:
+    """A digest of every a and b, which no transformation touched, and one per transformation of its a_prime and b_prime."""
+    shown = hashlib.sha256()
+    by_transformation: dict[str, list[str]] = {}
+    lines = []
+    for split in suite.scored_splits:
+        pixels = {
+            i.key: i.pixels
+            for entry in suite.split(split).shards
+            for i in read_sidecar(suite.path / entry.path).items
+        }
+        for record in suite.records(split):
+            own = pixels[record.id]
+            lines.append(f"{record.id} {own['a']} {own['b']}\n")
+            by_transformation.setdefault(record.transformation, []).append(
+                f"{record.id} {own['a_prime']} {own['b_prime']}\n"
+            )
+    for line in sorted(lines):
+        shown.update(line.encode())
+    digests = {
+        n: hashlib.sha256("".join(sorted(own)).encode()).hexdigest()[:16]
+        for n, own in by_transformation.items()
+    }
+    return shown.hexdigest()[:16], dict(sorted(digests.items()))
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (
+        f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    )

@@ -1,0 +1,1 @@
+"""Looking into a checkpoint: its LoRA space, and what each element does."""

@@ -1,0 +1,1 @@
+"""Checkpoints: written, read, merged, imported from the released format."""

@@ -1,0 +1,155 @@
+"""A checkpoint folder: `config.json`, `adapter_model.safetensors` (the names that stock diffusers loads) and `router.safetensors`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lorweb_bench.errors import InputError
+from lorweb_bench.runtime.files import read_json, write_json
+from reference_model.checkpoints.digests import model_digests
+from reference_model.config import TrainConfig, checked
+from reference_model.model.adapter import Adapter, new_adapter
+from reference_model.model.base import ASSETS
+from reference_model.training.resume_state import WRITING, whole, write_tensors
+
+FORMAT = "lorweb-bench/checkpoint"
+# How the names begin of what a run that was stopped at any moment leaves behind.
+UNFINISHED = (
+    "training_state.safetensors",
+    "adapter_model.safetensors",
+    "router.safetensors",
+    ".config.json.",
+    "samples",
+    "logs",
+    WRITING,
+)
+
+
+def routing_tensors(adapter: Adapter) -> dict[str, Tensor]:
+    """The trained weights beside the basis: the router's, or the control's token projection; a single LoRA has none."""
+    modules = {"router": adapter.router, "token": adapter.token}
+    return {
+        f"{name}.{k}": v
+        for name, module in modules.items()
+        if module is not None
+        for k, v in module.state_dict().items()
+    }
+
+
+def write_checkpoint(
+    folder: Path, adapter: Adapter, config: TrainConfig, about: dict[str, Any], write: bool = True
+) -> None:
+    """Write the weights, then `config.json`, which marks the checkpoint as whole; of several processes all call this and one writes."""
+    basis, routing = (
+        {name: whole(x) for name, x in tensors.items()}
+        for tensors in (adapter.basis.tensors(), routing_tensors(adapter))
+    )
+    if not write:
+        return
+    write_tensors(folder / "adapter_model.safetensors", basis, adapter.basis.header())
+    write_tensors(folder / "router.safetensors", routing, {"format": "pt"})
+    write_settings(folder, config, {**model_digests(config), **about})
+
+
+def write_settings(folder: Path, config: TrainConfig, about: dict[str, Any]) -> None:
+    """Write `config.json`, which marks the checkpoint as whole."""
+    settings = json.loads(config.model_dump_json(exclude={"dataset", "cache"}))
+    write_json(folder / "config.json", {"format": FORMAT, "format_version": 1, **settings, **about})
+
+
+def is_finished(folder: Path, identity: str) -> bool:
+    """Whether the folder holds the whole checkpoint of this very run; InputError when it holds something else."""
+    path = folder / "config.json"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, and a checkpoint is a folder; name another output")
+    if not path.exists():
+        others = [p.name for p in folder.iterdir()] if folder.exists() else []
+        if strange := [name for name in others if not name.startswith(UNFINISHED)]:
+            raise InputError(
+                f"{folder}: holds something else ({strange[0]}); name an empty or a new folder"
+            )
+        return False
+    found = read_json(path)
+    if (
+        not isinstance(found, dict)
+        or found.get("format") != FORMAT
+        or found.get("identity") != identity
+    ):
+        raise InputError(
+            f"{folder}: holds something else, or a checkpoint trained with other settings; name another folder"
+        )
+    return True
+
+
+def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
+    """The config of a checkpoint folder; InputError when it is missing, of another format or version, or incomplete.
+
+    Also where the base is another one than it was trained on; without `with_base` the base is not looked for.
+    """
+    path = folder / "config.json"
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: no checkpoint there ({error}); `lorweb-bench train` writes one"
+        ) from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or raw.get("format_version") != 1:
+        raise InputError(
+            f"{path}: not of format `{FORMAT}` 1; name a folder that `lorweb-bench train` wrote"
+        )
+    config = checked(TrainConfig, {k: raw[k] for k in TrainConfig.model_fields if k in raw}, path)
+    if (
+        not with_base or "imported_from" in raw
+    ):  # the released format does not say which weights it was trained on
+        return config
+    for part, digest in model_digests(config).items():
+        if raw.get(part) != digest:
+            raise InputError(
+                f"{folder}: was trained on another `{config.base}` base than the one there ({part}); train it again"
+            )
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; InputError when it is missing, cut or something else."""
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise InputError(
+            f"{path}: missing or not a whole safetensors file ({error}); copy or train the checkpoint again"
+        ) from error
+
+
+def checkpoint_folder(name: str | Path) -> Path:
+    """The folder of a checkpoint; the name `lorweb` stands for the one that ships, unless there is a folder of that name."""
+    shipped = ASSETS / "lorweb"
+    return (
+        shipped
+        if str(name) == "lorweb" and not Path(name).exists() and shipped.exists()
+        else Path(name)
+    )
+
+
+def load_checkpoint(folder: Path) -> tuple[Adapter, TrainConfig]:
+    """The adapter of a checkpoint folder on its frozen base, ready to run, and its config."""
+    config = read_config(folder)
+    adapter = new_adapter(config, seed=0)
+    adapter.basis.load(
+        read_tensors(folder / "adapter_model.safetensors"),
+        str(folder / "adapter_model.safetensors"),
+    )
+    routing = read_tensors(folder / "router.safetensors")
+    own = routing_tensors(adapter)
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in routing.items()}:
+        raise InputError(
+            f"{folder / 'router.safetensors'}: does not fit `adapter` in config.json; copy or train the checkpoint again"
+        )
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(routing[name])
+    adapter.trainable().requires_grad_(False)
+    return adapter, config

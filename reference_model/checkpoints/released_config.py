@@ -1,0 +1,168 @@
+"""The `config.yaml` beside a released LoRWeB checkpoint, as settings of our own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorweb_bench.errors import InputError
+from reference_model.config import TrainConfig, checked, read_settings
+
+MAX_BYTES = 2**20
+# The released names of what the encoder is shown, where `c` stands for CLIP's embedding; ours beside them.
+QUERY_MODES = {
+    "cat-aa'b": "separate",
+    "aa'bb'": "grid",
+    "caa'bb'": "grid",
+    "a'-a": "a_prime-a",
+    "ca'-ca": "a_prime-a",
+    "a'-a+b": "a_prime-a+b",
+    "ca'-ca+cb": "a_prime-a+b",
+}
+SOFTMAX = {
+    True: True,
+    False: False,
+    "true": True,
+    "false": False,
+}  # given on a command line, it was kept as a word
+OVER_HEADS = {"mean": "mean", "sum": "clamped-sum"}
+NEEDED = (
+    "loras_num",
+    "lora_keys_dim",
+    "lora_heads",
+    "lora_softmax",
+    "mixing_coeffs_type",
+    "external_query_model",
+    "query_mode",
+)
+# What else may stand there, with the only values that mean what is built here; None: it has no effect beside an external query.
+FIXED: dict[str, list[Any] | None] = {
+    "external_query": [True],
+    "query_projection_type": ["linear"],
+    "query_l2_normalize": [False],
+    "ignore_if_contains": [None, []],
+    "transformer_only": [True],
+    "pooling_type": None,
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        if len(set(map(str, names))) < len(names):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"`{next(n for n in names if names.count(n) > 1)}` stands there twice"
+            )
+        return super().construct_mapping(node, deep)
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a release says of itself: our settings, and the options that they were read from."""
+
+    config: TrainConfig
+    options: dict[str, Any]
+
+
+def read_released_config(path: Path, rank: int, base: str | None) -> Released:
+    """Our settings for the options in a release's `config.yaml`; `rank` is that of an element in its weights.
+
+    What the file does not say is the paper's own setting. InputError names the option that is missing, unknown or of another value.
+    """
+    process = _process(path)
+    network = _mapping(path, process, "network")
+    options = _mapping(path, network, "network_kwargs")
+    _check_options(path, options)
+    if network.get("linear", rank) != rank:
+        raise InputError(
+            f"{path}: network.linear is {network['linear']}, and the weights are of rank {rank}; it belongs to another file"
+        )
+    raw = read_settings(Path("flux-kontext-paper"), [])
+    model = process.get("model")
+    named = model.get("name_or_path") if isinstance(model, dict) else None
+    raw |= {"base": base or named or raw["base"], "encoder": options["external_query_model"]}
+    raw["encoder_input"] = QUERY_MODES[options["query_mode"]]
+    raw["adapter"] = {
+        "kind": "lorweb",
+        "elements": options["loras_num"],
+        "rank": rank,
+        "alpha": network.get("linear_alpha") or rank,  # none, or 0: alpha is the rank
+        "key_width": options["lora_keys_dim"],
+        "mixing": "softmax" if SOFTMAX[options["lora_softmax"]] else "tanh",
+        "heads": options["lora_heads"],
+        "over_heads": OVER_HEADS[options["mixing_coeffs_type"]],
+    }
+    return Released(checked(TrainConfig, raw, path), options)
+
+
+def _process(path: Path) -> dict[str, Any]:
+    """`config.process[0]` of the file."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(
+                f"{path}: {path.stat().st_size:,} bytes are too many for a config; name the config.yaml of the release"
+            )
+        raw = yaml.load(path.read_text(), _Loader)
+        found = raw["config"]["process"][0]
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); name the config.yaml of the release"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: not YAML that is safe to read ({' '.join(str(error).split())})"
+        ) from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(
+            f"{path}: has no `config.process[0]`; name the config.yaml of the release"
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: `config.process[0]` holds no settings; name the config.yaml of the release"
+        )
+    return found
+
+
+def _mapping(path: Path, section: dict[str, Any], key: str) -> dict[str, Any]:
+    found = section.get(key)
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path}: has no `{key}` where the release has it; name the config.yaml of the release"
+        )
+    return found
+
+
+def _check_options(path: Path, options: dict[str, Any]) -> None:
+    """InputError names the first option that is missing, unknown, or of a value that stands for nothing here."""
+    if missing := [name for name in NEEDED if name not in options]:
+        raise InputError(
+            f"{path}: network_kwargs has no `{missing[0]}`, without which the weights mean nothing"
+        )
+    if unknown := [str(name) for name in options if name not in (*NEEDED, *FIXED)]:
+        raise InputError(
+            f"{path}: network_kwargs has `{unknown[0][:60]}`, which is not known here, so what it does would be lost"
+        )
+    tables: dict[str, list[Any]] = {
+        "lora_softmax": [*SOFTMAX],
+        "query_mode": [*QUERY_MODES],
+        "mixing_coeffs_type": [*OVER_HEADS],
+    }
+    for name, known in tables.items():
+        if (
+            isinstance(options[name], int)
+            and not isinstance(options[name], bool)
+            or options[name] not in known
+        ):
+            raise InputError(
+                f"{path}: `{name}` is {str(options[name])[:60]!r}; known are {', '.join(map(str, known))}"
+            )
+    for name, values in FIXED.items():
+        if values is not None and name in options and options[name] not in values:
+            raise InputError(
+                f"{path}: `{name}` is {str(options[name])[:60]!r}; only {values[0]!r} can be imported"
+            )

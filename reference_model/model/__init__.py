@@ -1,0 +1,1 @@
+"""The model: a frozen base, the basis of LoRAs, the router, the encoders."""

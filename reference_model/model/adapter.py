@@ -1,0 +1,189 @@
+"""A base with its adapter: the LoRA layers, the router or the token projection, and the encoder that feeds them."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lorweb_bench.errors import InputError
+from reference_model.config import AdapterConfig, TrainConfig
+from reference_model.model.backbones import TowerEncoder, load_tower
+from reference_model.model.base import Base, base_folder, load_base
+from reference_model.model.basis import Basis
+from reference_model.model.encoder import PairEncoder
+from reference_model.model.grid_layout import Sequenced
+from reference_model.model.router import Router
+from reference_model.sampling import velocity_of
+
+# What the weights of the frozen base are held in, by the precision of a training.
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Adapter(nn.Module):
+    """What is trained on a frozen base; `encoder` is frozen, and None for the plain single LoRA and where features come from a cache."""
+
+    def __init__(
+        self,
+        base: Base,
+        basis: Basis,
+        encoder: nn.Module | None,
+        router: Router | None,
+        token: nn.Linear | None,
+    ) -> None:
+        super().__init__()
+        self.base, self.basis = base, basis
+        self.transformer, self.encoder, self.router, self.token = (
+            base.transformer,
+            encoder,
+            router,
+            token,
+        )
+
+    def to(self, device: str | torch.device) -> "Adapter":  # type: ignore[override]
+        """The same adapter on another device."""
+        super().to(device)
+        self.base.to(device)
+        return self
+
+    def trainable(self) -> nn.ModuleDict:
+        """Every trainable weight, by stable names."""
+        weights = nn.ParameterDict(
+            {name.replace(".", "/"): p for name, p in self.basis.tensors().items()}
+        )
+        modules = nn.ModuleDict({"basis": weights})
+        if self.router is not None:
+            modules["router"] = self.router
+        if self.token is not None:
+            modules["token"] = self.token
+        return modules
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many weights are trained."""
+        return sum(p.numel() for p in self.trainable().parameters())
+
+    def gate(self, features: Tensor | None) -> None:
+        """Set the basis to the mix of a batch, from the encoder's features; without a router the basis has no gates."""
+        self.basis.gates = (
+            self.router(features) if self.router is not None and features is not None else None
+        )
+
+    def extended(
+        self, prompt: tuple[Tensor, Tensor], features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """A prompt's tokens and pooled vectors; the control appends the features as tokens of the prompt's width."""
+        tokens, pooled = prompt
+        if self.token is not None and features is not None:
+            tokens = torch.cat(
+                [tokens, self.token(features).unflatten(1, (-1, tokens.shape[2]))], 1
+            )
+        return tokens, pooled
+
+    def prompt(self, prompts: list[str], features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Prompt tokens and pooled vectors of prompts, with the control's tokens."""
+        with torch.no_grad():
+            prompt = self.base.text_encoder(prompts)
+        return self.extended(prompt, features)
+
+    def features(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor | None:
+        """The frozen encoder's features (batch, width) of uint8 images (batch, 3, height, width)."""
+        if self.encoder is None:
+            return None
+        with torch.no_grad():
+            found: Tensor = self.encoder(a, a_prime, b)
+        return found
+
+    def forward(
+        self,
+        noisy: Tensor,
+        sequenced: Sequenced,
+        time: Tensor,
+        prompt: tuple[Tensor, Tensor],
+        features: Tensor | None,
+        guidance: float,
+    ) -> Tensor:
+        """Velocity (batch, target tokens, channels) of noisy target tokens, mixed for `features`; the gates stay for the backward pass."""
+        self.gate(features)
+        return velocity_of(
+            self.base, noisy, sequenced, time, self.extended(prompt, features), guidance
+        )
+
+
+def read_pair_encoder(path: Path) -> PairEncoder:
+    """The frozen pair encoder in a file; InputError when it is missing, cut or another kind of file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            encoder = PairEncoder(int(about["steps"]), int(about["features"]))
+            encoder.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()})  # noqa: SIM118 (safe_open is no mapping)
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a whole pair encoder ({error}); `lorweb-bench pretrain-tiny` writes one"
+        ) from error
+    encoder.requires_grad_(False).eval()
+    return encoder
+
+
+def load_pair_encoder(base_name: str) -> PairEncoder:
+    """The frozen pair encoder that was pretrained beside a base."""
+    return read_pair_encoder(base_folder(base_name) / "encoder.safetensors")
+
+
+def load_encoder(config: TrainConfig) -> PairEncoder | TowerEncoder:
+    """The frozen encoder that a config names: the base's own `pair` encoder, or the paper's way with a tower from a folder or the hub.
+
+    Raises InputError that says what to download where the tower is missing.
+    """
+    return (
+        load_pair_encoder(config.base)
+        if config.encoder == "pair"
+        else load_tower(config.encoder, config.encoder_input)
+    )
+
+
+def new_adapter(config: TrainConfig, seed: int) -> Adapter:
+    """A base with a fresh, seeded adapter on it, and the encoder that feeds it; every other weight is frozen."""
+    return fresh_adapter(config, load_base(config.base, DTYPES[config.training.precision]), seed)
+
+
+def fresh_adapter(
+    config: TrainConfig, base: Base, seed: int, features: int | None = None
+) -> Adapter:
+    """A seeded adapter on a base, with the encoder that feeds it, or without one for `features`, the width of what comes from elsewhere."""
+    torch.manual_seed(seed)
+    settings = config.adapter
+    basis = Basis(
+        base.transformer, settings.elements, settings.rank, settings.alpha, settings.targets
+    )
+    if settings.kind == "single-lora":
+        return Adapter(base, basis, None, None, None)
+    # Making the pair encoder draws random numbers, so it is made in this place even if not kept: the same seed gives the same router.
+    encoder = load_encoder(config) if features is None or config.encoder == "pair" else None
+    if features is not None:
+        encoder, width = None, features
+    else:
+        assert encoder is not None
+        width = encoder.features
+    if settings.kind == "token-control":
+        return Adapter(
+            base,
+            basis,
+            encoder,
+            None,
+            nn.Linear(width, settings.tokens * base.transformer.config.joint_attention_dim),
+        )
+    return Adapter(base, basis, encoder, new_router(settings, len(basis.layers), width), None)
+
+
+def new_router(settings: AdapterConfig, layers: int, features: int) -> Router:
+    """A fresh router for `layers` adapted layers and an encoder of width `features`."""
+    return Router(
+        layers,
+        settings.elements,
+        features,
+        settings.key_width,
+        settings.mixing,
+        settings.heads,
+        settings.over_heads,
+    )

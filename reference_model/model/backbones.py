@@ -1,0 +1,200 @@
+"""The paper's way to look at an analogy: a frozen vision tower (CLIP, SigLIP, SigLIP 2) embeds images; embeddings become features.
+
+What it is shown and how, `encoder_input`: `separate` embeds a, a' and b one by one and puts the embeddings one after the other (the paper's
+own); `concatenated` embeds a, a' and b side by side as one picture; `grid` the picture [a, a'; b, b]; `a_prime-a` gives E(a') - E(a), and
+`a_prime-a+b` adds E(b). Of CLIP the embedding is the projected one, of SigLIP the pooled output of its attention head.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lorweb_bench.errors import InputError
+from reference_model.training.progress import bars_on_terminals_alone
+
+INPUTS: dict[str, int] = {
+    "separate": 3,
+    "concatenated": 1,
+    "grid": 1,
+    "a_prime-a": 1,
+    "a_prime-a+b": 1,
+}  # embeddings that features hold
+
+NO_TOWER = "it is a `{}`, neither CLIP nor SigLIP"
+
+
+class TowerEncoder(nn.Module):
+    """A tower with `embed`, from normalised pixels (batch, 3, size, size) to embeddings (batch, width), and an `encoder_input`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        embed: Callable[[nn.Module, Tensor], Tensor],
+        width: int,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        encoder_input: str = "separate",
+    ) -> None:
+        super().__init__()
+        self.tower, self.embed, self.size, self.encoder_input = tower, embed, size, encoder_input
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.features = INPUTS[encoder_input] * width
+
+    def embedded(self, images: Tensor) -> Tensor:
+        """Embeddings (batch, width) of uint8 images (batch, 3, height, width) of any size, stretched to the tower's own."""
+        pixels = images.float() / 255
+        pixels = nn.functional.interpolate(
+            pixels, (self.size, self.size), mode="bicubic", antialias=True
+        ).clamp(0, 1)
+        return self.embed(self.tower, (pixels - self.mean) / self.std)
+
+    def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
+        """Features (batch, `features`) of uint8 images (batch, 3, height, width)."""
+        if self.encoder_input == "concatenated":
+            return self.embedded(torch.cat([a, a_prime, b], 3))
+        if self.encoder_input == "grid":
+            return self.embedded(torch.cat([torch.cat([a, a_prime], 3), torch.cat([b, b], 3)], 2))
+        first, second, third = self.embedded(torch.cat([a, a_prime, b])).chunk(3)
+        if self.encoder_input == "separate":
+            return torch.cat([first, second, third], 1)
+        return second - first if self.encoder_input == "a_prime-a" else second - first + third
+
+
+def projected(tower: nn.Module, pixels: Tensor) -> Tensor:
+    """CLIP's image embedding in the space that it shares with text."""
+    found: Tensor = tower(pixel_values=pixels).image_embeds
+    return found
+
+
+def pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
+    """SigLIP's pooled output."""
+    found: Tensor = tower(pixel_values=pixels).pooler_output
+    return found
+
+
+def pooled_patches(tower: nn.Module, pixels: Tensor) -> Tensor:
+    """The pooled output of a SigLIP 2 of flexible resolution, which takes patches, a mask and the shape of each image."""
+    side = int(tower.config.patch_size)  # type: ignore[union-attr, arg-type]
+    grid = pixels.unfold(2, side, side).unfold(
+        3, side, side
+    )  # (batch, 3, rows, columns, side, side)
+    batch, _, rows, columns = grid.shape[:4]
+    patches = grid.permute(0, 2, 3, 4, 5, 1).reshape(batch, rows * columns, -1)
+    mask = torch.ones(batch, rows * columns, dtype=torch.long, device=pixels.device)
+    shapes = torch.tensor([[rows, columns]] * batch, device=pixels.device)
+    found: Tensor = tower(
+        pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
+    ).pooler_output
+    return found
+
+
+def _opened(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor], int, int]:
+    """The tower of a folder or hub name, how it embeds, the width of an embedding and the side of its pictures in pixels."""
+    from transformers import (
+        AutoConfig,
+        CLIPVisionModelWithProjection,
+        Siglip2VisionModel,
+        SiglipVisionModel,
+    )
+
+    kind = AutoConfig.from_pretrained(name).model_type
+    if kind.startswith("siglip2"):
+        tower = _loaded(Siglip2VisionModel, name)
+        side = int(tower.config.num_patches**0.5) * tower.config.patch_size
+        return tower, pooled_patches, tower.config.hidden_size, side
+    if kind.startswith("siglip"):
+        tower = _loaded(SiglipVisionModel, name)
+        return tower, pooled, tower.config.hidden_size, tower.config.image_size
+    if kind.startswith("clip"):
+        tower = _loaded(CLIPVisionModelWithProjection, name)
+        return tower, projected, tower.config.projection_dim, tower.config.image_size
+    raise ValueError(NO_TOWER.format(kind))
+
+
+def _loaded(kind: Any, name: str) -> Any:
+    """A tower of some class; ValueError where weights are missing or of other shapes, which transformers would fill with random ones.
+
+    That a folder holds more than the tower, as that of a whole CLIP does, is no news.
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        tower, report = kind.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    finally:
+        logger.setLevel(before)
+    if wrong := [*report["missing_keys"], *report["mismatched_keys"]]:
+        raise ValueError(
+            f"{len(wrong)} weights are missing or do not fit its config.json, {wrong[0]} first"
+        )
+    return tower
+
+
+def tower_width(name: str) -> int:
+    """The width of a tower's embeddings, from the config in its folder or in the hub's cache; nothing is downloaded.
+
+    Raises OSError or ValueError where there is none, or it is no tower.
+    """
+    from transformers import AutoConfig, CLIPVisionConfig, Siglip2VisionConfig, SiglipVisionConfig
+
+    kind = AutoConfig.from_pretrained(name, local_files_only=True).model_type
+    if kind.startswith("siglip"):
+        siglip: Any = Siglip2VisionConfig if kind.startswith("siglip2") else SiglipVisionConfig
+        return int(siglip.from_pretrained(name, local_files_only=True).hidden_size)
+    if kind.startswith("clip"):
+        return int(CLIPVisionConfig.from_pretrained(name, local_files_only=True).projection_dim)
+    raise ValueError(NO_TOWER.format(kind))
+
+
+def tower_folder(name: str) -> Path:
+    """The folder of a tower that is one, or that the hub's cache holds."""
+    from transformers.utils import cached_file
+
+    with _told(name):
+        return (
+            Path(name)
+            if Path(name).is_dir()
+            else Path(str(cached_file(name, "config.json"))).parent
+        )
+
+
+def load_tower(name: str, encoder_input: str) -> TowerEncoder:
+    """The frozen tower of a folder or hub name; InputError that says what to download where it cannot be had."""
+    from transformers import AutoImageProcessor
+
+    bars_on_terminals_alone()
+    with _told(name):
+        tower, embed, width, size = _opened(name)
+        processor = AutoImageProcessor.from_pretrained(name)
+    encoder = TowerEncoder(
+        tower, embed, width, size, processor.image_mean, processor.image_std, encoder_input
+    )
+    encoder.requires_grad_(False).eval()
+    return encoder
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn whatever keeps a tower from being opened into an InputError that says what to download."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, HfHubHTTPError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"encoder `{name}`: neither a folder of a tower here nor to be had from the hub ({reason}); download it with "
+            f"`hf download {name} --local-dir FOLDER` where there is a network and set `encoder: FOLDER`"
+        ) from error

@@ -1,0 +1,320 @@
+"""The frozen base: a flow transformer, an image codec and a text encoder; and the tiny one that ships with the package.
+
+`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to the image inside and returns the
+velocity that rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lorweb_bench.errors import InputError
+from reference_model.model import flux
+
+ASSETS = Path(__file__).parents[1] / "assets"
+TINY_TRANSFORMER = {
+    "patch_size": 1,
+    "in_channels": 400,  # a token of the image after, of the image before, and where it lies
+    "out_channels": 192,
+    "num_layers": 1,
+    "num_single_layers": 4,
+    "attention_head_dim": 32,
+    "num_attention_heads": 4,
+    "joint_attention_dim": 128,
+    "pooled_projection_dim": 128,
+    "guidance_embeds": False,
+    "axes_dims_rope": [4, 14, 14],
+}
+# Below this time the division by t would only amplify the model's error; sampling never asks for less.
+SMALLEST_TIME = 0.05
+
+
+def place_features(ids: Tensor) -> Tensor:
+    """Sixteen features (tokens, 16) of the row and column in positions (tokens, 3): rotary positions tell distances alone."""
+    angles = ids[:, 1:, None] * torch.pi / 16 * 2 ** torch.arange(4, device=ids.device)
+    return torch.cat([angles.sin(), angles.cos()], 2).flatten(1)
+
+
+class TinyFlux(FluxTransformer2DModel):
+    """A small FLUX transformer whose tokens are pairs: an image after beside the image before, as FLUX.1-Depth sees its control image.
+
+    The sequence comes as every FLUX base gets it: the target, then the context panels, told apart by the first position axis (0 target,
+    1 what lies under it, 2 a, 3 a'). The target's tokens are joined with those under them and the tokens of a' with those of a, place by
+    place, which halves the work. The network's output is the change, so an untrained one hands b back; returned is the velocity
+    (z_t - x_0) / t, zero for the context.
+    """
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        *args: Any,
+        timestep: Tensor,
+        img_ids: Tensor,
+        return_dict: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """Velocity of every token, as `FluxTransformer2DModel.forward`; `timestep` runs from 1 (noise) to 0 (image)."""
+        panel = img_ids[:, 0]
+        is_after = (panel == 0) | (panel == 3)
+        after, before, ids = (
+            hidden_states[:, is_after],
+            hidden_states[:, ~is_after],
+            img_ids[is_after],
+        )
+        places = place_features(ids).to(after).expand(len(after), -1, -1)
+        pairs = torch.cat([after, before, places], 2)
+        change = super().forward(
+            pairs, *args, timestep=timestep, img_ids=ids, return_dict=False, **kwargs
+        )[0]
+        target = int((panel == 0).sum())
+        time = timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
+        velocity = torch.zeros_like(hidden_states)
+        velocity[:, :target] = (after - before - change)[:, :target] / time
+        return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+
+class UnshuffleCodec:
+    """The image codec of the tiny base: pixels in [-1, 1] cut into patches, lossless and without parameters."""
+
+    patch = 8
+
+    def to(self, device: str | torch.device) -> "UnshuffleCodec":
+        """Itself: it has no weights, and works wherever its input is."""
+        return self
+
+    def release(self) -> None:
+        """Nothing to let go."""
+
+    def encode(self, images: Tensor, shrink: int = 1) -> Tensor:
+        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk first.
+
+        Their sides are multiples of 8 * shrink.
+        """
+        pixels = F.avg_pool2d(images.float(), shrink) if shrink > 1 else images.float()
+        return F.pixel_unshuffle(pixels / 127.5 - 1, self.patch).permute(0, 2, 3, 1)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """uint8 images (batch, 3, height, width) of tokens (batch, rows, columns, channels)."""
+        pixels = F.pixel_shuffle(tokens.permute(0, 3, 1, 2), self.patch)
+        return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+LARGEST_NUMBER = 1e6  # in a prompt; without a bound, a long row of digits would become infinity
+WORD = re.compile(r"-?\d+(?:\.\d+)?|[a-z]+|#[0-9a-f]+")
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words and numbers of an instruction, in order."""
+    return WORD.findall(text.lower())
+
+
+def _is_number(word: str) -> bool:
+    return word[-1].isdigit() and not word.startswith("#")
+
+
+class TinyTextEncoder(nn.Module):
+    """Instructions to one prompt token, which is the pooled vector too; numbers are read by value, so that unseen ones have a meaning."""
+
+    longest = 40
+
+    def __init__(self, vocabulary: Sequence[str], width: int = 128, layers: int = 2) -> None:
+        super().__init__()
+        self.vocabulary = list(vocabulary)
+        self.index = {
+            word: i for i, word in enumerate(self.vocabulary, start=3)
+        }  # 0 padding, 1 unknown word, 2 number
+        self.words = nn.Embedding(len(self.vocabulary) + 3, width)
+        self.numbers = nn.Sequential(nn.Linear(20, width), nn.GELU(), nn.Linear(width, width))
+        self.positions = nn.Parameter(torch.randn(self.longest + 1, width) * 0.1)
+        self.start = nn.Parameter(torch.randn(1, width) * 0.5)
+        block = nn.TransformerEncoderLayer(
+            width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True, activation="gelu"
+        )
+        self.blocks = nn.TransformerEncoder(
+            block, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
+
+    @staticmethod
+    def number_features(value: Tensor) -> Tensor:
+        """Twenty features of a number: its size at several scales, and its angle were it in degrees or in units of ten."""
+        scales = torch.tensor([1.0, 10.0, 100.0, 360.0], device=value.device)
+        size = torch.tanh(value[..., None] / scales)
+        angle = value[..., None] * torch.tensor(
+            [torch.pi / 360, torch.pi / 180, torch.pi / 90, torch.pi / 5], device=value.device
+        )
+        log = torch.log1p(value.abs())[..., None] * value.sign()[..., None]
+        fine = value[..., None] * torch.tensor([torch.pi, torch.pi / 2], device=value.device)
+        return torch.cat(
+            [
+                size,
+                angle.sin(),
+                angle.cos(),
+                log,
+                log * 0.2,
+                value[..., None] / 50,
+                fine.sin(),
+                fine.cos(),
+                value[..., None].sign(),
+            ],
+            -1,
+        )
+
+    def release(self) -> None:
+        """Nothing to let go: it is small."""
+
+    def forward(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Prompt tokens (batch, 1, width) and pooled vectors (batch, width)."""
+        device = self.start.device
+        lists = [words_of(p)[: self.longest] for p in prompts]
+        length = max(1, *(len(x) for x in lists)) if lists else 1
+        ids = torch.zeros(len(lists), length, dtype=torch.long)
+        values = torch.zeros(len(lists), length)
+        for row, found in enumerate(lists):
+            for column, word in enumerate(found):
+                ids[row, column] = 2 if _is_number(word) else self.index.get(word, 1)
+                values[row, column] = (
+                    max(-LARGEST_NUMBER, min(LARGEST_NUMBER, float(word)))
+                    if _is_number(word)
+                    else 0.0
+                )
+        ids, values = ids.to(device), values.to(device)
+        embedded = (
+            self.words(ids) + self.numbers(self.number_features(values)) * (ids == 2)[..., None]
+        )
+        start = self.start.expand(len(lists), -1, -1)
+        sequence = torch.cat([start, embedded], 1) + self.positions[: 1 + length]
+        padding = torch.cat(
+            [torch.zeros(len(lists), 1, dtype=torch.bool, device=device), ids == 0], 1
+        )
+        tokens = self.blocks(sequence, src_key_padding_mask=padding)[:, :1]
+        return tokens, tokens[:, 0].clone()
+
+
+@dataclass
+class Base:
+    """A frozen base and what it needs: the transformer, the image codec, the text encoder, and how it is sampled.
+
+    `guidance` is what sampling tells a guidance-distilled transformer; others are not told.
+    """
+
+    name: str
+    transformer: FluxTransformer2DModel
+    codec: UnshuffleCodec | flux.VaeCodec
+    text_encoder: Any  # TinyTextEncoder or flux.FluxTextEncoder: called with prompts, gives tokens and pooled vectors
+    sampling_steps: int = 1
+    guidance: float = 1.0
+    scheduler: FlowMatchEulerDiscreteScheduler = field(
+        default_factory=FlowMatchEulerDiscreteScheduler
+    )
+
+    def to(self, device: str | torch.device) -> "Base":
+        """The same base on another device."""
+        for part in (self.transformer, self.codec, self.text_encoder):
+            part.to(device)
+        return self
+
+    def freeze(self) -> "Base":
+        """Switch off gradients of the base's own weights."""
+        self.transformer.requires_grad_(False).eval()
+        if isinstance(self.text_encoder, nn.Module):
+            self.text_encoder.requires_grad_(False).eval()
+        return self
+
+
+def new_tiny_base(
+    vocabulary: Sequence[str], seed: int, settings: dict[str, Any] | None = None
+) -> Base:
+    """An untrained tiny base with seeded weights."""
+    torch.manual_seed(seed)
+    config = {**TINY_TRANSFORMER, **(settings or {})}
+    transformer = TinyFlux(**config)
+    nn.init.zeros_(transformer.proj_out.weight)
+    nn.init.zeros_(transformer.proj_out.bias)
+    return Base(
+        "tiny",
+        transformer,
+        UnshuffleCodec(),
+        TinyTextEncoder(vocabulary, config["joint_attention_dim"]),
+    )
+
+
+def local_folder(name: str) -> Path:
+    """The folder of a base on this machine: `tiny` is the one that ships, anything else is a path."""
+    return ASSETS / "tiny" if name == "tiny" else Path(name)
+
+
+def base_folder(name: str) -> Path:
+    """The folder of a base; `owner/name` is had from the hub, where there is no such folder.
+
+    Raises InputError that says what to download where it cannot be had.
+    """
+    folder = local_folder(name)
+    return (
+        flux.hub_folder(name)
+        if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not folder.exists()
+        else folder
+    )
+
+
+def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
+    """The frozen base called `tiny`, in a folder written by `pretrain-tiny` or in diffusers' layout, or on the hub; weights as `dtype`.
+
+    Raises InputError when the folder is missing, incomplete or cut, or its files belong to different bases.
+    """
+    folder = base_folder(name)
+    if not flux.is_flux_folder(folder):
+        base = load_tiny_base(folder)
+        base.transformer.to(dtype)
+    else:
+        codec, text = flux_eyes(folder, dtype)
+        transformer, scheduler = flux.load_transformer(folder, dtype), flux.load_scheduler(folder)
+        base = Base(name, transformer, codec, text, flux.SAMPLING_STEPS, flux.GUIDANCE, scheduler)
+    base.name = name
+    return base.freeze()
+
+
+def flux_eyes(folder: Path, dtype: torch.dtype) -> tuple[flux.VaeCodec, flux.FluxTextEncoder]:
+    """The codec and the text encoder of a folder in diffusers' layout; float16 is too narrow for T5, so they then run in bfloat16."""
+    wide = torch.bfloat16 if dtype == torch.float16 else dtype
+    return flux.VaeCodec(folder, wide), flux.FluxTextEncoder(folder, wide)
+
+
+def load_tiny_base(folder: Path) -> Base:
+    """The base in a folder written by `pretrain-tiny`; InputError when it is missing, incomplete or cut."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        base = new_tiny_base(config["vocabulary"], seed=0, settings=config["transformer"])
+        base.sampling_steps = config["sampling_steps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
+        ) from error
+    try:
+        weights = load_file(folder / "base.safetensors")
+        for part, module in (
+            ("transformer", base.transformer),
+            ("text_encoder", base.text_encoder),
+        ):
+            module.load_state_dict(
+                {
+                    n.removeprefix(f"{part}."): w.float()
+                    for n, w in weights.items()
+                    if n.startswith(f"{part}.")
+                }
+            )
+    except Exception as error:  # safetensors has its own error class for a cut file
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make or download it again"
+        ) from error
+    return base

@@ -1,0 +1,54 @@
+"""Sampling by diffusers' own `FluxKontextPipeline`, for the paper's layout on a FLUX base."""
+
+import torch
+from diffusers import FluxKontextPipeline
+from torch import Tensor
+from torch.nn import functional as F
+
+from reference_model.model.base import Base
+from reference_model.model.flux import VaeCodec
+from reference_model.model.grid_layout import Sequenced
+
+
+def is_stock(base: Base, layout: str) -> bool:
+    """Whether the stock pipeline can sample: a target and one clean image of the same size, on a base that it runs."""
+    return isinstance(base.codec, VaeCodec) and layout in ("paper", "edit")
+
+
+def sample_stock(
+    base: Base, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], seeds: list[int], steps: int
+) -> Tensor:
+    """Predicted clean target tokens (batch, target tokens, channels); as `sampling.sample`, run by the pipeline.
+
+    It is called with latents in place of images, at their own size: else it would bring the output to one megapixel.
+    """
+    assert isinstance(base.codec, VaeCodec)
+    whole = {"scheduler": base.scheduler, "vae": base.codec.vae, "transformer": base.transformer}
+    pipeline = FluxKontextPipeline(
+        **whole, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None
+    )
+    pipeline.set_progress_bar_config(disable=None, leave=False)  # a bar on a terminal alone
+    # Positions count rows and columns from 0, so the last one tells the size of the grid.
+    rows, columns = (int(sequenced.target_ids[:, axis].max()) + 1 for axis in (1, 2))
+    dtype = base.transformer.dtype
+    shape = (rows * columns, sequenced.context.shape[2])
+    noise = torch.stack(
+        [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    )
+    image = F.pixel_shuffle(sequenced.context.unflatten(1, (rows, columns)).permute(0, 3, 1, 2), 2)
+    height, width = rows * base.codec.patch, columns * base.codec.patch
+    tokens, pooled = (x.to(dtype) for x in prompt)
+    drawn: Tensor = pipeline(
+        image=image,
+        prompt_embeds=tokens,
+        pooled_prompt_embeds=pooled,
+        latents=noise,
+        guidance_scale=base.guidance,
+        num_inference_steps=steps,
+        height=height,
+        width=width,
+        max_area=height * width,
+        _auto_resize=False,
+        output_type="latent",
+    ).images
+    return drawn.float()

@@ -1,0 +1,114 @@
+"""How the four panels of an analogy become one token sequence, and back.
+
+Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each panel at the target's coordinates and
+told apart by the first position axis (0 target, 1 b, 2 a, 3 a'). Layout `paper` (arXiv 2602.15727): the noisy 2x2 grid [a, a'; b, b'] is
+predicted whole from the clean grid [a, a'; b, b]; the answer is its bottom-right quadrant. Layout `edit`: b' from b and a prompt, no pair.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LAYOUTS = ("target-only", "paper", "edit")
+Picture = tuple[
+    str, ...
+]  # the roles that a picture shows: one panel, or the four quadrants of a grid
+CONTEXT: dict[str, list[Picture]] = {
+    "target-only": [("b",), ("a",), ("a_prime",)],
+    "paper": [("a", "a_prime", "b", "b")],
+}
+TARGET: dict[str, Picture] = {
+    "target-only": ("b_prime",),
+    "paper": ("a", "a_prime", "b", "b_prime"),
+}
+
+
+@dataclass(frozen=True)
+class Sequenced:
+    """Context tokens and all positions: `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3)."""
+
+    context: Tensor
+    target_ids: Tensor
+    context_ids: Tensor
+    rows: int
+    columns: int
+
+    @property
+    def ids(self) -> Tensor:
+        """Positions of target and context, in the order of the sequence."""
+        return torch.cat([self.target_ids, self.context_ids])
+
+
+def position_ids(panel: int, rows: int, columns: int, shrunk: float = 1.0) -> Tensor:
+    """Positions (rows * columns, 3) of one panel: its number, row and column; those of a shrunk panel spread over the whole one."""
+    grid = torch.zeros(rows, columns, 3)
+    grid[..., 0] = panel
+    grid[..., 1] = ((torch.arange(rows) + 0.5) * shrunk - 0.5)[:, None]
+    grid[..., 2] = (torch.arange(columns) + 0.5) * shrunk - 0.5
+    return grid.view(-1, 3)
+
+
+def flat(tokens: Tensor) -> Tensor:
+    """(batch, rows, columns, channels) to (batch, rows * columns, channels)."""
+    return tokens.flatten(1, 2)
+
+
+def pixels_of(picture: Picture, panels: dict[str, Tensor]) -> Tensor:
+    """The pixels (batch, 3, height, width) of a picture, from panels by role."""
+    shown = [panels[role] for role in picture]
+    if len(shown) == 1:
+        return shown[0]
+    return torch.cat([torch.cat(shown[:2], 3), torch.cat(shown[2:], 3)], 2)
+
+
+def quadrants(
+    top_left: Tensor, top_right: Tensor, bottom_left: Tensor, bottom_right: Tensor
+) -> Tensor:
+    """A 2x2 grid of panels of tokens (batch, rows, columns, channels)."""
+    return torch.cat(
+        [torch.cat([top_left, top_right], 2), torch.cat([bottom_left, bottom_right], 2)], 1
+    )
+
+
+def context_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor) -> Sequenced:
+    """The clean context of a triplet, given as tokens (batch, rows, columns, channels), and all positions."""
+    if layout == "paper":
+        assert a is not None and a_prime is not None
+        return sequence_of(layout, [quadrants(a, a_prime, b, b)])
+    return sequence_of(
+        layout, [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
+    )
+
+
+def sequence_of(layout: str, pictures: Sequence[Tensor]) -> Sequenced:
+    """The clean context of pictures as tokens (batch, rows, columns, channels), the one under the target first, and all positions."""
+    rows, columns = pictures[0].shape[1:3]
+    ids = torch.cat(
+        [
+            position_ids(n, x.shape[1], x.shape[2], rows / x.shape[1])
+            for n, x in enumerate(pictures, 1)
+        ]
+    )
+    panel = (rows // 2, columns // 2) if layout == "paper" else (rows, columns)
+    return Sequenced(
+        torch.cat([flat(x) for x in pictures], 1), position_ids(0, rows, columns), ids, *panel
+    )
+
+
+def target_of(
+    layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor, b_prime: Tensor
+) -> Tensor:
+    """What is predicted, as tokens (batch, tokens, channels): b', or the whole grid in the paper's layout."""
+    if layout == "paper":
+        assert a is not None and a_prime is not None
+        return flat(quadrants(a, a_prime, b, b_prime))
+    return flat(b_prime)
+
+
+def answer_of(layout: str, predicted: Tensor, rows: int, columns: int) -> Tensor:
+    """The panel b' (batch, rows, columns, channels) of the predicted tokens."""
+    if layout == "paper":
+        return predicted.unflatten(1, (2 * rows, 2 * columns))[:, rows:, columns:]
+    return predicted.unflatten(1, (rows, columns))

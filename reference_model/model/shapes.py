@@ -1,0 +1,112 @@
+"""What a training config would train and need, from shapes alone: nothing is downloaded and no weight is made."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import nn
+
+from lorweb_bench.errors import InputError
+from reference_model.config import TrainConfig
+from reference_model.model.backbones import INPUTS, tower_width
+from reference_model.model.base import TINY_TRANSFORMER, local_folder
+from reference_model.model.basis import Basis
+from reference_model.model.flux import is_flux_folder
+from reference_model.model.router import Router
+
+# The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its config.json on the hub).
+HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {
+    "black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}
+}
+# The widths of the embeddings of towers on the hub.
+TOWER_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Counts of weights, and the shapes of the trained tensors."""
+
+    adapted_layers: int
+    basis: int
+    routing: int
+    base: int
+    trained: list[torch.Size]
+
+    @property
+    def trainable(self) -> int:
+        """All trainable weights."""
+        return self.basis + self.routing
+
+
+def transformer_config(base: str) -> dict[str, Any]:
+    """The transformer's config of a base that is known by name or lies in a folder."""
+    if base in HUB_TRANSFORMERS:
+        return HUB_TRANSFORMERS[base]
+    folder = local_folder(base)
+    try:
+        if is_flux_folder(folder):
+            raw = json.loads((folder / "transformer" / "config.json").read_text())
+            return {key: value for key, value in raw.items() if not key.startswith("_")}
+        return {
+            **TINY_TRANSFORMER,
+            **json.loads((folder / "config.json").read_text())["transformer"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = ", ".join(["tiny", *HUB_TRANSFORMERS])
+        raise InputError(
+            f"base `{base}`: neither a folder of a base nor one of {known} ({error})"
+        ) from error
+
+
+def features_of(config: TrainConfig) -> int:
+    """The width of the features that an encoder gives; InputError for a tower that is neither known nor a folder here."""
+    if config.encoder == "pair":
+        return int(
+            transformer_config(config.base).get("pooled_projection_dim", 768)
+        )  # what the pair encoder says; 768 in FLUX
+    width = TOWER_WIDTHS.get(config.encoder)
+    if width is None:
+        try:
+            width = tower_width(config.encoder)
+        except (OSError, ValueError, KeyError) as error:
+            known, reason = ", ".join(["pair", *TOWER_WIDTHS]), " ".join(str(error).split())[:160]
+            raise InputError(
+                f"encoder `{config.encoder}`: not one of {known}, nor a tower that is here ({reason})"
+            ) from error
+    return INPUTS[config.encoder_input] * width
+
+
+def shapes_of(config: TrainConfig) -> Shapes:
+    """Shapes of the base and of what is trained on it."""
+    settings = config.adapter
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(**transformer_config(config.base))
+        total = sum(p.numel() for p in transformer.parameters())
+        basis = Basis(
+            transformer, settings.elements, settings.rank, settings.alpha, settings.targets
+        )
+        features = features_of(config)
+        routing: nn.Module = nn.Module()
+        if settings.kind == "lorweb":
+            routing = Router(len(basis.layers), settings.elements, features, settings.key_width)
+        elif settings.kind == "token-control":
+            routing = nn.Linear(features, settings.tokens * transformer.config.joint_attention_dim)
+    own, beside = [p.shape for p in basis.parameters()], [p.shape for p in routing.parameters()]
+    return Shapes(
+        len(basis.layers),
+        sum(s.numel() for s in own),
+        sum(s.numel() for s in beside),
+        total,
+        own + beside,
+    )
+
+
+def as_lines(shapes: Shapes) -> list[str]:
+    """The counts in words, with separators."""
+    return [
+        f"adapted linear layers   {shapes.adapted_layers:,}",
+        f"trainable parameters    {shapes.trainable:,} (basis {shapes.basis:,}, routing {shapes.routing:,})",
+        f"frozen transformer      {shapes.base:,}",
+    ]

@@ -1,0 +1,1 @@
+"""Training: batches, the flow-matching loss, the loop, what it resumes from."""

@@ -1,0 +1,327 @@
+"""A cache of what the frozen parts give: latents, image features and prompts, computed once, so that training holds none of these parts.
+
+A folder with `cache.json`, shards `samples/000000.safetensors` and `prompts/000000.safetensors`, and beside each shard its sidecar, written
+after it: the mark that the shard is whole. Work that was stopped is taken up where it was; several processes share it out by shard.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from torch import Tensor
+
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import ROLES
+from lorweb_bench.runtime.files import (
+    canonical_json,
+    claim_output,
+    finish_output,
+    read_json,
+    sha256_file,
+    write_json,
+)
+from lorweb_bench.runtime.progress import track
+from reference_model.checkpoints.digests import eyes_digests
+from reference_model.config import TrainConfig, TrainingConfig
+from reference_model.model.adapter import DTYPES
+from reference_model.model.grid_layout import Picture
+from reference_model.training.batches import (
+    ORDERS,
+    Batch,
+    Choice,
+    Eyes,
+    load_eyes,
+    looked_at,
+    pictures_of,
+    told,
+)
+from reference_model.training.resume_state import clear_writing, write_tensors
+
+FORMAT = "lorweb-bench/cache"
+SAMPLES_PER_SHARD = 64
+PROMPTS_PER_SHARD = 16
+
+
+def variants(training: TrainingConfig) -> list[Choice]:
+    """The orders of roles that a training draws, as choices of sample 0."""
+    exchanges = [x for x in (False, True) if training.exchange_pairs != 1 - x]
+    directions = [x for x in (False, True) if training.reverse_pairs != 1 - x]
+    return [Choice(0, exchanged, backwards) for exchanged in exchanges for backwards in directions]
+
+
+def name_of(picture: Picture, shrink: int, choice: Choice) -> str:
+    """The name of a picture of a sample, by the sample's own roles: one picture has one name, whichever parts its panels play."""
+    own = dict(zip(ROLES, choice.roles, strict=True))
+    return "+".join(own[role] for role in picture) + (f"/{shrink}" if shrink > 1 else "")
+
+
+def prompt_name(prompt: str) -> str:
+    """The name of a prompt."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:32]
+
+
+def identity_of(config: TrainConfig, dataset: Dataset) -> str:
+    """A digest of everything that decides what a cache holds."""
+    settings = config.model_dump(
+        include={"layout", "pair_shrink", "encoder", "encoder_input", "prompt"}
+    )
+    looks = config.adapter.kind != "single-lora"
+    orders = [variant_name(choice) for choice in variants(config.training)]
+    data = [
+        dataset.fingerprint,
+        dataset.manifest.targets_fingerprint,
+        SAMPLES_PER_SHARD,
+        config.training.precision,
+        looks,
+        orders,
+    ]
+    return hashlib.sha256(
+        canonical_json([settings, data, eyes_digests(config)]).encode()
+    ).hexdigest()
+
+
+def open_cache(
+    config: TrainConfig,
+    dataset: Dataset,
+    keys: list[str],
+    prompts: list[str],
+    accelerator: Accelerator,
+) -> "Cached":
+    """The cache of a training, written first where it is not whole yet; every process makes its part.
+
+    Raises InputError when the folder holds something else, or the cache of another training.
+    """
+    assert config.cache is not None
+    identity = identity_of(config, dataset)
+    manifest = config.cache / "cache.json"
+    if not manifest.exists():
+        if accelerator.is_main_process:
+            claim_output(config.cache, FORMAT, identity)
+        accelerator.wait_for_everyone()
+        write_cache(
+            config,
+            dataset,
+            prompts,
+            partial(load_eyes, config),
+            (accelerator.process_index, accelerator.num_processes),
+        )
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            for part in ("samples", "prompts"):
+                clear_writing(config.cache / part)
+            features = _width_of_features(config.cache)
+            write_json(
+                manifest,
+                {
+                    "format": FORMAT,
+                    "format_version": 1,
+                    "identity": identity,
+                    "features": features,
+                    "samples": len(keys),
+                },
+            )
+            finish_output(config.cache)
+        accelerator.wait_for_everyone()
+    found = read_json(manifest)
+    if (
+        not isinstance(found, dict)
+        or found.get("format") != FORMAT
+        or found.get("identity") != identity
+    ):
+        raise InputError(
+            f"{config.cache}: holds the cache of other settings, models or data; name another folder, or delete it"
+        )
+    return Cached(config, keys, prompts)
+
+
+def _width_of_features(folder: Path) -> int:
+    with safe_open(folder / "samples" / f"{0:06}.safetensors", framework="pt") as file:
+        return next(
+            (file.get_slice(name).get_shape()[0] for name in file.keys() if "/features/" in name), 0
+        )  # noqa: SIM118
+
+
+def write_cache(
+    config: TrainConfig,
+    dataset: Dataset,
+    prompts: list[str],
+    load: Callable[[], Eyes],
+    part: tuple[int, int],
+) -> None:
+    """Write what is missing of a part (number, of how many) of a cache; `load` gives the frozen parts, if there is anything to look at."""
+    assert config.cache is not None
+    folder, (number, parts) = config.cache, part
+    texts = sorted({""} | set(prompts))
+    missing = [
+        n
+        for n in _shards(prompts, SAMPLES_PER_SHARD)[number::parts]
+        if not _is_whole(folder / "samples", n)
+    ]
+    missing_texts = [
+        n
+        for n in _shards(texts, PROMPTS_PER_SHARD)[number::parts]
+        if not _is_whole(folder / "prompts", n)
+    ]
+    if not missing and not missing_texts:
+        return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    eyes = load()
+    for n in track(missing_texts, len(missing_texts), "caching prompts"):
+        few = texts[n * PROMPTS_PER_SHARD : (n + 1) * PROMPTS_PER_SHARD]
+        both = zip(("tokens", "pooled"), eyes.text_encoder.to(device)(few), strict=True)
+        tensors = {
+            f"{prompt_name(text)}/{kind}": row
+            for kind, rows in both
+            for text, row in zip(few, rows, strict=True)
+        }
+        _write_shard(
+            folder / "prompts",
+            n,
+            {name: row.to(DTYPES[config.training.precision]) for name, row in tensors.items()},
+            few,
+        )
+    eyes.text_encoder.release()
+    for n in track(missing, len(missing), "caching latents and features"):
+        _write_shard(folder / "samples", n, *_seen(config, dataset, eyes, n, device))
+
+
+def _shards(items: Sequence[str], size: int) -> range:
+    return range(-(-len(items) // size))
+
+
+def _seen(
+    config: TrainConfig, dataset: Dataset, eyes: Eyes, shard: int, device: torch.device
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors of a shard's samples, `<key>/<picture>` and `<key>/features/<variant>`, and the keys."""
+    first = shard * SAMPLES_PER_SHARD
+    eyes.codec.to(device)
+    if eyes.encoder is not None:
+        eyes.encoder.to(device)
+    tensors: dict[str, Tensor] = {}
+    keys = []
+    context, target = pictures_of(config)
+    for quadruplet in _quadruplets(dataset, first, first + SAMPLES_PER_SHARD):
+        keys.append(quadruplet.key)
+        images = [
+            torch.tensor(np.asarray(getattr(quadruplet, role))).permute(2, 0, 1)[None].to(device)
+            for role in ROLES
+        ]
+        for choice in variants(config.training):
+            order = ORDERS[choice.exchanged, choice.backwards]
+            panels = {role: images[i] for role, i in zip(ROLES, order, strict=True)}
+            before, after, features = looked_at(eyes, config, panels)
+            for (picture, shrink), tokens in zip(
+                [*context, (target, 1)], [*before, after], strict=True
+            ):
+                tensors[f"{quadruplet.key}/{name_of(picture, shrink, choice)}"] = tokens[0].to(
+                    DTYPES[config.training.precision]
+                )
+            if features is not None:
+                tensors[f"{quadruplet.key}/features/{variant_name(choice)}"] = features[0].float()
+    return tensors, keys
+
+
+def variant_name(choice: Choice) -> str:
+    """The name of an order of roles, of which features depend."""
+    return "+".join(choice.roles)
+
+
+def _quadruplets(dataset: Dataset, first: int, last: int) -> Iterator[Any]:
+    """The quadruplets first, …, last - 1 of the split `train`; only the dataset's shards that hold them are read."""
+    at = 0
+    for shard, entry in enumerate(dataset.split("train").shards):
+        if at < last and at + entry.samples > first:
+            for n, sample in enumerate(dataset.samples("train", [shard]), at):
+                if first <= n < last:
+                    yield dataset.decode(sample)
+        at += entry.samples
+
+
+def _write_shard(folder: Path, number: int, tensors: dict[str, Tensor], names: list[str]) -> None:
+    path = folder / f"{number:06}.safetensors"
+    write_tensors(path, tensors)
+    about = {
+        "sha256": sha256_file(path),
+        "bytes": path.stat().st_size,
+        "samples": len(names),
+        "names": names,
+    }
+    write_json(path.with_suffix(".json"), about)
+
+
+def _is_whole(folder: Path, number: int) -> bool:
+    path = folder / f"{number:06}.safetensors"
+    sidecar = path.with_suffix(".json")
+    return (
+        sidecar.is_file() and path.is_file() and path.stat().st_size == read_json(sidecar)["bytes"]
+    )
+
+
+class Cached:
+    """The batches of a cache; nothing but its shards is read."""
+
+    def __init__(self, config: TrainConfig, keys: list[str], prompts: list[str]) -> None:
+        assert config.cache is not None
+        self.folder, self.config, self.keys, self.prompts = config.cache, config, keys, prompts
+        self.files: dict[Path, Any] = {}
+        self.text_shard: dict[str, int] = {}
+        for path in sorted((self.folder / "prompts").glob("*.json")):
+            self.text_shard |= dict.fromkeys(
+                map(prompt_name, read_json(path)["names"]), int(path.stem)
+            )
+        self.features = int(read_json(self.folder / "cache.json")["features"])
+
+    def _shard(self, kind: str, number: int) -> Any:
+        """An open shard, checked against its sidecar when it is first used; InputError when it is not whole."""
+        path = self.folder / kind / f"{number:06}.safetensors"
+        if path not in self.files:
+            try:
+                if sha256_file(path) != read_json(path.with_suffix(".json"))["sha256"]:
+                    raise ValueError("its bytes are not those that were written")
+                self.files[path] = safe_open(path, framework="pt").__enter__()
+            except (OSError, ValueError, KeyError) as error:
+                raise InputError(
+                    f"{path}: not a whole shard of the cache ({error}); delete {path.name} to have it made again"
+                ) from error
+        return self.files[path]
+
+    def _stacked(self, names: Sequence[tuple[int, str]], device: torch.device) -> Tensor:
+        found = [
+            self._shard("samples", index // SAMPLES_PER_SHARD).get_tensor(
+                f"{self.keys[index]}/{name}"
+            )
+            for index, name in names
+        ]
+        return torch.stack(found).to(device).float()
+
+    def batch(self, choices: Sequence[Choice], device: torch.device) -> Batch:
+        """What the frozen parts gave of some choices, on a device."""
+        context, target = pictures_of(self.config)
+        pictures = [
+            self._stacked([(c.index, name_of(picture, shrink, c)) for c in choices], device)
+            for picture, shrink in [*context, (target, 1)]
+        ]
+        features = None
+        if self.features:
+            features = self._stacked(
+                [(c.index, f"features/{variant_name(c)}") for c in choices], device
+            )
+        texts = [prompt_name(told(c, self.prompts)) for c in choices]
+        shards = [self._shard("prompts", self.text_shard[text]) for text in texts]
+        prompt = [
+            torch.stack([s.get_tensor(f"{t}/{kind}") for s, t in zip(shards, texts, strict=True)])
+            for kind in ("tokens", "pooled")
+        ]
+        return Batch(
+            pictures[:-1],
+            pictures[-1],
+            features,
+            (prompt[0].to(device).float(), prompt[1].to(device).float()),
+        )

@@ -1,0 +1,325 @@
+"""What a training needs of a GPU's memory, estimated from shapes: no weight is made and nothing is downloaded.
+
+Weights, gradients and moments are counted byte by byte. Activations are those that a double and a single block keep for the backward pass
+when they run on the meta device, without the attention's scores, which GPUs do not keep. What the estimate leaves out: the CUDA context,
+fragments, and passing tensors; `RESERVE` is for these.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+
+from reference_model.config import ADAPTED, AdapterConfig, TrainConfig
+from reference_model.model.adapter import DTYPES
+from reference_model.model.base import UnshuffleCodec, local_folder
+from reference_model.model.basis import Basis
+from reference_model.model.flux import EYES, LONGEST_PROMPT, is_flux_folder
+from reference_model.model.grid_layout import CONTEXT, TARGET
+from reference_model.model.shapes import HUB_TRANSFORMERS, transformer_config
+
+SIZES = {"no": 4, "bf16": 2, "fp16": 2}
+CARD = 24 * 2**30  # bytes of a card that is sold as one of 24 GB
+RESERVE = 2**30
+HUB_PATCH = 16  # pixels a side that a token of FLUX.1 holds
+# Weights of FLUX.1's VAE, CLIP text encoder and T5 encoder, and bytes of the tower of CLIP ViT-L/14, which is held in float32.
+HUB_EYES, HUB_TOWER = 83_819_683 + 123_060_480 + 4_762_310_656, 4 * 304_293_888
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the parts of a training in one process; `eyes` are the codec, the text encoders and the tower."""
+
+    frozen: int
+    eyes: int
+    weights: int
+    gradients: int
+    moments: int
+    copies: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it at once, as it is when the backward pass begins."""
+        return (
+            self.frozen
+            + self.eyes
+            + self.weights
+            + self.gradients
+            + self.moments
+            + self.copies
+            + self.activations
+        )
+
+
+def memory_of(config: TrainConfig, shapes: list[torch.Size]) -> Memory:
+    """The estimate for a training whose trained tensors have these shapes; one process, which has the whole batch.
+
+    Trained weights and gradients are float32, and autocast keeps a copy of the weights in half precision.
+    """
+    training = config.training
+    size, count = SIZES[training.precision], sum(shape.numel() for shape in shapes)
+    return Memory(
+        frozen=frozen_bytes(config),
+        eyes=0 if config.cache else eyes_bytes(config),
+        weights=4 * count,
+        gradients=4 * count,
+        moments=moments_bytes(shapes, training.optimizer),
+        copies=size * count if size < 4 else 0,
+        activations=activation_bytes(config, training.batch // training.accumulation),
+    )
+
+
+def moments_bytes(shapes: list[torch.Size], optimizer: str) -> int:
+    """AdamW's two moments: float32, or 8 bits with a float32 scale for each 256; bitsandbytes leaves those of small tensors whole."""
+    counts = [shape.numel() for shape in shapes]
+    return sum(
+        8 * n if optimizer == "adamw" or n < 4096 else 2 * (n + 4 * -(-n // 256)) for n in counts
+    )
+
+
+def linear_bytes(count: int, rows: int, bits: str, size: int) -> int:
+    """A weight of `count` numbers in `rows` rows: as it is, as LLM.int8() with a scale a row, or as NF4 with quantised scales."""
+    if bits == "8bit":
+        return count + 4 * rows
+    if (
+        bits == "4bit"
+    ):  # a scale of a byte for each 64, a float32 for each 256 of these and their mean, and two tables
+        scales = -(-count // 64)
+        return -(-count // 2) + scales + 4 * (-(-scales // 256) + 1) + 4 * (16 + 256)
+    return size * count
+
+
+def frozen_bytes(config: TrainConfig) -> int:
+    """The transformer: the weights of its blocks' linear layers quantised where that is asked for, the rest in the training precision."""
+    size = SIZES[config.training.precision]
+    count, weights = frozen_shapes(config.base)
+    return size * count + sum(
+        linear_bytes(w.numel(), w[0], config.training.quantize, size) - size * w.numel()
+        for w in weights
+    )
+
+
+@cache
+def frozen_shapes(base: str) -> tuple[int, list[torch.Size]]:
+    """How many weights a base's transformer has, and the shapes of those that can be quantised."""
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(**transformer_config(base))
+    chosen = [
+        m.weight.shape
+        for n, m in transformer.named_modules()
+        if isinstance(m, nn.Linear) and re.fullmatch(ADAPTED, n)
+    ]
+    return sum(p.numel() for p in transformer.parameters()), chosen
+
+
+def eyes_bytes(config: TrainConfig) -> int:
+    """The codec, the text encoders and the tower: by their files where they are here, else FLUX.1's and CLIP's own."""
+    folder, size = local_folder(config.base), SIZES[config.training.precision]
+    files = [file for part in EYES for file in (folder / part).glob("*.safetensors")] or list(
+        folder.glob("encoder.safetensors")
+    )
+    held = sum(file.stat().st_size for file in files)
+    if config.base in HUB_TRANSFORMERS and not folder.exists():
+        held = size * HUB_EYES
+    if config.encoder == "pair" or config.adapter.kind == "single-lora":
+        return held
+    tower = Path(config.encoder)
+    return held + (
+        sum(file.stat().st_size for file in tower.glob("*.safetensors"))
+        if tower.is_dir()
+        else HUB_TOWER
+    )
+
+
+def tokens_of(config: TrainConfig) -> tuple[int, int]:
+    """Tokens of a sample's pictures, of square panels, and of its prompt, as they meet in the blocks."""
+    folder = local_folder(config.base)
+    real = config.base in HUB_TRANSFORMERS or is_flux_folder(folder)
+    patch, words = UnshuffleCodec.patch, 1
+    if real:
+        vae = folder / "vae" / "config.json"
+        patch = (
+            2 * 2 ** (len(json.loads(vae.read_text())["block_out_channels"]) - 1)
+            if vae.is_file()
+            else HUB_PATCH
+        )
+        words = LONGEST_PROMPT
+    panel = (config.panel // patch) ** 2
+    pictures = [
+        (TARGET[config.layout], 1),
+        *(
+            (p, config.pair_shrink if p in (("a",), ("a_prime",)) else 1)
+            for p in CONTEXT[config.layout]
+        ),
+    ]
+    tokens = sum(panel * len(picture) // shrink**2 for picture, shrink in pictures)
+    extra = config.adapter.tokens if config.adapter.kind == "token-control" else 0
+    return (
+        tokens if real else tokens // 2,
+        words + extra,
+    )  # the tiny base joins its tokens two by two
+
+
+def activation_bytes(config: TrainConfig, samples: int) -> int:
+    """What the backward pass needs of the forward pass; with checkpointing the input of every block, and one block at a time."""
+    shape, length = transformer_config(config.base), tokens_of(config)
+    double, single = int(shape.get("num_layers", 19)), int(shape.get("num_single_layers", 38))
+    settings = (config.base, config.adapter.model_dump_json(), config.training.precision, *length)
+    one, two_double, two_single = (
+        samples * kept_bytes(blocks, *settings) for blocks in ((1, 1), (2, 1), (1, 2))
+    )
+    of_double, of_single = two_double - one, two_single - one
+    outside = one - of_double - of_single
+    if not config.training.gradient_checkpointing:
+        return outside + double * of_double + single * of_single
+    width = int(shape.get("num_attention_heads", 24)) * int(shape.get("attention_head_dim", 128))
+    inputs = (double + single) * samples * sum(length) * width * SIZES[config.training.precision]
+    return outside + inputs + max(of_double, of_single)
+
+
+@cache
+def kept_bytes(
+    blocks: tuple[int, int], base: str, adapter: str, precision: str, tokens: int, words: int
+) -> int:
+    """Bytes of a sample that are kept for the backward pass by a transformer of some blocks, run on the meta device."""
+    settings = AdapterConfig.model_validate_json(adapter)
+    shape = {**transformer_config(base), "num_layers": blocks[0], "num_single_layers": blocks[1]}
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(**shape).requires_grad_(False)
+        basis = Basis(
+            transformer, settings.elements, settings.rank, settings.alpha, settings.targets
+        )
+        nn.Module.to(transformer, DTYPES[precision])
+        if settings.kind == "lorweb":
+            basis.gates = torch.empty(
+                len(basis.layers), 1, settings.elements, dtype=DTYPES[precision], requires_grad=True
+            )
+        known = {w.untyped_storage()._cdata for w in transformer.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(
+            kept := Kept(known, tokens + words), lambda x: x
+        ):
+            transformer(**inputs_of(transformer, tokens, words, DTYPES[precision]))
+    return kept.bytes
+
+
+class Kept:
+    """A hook that adds up the storages of what autograd keeps, each once; without weights and without square attention scores."""
+
+    def __init__(self, known: set[int], length: int) -> None:
+        self.known, self.length, self.bytes = set(known), length, 0
+        self.held: list[Tensor] = []
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.known and tensor.shape[-2:] != (self.length, self.length):
+            self.known.add(storage._cdata)
+            self.held.append(tensor)  # alive, so that no other storage takes its place
+            self.bytes += storage.nbytes()
+        return tensor
+
+
+def inputs_of(
+    transformer: FluxTransformer2DModel, tokens: int, words: int, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Empty inputs of one sample, on the device of the context."""
+    settings = transformer.config
+    made = {
+        "hidden_states": torch.empty(1, tokens, settings.in_channels, dtype=dtype),
+        "encoder_hidden_states": torch.empty(1, words, settings.joint_attention_dim, dtype=dtype),
+        "pooled_projections": torch.empty(1, settings.pooled_projection_dim, dtype=dtype),
+        "timestep": torch.empty(1, dtype=dtype),
+        "guidance": torch.empty(1, dtype=dtype) if settings.guidance_embeds else None,
+    }
+    return {
+        **made,
+        "img_ids": torch.empty(tokens, 3),
+        "txt_ids": torch.empty(words, 3),
+        "return_dict": False,
+    }
+
+
+def with_settings(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """The config with other settings, of its own or of its training."""
+    own = {k: v for k, v in changes.items() if k in type(config).model_fields}
+    training = config.training.model_copy(update={k: v for k, v in changes.items() if k not in own})
+    return config.model_copy(update={**own, "training": training})
+
+
+def what_fits(
+    config: TrainConfig, shapes: list[torch.Size], card: int = CARD
+) -> dict[str, Any] | None:
+    """The settings, beside those of the config, with which it fits a card, the cheapest first; None where all of them are not enough."""
+    saving = [
+        ("gradient_checkpointing", True),
+        ("optimizer", "adamw-8bit"),
+        ("accumulation", config.training.batch),
+    ]
+    saving += [("cache", Path("FOLDER"))] if config.cache is None else []
+    saving += [("quantize", bits) for bits in ("8bit", "4bit") if config.training.quantize == "no"]
+    found: dict[str, Any] = {}
+    for key, value in [*saving, ("quantize", "4bit"), ("layout", "target-only"), ("", None)]:
+        changed = with_settings(config, **found)
+        if memory_of(changed, shapes).total + RESERVE <= card:
+            return found
+        if key and with_settings(changed, **{key: value}) != changed:
+            found[key] = value
+    return None
+
+
+def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
+    """The estimate in words, in GB (10^9 bytes)."""
+    training, memory = config.training, memory_of(config, shapes)
+    moments = {"adamw": "float32", "adamw-8bit": "8 bits"}[training.optimizer]
+    held = {"no": training.precision.replace("no", "float32"), "8bit": "8 bits", "4bit": "4 bits"}[
+        training.quantize
+    ]
+    at_once = training.batch // training.accumulation
+    yield f"memory of one GPU in GB, an estimate; {at_once} samples of {config.panel} px at once"
+    rows = {
+        f"frozen transformer, {held}": memory.frozen,
+        "codec, text encoders, tower": memory.eyes,
+        "trained weights": memory.weights,
+        "their gradients": memory.gradients,
+        f"AdamW's moments, {moments}": memory.moments,
+        "their copies in half precision": memory.copies,
+        "activations": memory.activations,
+        "together": memory.total,
+    }
+    yield from (f"  {name:<32}{value / 1e9:8.2f}" for name, value in rows.items())
+    yield "together, with checkpointing, a cache and one sample at once"
+    saving = with_settings(
+        config, cache=Path("cache"), gradient_checkpointing=True, accumulation=training.batch
+    )
+    yield f"  {'frozen transformer':<32}{'adamw':>10}{'adamw-8bit':>12}"
+    least = memory_of(saving, shapes)
+    for bits, name in (("no", "as it is"), ("8bit", "8 bits"), ("4bit", "4 bits")):
+        frozen = replace(least, frozen=frozen_bytes(with_settings(saving, quantize=bits)))
+        totals = [
+            replace(frozen, moments=moments_bytes(shapes, o)).total / 1e9
+            for o in ("adamw", "adamw-8bit")
+        ]
+        yield f"  {name:<32}{totals[0]:10.2f}{totals[1]:12.2f}"
+    yield card_line(what_fits(config, shapes))
+
+
+def card_line(settings: dict[str, Any] | None) -> str:
+    """Whether a card of 24 GB can train, and with which settings, in a sentence."""
+    if settings is None:
+        return "a card of 24 GB is too small, whatever the settings"
+    named = [
+        f"{'' if key in TrainConfig.model_fields else 'training.'}{key}={value}"
+        for key, value in settings.items()
+    ]
+    return (
+        f"a card of 24 GB can train this with {', '.join(named)}"
+        if named
+        else "a card of 24 GB can train this as it is"
+    )

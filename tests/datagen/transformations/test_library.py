@@ -1,0 +1,305 @@
+"""The library as a whole: names, descriptions, compositions, users' own families, and errors."""
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datagen.transformations import KIND_MODULES, Family, Library, library, load_families
+from datagen.transformations.family import transformation_id
+from lorweb_bench.errors import InputError
+
+SINGLES = library().singles()
+
+OWN_FAMILY = """
+import numpy as np
+from datagen.transformations import Family
+
+SHIFT = 7
+
+def own(image, times):
+    return np.roll(image, SHIFT * times, 0)
+
+FAMILIES = (Family("own_roll", "geometry", True, {"times": "sevens"}, ({"times": 1},), own, "roll {times} sevens down".format),)
+"""
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+
+
+def test_it_is_large_and_covers_every_kind() -> None:
+    deterministic = [family for family in library().families.values() if family.deterministic]
+    assert len(deterministic) >= 36
+    assert len(SINGLES) >= 130
+    assert {family.kind for family in deterministic} == set(KIND_MODULES)
+    assert sum(not family.deterministic for family in library().families.values()) in (1, 2)
+
+
+def test_ids_and_instructions_are_unique_and_well_formed() -> None:
+    presets = [
+        library().describe(family.name, values)
+        for family in library().families.values()
+        for values in family.presets
+    ]
+    assert len({item["id"] for item in presets}) == len(presets)
+    assert len({item["instruction"] for item in presets}) == len(presets)
+    for item in presets:
+        assert re.fullmatch(r"[a-z0-9_-]+", item["id"])
+        assert "__" not in item["id"]
+        assert item["instruction"][0].islower()
+        assert not item["instruction"].endswith(".")
+
+
+def test_every_parameter_of_a_preset_is_documented() -> None:
+    for family in library().families.values():
+        for values in family.presets:
+            assert set(values) <= set(family.parameters), family.name
+            if family.deterministic:
+                assert set(values) == set(family.parameters), family.name
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"value": 0.5}, "gamma-value_0p5"),
+        ({"value": -60}, "gamma-value_m60"),
+        ({"value": 2.0}, "gamma-value_2"),
+        ({"b": "Top Left", "a": [1, -0.25]}, "gamma-a_1_m0p25-b_top_left"),
+        ({}, "gamma"),
+    ],
+)
+def test_ids_spell_numbers_and_words(parameters: dict, expected: str) -> None:
+    assert transformation_id("gamma", parameters) == expected
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_ids_of_different_numbers_differ(first: float, second: float) -> None:
+    ids = [transformation_id("gamma", {"value": value}) for value in (first, second)]
+    assert (ids[0] == ids[1]) == (first == second)
+    assert all(re.fullmatch(r"[a-z0-9_-]+", item) for item in ids)
+
+
+@given(st.sampled_from(sorted(SINGLES)), st.sampled_from(sorted(SINGLES)))
+def test_a_composition_is_one_after_the_other(first: str, second: str) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (40, 56, 3), np.uint8)
+    both = library().compose(SINGLES[first], SINGLES[second])
+    assert both["id"] == f"{first}__{second}"
+    assert both["deterministic"]
+    expected = library().apply(SINGLES[second], library().apply(SINGLES[first], image))
+    assert np.array_equal(library().apply(both, image), expected)
+
+
+def test_a_composition_is_described_by_its_parts() -> None:
+    turn, tone = (
+        library().describe("rotate", {"degrees": 90}),
+        library().describe("gamma", {"value": 0.45}),
+    )
+    both = library().compose(turn, tone)
+    assert both == {
+        "id": "rotate-degrees_90__gamma-value_0p45",
+        "family": "rotate+gamma",
+        "kind": "composition",
+        "parameters": {
+            "steps": [
+                {"family": item["family"], "parameters": item["parameters"]}
+                for item in (turn, tone)
+            ]
+        },
+        "instruction": "rotate the picture clockwise by 90 degrees, then apply a gamma of 0.45",
+        "deterministic": True,
+    }
+    assert (
+        library().compose(turn, library().describe("flip", {"axis": "vertical"}))["kind"]
+        == "geometry"
+    )
+    three = library().compose(both, turn)
+    assert [step["family"] for step in three["parameters"]["steps"]] == [
+        "rotate",
+        "gamma",
+        "rotate",
+    ]
+
+
+def test_fresh_seeds_differ_and_given_seeds_repeat(image: np.ndarray) -> None:
+    for family in library().families.values():
+        if not family.deterministic:
+            spec = {"family": family.name, "parameters": family.presets[0]}
+            seeded = {"family": family.name, "parameters": {**family.presets[0], "seed": 5}}
+            assert not np.array_equal(library().apply(spec, image), library().apply(spec, image))
+            assert np.array_equal(library().apply(seeded, image), library().apply(seeded, image))
+            assert not library().compose(spec, SINGLES["invert"])["deterministic"]
+
+
+def test_the_library_can_be_sent_to_another_process(image: np.ndarray) -> None:
+    copy = pickle.loads(pickle.dumps(library()))
+    assert list(copy.singles()) == list(SINGLES)
+    assert np.array_equal(copy.apply(SINGLES["invert"], image), 255 - image)
+
+
+def test_a_users_families_join_the_library(tmp_path, image: np.ndarray) -> None:
+    file = tmp_path / "own families.py"
+    file.write_text(OWN_FAMILY)
+    own = load_families(file)
+    larger = library().extended(own)
+    assert np.array_equal(
+        larger.apply({"family": "own_roll", "parameters": {"times": 2}}, image),
+        np.roll(image, 14, 0),
+    )
+    assert "own_roll-times_1" in larger.singles()
+    assert "own_roll" not in library().families
+    with pytest.raises(InputError, match="'own_roll'"):
+        larger.extended(own)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FAMILIES = ()", "defines no FAMILIES"),
+        ("FAMILIES = (1,)", "defines no"),
+        ("1 / 0", "ZeroDivision"),
+    ],
+)
+def test_a_users_file_without_families_is_refused(tmp_path, text: str, message: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_families(file)
+    with pytest.raises(InputError, match="is no file"):
+        load_families(tmp_path / "missing.py")
+
+
+FAULTY = """
+import numpy as np
+from datagen.transformations import Family
+def lift(image, by):
+    return np.clip(image.astype(int) + by, 0, 255).astype(np.uint8)
+FAMILIES = [Family("lift", "tone", True, {"by": "levels, 0-255"}, ({"by": 60}, {"by": 90}), lift, "lift by {by}".format)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "put", "said"),
+    [
+        ("def lift", "def (lift", "cannot be run (SyntaxError"),
+        (
+            "import numpy as np",
+            "import numpy as np, nothing_such",
+            "cannot be run (ModuleNotFoundError",
+        ),
+        (
+            "import numpy as np",
+            "import numpy as np, sys; sys.exit(3)",
+            "cannot be run (SystemExit: 3)",
+        ),
+        ("return np", "return None and np", "gave no array but NoneType"),
+        (
+            "return np",
+            "return image[:2] if by else np",
+            "gave uint8 (2, 64, 3); it must give uint8 (48, 64, 3)",
+        ),
+        ("(np.uint8)", "(np.float32)", "gave float32"),
+        ("return np", "raise RuntimeError('a\\nb') or np", "(RuntimeError: a b)"),
+        ("return np", "image[:] = 0; return np", "changes the picture that it is given"),
+        (
+            ", by):",
+            ", by):\n    image = np.random.permutation(image)",
+            "declared deterministic and gives two results",
+        ),
+        ('"lift by {by}".format', "lambda: 'x'", "has no words for {'by': 60}"),
+        ('"lift by {by}".format', "lambda by: None", "gives None for words"),
+        ('"lift", "tone"', '"invert", "tone"', "the family 'invert' is in the library already"),
+        ('"lift", "tone"', '"Lift it", "tone"', "snake_case"),
+        ('"lift", "tone"', '5, "tone"', "has a wrong name, 5"),
+        ('"lift", "tone"', '"lift", None', "has a wrong kind, None"),
+        ('{"by": 60}', "60", "has a wrong presets"),
+        ('{"by": 60}', '{"to": 60}', "given were to"),
+        ('{"by": 60}', '{"by": 300}', "takes by (levels, 0-255); by was 300"),
+        ('{"by": 60}', '{"by": float("nan")}', "cannot have by = nan"),
+        ('{"by": 60}', '{"by": np.ones(2)}', "cannot have by = array"),
+    ],
+)
+def test_a_users_family_is_tried_before_anything_is_built(
+    tmp_path, text: str, put: str, said: str
+) -> None:
+    file = tmp_path / "own.py"
+    assert text in FAULTY
+    file.write_text(FAULTY.replace(text, put, 1))
+    with pytest.raises(InputError) as error:
+        library().with_file(file)
+    assert said in str(error.value)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_users_presets_may_be_numpys_numbers(tmp_path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        FAULTY.replace('({"by": 60}, {"by": 90})', '[{"by": by} for by in np.arange(30, 91, 30)]')
+    )
+    found = {
+        name: spec
+        for name, spec in library().with_file(file).singles().items()
+        if spec["family"] == "lift"
+    }
+    assert json.loads(json.dumps(found)) == found
+    assert list(found) == ["lift-by_30", "lift-by_60", "lift-by_90"]
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value"),
+    [("gamma", "value", -5), ("gamma", "value", "strong"), ("hue_shift", "degrees", 720)],
+)
+def test_what_a_recipe_gives_lies_in_the_documented_range(
+    family: str, name: str, value: Any
+) -> None:
+    with pytest.raises(InputError, match=f"{name} was {value!r}"):
+        library().describe(family, {name: value})
+
+
+def test_errors_name_the_way_out(image: np.ndarray) -> None:
+    with pytest.raises(InputError, match="'hue_shift'"):
+        library().apply({"family": "hue_shfit", "parameters": {}}, image)
+    with pytest.raises(InputError, match="degrees"):
+        library().apply({"family": "hue_shift", "parameters": {"angle": 60}}, image)
+    with pytest.raises(InputError, match="'left'"):
+        library().apply({"family": "mirror_half", "parameters": {"side": "lefft"}}, image)
+    with pytest.raises(InputError, match="'magenta'"):
+        library().apply(
+            {"family": "border", "parameters": {"shade": "magneta", "width": 0.1}}, image
+        )
+    with pytest.raises(InputError, match="cannot run with"):
+        library().apply({"family": "gamma", "parameters": {"value": "strong"}}, image)
+    with pytest.raises(InputError, match="snake_case"):
+        Library([Family("Not good", "tone", True, {}, ({},), lambda image: image, "x".format)])
+    with pytest.raises(ValueError, match="uint8"):
+        library().apply(SINGLES["invert"], image[..., 0])
+
+
+def test_a_family_that_changes_the_size_is_refused(image: np.ndarray) -> None:
+    shrinking = Library(
+        [Family("shrink", "geometry", True, {}, ({},), lambda image: image[::2], "shrink".format)]
+    )
+    with pytest.raises(InputError, match="must give"):
+        shrinking.apply({"family": "shrink", "parameters": {}}, image)
+
+
+def test_importing_it_is_cheap() -> None:
+    code = "import sys, datagen.transformations; print([name for name in ('cv2', 'skimage', 'scipy', 'PIL', 'torch') if name in sys.modules])"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

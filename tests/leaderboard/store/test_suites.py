@@ -1,0 +1,77 @@
+"""The suites of a board: what is counted, what can be looked up in a library, and what may be shown."""
+
+from pathlib import Path
+
+import pytest
+
+from leaderboard.store.store import Store
+from leaderboard.store.suites import Standing, about, book, declare
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.samples import Record
+from lorweb_bench.errors import InputError
+
+
+def record(family: str, tier: str) -> Record:
+    return Record(
+        id="k",
+        width=8,
+        height=8,
+        transformation=f"{family}_1",
+        family=family,
+        kind="colour",
+        tier=tier,
+    )
+
+
+def test_an_open_book_is_one_whose_unseen_families_the_public_library_holds() -> None:
+    assert book(
+        [record("hue_shift", "new_family"), record("hue_shift+cartoon", "new_composition")]
+    ) == {"families": 2, "held": 2}
+    assert book([record("hue_shift", "new_family"), record("our_secret", "new_family")]) == {
+        "families": 2,
+        "held": 1,
+    }
+    assert book([record("our_secret", "new_family"), record("hue_shift", "seen_single")]) == {
+        "families": 1,
+        "held": 0,
+    }
+    assert book([record("", "new_task")]) is None
+
+
+def test_what_is_told_of_a_suite_is_counts(small_suite: Dataset) -> None:
+    told = about(small_suite)
+    assert sum(told["splits"].values()) == sum(n["samples"] for n in told["tiers"].values()) == 48
+    assert told["book"]["held"] == told["book"]["families"] > 0
+    keys = {item.id for split in small_suite.splits for item in small_suite.records(split)}
+    assert not [key for key in keys if key in str(told)]
+
+
+def test_what_was_private_is_retired_before_it_is_shown(
+    small_suite: Dataset, good_zip: Path, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    store.add(good_zip, small_suite)
+    with pytest.raises(
+        InputError, match="is private in this store and cannot become public: retire it"
+    ):
+        declare(store, small_suite, "public")
+    assert declare(store, small_suite, "retired") == "private"
+    with pytest.raises(InputError, match="is retired"):
+        store.add(good_zip, small_suite)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("public", "private"), ("retired", "private"), ("retired", "public")]
+)
+def test_what_was_shown_stays_shown(
+    small_suite: Dataset, tmp_path: Path, first: Standing, then: Standing
+) -> None:
+    store = Store(tmp_path / "store")
+    assert declare(store, small_suite, first) == first
+    with pytest.raises(InputError, match="may have been shown"):
+        declare(store, small_suite, then)
+
+
+def test_a_public_view_is_no_suite_to_declare(small_public: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="public view"):
+        declare(Store(tmp_path / "store"), small_public, "public")

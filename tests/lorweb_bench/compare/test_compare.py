@@ -1,0 +1,459 @@
+"""Comparing reports: the sign-flip test, Holm, rank ranges, and what is refused."""
+
+import json
+import math
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lorweb_bench.compare.compare import compare_reports, transformations_needed
+from lorweb_bench.errors import InputError
+from lorweb_bench.predictions.reader import MethodName, SuiteName
+from lorweb_bench.reports.report import (
+    PER_SAMPLE,
+    Report,
+    Score,
+    open_report,
+    write_per_sample,
+    write_report,
+)
+from lorweb_bench.stats.aggregate import summarise
+from lorweb_bench.stats.bootstrap import Clusters, Part, between_trainings, intervals
+from lorweb_bench.stats.significance import holm, rank_ranges, sign_flip, sign_patterns
+
+
+def one_item_each(count: int) -> tuple[list[Part], Clusters]:
+    """So many families with one item and one source each: clusters that share nothing."""
+    return [Part(np.arange(count), np.full(count, 1 / count))], Clusters(
+        [f"f{i}" for i in range(count)], [f"s{i}" for i in range(count)]
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_clusters_alone_it_is_scipys_exact_permutation_test(seed):
+    values = np.random.default_rng(seed).normal(0.4, 1, 10)
+    parts, clusters = one_item_each(10)
+    expected = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=math.inf
+    )
+    assert sign_flip(parts, values[:, None], clusters)[0] == pytest.approx(
+        expected.pvalue, abs=1e-12
+    )
+
+
+def test_many_clusters_are_sampled_and_come_near_scipys_answer():
+    values = np.random.default_rng(5).normal(0.25, 1, 60)
+    parts, clusters = one_item_each(60)
+    expected = stats.permutation_test(
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    )
+    [p] = sign_flip(parts, values[:, None], clusters)
+    assert p == pytest.approx(expected.pvalue, abs=0.02)
+    assert p == sign_flip(parts, values[:, None], clusters)[0]
+    assert 0 < sign_flip(parts, np.full((60, 1), 9.0), clusters)[0] < 0.001
+
+
+def loop_sign_flip(families: list[str], sources: list[str], values: np.ndarray) -> float:
+    """The test by its definition: every pattern, every pair of items that share a family or a source."""
+    labels = sorted(set(families))
+    elements = [set(f.split("+")) | {f"source {s}"} for f, s in zip(families, sources, strict=True)]
+    statistics = []
+    for signs in product((1, -1), repeat=len(labels)):
+        flipped = np.array([signs[labels.index(f)] for f in families]) * values
+        variance = sum(
+            flipped[i] * flipped[j]
+            for i, j in product(range(len(values)), repeat=2)
+            if elements[i] & elements[j]
+        )
+        own = sum(
+            sum(flipped[i] for i in range(len(values)) if families[i] == label) ** 2
+            for label in labels
+        )
+        statistics.append(abs(flipped.sum()) / math.sqrt(max(variance, own)))
+    return float(np.mean([s >= statistics[0] * (1 - 1e-9) for s in statistics]))
+
+
+def test_shared_families_and_sources_are_taken_into_account_as_in_loops():
+    rng = np.random.default_rng(6)
+    families = [f"f{i}+f{i + 1}" for i in range(8)] * 3
+    sources = [f"s{i}" for i in rng.integers(0, 9, 24)]
+    values = rng.normal(0.5, 1, 24)
+    [p] = sign_flip(
+        [Part(np.arange(24), np.full(24, 1 / 24))], values[:, None], Clusters(families, sources)
+    )
+    assert p == pytest.approx(loop_sign_flip(families, sources, values), abs=1e-12)
+
+
+def test_chance_is_called_significant_about_one_time_in_twenty():
+    rng = np.random.default_rng(7)
+    rejected = []
+    for _ in range(10):
+        pairs = [
+            "+".join(sorted(rng.choice([f"f{i}" for i in range(14)], 2, replace=False)))
+            for _ in range(20)
+        ]
+        families = [pair for pair in pairs for _ in range(5)]
+        source = rng.integers(0, 25, 100)
+        effect = rng.normal(size=(14, 25))
+        of_items = np.array([[int(name[1:]) for name in family.split("+")] for family in families])
+        values = (
+            effect[of_items].sum(axis=1)
+            + 0.5 * rng.normal(size=(25, 25))[source]
+            + 0.5 * rng.normal(size=(100, 25))
+        )
+        clusters = Clusters(families, [f"s{s}" for s in source])
+        p = sign_flip([Part(np.arange(100), np.full(100, 0.01))], values, clusters, flips=200)
+        rejected += (p <= 0.05).tolist()
+    assert np.mean(rejected) <= 0.09
+
+
+def test_no_difference_and_too_few_clusters():
+    parts, clusters = one_item_each(12)
+    assert sign_flip(parts, np.zeros((12, 1)), clusters)[0] == 1.0
+    parts, clusters = one_item_each(7)
+    assert np.isnan(sign_flip(parts, np.ones((7, 1)), clusters)[0])
+
+
+def test_sign_patterns_are_all_or_many():
+    few = sign_patterns(5, seed=0)
+    assert (
+        few.shape == (5, 16)
+        and len({tuple(column) for column in few.T}) == 16
+        and (few[0] == 1).all()
+    )
+    assert sign_patterns(30, seed=0, flips=100).shape == (30, 101)
+
+
+def test_holm_by_hand():
+    """0.01 x 4; 0.02 x 3; 0.03 x 2 = 0.06, not below the one before; 0.04 x 1 raised to 0.06."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    adjusted = holm([0.01, math.nan, 0.04])
+    assert (
+        adjusted[0] == pytest.approx(0.02)
+        and math.isnan(adjusted[1])
+        and adjusted[2] == pytest.approx(0.04)
+    )
+    assert holm([]) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_smallest_level_at_which_the_step_down_procedure_rejects(p):
+    adjusted, ranked = holm(p), sorted(range(len(p)), key=lambda i: p[i])
+    for level in (0.01, 0.05, 0.3):
+        rejected = set()
+        for step, i in enumerate(ranked):
+            if p[i] * (len(p) - step) > level:
+                break
+            rejected.add(i)
+        assert rejected == {i for i in range(len(p)) if adjusted[i] <= level}
+
+
+def test_ranks_are_ranges_and_turn_with_the_metric():
+    rng = np.random.default_rng(8)
+    parts, clusters = one_item_each(20)
+    base = rng.normal(size=20)
+    values = {
+        "best": base + 1,
+        "near": base + 0.01 * rng.normal(size=20),
+        "like": base + 0.01 * rng.normal(size=20),
+        "worst": base - 1,
+    }
+    assert rank_ranges(values, parts, clusters) == {
+        "best": (1, 1),
+        "near": (2, 3),
+        "like": (2, 3),
+        "worst": (4, 4),
+    }
+    assert rank_ranges(values, parts, clusters, higher_is_better=False) == {
+        "best": (4, 4),
+        "near": (2, 3),
+        "like": (2, 3),
+        "worst": (1, 1),
+    }
+    assert rank_ranges({"alone": base}, parts, clusters) == {"alone": (1, 1)}
+    few_parts, few = one_item_each(5)
+    assert rank_ranges({"a": np.ones(5), "b": np.zeros(5)}, few_parts, few) == {
+        "a": (1, 2),
+        "b": (1, 2),
+    }
+    with pytest.raises(InputError, match="different numbers"):
+        rank_ranges({"a": base, "b": base[1:]}, parts, clusters)
+
+
+def labels(items: int = 160, families: int = 16) -> dict[str, np.ndarray]:
+    """A table of two tiers without metrics."""
+    rng = np.random.default_rng(9)
+    number = np.arange(items)
+    tier = np.where(number % 2, "new_family", "seen_single")
+    names = [f"{t}-f{n % families}" for t, n in zip(tier, number, strict=True)]
+    table = {
+        "key": [f"k{n:04d}" for n in number],
+        "split": np.where(number % 2, "unseen", "seen"),
+        "transformation": names,
+        "family": names,
+    }
+    table |= {
+        "kind": ["colour"] * items,
+        "tier": tier,
+        "a_source": ["a"] * items,
+        "b_source": [f"s{s}" for s in rng.integers(0, 30, items)],
+    }
+    return {name: np.array(column) for name, column in table.items()} | {
+        "hard": np.zeros(items, dtype=bool)
+    }
+
+
+def write(
+    folder: Path,
+    name: str,
+    values: np.ndarray,
+    metric: str = "edit_recovery",
+    fingerprint: str = "a" * 64,
+    **changes,
+) -> Path:
+    table = labels(len(values)) | {metric: values}
+    scores = {
+        g: {m: Score(**s, higher_is_better=metric != "mse") for m, s in of.items()}
+        for g, of in summarise(table, [metric], resamples=20).items()
+    }
+    content = {
+        "suite": SuiteName(name="photos", version="1", fingerprint=fingerprint),
+        "method": MethodName(name=name),
+        "track": "closed",
+    }
+    content |= {"prompt_mode": "none", "scores": scores, "missing": 0, "environment": {}}
+    folder.mkdir()
+    write_per_sample(folder / PER_SAMPLE, table)
+    write_report(folder, Report(**(content | changes)))
+    return folder
+
+
+def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(10)
+    base = rng.normal(0, 0.2, 160)
+    good = write(tmp_path / "good", "good", base + 1 + rng.normal(0, 0.1, 160))
+    plain = write(tmp_path / "plain", "plain", base)
+    turns = np.where(
+        np.arange(160) % 16 // 2 % 2, 0.3, -0.3
+    )  # better in one half of the families, worse in the other
+    near = write(tmp_path / "near", "near", base + turns + 0.02)
+    found = compare_reports([good, plain, near])
+    verdicts = {(d.group, d.first, d.second): d for d in found.differences}
+    assert {d.group for d in found.differences} == {"seen", "unseen", "seen_single", "new_family"}
+    clear = verdicts["unseen", "good", "plain"]
+    assert clear.verdict == "good is better" and clear.ci_low > 0 and clear.p <= 0.05
+    assert clear.mean == pytest.approx(
+        found.means["unseen"]["good"] - found.means["unseen"]["plain"]
+    )
+    unclear = verdicts["unseen", "plain", "near"]
+    assert (
+        unclear.verdict.startswith("within noise; it takes about ")
+        and unclear.needed > unclear.transformations == 8
+    )
+    assert found.ranks["unseen"] == {"good": (1, 1), "plain": (2, 3), "near": (2, 3)}
+    monkeypatch.setenv("COLUMNS", "160")  # so that no cell is broken over lines
+    text = str(found)
+    assert (
+        "edit_recovery on photos 1" in text
+        and "good is better" in text
+        and "2 to 3" in text
+        and "within noise" in text
+    )
+    assert compare_reports([good, plain, near]) == found
+
+
+def test_a_lower_error_is_better_and_a_report_equals_itself(tmp_path):
+    base = np.random.default_rng(11).random(160)
+    low, high = (
+        write(tmp_path / "low", "low", base / 2, "mse"),
+        write(tmp_path / "high", "high", base, "mse"),
+    )
+    found = compare_reports([high, low])
+    assert found.metric == "mse" and found.differences[0].verdict == "low is better"
+    same = compare_reports([low, low])
+    assert same.differences[0].p == 1.0 and same.differences[0].verdict == "no difference"
+    assert [entry.label for entry in same.entries] == ["low (low) #1", "low (low) #2"]
+
+
+def test_ranks_keep_to_one_track_and_prompt_mode_and_leave_partial_and_shuffled_out(tmp_path):
+    base = np.random.default_rng(12).random(160)
+    settings_of = {
+        "a": {},
+        "b": {},
+        "c": {"track": "open"},
+        "d": {"prompt_mode": "task"},
+        "e": {"partial": True},
+        "f": {"pairs": "shuffled"},
+    }
+    paths = [
+        write(tmp_path / n, n, base + i, **changes)
+        for i, (n, changes) in enumerate(settings_of.items())
+    ]
+    found = compare_reports(paths)
+    assert found.ranks["unseen"] == {"a": (2, 2), "b": (1, 1), "c": (1, 1), "d": (1, 1)}
+    assert "not ranked" in str(found) and "pairs shuffled" in str(found)
+
+
+def trainings_of(
+    folder: Path, name: str, base: np.ndarray, effects: list[float], seed: int, **changes
+) -> list[Path]:
+    """Reports of one method, each training better or worse on all items by its effect, and by some noise of its own."""
+    rng = np.random.default_rng(seed)
+    return [
+        write(folder / f"{name}-{i}", name, base + e + rng.normal(0, 0.05, len(base)), **changes)
+        for i, e in enumerate(effects)
+    ]
+
+
+def test_trainings_of_a_method_are_one_entry_whose_interval_holds_their_variation(tmp_path):
+    base = np.random.default_rng(14).normal(0, 0.2, 160)
+    paths = trainings_of(tmp_path, "lorweb", base, [-0.1, 0.0, 0.1], 15)
+    alone = compare_reports(paths[:2])
+    found = compare_reports(
+        [*paths, write(tmp_path / "copy-b", "copy-b", base - 1)], trainings=True
+    )
+    assert [(entry.label, entry.trainings) for entry in found.entries] == [
+        ("lorweb", 3),
+        ("copy-b", 1),
+    ]
+    means = [open_report(path).scores["unseen"]["edit_recovery"].mean for path in paths]
+    assert found.means["unseen"]["lorweb"] == pytest.approx(np.mean(means))
+    low, high = found.intervals["unseen"]["lorweb"]
+    narrow = alone.intervals["unseen"]["lorweb (lorweb-0)"]
+    assert high - low > narrow[1] - narrow[0]
+    assert high - low > 2 * 1.96 * math.sqrt(np.var(means, ddof=1) / 3)
+    assert "3 trainings" in str(found) and "Of copy-b there is one report" in str(found)
+    only = compare_reports(paths, trainings=True)
+    assert only.differences == () and only.means["unseen"] == {
+        "lorweb": found.means["unseen"]["lorweb"]
+    }
+
+
+def test_a_difference_that_trainings_differ_by_is_within_noise(tmp_path):
+    base = np.random.default_rng(16).normal(0, 0.2, 160)
+    first = trainings_of(tmp_path, "first", base, [-0.3, 0.0, 0.3], 17)
+    second = trainings_of(tmp_path, "second", base + 0.1, [-0.3, 0.05, 0.25], 18)
+    lucky = compare_reports([first[0], second[2]])
+    assert {d.verdict for d in lucky.differences} == {"second is better"}
+    found = compare_reports([*first, *second], trainings=True)
+    assert all(d.p > 0.05 and "it takes more of them" in d.verdict for d in found.differences)
+    assert found.ranks["unseen"] == {"first": (1, 2), "second": (1, 2)}
+    clear = compare_reports(
+        [*first, *trainings_of(tmp_path, "third", base + 3, [-0.3, 0.05, 0.25], 19)], trainings=True
+    )
+    assert {d.verdict for d in clear.differences} == {"third is better"}
+
+
+def test_trainings_keep_to_one_setting_and_count_once(tmp_path):
+    base = np.random.default_rng(20).normal(0, 0.2, 160)
+    plain = trainings_of(tmp_path, "m", base, [0.0, 0.1], 21)
+    told = write(tmp_path / "told", "m", base + 1, prompt_mode="task")
+    found = compare_reports([*plain, told], trainings=True)
+    assert [(e.label, e.trainings) for e in found.entries] == [
+        ("m (closed, none)", 2),
+        ("m (closed, task)", 1),
+    ]
+    with pytest.raises(InputError, match="of one training of m, not of two"):
+        compare_reports([plain[0], plain[0]], trainings=True)
+    same = MethodName(name="m", checkpoint_sha256="c" * 64)
+    twice = [write(tmp_path / f"t{i}", "m", base + i, method=same) for i in range(2)]
+    with pytest.raises(InputError, match="of one training of m"):
+        compare_reports(twice, trainings=True)
+
+
+def test_the_number_needed_is_that_of_a_test_of_a_mean():
+    """The normal formula by hand: n = (1.95996 + 0.84162)² sd² / d², with sd² = 1 and d = 0.5."""
+    assert transformations_needed(0.5, 1.0 / 10, 0.0, 10) == math.ceil(
+        (1.959964 + 0.841621) ** 2 / 0.25
+    )
+    assert transformations_needed(0.1, 0.001, 0.002, 10) == math.inf
+    assert transformations_needed(0.0, 0.1, 0.0, 10) is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_intervals_over_trainings_hold_what_they_say(count):
+    """Families, photographs, trainings and their interactions drawn anew: the mean of the population is in the interval."""
+    rng, held = np.random.default_rng(count), []
+    for design in range(60):
+        family, source = rng.permutation(np.repeat(np.arange(16), 8)), rng.integers(0, 30, 128)
+        shared = (
+            0.2 * rng.normal(size=16)[family]
+            + 0.1 * rng.normal(size=30)[source]
+            + 0.2 * rng.normal(size=128)
+        )
+        own = (
+            0.1 * rng.normal(size=count)
+            + 0.1 * rng.normal(size=(16, count))[family]
+            + 0.2 * rng.normal(size=(128, count))
+        )
+        values = shared[:, None] + own
+        part = Part(np.arange(128), np.full(128, 1 / 128))
+        clusters = Clusters([f"f{f}" for f in family], [f"s{s}" for s in source])
+        extra = [[between_trainings(values.mean(axis=0).tolist())]]
+        low, high = (
+            intervals([[part]], values.mean(axis=1)[:, None], clusters, design, 200, extra)[0, 0]
+            + values.mean()
+        )
+        held.append(low <= 0 <= high)
+    assert np.mean(held) >= 0.9
+
+
+def test_too_few_families_are_said_to_be_too_few(tmp_path):
+    paths = [write(tmp_path / name, name, np.arange(10.0) + i) for i, name in enumerate("ab")]
+    found = compare_reports(paths)
+    assert {d.verdict for d in found.differences} == {"too few families or photographs to tell"}
+    assert all((d.p, d.ci_low, d.needed) == (None, None, None) for d in found.differences)
+    assert "too few families" in str(found)
+
+
+def test_one_identity_with_other_weights_is_no_one_metric(tmp_path):
+    base = np.random.default_rng(22).random(160)
+    made = {"network": "ViT-L-14/openai", "sha256": "a", "resize": "224 px", "device": "cpu"}
+    metric = "clip_image[ViT-L-14/openai]"
+    one = write(tmp_path / "one", "one", base, metric, metric_settings={metric: made})
+    same = write(
+        tmp_path / "same", "same", base, metric, metric_settings={metric: made | {"device": "cuda"}}
+    )
+    other = write(
+        tmp_path / "other", "other", base, metric, metric_settings={metric: made | {"sha256": "b"}}
+    )
+    assert compare_reports([one, same]).metric == metric
+    with pytest.raises(
+        InputError, match="other with sha256 b, in .*one with a; only values of one metric"
+    ):
+        compare_reports([one, other])
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    base = np.random.default_rng(13).random(160)
+    one = write(tmp_path / "one", "one", base)
+    with pytest.raises(InputError, match="two reports"):
+        compare_reports([one])
+    with pytest.raises(InputError, match="only reports of one suite"):
+        compare_reports([one, write(tmp_path / "other", "other", base, fingerprint="b" * 64)])
+    with pytest.raises(InputError, match="no metric in common"):
+        compare_reports([one, write(tmp_path / "mse", "mse", base, "mse")])
+    with pytest.raises(InputError, match="'ssim'"):
+        compare_reports([one, one], metric="ssim")
+    with pytest.raises(InputError, match="other items"):
+        compare_reports([one, write(tmp_path / "short", "short", base[:-1])])
+    bare = write(tmp_path / "bare", "bare", base)
+    (bare / PER_SAMPLE).unlink()
+    with pytest.raises(InputError, match=r"bare/per_sample\.parquet is missing"):
+        compare_reports([one, bare])
+    later = write(tmp_path / "later", "later", base)
+    content = json.loads((later / "report.json").read_text())
+    (later / "report.json").write_text(json.dumps(content | {"format_version": 2}))
+    with pytest.raises(InputError, match="format version 1"):
+        compare_reports([one, later])
