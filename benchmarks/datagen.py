@@ -173,7 +173,13 @@ def pairs(folder: Path, count: int, size: int, times: int) -> None:
     )
 
 
-COMMAND = [sys.executable, "-c", "from lorweb_bench.cli import main; main()", "datagen", "build"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from lorweb_bench.cli.main import main; main()",
+    "datagen",
+    "build",
+]
 
 
 def workers(folder: Path, items: int, times: int) -> None:

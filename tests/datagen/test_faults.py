@@ -29,7 +29,7 @@ from lorweb_bench.suites.verify import verify
 SERVER = """
 import os, sys
 from datagen import build as building
-from datagen.recipe import read_recipe
+from datagen.recipe.schema import read_recipe
 building.SHARD = building.LEAST = 4
 recipe = read_recipe(sys.argv[1])
 child = 0
@@ -146,7 +146,7 @@ def test_deaths_at_random_moments_change_no_byte(start: Any, deaths: int, tmp_pa
 
 LIMITED = """
 import resource, sys
-from lorweb_bench.cli import main
+from lorweb_bench.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 main(sys.argv[2:])
 """

@@ -45,7 +45,7 @@ PLAY = """
 import atexit, json, os, subprocess, sys
 from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
-from lorweb_bench.cli import main
+from lorweb_bench.cli.main import main
 for kind, *rest in json.loads(sys.stdin.read()):
     if kind == "write":
         Path(rest[0]).parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ def test_help_is_quick_and_light() -> None:
         "alembic",
     )
     script = (
-        "import sys\nfrom lorweb_bench.cli import main\n"
+        "import sys\nfrom lorweb_bench.cli.main import main\n"
         f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )
     for name in ("serve", "submit"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from lorweb_bench.cli import main
+from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 

@@ -251,7 +251,7 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(run: Run, small_suite_path: Pat
 def test_help_imports_nothing_heavy() -> None:
     """The bound is half a second; what would break it is an import, which a busy machine does not blur."""
     script = (
-        "import sys\nfrom lorweb_bench.cli import main\n"
+        "import sys\nfrom lorweb_bench.cli.main import main\n"
         "try:\n    main([sys.argv[1], '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'numpy', 'torch', 'pydantic', 'rich', 'cv2', 'skimage', 'pyarrow', 'matplotlib', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -259,8 +259,8 @@ def test_the_writer_refuses_what_readers_would(tmp_path: Path, sample: SampleOf)
 
 KILLED = """
 import sys, time
-from lorweb_bench.images import encode
-from lorweb_bench.shards import ShardWriter
+from lorweb_bench.data.images import encode
+from lorweb_bench.data.shards import ShardWriter
 import numpy as np
 image = (encode(np.zeros((4, 4, 3), np.uint8)), "png")
 with ShardWriter(sys.argv[1], "train", 0) as shard:

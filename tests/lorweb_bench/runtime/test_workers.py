@@ -19,7 +19,7 @@ WORK = '''
 """Pieces for the tests of the engine, importable by worker processes."""
 import os, sys, time
 from pathlib import Path
-from lorweb_bench.engine import run_pieces
+from lorweb_bench.runtime.workers import run_pieces
 
 def square(x):
     time.sleep(0.02 * (x % 3))
@@ -118,7 +118,7 @@ def test_no_worker_outlives_its_parent(work: Path, tmp_path: Path, how: signal.S
 
 WARM = """
 import os, sys
-from lorweb_bench.engine import run_pieces, warm_up
+from lorweb_bench.runtime.workers import run_pieces, warm_up
 
 def imported(name):
     return name in sys.modules, os.environ.get("PYTHONSAFEPATH")
