@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lorweb_bench.data.composition import families_of, joined_family
 from lorweb_bench.stats import aggregate
 from lorweb_bench.stats.bootstrap import Part, between_trainings, intervals
 from lorweb_bench.stats.significance import sign_flip
@@ -62,7 +63,9 @@ def design(
     for tier in tiers:
         pool = held_out if tier == "new_family" else trained
         if tier.endswith("composition"):
-            families = ["+".join(sorted(rng.choice(pool, 2, replace=False))) for _ in range(20)]
+            families = [
+                joined_family(sorted(rng.choice(pool, 2, replace=False))) for _ in range(20)
+            ]
         else:
             families = [*rng.permutation(pool), *rng.choice(pool, 20)]
         for i in range(per_tier):
@@ -88,7 +91,7 @@ def outcomes(
         _, code = np.unique(labels, return_inverse=True)
         return deviation * rng.standard_normal((code.max() + 1, count))[code]
 
-    pairs = [(str(f).split("+") * 2)[:2] for f in table["family"]]
+    pairs = [(families_of(str(f)) * 2)[:2] for f in table["family"]]
     single = np.array([first == second for first, second in pairs])[:, None]
     names = sorted({name for pair in pairs for name in pair})
     of_family = setting.family * rng.standard_normal((len(names), count))

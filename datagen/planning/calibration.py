@@ -15,7 +15,7 @@ from datagen.planning.seeding import draw
 from datagen.planning.source_roles import Pool, Roles, panel_of
 from datagen.recipe.library import library_of
 from datagen.recipe.schema import Recipe
-from datagen.transformations.catalogue import steps
+from lorweb_bench.data.composition import is_composed_id, steps_of
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.baselines import affine_colour_transfer
 from lorweb_bench.metrics.edit_recovery import edit_recovery
@@ -75,7 +75,9 @@ class Calibration:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy for a worker knows what single transformations do, and finds out about compositions by itself."""
-        singles = {name: sketch for name, sketch in self._sketches.items() if "__" not in name}
+        singles = {
+            name: sketch for name, sketch in self._sketches.items() if not is_composed_id(name)
+        }
         return Calibration, (self.library, self.pairs, 1, singles)
 
     def measure(self, specs: Mapping[str, Spec], about: str) -> None:
@@ -92,7 +94,7 @@ class Calibration:
     def sketch(self, name: str, spec: Spec) -> Sketch:
         """What a transformation does to the images; `name` is its id."""
         if name not in self._sketches:
-            parts = steps(spec)
+            parts = steps_of(spec)
             results = self._single(name, spec) if len(parts) == 1 else self._composition(parts)
             blankness = float(np.median([blank(result[::2, ::2]) for result in results]))
             self._sketches[name] = Sketch(self._selected(results), blankness)

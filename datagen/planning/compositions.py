@@ -12,6 +12,7 @@ from datagen.planning.calibration import Calibration, Sketch
 from datagen.planning.seeding import draw
 from datagen.recipe.library import library_of
 from datagen.recipe.schema import Recipe
+from lorweb_bench.data.composition import family_pairs
 from lorweb_bench.runtime.workers import run_pieces
 
 Described = dict[str, Any]  # family, kind, parameters, instruction, tier, deterministic, trained
@@ -30,11 +31,7 @@ def by_seed(seed: int, groups: Iterable[Group]) -> list[Group]:
 
 def pairs_of(families: Iterable[str]) -> set[frozenset[str]]:
     """Every two families that occur in one composition; `families` as manifests spell them, joined by +."""
-    return {
-        frozenset(pair)
-        for family in families
-        for pair in itertools.combinations(family.split("+"), 2)
-    }
+    return set[frozenset[str]]().union(*map(family_pairs, families))
 
 
 def threes_of(families: Iterable[str], allowed: set[frozenset[str]]) -> list[Group]:

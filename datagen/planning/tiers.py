@@ -12,6 +12,7 @@ from datagen.planning.compositions import Composer, Described, by_seed, pairs_of
 from datagen.planning.seeding import draw
 from datagen.recipe.schema import Recipe
 from datagen.transformations.catalogue import Library
+from lorweb_bench.data.composition import families_of, is_composed_family
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import SEEN_TIERS
 
@@ -198,8 +199,8 @@ def suite_tiers(
     """
     selection, chosen = Selection(), _Chosen(recipe, own)
     known = {n: t for n, t in training.items() if t.get("trained") or t["tier"] in SEEN_TIERS}
-    singles = {n: t for n, t in known.items() if "+" not in t["family"]}
-    compositions = {n: t for n, t in known.items() if "+" in t["family"]}
+    singles = {n: t for n, t in known.items() if not is_composed_family(t["family"])}
+    compositions = {n: t for n, t in known.items() if is_composed_family(t["family"])}
 
     def shows(specs: Mapping[str, Described]) -> dict[str, Described]:
         calibration.measure(specs, MEASURING)
@@ -324,7 +325,7 @@ def _new_family(
     notes: list[Note],
 ) -> dict[str, Described]:
     """Every preset of the families that no trained transformation, and no step of one, belongs to."""
-    used = {family for t in known.values() for family in t["family"].split("+")}
+    used = {family for t in known.values() for family in families_of(t["family"])}
     if both := [f for f in recipe.tiers.new_family if f in used]:
         raise InputError(
             f"tiers.new_family: {both[0]!r} is trained on in the dataset that tiers.relative_to names."

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from datagen.transformations.family import Family, limits, transformation_id
 from datagen.transformations.own_file import load_families, try_families
+from lorweb_bench.data.composition import joined_family, joined_id, steps_of
 from lorweb_bench.errors import InputError
 
 
@@ -53,7 +54,7 @@ class Library:
                 f"a uint8 array of height x width x 3 is needed, not {image.dtype} {image.shape}"
             )
         result = image
-        for step in steps(spec):
+        for step in steps_of(spec):
             result = _run(self.family(step["family"]), step["parameters"], result)
         return (
             np.array(result, order="C")
@@ -94,12 +95,12 @@ class Library:
         described = [
             self.describe(part["family"], part["parameters"])
             for spec in specs
-            for part in steps(spec)
+            for part in steps_of(spec)
         ]
         kinds = {part["kind"] for part in described}
         return {
-            "id": "__".join(part["id"] for part in described),
-            "family": "+".join(part["family"] for part in described),
+            "id": joined_id(part["id"] for part in described),
+            "family": joined_family(part["family"] for part in described),
             "kind": kinds.pop() if len(kinds) == 1 else "composition",
             "parameters": {
                 "steps": [
@@ -118,14 +119,6 @@ class Library:
             self.describe(family.name, values) for family in families for values in family.presets
         ]
         return {item["id"]: item for item in described}
-
-
-def steps(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The single transformations that a transformation is made of, in order: itself, or the steps of a composition."""
-    if "+" in spec["family"]:
-        parts: Sequence[Mapping[str, Any]] = spec["parameters"]["steps"]
-        return parts
-    return [{"family": spec["family"], "parameters": spec.get("parameters") or {}}]
 
 
 def _by_name(families: Iterable[Family]) -> dict[str, Family]:

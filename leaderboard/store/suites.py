@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from leaderboard.store.audit import KEEPER, note
 from leaderboard.store.tables import SuiteRow
+from lorweb_bench.data.composition import families_of
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.samples import Record
 from lorweb_bench.data.transformation_library import load_library
@@ -119,7 +120,7 @@ def book(records: Iterable[Record]) -> dict[str, int] | None:
         part
         for r in records
         if (r.tier or "").startswith("new_") and r.family
-        for part in r.family.split("+")
+        for part in families_of(r.family)
     }
     if not families:
         return None

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lorweb_bench.data.composition import is_composed_family
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
 def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list[str]) -> None:
     """The families of single transformations; pairs of them are too many to list."""
     families = sorted(
-        {family for c in counts.values() for _, family in c.families if "+" not in family}
+        {f for c in counts.values() for _, f in c.families if not is_composed_family(f)}
     )
     columns = [
         (s, t)

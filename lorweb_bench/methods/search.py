@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from lorweb_bench.data.composition import steps_of
 from lorweb_bench.data.images import pixel_hash, to_array, to_image
 from lorweb_bench.data.samples import Quadruplet, Triplet
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
@@ -173,7 +174,7 @@ class NearestSeen:
                 f"{suite.path} names no trained transformations, which nearest-seen chooses from."
             )
         self._specs: dict[str, Spec] = {name: info.spec for name, info in trained.items()}
-        self._steps = {name: _steps(spec) for name, spec in self._specs.items()}
+        self._steps = {name: steps_of(spec) for name, spec in self._specs.items()}
         self._holding: dict[str, list[str]] = {}
         for name, steps in self._steps.items():
             for step in steps if len(steps) > 1 else ():
@@ -221,9 +222,3 @@ class NearestSeen:
         for step in rest:
             result = self._library.apply(step, result)
         return result
-
-
-def _steps(spec: Spec) -> list[dict[str, Any]]:
-    """The single transformations of a composition in order; any other spec stands for itself."""
-    steps = spec["parameters"].get("steps") if "+" in spec["family"] else None
-    return list(steps) if steps else [dict(spec)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lorweb_bench.data.composition import families_of
 from lorweb_bench.protocol import BOOTSTRAP_SEED, CONFIDENCE, MIN_CLUSTERS
 
 RESAMPLES = 1000
@@ -110,7 +111,7 @@ class Clusters:
     """What the items of a table share: the families of a transformation (two for a composition "f1+f2"), the source of b."""
 
     def __init__(self, families: Sequence[str], sources: Sequence[str]) -> None:
-        members = [sorted(set(str(label).split("+"))) for label in families]
+        members = [sorted(set(families_of(str(label)))) for label in families]
         self.family_names = sorted({name for own in members for name in own})
         self.source_names = sorted({str(name) for name in sources})
         family_code = {name: i for i, name in enumerate(self.family_names)}

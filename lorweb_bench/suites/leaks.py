@@ -1,7 +1,6 @@
 """Leaks: what a training dataset shares with a suite that the suite says is new, or that gives its answers away."""
 
 import functools
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lorweb_bench.data import images
+from lorweb_bench.data.composition import families_of, family_pairs
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.manifest import Manifest
 from lorweb_bench.errors import InputError
@@ -144,8 +144,8 @@ def share_by_tier(
         for name in trained
         if name in training.transformations
     }
-    parts = {part for family in families for part in family.split("+")}
-    pairs = {pair for family in families for pair in _pairs(family)}
+    parts = {part for family in families for part in families_of(family)}
+    pairs = {pair for family in families for pair in family_pairs(family)}
     shares = {}
     for tier in sorted(
         by_tier, key=lambda tier: TIERS.index(tier) if tier in TIERS else len(TIERS)
@@ -162,16 +162,11 @@ def share_by_tier(
             if name in suite.transformations
         }
         if tier == "new_composition":
-            share.families = {family for family in own if _pairs(family) & pairs}
+            share.families = {family for family in own if family_pairs(family) & pairs}
         elif tier == "new_family":
-            share.families = {family for family in own if set(family.split("+")) & parts}
+            share.families = {family for family in own if not parts.isdisjoint(families_of(family))}
         shares[tier] = share
     return shares
-
-
-def _pairs(family: str) -> set[frozenset[str]]:
-    """Every two families that stand together in a composition."""
-    return {frozenset(pair) for pair in itertools.combinations(family.split("+"), 2)}
 
 
 def _spec(manifest: Manifest, name: str) -> str:

@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from lorweb_bench.data.composition import is_composed_family, steps_of
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
@@ -110,8 +111,8 @@ def edits_of(dataset: Dataset, single_share: float, copy_share: float) -> Edits:
     specs = [
         {"id": i, **t.model_dump()} for i, t in sorted(dataset.manifest.transformations.items())
     ]
-    singles = [s for s in specs if "steps" not in s["parameters"]]
-    compositions = [s for s in specs if "steps" in s["parameters"]]
+    singles = [s for s in specs if not is_composed_family(s["family"])]
+    compositions = [s for s in specs if is_composed_family(s["family"])]
     return Edits(
         np.stack(images),
         singles,
@@ -178,8 +179,8 @@ def step_ids(
     first, second = [], []
     for spec in specs:
         assert spec is not None
-        steps = spec["parameters"].get("steps") or [spec]
-        ids = [index[library.describe(s["family"], s["parameters"])["id"]] for s in steps]
+        steps = [library.describe(s["family"], s["parameters"]) for s in steps_of(spec)]
+        ids = [index[step["id"]] for step in steps]
         first.append(ids[0])
         second.append(ids[1] if len(ids) > 1 else len(index))
     return torch.tensor(first), torch.tensor(second)
@@ -189,10 +190,7 @@ def trained_steps(edits: Edits) -> dict[str, int]:
     """Every single step that occurs in the trained transformations, numbered in the order of ids."""
     ids = {s["id"] for s in edits.singles}
     for spec in edits.compositions:
-        ids |= {
-            edits.library.describe(s["family"], s["parameters"])["id"]
-            for s in spec["parameters"]["steps"]
-        }
+        ids |= {edits.library.describe(s["family"], s["parameters"])["id"] for s in steps_of(spec)}
     return {name: i for i, name in enumerate(sorted(ids))}
 
 
