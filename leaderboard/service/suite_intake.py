@@ -16,7 +16,7 @@ from leaderboard.submission.verify import require_full
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics import choose_metrics
-from lorweb_bench.predictions.reader import suite_name
+from lorweb_bench.predictions.reader import suite_id
 from lorweb_bench.reports.report import environment
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def scoring_for(suite: Dataset) -> str:
     """What a verdict on this suite would be scored with today."""
     metrics = [metric.identity for metric in choose_metrics(None, suite).metrics]
     return scoring_identity(
-        suite_name(suite),
+        suite_id(suite),
         suite.manifest.targets_fingerprint,
         metrics,
         environment()["lorweb-bench"],

@@ -21,7 +21,7 @@ from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import Verdict, keeping, require_full, says_the_same, verify
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import SuiteName
+from lorweb_bench.predictions.reader import SuiteId
 from lorweb_bench.reports.report import Report, write_per_sample
 from lorweb_bench.runtime.files import canonical_json, sha256_file
 
@@ -292,7 +292,7 @@ def scoring_of(verdict: Verdict) -> str | None:
 
 
 def scoring_identity(
-    suite: SuiteName, targets_fingerprint: str | None, metrics: Iterable[str], version: str
+    suite: SuiteId, targets_fingerprint: str | None, metrics: Iterable[str], version: str
 ) -> str:
     """A digest of what makes two verdicts comparable: the suite's version and answers, the metrics, and our own version."""
     parts = [

@@ -16,12 +16,12 @@ from lorweb_bench.data.images import decode, encode
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.reader import (
     MANIFEST,
-    MethodName,
+    MethodId,
     Place,
     Predictions,
     PredictionsManifest,
     open_predictions,
-    suite_name,
+    suite_id,
 )
 from lorweb_bench.runtime.files import MARKER, atomic_path
 from lorweb_bench.runtime.progress import track
@@ -165,9 +165,9 @@ def _agree(
             f"These are predictions {what}; a board takes whole runs, so predict without --limit, --shard and --pairs."
         )
     if bare:
-        named = MethodName(name=card.method, version=card.version)
+        named = MethodId(name=card.method, version=card.version)
         manifest = PredictionsManifest(
-            suite=suite_name(suite),
+            suite=suite_id(suite),
             method=named,
             prompt_mode=card.prompt_mode,
             seed=card.seeds[0],

@@ -13,7 +13,7 @@ from leaderboard.submission.submission import most_bytes, open_submission, sizes
 from leaderboard.submission.training_check import TrainingFound, check_training
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import SuiteName, suite_name
+from lorweb_bench.predictions.reader import SuiteId, suite_id
 from lorweb_bench.reports.report import Report, environment
 from lorweb_bench.runtime.files import read_json, sha256_file
 
@@ -40,7 +40,7 @@ class Verdict(BaseModel):
     submission: str
     sha256: str | None
     bytes: int
-    suite: SuiteName
+    suite: SuiteId
     targets_fingerprint: str | None
     card: Card | None = None
     training: tuple[TrainingFound, ...] = ()
@@ -78,7 +78,7 @@ def verify(
         submission=path.name,
         sha256=_sha256(path, most_bytes(sizes)),
         bytes=path.stat().st_size,
-        suite=suite_name(suite),
+        suite=suite_id(suite),
         targets_fingerprint=suite.manifest.targets_fingerprint,
         seconds=0.0,
     )

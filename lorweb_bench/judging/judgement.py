@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from lorweb_bench.predictions.reader import MethodName, PredictionsManifest, SuiteName
+from lorweb_bench.predictions.reader import MethodId, PredictionsManifest, SuiteId
 from lorweb_bench.reports.report import (
     PER_SAMPLE,
     Report,
@@ -29,7 +29,7 @@ class Judged(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: MethodName
+    method: MethodId
     track: str
     prompt_mode: str
     pairs: str
@@ -94,7 +94,7 @@ class Judgement(BaseModel):
 
     format: Literal["lorweb-bench/judgement"] = "lorweb-bench/judgement"
     format_version: Literal[1] = 1
-    suite: SuiteName
+    suite: SuiteId
     protocol: Literal["rating", "choice"]
     judge: dict[str, Any]
     judged: list[Judged] = Field(min_length=1, max_length=2)

@@ -17,7 +17,7 @@ from lorweb_bench.data.samples import Quadruplet, Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.base import TABLE, Method, checkpoint_digest, load_method
 from lorweb_bench.predictions.cost import cost_of
-from lorweb_bench.predictions.reader import MethodName, PredictionsManifest, suite_keys, suite_name
+from lorweb_bench.predictions.reader import MethodId, PredictionsManifest, suite_id, suite_keys
 from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
 from lorweb_bench.predictions.writer import PredictionsWriter
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
@@ -100,7 +100,7 @@ def predict(
         "pairs": pairs,
         "seed": seed,
     }
-    settings = PredictionsManifest(suite=suite_name(suite), method=whose, samples=0, **asked)
+    settings = PredictionsManifest(suite=suite_id(suite), method=whose, samples=0, **asked)
     writer = PredictionsWriter(Path(out).resolve(), settings)
     before, wanted = writer.finished(), chosen_keys(suite, limit, shard)
     if before is not None and wanted <= writer.done():
@@ -143,7 +143,7 @@ def _load(method: str | Method, options: dict[str, Any]) -> Method:
 
 def describe_method(
     method: Method, checkpoint: str | None = None, options: Mapping[str, Any] | None = None
-) -> MethodName:
+) -> MethodId:
     """The name, version and own description of a method, its options and its checkpoint's digest, as its predictions record them."""
     describe = getattr(method, "describe", None)
     described = dict(describe()) if callable(describe) else {}
@@ -155,7 +155,7 @@ def describe_method(
         whole = canonical_json(
             {"version": getattr(method, "version", None), **described, "name": method.name}
         )
-        return MethodName.model_validate_json(whole)
+        return MethodId.model_validate_json(whole)
     except (TypeError, ValueError) as e:
         raise InputError(
             f"The method {method.name!r} describes itself in a way that cannot be kept: {e}."

@@ -20,7 +20,7 @@ MANIFEST = "predictions.json"
 OTHER_IMAGES = (".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".npy")
 
 
-class SuiteName(BaseModel):
+class SuiteId(BaseModel):
     """Which suite: name, version and fingerprint."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,7 +30,7 @@ class SuiteName(BaseModel):
     fingerprint: str
 
 
-class MethodName(BaseModel):
+class MethodId(BaseModel):
     """Which method: its name and version, and whatever else it says of itself."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -57,8 +57,8 @@ class PredictionsManifest(BaseModel):
 
     format: Literal["lorweb-bench/predictions"] = "lorweb-bench/predictions"
     format_version: Literal[1] = 1
-    suite: SuiteName
-    method: MethodName
+    suite: SuiteId
+    method: MethodId
     track: Literal["closed", "open"] = "open"
     prompt_mode: Literal["none", "task", "instruction"] = "none"
     pairs: Literal["true", "shuffled"] = "true"
@@ -68,9 +68,9 @@ class PredictionsManifest(BaseModel):
     cost: Cost = Cost()
 
 
-def suite_name(suite: Dataset) -> SuiteName:
+def suite_id(suite: Dataset) -> SuiteId:
     """How predictions and reports name a suite."""
-    return SuiteName(name=suite.name, version=suite.version, fingerprint=suite.fingerprint)
+    return SuiteId(name=suite.name, version=suite.version, fingerprint=suite.fingerprint)
 
 
 def suite_keys(suite: Dataset, split: str) -> list[list[str]]:
@@ -179,9 +179,7 @@ def open_predictions(
 
 
 def _nameless(suite: Dataset, name: str, samples: int) -> PredictionsManifest:
-    return PredictionsManifest(
-        suite=suite_name(suite), method=MethodName(name=name), samples=samples
-    )
+    return PredictionsManifest(suite=suite_id(suite), method=MethodId(name=name), samples=samples)
 
 
 def _open_folder(folder: Path, suite: Dataset, name: str | None) -> Predictions:

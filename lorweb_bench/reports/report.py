@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import Cost, MethodName, SuiteName
+from lorweb_bench.predictions.reader import Cost, MethodId, SuiteId
 from lorweb_bench.runtime.files import atomic_path, read_json, write_json
 
 REPORT = "report.json"
@@ -51,8 +51,8 @@ class Report(BaseModel):
 
     format: Literal["lorweb-bench/report"] = "lorweb-bench/report"
     format_version: Literal[1] = 1
-    suite: SuiteName
-    method: MethodName
+    suite: SuiteId
+    method: MethodId
     track: Literal["closed", "open"]
     prompt_mode: Literal["none", "task", "instruction"]
     pairs: Literal["true", "shuffled"] = "true"

@@ -18,8 +18,8 @@ from lorweb_bench.predictions.reader import (
     Predictions,
     fitted,
     open_predictions,
+    suite_id,
     suite_keys,
-    suite_name,
 )
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.reports.report import (
@@ -183,7 +183,7 @@ def _report(
     summary = summarise(table, list(higher), seed)
     chances = {m.identity: getattr(m, "chance", None) for m in metrics}
     return Report(
-        suite=suite_name(suite),
+        suite=suite_id(suite),
         method=made.method,
         track=made.track,
         prompt_mode=made.prompt_mode,

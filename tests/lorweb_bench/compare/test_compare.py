@@ -13,7 +13,7 @@ from scipy import stats
 
 from lorweb_bench.compare.compare import compare_reports, transformations_needed
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import MethodName, SuiteName
+from lorweb_bench.predictions.reader import MethodId, SuiteId
 from lorweb_bench.reports.report import (
     PER_SAMPLE,
     Report,
@@ -228,8 +228,8 @@ def write(
         for g, of in summarise(table, [metric], resamples=20).items()
     }
     content = {
-        "suite": SuiteName(name="photos", version="1", fingerprint=fingerprint),
-        "method": MethodName(name=name),
+        "suite": SuiteId(name="photos", version="1", fingerprint=fingerprint),
+        "method": MethodId(name=name),
         "track": "closed",
     }
     content |= {"prompt_mode": "none", "scores": scores, "missing": 0, "environment": {}}
@@ -366,7 +366,7 @@ def test_trainings_keep_to_one_setting_and_count_once(tmp_path):
     ]
     with pytest.raises(InputError, match="of one training of m, not of two"):
         compare_reports([plain[0], plain[0]], trainings=True)
-    same = MethodName(name="m", checkpoint_sha256="c" * 64)
+    same = MethodId(name="m", checkpoint_sha256="c" * 64)
     twice = [write(tmp_path / f"t{i}", "m", base + i, method=same) for i in range(2)]
     with pytest.raises(InputError, match="of one training of m"):
         compare_reports(twice, trainings=True)

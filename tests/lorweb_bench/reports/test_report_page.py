@@ -11,7 +11,7 @@ from PIL import Image
 from lorweb_bench.data import images
 from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
 from lorweb_bench.data.shards import ShardWriter
-from lorweb_bench.predictions.reader import Cost, MethodName, SuiteName
+from lorweb_bench.predictions.reader import Cost, MethodId, SuiteId
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.reports.bars import Scale, digits, transformation_bars
 from lorweb_bench.reports.html import significant
@@ -107,8 +107,8 @@ def report_of(suite: Dataset, table: dict[str, np.ndarray], **changes) -> Report
     metrics = ["edit_recovery", "psnr"]
     summary = summarise(table, metrics, resamples=50)
     content = {
-        "suite": SuiteName(name=suite.name, version=suite.version, fingerprint=suite.fingerprint),
-        "method": MethodName(name="<script>alert(1)</script>", version="2", layout={"panels": 4}),
+        "suite": SuiteId(name=suite.name, version=suite.version, fingerprint=suite.fingerprint),
+        "method": MethodId(name="<script>alert(1)</script>", version="2", layout={"panels": 4}),
         "track": "closed",
         "prompt_mode": "none",
         "seed": 3,
