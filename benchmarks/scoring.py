@@ -30,7 +30,7 @@ from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
 from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.data.shards import ShardWriter
-from lorweb_bench.metrics import Scored, load_metric
+from lorweb_bench.metrics.base import Scored, load_metric
 from lorweb_bench.predictions.reader import open_predictions
 from lorweb_bench.protocol import CANDIDATES
 from lorweb_bench.scoring.score import Task, _pieces, _score_batches, score

@@ -6,7 +6,7 @@ import numpy as np
 
 from leaderboard.store.store import Entry
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import Cost
+from lorweb_bench.predictions.format import Cost
 from lorweb_bench.reports.report import Report, Score, read_per_sample
 
 TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")

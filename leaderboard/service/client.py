@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import MANIFEST
+from lorweb_bench.predictions.format import MANIFEST
 from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.progress import track
 

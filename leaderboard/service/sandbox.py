@@ -20,7 +20,7 @@ LOADED = [
     "leaderboard.submission.verify",
     "leaderboard.board.render",
     "lorweb_bench.scoring.evaluate",
-    "lorweb_bench.metrics",
+    "lorweb_bench.metrics.base",
     "datagen.transformations",
 ]
 NO_DISK, KEEPERS_FAULT, TOO_MUCH_MEMORY = 3, 4, 5  # exit codes

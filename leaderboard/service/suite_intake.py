@@ -15,8 +15,8 @@ from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import require_full
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import choose_metrics
-from lorweb_bench.predictions.reader import suite_id
+from lorweb_bench.metrics.base import choose_metrics
+from lorweb_bench.predictions.format import suite_id
 from lorweb_bench.reports.report import environment
 
 if TYPE_CHECKING:

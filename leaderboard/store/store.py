@@ -21,7 +21,7 @@ from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import Verdict, keeping, require_full, says_the_same, verify
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import SuiteId
+from lorweb_bench.predictions.format import SuiteId
 from lorweb_bench.reports.report import Report, write_per_sample
 from lorweb_bench.runtime.files import canonical_json, sha256_file
 

@@ -14,15 +14,8 @@ from leaderboard.submission.png import NotPlain, check_plain, largest
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import decode, encode
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import (
-    MANIFEST,
-    MethodId,
-    Place,
-    Predictions,
-    PredictionsManifest,
-    open_predictions,
-    suite_id,
-)
+from lorweb_bench.predictions.format import MANIFEST, MethodId, PredictionsManifest, suite_id
+from lorweb_bench.predictions.reader import Place, Predictions, open_predictions
 from lorweb_bench.runtime.files import MARKER, atomic_path
 from lorweb_bench.runtime.progress import track
 

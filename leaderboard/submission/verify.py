@@ -13,7 +13,7 @@ from leaderboard.submission.submission import most_bytes, open_submission, sizes
 from leaderboard.submission.training_check import TrainingFound, check_training
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import SuiteId, suite_id
+from lorweb_bench.predictions.format import SuiteId, suite_id
 from lorweb_bench.reports.report import Report, environment
 from lorweb_bench.runtime.files import read_json, sha256_file
 

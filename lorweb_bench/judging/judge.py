@@ -33,7 +33,8 @@ from lorweb_bench.judging.questions import (
 )
 from lorweb_bench.judging.votes import Votes, agreement_on_choice, agreement_on_rating, read_votes
 from lorweb_bench.methods.predict import chosen_keys
-from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions, suite_id
+from lorweb_bench.predictions.format import suite_id
+from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 from lorweb_bench.reports.report import PAGE, Score, environment
 from lorweb_bench.runtime.files import claim_output

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from lorweb_bench.predictions.reader import MethodId, PredictionsManifest, SuiteId
+from lorweb_bench.predictions.format import MethodId, PredictionsManifest, SuiteId
 from lorweb_bench.reports.report import (
     PER_SAMPLE,
     Report,

@@ -22,8 +22,8 @@ TABLE = {
     "copy-a-prime": "lorweb_bench.methods.baselines:CopyAPrime",
     "color-transfer": "lorweb_bench.methods.baselines:ColourTransfer",
     "patch-analogy": "lorweb_bench.methods.image_analogies:PatchAnalogy",
-    "library-search": "lorweb_bench.methods.base.search:LibrarySearch",
-    "nearest-seen": "lorweb_bench.methods.base.search:NearestSeen",
+    "library-search": "lorweb_bench.methods.search:LibrarySearch",
+    "nearest-seen": "lorweb_bench.methods.search:NearestSeen",
 }
 CHECKPOINT = "checkpoint"  # the entry point that opens a checkpoint folder
 CHECKPOINT_FILE = "config.json"

@@ -12,7 +12,7 @@ import numpy as np
 
 from lorweb_bench.data.images import pixel_hash, resize
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import Scored
+from lorweb_bench.metrics.base import Scored
 from lorweb_bench.metrics.weights import (
     absolute_spec,
     device,

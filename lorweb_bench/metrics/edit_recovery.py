@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorweb_bench.metrics import Scored, inexact
+from lorweb_bench.metrics.base import Scored, inexact
 from lorweb_bench.metrics.pixel import mse
 
 if TYPE_CHECKING:

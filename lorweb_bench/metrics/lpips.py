@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import Scored
+from lorweb_bench.metrics.base import Scored
 from lorweb_bench.metrics.weights import (
     absolute_spec,
     device,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorweb_bench.metrics import Scored, inexact
+from lorweb_bench.metrics.base import Scored, inexact
 from lorweb_bench.protocol import PSNR_CAP
 
 if TYPE_CHECKING:

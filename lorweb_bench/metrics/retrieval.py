@@ -10,7 +10,7 @@ import numpy as np
 
 from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import Scored, inexact
+from lorweb_bench.metrics.base import Scored, inexact
 from lorweb_bench.metrics.candidates import candidates_folder, kept
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.runtime.cache import make_room

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import Scored, inexact
+from lorweb_bench.metrics.base import Scored, inexact
 
 if TYPE_CHECKING:
     from lorweb_bench.data.dataset import Dataset

@@ -4,86 +4,25 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import decode, resize, to_image
-from lorweb_bench.data.shards import read_sidecar
 from lorweb_bench.errors import InputError
+from lorweb_bench.predictions.format import (
+    MANIFEST,
+    MethodId,
+    PredictionsManifest,
+    read_manifest,
+    suite_id,
+    suite_keys,
+)
 from lorweb_bench.protocol import EXTENSIONS
-from lorweb_bench.runtime.files import MARKER, read_json
+from lorweb_bench.runtime.files import MARKER
 
-MANIFEST = "predictions.json"
 OTHER_IMAGES = (".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".npy")
-
-
-class SuiteId(BaseModel):
-    """Which suite: name, version and fingerprint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    version: str
-    fingerprint: str
-
-
-class MethodId(BaseModel):
-    """Which method: its name and version, and whatever else it says of itself."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = Field(min_length=1, max_length=100)
-    version: str | None = None
-
-
-class Cost(BaseModel):
-    """What the predictions took. Seconds are those spent in the method; memory is of the GPU where it ran on one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seconds_per_image: float | None = None
-    peak_memory_bytes: int | None = None
-    sampling_steps: int | None = None
-    device: str | None = None
-
-
-class PredictionsManifest(BaseModel):
-    """`predictions.json`. `partial` marks a run with a limit or over a part of the items; it is never ranked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["lorweb-bench/predictions"] = "lorweb-bench/predictions"
-    format_version: Literal[1] = 1
-    suite: SuiteId
-    method: MethodId
-    track: Literal["closed", "open"] = "open"
-    prompt_mode: Literal["none", "task", "instruction"] = "none"
-    pairs: Literal["true", "shuffled"] = "true"
-    seed: int | None = None
-    samples: int = Field(ge=0)
-    partial: bool = False
-    cost: Cost = Cost()
-
-
-def suite_id(suite: Dataset) -> SuiteId:
-    """How predictions and reports name a suite."""
-    return SuiteId(name=suite.name, version=suite.version, fingerprint=suite.fingerprint)
-
-
-def suite_keys(suite: Dataset, split: str) -> list[list[str]]:
-    """The keys of a split, per shard, in order; no shard is read. InputError when a sidecar's number is not the manifest's."""
-    found = []
-    for entry in suite.split(split).shards:
-        keys = [item.key for item in read_sidecar(suite.path / entry.path).items]
-        if len(set(keys)) != entry.samples:
-            raise InputError(
-                f"{suite.path / entry.path}: its sidecar names {len(set(keys))} keys, the manifest says {entry.samples} samples."
-            )
-        found.append(keys)
-    return found
 
 
 @dataclass(frozen=True)
@@ -206,16 +145,6 @@ def _open_folder(folder: Path, suite: Dataset, name: str | None) -> Predictions:
         manifest = _nameless(suite, name, 0)
     images = dict(_places(folder))
     return Predictions(manifest, images)
-
-
-def read_manifest(folder: Path) -> PredictionsManifest:
-    """Read `predictions.json`; InputError naming the first field that is wrong."""
-    path = folder / MANIFEST
-    try:
-        return PredictionsManifest.model_validate(read_json(path))
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 def check_suite(folder: Path, manifest: PredictionsManifest, suite: Dataset) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from lorweb_bench.data.images import decode, encode
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import MANIFEST, Cost, PredictionsManifest, read_manifest
+from lorweb_bench.predictions.format import MANIFEST, Cost, PredictionsManifest, read_manifest
 from lorweb_bench.protocol import PREDICTIONS_FORMAT
 from lorweb_bench.runtime.files import (
     MARKER,
@@ -150,3 +151,34 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
         for key, inner in value.items()
         for k, v in _flat(inner, f"{name}.{key}" if name else key).items()
     }
+
+
+def cost_of(method: Any) -> dict[str, Any]:
+    """`peak_memory_bytes`, `sampling_steps` and `device` of a method in this process, as `Cost` has them."""
+    device = str(getattr(method, "device", "cpu"))
+    return {
+        "peak_memory_bytes": peak_memory(),
+        "sampling_steps": getattr(method, "sampling_steps", None),
+        "device": f"{device} ({name})" if (name := gpu_name(device)) else device,
+    }
+
+
+def gpu_name(device: str) -> str | None:
+    """What a CUDA device is called, or None for another one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_initialized():
+        return None
+    return str(torch.cuda.get_device_name(device))
+
+
+def peak_memory() -> int | None:
+    """The most bytes held so far: on the GPU where PyTorch uses one in this process, else by the process itself."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)

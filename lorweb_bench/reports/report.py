@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import Cost, MethodId, SuiteId
+from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
 from lorweb_bench.runtime.files import atomic_path, read_json, write_json
 
 REPORT = "report.json"

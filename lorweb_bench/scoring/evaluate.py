@@ -9,7 +9,7 @@ from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.base import Method
 from lorweb_bench.methods.predict import PromptMode, predict
-from lorweb_bench.metrics import Metric, choose_metrics
+from lorweb_bench.metrics.base import Metric, choose_metrics
 from lorweb_bench.protocol import PREDICT_SEED, REPORT_FORMAT
 from lorweb_bench.reports.report import Report, open_report
 from lorweb_bench.runtime.files import claim_output

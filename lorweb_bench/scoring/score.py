@@ -13,14 +13,9 @@ from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.images import to_array
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import TABLE, Metric, Scored, choose_metrics, load_metric
-from lorweb_bench.predictions.reader import (
-    Predictions,
-    fitted,
-    open_predictions,
-    suite_id,
-    suite_keys,
-)
+from lorweb_bench.metrics.base import TABLE, Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.predictions.format import suite_id, suite_keys
+from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.reports.report import (
     PAGE,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import PredictionsManifest
+from lorweb_bench.predictions.format import PredictionsManifest
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 from lorweb_bench.reports.report import PER_SAMPLE, Report, open_report
 

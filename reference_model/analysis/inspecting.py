@@ -13,7 +13,7 @@ from torch import Tensor
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.samples import Quadruplet, Record
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import inexact
+from lorweb_bench.metrics.base import inexact
 from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.runtime.progress import track

@@ -261,7 +261,7 @@ def test_every_field_on_disk_stands_in_formats() -> None:
     from lorweb_bench.data.samples import Record
     from lorweb_bench.data.shards import Item, Sidecar
     from lorweb_bench.judging.judgement import Agreement, Judged, Judgement, Position
-    from lorweb_bench.predictions.reader import Cost, PredictionsManifest
+    from lorweb_bench.predictions.format import Cost, PredictionsManifest
     from lorweb_bench.reports.report import Report, Score
 
     judging = (Judgement, Judged, Position, Agreement)
@@ -318,7 +318,7 @@ def annotated(source: Path, classes: list[str]) -> Iterator[str]:
 
 def test_every_method_and_metric_stands_in_its_table() -> None:
     from lorweb_bench.methods.listing import list_methods
-    from lorweb_bench.metrics import TABLE, load_metric
+    from lorweb_bench.metrics.base import TABLE, load_metric
 
     methods, numbers = (DOCS / "methods.md").read_text(), (DOCS / "numbers.md").read_text()
     assert [method.name for method in list_methods() if f"| `{method.name}` |" not in methods] == []

@@ -20,7 +20,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.methods.base import load_method
 from lorweb_bench.methods.listing import list_methods
 from lorweb_bench.methods.predict import predict
-from lorweb_bench.predictions.reader import read_manifest
+from lorweb_bench.predictions.format import read_manifest
 from reference_model.baselines import (
     GRID_WORDS,
     KontextGrid,

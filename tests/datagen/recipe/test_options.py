@@ -16,7 +16,7 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode
 from lorweb_bench.data.transformation_library import FAMILIES_VARIABLE
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import load_metric, unsupported
+from lorweb_bench.metrics.base import load_metric, unsupported
 from lorweb_bench.metrics.clip import Clip
 from lorweb_bench.suites.verify import verify
 

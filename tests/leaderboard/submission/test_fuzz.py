@@ -26,7 +26,7 @@ from leaderboard.submission.submission import CARD, open_submission, sizes_of
 from leaderboard.submission.verify import verify
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import decode
-from lorweb_bench.predictions.reader import MANIFEST
+from lorweb_bench.predictions.format import MANIFEST
 from lorweb_bench.scoring.evaluate import score
 
 A_HANG = 60.0  # seconds; an honest archive of this suite takes one

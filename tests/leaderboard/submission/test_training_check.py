@@ -15,7 +15,7 @@ from leaderboard.submission.verify import verify
 from lorweb_bench.data.dataset import Dataset, finish_dataset
 from lorweb_bench.data.shards import ShardWriter
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import MANIFEST
+from lorweb_bench.predictions.format import MANIFEST
 
 Cards = Callable[..., Path]
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from lorweb_bench.compare.compare import compare_reports, transformations_needed
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import MethodId, SuiteId
+from lorweb_bench.predictions.format import MethodId, SuiteId
 from lorweb_bench.reports.report import (
     PER_SAMPLE,
     Report,

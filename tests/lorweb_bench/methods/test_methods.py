@@ -17,7 +17,8 @@ from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import to_array
 from lorweb_bench.errors import InputError
-from lorweb_bench.methods.base import TABLE, Method, listing, load_method
+from lorweb_bench.methods import listing
+from lorweb_bench.methods.base import TABLE, Method, load_method
 from lorweb_bench.methods.baselines import affine_colour_transfer
 from lorweb_bench.methods.image_analogies import patch_analogy
 from lorweb_bench.methods.listing import list_methods

@@ -13,7 +13,7 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structu
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.metrics.base import Metric, Scored, choose_metrics, load_metric
 from lorweb_bench.metrics.candidates import candidates_folder, kept
 from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.metrics.pixel import mse, psnr

@@ -17,7 +17,8 @@ from lorweb_bench.data.images import encode, pixel_hash
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import TASK_PROMPT, sample_seed
-from lorweb_bench.predictions.reader import MANIFEST, open_predictions, read_manifest
+from lorweb_bench.predictions.format import MANIFEST, read_manifest
+from lorweb_bench.predictions.reader import open_predictions
 from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
 from lorweb_bench.scoring.evaluate import predict, score
 

@@ -11,7 +11,7 @@ from PIL import Image
 from lorweb_bench.data import images
 from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
 from lorweb_bench.data.shards import ShardWriter
-from lorweb_bench.predictions.reader import Cost, MethodId, SuiteId
+from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.reports.bars import Scale, digits, transformation_bars
 from lorweb_bench.reports.html import significant
