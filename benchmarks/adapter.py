@@ -1,13 +1,16 @@
-"""What the gated basis costs, measured side by side: over stock PEFT, over the einsum of the formula, merged over the bare base.
+"""What the gated basis costs, measured side by side.
 
-    python benchmarks/adapter.py                 # layers, a merged step, the router; some minutes on two cores
-    python benchmarks/adapter.py --part router   # one part alone
-    python benchmarks/adapter.py --part layouts  # a training step in the paper's layout and in target-only
-    python benchmarks/adapter.py --part full     # a full-size FLUX.1-Kontext transformer of random weights; needs a GPU
+Over stock PEFT, over the einsum of the formula, merged over the bare base.
 
-In every round each variant runs once, in an order drawn anew, and the ratios are taken within a round: what else the machine does hits
-both sides alike. Printed are the median of the rounds' ratios and their quartiles. The paper's setting: 32 elements of rank 4. On a
-processor one thread runs, and its own time is counted.
+python benchmarks/adapter.py # layers, a merged step, the router; some minutes on two cores python
+benchmarks/adapter.py --part router # one part alone python benchmarks/adapter.py --part layouts # a
+training step in the paper's layout and in target-only python benchmarks/adapter.py --part full # a
+full-size FLUX.1-Kontext transformer of random weights; needs a GPU
+
+In every round each variant runs once, in an order drawn anew, and the ratios are taken within a
+round: what else the machine does hits both sides alike. Printed are the median of the rounds'
+ratios and their quartiles. The paper's setting: 32 elements of rank 4. On a processor one thread
+runs, and its own time is counted.
 """
 
 import argparse
@@ -26,10 +29,11 @@ from reference_model.checkpoints.merging import can_merge, merged
 from reference_model.model.basis import Basis
 from reference_model.model.quantize import quantize
 from reference_model.model.router import Router
-from reference_model.training.memory import Kept
+from reference_model.training.memory import SavedTensors
 
 ELEMENTS, RANK, FEATURES, KEY_WIDTH, LAYERS = 32, 4, 3 * 768, 128, 494
-# In, out, whether the input has tokens (the modulations are fed one vector a sample), and how many of the 494 layers are of this size.
+# In, out, whether the input has tokens (the modulations are fed one vector a sample), and how many
+# of the 494 layers are of this size.
 SIZES = (
     (3072, 3072, True, 19 * 8 + 38 * 3),
     (3072, 12288, True, 19 * 2 + 38),
@@ -44,7 +48,10 @@ DTYPE = torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
 def clock() -> float:
-    """Seconds: of this process's own work on a processor, which others on the machine disturb less; by the clock on a GPU."""
+    """Seconds: of this process's own work on a processor, which others on the machine disturb less.
+
+    By the clock on a GPU.
+    """
     if DEVICE.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
@@ -67,7 +74,10 @@ def rounds_of(variants: Variants, rounds: int) -> dict[str, np.ndarray]:
 
 
 def tell(what: str, seconds: dict[str, np.ndarray], over: dict[str, str]) -> None:
-    """Print medians in milliseconds, and for each `name: other` how many times as long the first takes."""
+    """Print medians in milliseconds, and for each `name.
+
+    Other` how many times as long the first takes.
+    """
     times = ", ".join(
         f"{name} {np.median(values) * 1e3:.3g} ms" for name, values in seconds.items()
     )
@@ -84,14 +94,19 @@ def one_layer(inside: int, outside: int) -> nn.ModuleDict:
 
 
 def mixed(x: Tensor, a: Tensor, gates: Tensor, b: Tensor) -> Tensor:
-    """The mix as its formula reads, over stacks a (N, in, r) and b (N, r, out), for inputs with tokens and without."""
+    """The mix as its formula reads, over stacks a (N, in, r) and b (N, r, out), for inputs with
+    tokens and without.
+    """
     return torch.einsum(
         "bsi,nir,bn,nro->bso" if x.ndim == 3 else "bi,nir,bn,nro->bo", x, a, gates, b
     )
 
 
 def layer_variants(inside: int, outside: int, tokens: int, batch: int) -> Variants:
-    """Forward and backward of one adapted layer: ours, stock PEFT of the same total rank, and the einsum of the formula."""
+    """Forward and backward of one adapted layer.
+
+    Ours, stock PEFT of the same total rank, and the einsum of the formula.
+    """
     shape = (batch, tokens, inside) if tokens else (batch, inside)
     x = torch.randn(shape, device=DEVICE, dtype=DTYPE, requires_grad=True)
     gates = torch.randn(1, batch, ELEMENTS, device=DEVICE).softmax(-1).requires_grad_()
@@ -126,7 +141,8 @@ def layer_variants(inside: int, outside: int, tokens: int, batch: int) -> Varian
 def measure_layers(rounds: int, tokens: int, batch: int) -> None:
     """Every size of FLUX's adapted layers, and their sum over all 494."""
     print(
-        f"forward and backward of one layer, batch {batch}, {tokens} tokens (modulations: none), {DTYPE}, {DEVICE}"
+        f"forward and backward of one layer, batch {batch}, {tokens} tokens (modulations: none), "
+        f"{DTYPE}, {DEVICE}"
     )
     total: dict[str, np.ndarray] = {}
     over = {"ours": "PEFT", "einsum": "ours"}
@@ -142,7 +158,9 @@ def measure_layers(rounds: int, tokens: int, batch: int) -> None:
 
 
 def flux(double: int, single: int) -> FluxTransformer2DModel:
-    """A transformer of FLUX.1-Kontext's width with random weights, made in its own type on its own device."""
+    """A transformer of FLUX.1-Kontext's width with random weights, made in its own type on its own
+    device.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPE)
     try:
@@ -192,7 +210,8 @@ def measure_step(rounds: int, tokens: int, double: int, single: int) -> None:
     bare, adapted = flux(double, single), flux(double, single)
     basis, inputs = with_basis(adapted), inputs_of(1, tokens, 64)
     print(
-        f"one sampling step, {double} double and {single} single blocks of full width, {tokens} tokens, {DTYPE}, {DEVICE}"
+        f"one sampling step, {double} double and {single} single blocks of full width, {tokens} "
+        f"tokens, {DTYPE}, {DEVICE}"
     )
     with torch.inference_mode():
         tell(
@@ -213,7 +232,9 @@ def measure_step(rounds: int, tokens: int, double: int, single: int) -> None:
 
 
 def measure_router(rounds: int) -> None:
-    """All 494 layers' coefficients of one triplet in one product, against a layer at a time, as at every step."""
+    """All 494 layers' coefficients of one triplet in one product, against a layer at a time, as at
+    every step.
+    """
     router = Router(LAYERS, ELEMENTS, FEATURES, KEY_WIDTH).to(DEVICE, DTYPE).requires_grad_(False)
     features = torch.randn(1, FEATURES, device=DEVICE, dtype=DTYPE)
 
@@ -222,7 +243,8 @@ def measure_router(rounds: int) -> None:
         return [((features @ p.T) @ k.T / KEY_WIDTH**0.5).softmax(-1) for p, k in pairs]
 
     print(
-        f"coefficients of {LAYERS} layers for one triplet, {DTYPE}, {DEVICE}; a layer at a time they are made {STEPS} times an image"
+        f"coefficients of {LAYERS} layers for one triplet, {DTYPE}, {DEVICE}; a layer at a time "
+        f"they are made {STEPS} times an image"
     )
     with torch.inference_mode():
         seconds = rounds_of(
@@ -233,7 +255,7 @@ def measure_router(rounds: int) -> None:
         print(f"    per image, layer by layer at every step over once together: {per_image:.0f}")
 
 
-def measured(run: Callable[[], Any], rounds: int) -> str:
+def time_and_memory(run: Callable[[], Any], rounds: int) -> str:
     """Median seconds of a call, and on a GPU the greatest memory that it needed, in words."""
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -248,7 +270,9 @@ def measured(run: Callable[[], Any], rounds: int) -> str:
 def training_step(
     transformer: FluxTransformer2DModel, basis: Basis, router: Router | None, inputs: dict[str, Any]
 ) -> Callable[[], None]:
-    """Forward, backward and AdamW's step of the adapter in float32, under autocast and with gradient checkpointing, as training does it."""
+    """Forward, backward and AdamW's step of the adapter in float32, under autocast and with
+    gradient checkpointing, as training does it.
+    """
     for parameter in basis.parameters():
         parameter.data = parameter.data.float()
     transformer.enable_gradient_checkpointing()
@@ -267,16 +291,18 @@ def training_step(
     return step
 
 
-def kept_bytes(step: Callable[[], None], weights: Iterable[Tensor], length: int) -> int:
+def saved_bytes(step: Callable[[], None], weights: Iterable[Tensor], length: int) -> int:
     """What autograd keeps from forward to backward in a step, each storage once."""
-    kept = Kept({w.untyped_storage()._cdata for w in weights}, length)
-    with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+    saved = SavedTensors({w.untyped_storage()._cdata for w in weights}, length)
+    with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
         step()
-    return kept.bytes
+    return saved.bytes
 
 
 def measure_layouts(rounds: int, panel: int, double: int, single: int) -> None:
-    """A training step of batch 1 in both layouts, the prompt as long beside its pictures as at 512 pixels."""
+    """A training step of batch 1 in both layouts, the prompt as long beside its pictures as at 512
+    pixels.
+    """
     transformer = nn.Module.to(flux(double, single), torch.bfloat16)  # as training holds it
     basis = Basis(transformer, ELEMENTS, RANK, RANK)
     router = Router(len(basis.layers), ELEMENTS, FEATURES, KEY_WIDTH).to(DEVICE)
@@ -287,17 +313,19 @@ def measure_layouts(rounds: int, panel: int, double: int, single: int) -> None:
         for name, count in tokens.items()
     }
     print(
-        f"a training step, panels of {panel} px, {double} double and {single} single blocks of full width, {DEVICE}; tokens {tokens}"
+        f"a training step, panels of {panel} px, {double} double and {single} single blocks of "
+        f"full width, {DEVICE}; tokens {tokens}"
     )
     tell("layouts", rounds_of(steps, rounds), {"target-only": "paper"})
     transformer.disable_gradient_checkpointing()
-    kept = {
-        name: kept_bytes(step, transformer.parameters(), tokens[name] + words)
+    saved = {
+        name: saved_bytes(step, transformer.parameters(), tokens[name] + words)
         for name, step in steps.items()
     }
-    sizes = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in kept.items())
+    sizes = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in saved.items())
     print(
-        f"    kept for the backward pass, without checkpointing: {sizes}; {kept['target-only'] / kept['paper']:.3f}",
+        f"    kept for the backward pass, without checkpointing: {sizes}; "
+        f"{saved['target-only'] / saved['paper']:.3f}",
         flush=True,
     )
 
@@ -305,7 +333,9 @@ def measure_layouts(rounds: int, panel: int, double: int, single: int) -> None:
 def measure_whole(
     transformer: FluxTransformer2DModel, elements: int, rounds: int, tokens: int, batch: int
 ) -> None:
-    """Seconds and memory of an image, gated and merged, and of a training step, with `elements` of a total rank of 128."""
+    """Seconds and memory of an image, gated and merged, and of a training step, with `elements` of
+    a total rank of 128.
+    """
     basis = Basis(transformer, elements, ELEMENTS * RANK // elements, ELEMENTS * RANK // elements)
     router = (
         Router(len(basis.layers), elements, FEATURES, KEY_WIDTH).to(DEVICE)
@@ -327,12 +357,12 @@ def measure_whole(
     basis.gates = (
         torch.rand(len(basis.layers), 1, elements, device=DEVICE) if router is not None else None
     )
-    print(f"{name}: an image of {STEPS} steps, {measured(image, rounds)}")
+    print(f"{name}: an image of {STEPS} steps, {time_and_memory(image, rounds)}")
     if can_merge(basis):
         with merged(basis):
-            print(f"{name}: the same, merged, {measured(image, rounds)}")
+            print(f"{name}: the same, merged, {time_and_memory(image, rounds)}")
     step = training_step(transformer, basis, router, inputs_of(batch, tokens, 512))
-    print(f"{name}: a training step of batch {batch}, {measured(step, rounds)}", flush=True)
+    print(f"{name}: a training step of batch {batch}, {time_and_memory(step, rounds)}", flush=True)
 
 
 def measure_full(rounds: int, tokens: int, batch: int) -> None:
@@ -342,7 +372,8 @@ def measure_full(rounds: int, tokens: int, batch: int) -> None:
             "--part full: a full-size transformer needs a GPU with 80 GiB, and there is none here"
         )
     print(
-        f"FLUX.1-Kontext's transformer, random weights, {tokens} tokens, {torch.cuda.get_device_name()}"
+        f"FLUX.1-Kontext's transformer, random weights, {tokens} tokens, "
+        f"{torch.cuda.get_device_name()}"
     )
     for bits in ("no", "8bit", "4bit"):
         print(f"quantised: {bits}")

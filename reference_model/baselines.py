@@ -1,7 +1,10 @@
-"""Peers of the reference model that diffusers ships, as methods: nothing of them is trained on a suite's data.
+"""Peers of the reference model that diffusers ships, as methods.
 
-`VisualCloze` (arXiv 2504.07960) was trained to complete grids of pictures. FLUX.1-Kontext (arXiv 2506.15742) edits one picture by
-an instruction; it is shown the grid that LoRWeB trains it on, untrained, or b and the instruction alone.
+Nothing of them is trained on a suite's data.
+
+`VisualCloze` (arXiv 2504.07960) was trained to complete grids of pictures. FLUX.1-Kontext (arXiv
+2506.15742) edits one picture by an instruction; it is shown the grid that LoRWeB trains it on,
+untrained, or b and the instruction alone.
 """
 
 import hashlib
@@ -23,18 +26,25 @@ from lorweb_bench.runtime.files import sha256_file
 from reference_model.method import best_device, by_size
 
 GRID_WORDS = (
-    "A grid of two rows with two pictures each. In the upper row an edit turns the left picture into the right one. "
-    "Make the same edit to the left picture of the lower row and show the result as the right picture of the lower row; "
+    "A grid of two rows with two pictures each. In the upper row an edit turns the left picture "
+    "into the right one. "
+    "Make the same edit to the left picture of the lower row and show the result as the right "
+    "picture of the lower row; "
     "leave the other three pictures as they are."
 )
-ROW_WORDS = "Each row shows one and the same edit of a picture: [IMAGE1] is the picture, [IMAGE2] the picture after the edit."
+ROW_WORDS = (
+    "Each row shows one and the same edit of a picture: "
+    "[IMAGE1] is the picture, [IMAGE2] the picture after the edit."
+)
 
 
-class Peer(ABC):
-    """What the peers share: the weights are loaded by `prepare`, triplets whose panels have one size run as one batch.
+class PipelineBaseline(ABC):
+    """What the peers share: the weights are loaded by `prepare`, triplets whose panels have one
+    size run as one batch.
 
-    `weights` is a repository on the hub or a folder in diffusers' layout; `steps` and `guidance` are those of sampling; `longest`
-    is the long edge of a panel in pixels. `offload` keeps on the GPU only the part that is at work.
+    `weights` is a repository on the hub or a folder in diffusers' layout; `steps` and `guidance`
+    are those of sampling; `longest` is the long edge of a panel in pixels. `offload` keeps on the
+    GPU only the part that is at work.
     """
 
     name: str
@@ -67,7 +77,10 @@ class Peer(ABC):
         self.pipeline: Any = None
 
     def describe(self) -> dict[str, Any]:
-        """What predictions.json records: the weights, which of their revisions, and all that changes a result."""
+        """What predictions.json records.
+
+        The weights, which of their revisions, and all that changes a result.
+        """
         revision = revision_of(self.weights)
         return {
             "weights": self.weights,
@@ -85,11 +98,13 @@ class Peer(ABC):
             pipeline = self.pipeline_class.from_pretrained(
                 self.weights, torch_dtype=getattr(torch, self.dtype)
             )
-        except Exception as error:  # hub, diffusers and safetensors have an error class each for what is missing or cut
+        # hub, diffusers and safetensors have an error class each for what is missing or cut
+        except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
                 f"{self.name}: the weights {self.weights} cannot be loaded ({reason}); "
-                f"get them with `hf download {self.weights}`, or name a folder with --set weights=FOLDER"
+                f"get them with `hf download {self.weights}`, or name a folder with --set "
+                "weights=FOLDER"
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         if self.offload and self.device.type == "cuda":
@@ -107,11 +122,16 @@ class Peer(ABC):
 
     @abstractmethod
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> list[np.ndarray]:
-        """b' of triplets whose panels are worked on at `size` (width, height), float height x width x 3 in [0, 1]."""
+        """b' of triplets whose panels are worked on at `size` (width, height), float height x width
+        x 3 in [0, 1].
+        """
 
 
 def revision_of(weights: str) -> str | None:
-    """The commit of a repository in the hub's cache, or a digest over the files of a folder; None where neither is there."""
+    """The commit of a repository in the hub's cache, or a digest over the files of a folder.
+
+    None where neither is there.
+    """
     folder = Path(weights)
     if folder.is_dir():
         digest = hashlib.sha256()
@@ -135,7 +155,10 @@ def to_levels(pixels: np.ndarray) -> np.ndarray:
 
 
 def generators(triplets: Sequence[Triplet]) -> list[torch.Generator]:
-    """One for each triplet, seeded with its seed, on the CPU: the same noise on every device and in every batch."""
+    """One for each triplet, seeded with its seed, on the CPU.
+
+    The same noise on every device and in every batch.
+    """
     return [torch.Generator("cpu").manual_seed(t.seed) for t in triplets]
 
 
@@ -146,12 +169,15 @@ def panels(triplet: Triplet, size: tuple[int, int]) -> tuple[Image.Image, Image.
 
 
 def said(words: str, prompt: str | None) -> str:
-    """A peer's own words, which say nothing of the item, and after them what the prompt mode tells."""
+    """The method's own words, followed by the item's prompt where the prompt mode gives one."""
     return f"{words} The edit: {prompt}" if prompt else words
 
 
-class Kontext(Peer):
-    """FLUX.1-Kontext at the size of its picture: the pipeline's own rescaling to a megapixel is switched off."""
+class Kontext(PipelineBaseline):
+    """FLUX.1-Kontext at the size of its picture.
+
+    The pipeline's own rescaling to a megapixel is switched off.
+    """
 
     pipeline_class = FluxKontextPipeline
 
@@ -167,7 +193,10 @@ class Kontext(Peer):
     def edit(
         self, pictures: list[Image.Image], prompts: list[str], triplets: Sequence[Triplet]
     ) -> np.ndarray:
-        """The edited pictures, all of one size in multiples of 16; float batch x height x width x 3."""
+        """The edited pictures, all of one size in multiples of 16.
+
+        Float batch x height x width x 3.
+        """
         width, height = pictures[0].size
         sizes = {
             "width": width,
@@ -188,7 +217,10 @@ class Kontext(Peer):
 
 
 class KontextGrid(Kontext):
-    """FLUX.1-Kontext, untrained, told to complete the grid [a, a'; b, b]: the lower right quarter of what it makes of it."""
+    """FLUX.1-Kontext, untrained, told to complete the grid [a, a'.
+
+    B, b]: the lower right quarter of what it makes of it.
+    """
 
     name = "flux-kontext-grid"
     weights_repository = "black-forest-labs/FLUX.1-Kontext-dev"
@@ -213,7 +245,10 @@ class KontextGrid(Kontext):
 
 
 class KontextInstruction(Kontext):
-    """FLUX.1-Kontext given b and the instruction in words, and nothing of the pair; needs --prompt instruction."""
+    """FLUX.1-Kontext given b and the instruction in words, and nothing of the pair.
+
+    Needs --prompt instruction.
+    """
 
     name = "flux-kontext-instruction"
     weights_repository = "black-forest-labs/FLUX.1-Kontext-dev"
@@ -231,8 +266,10 @@ class KontextInstruction(Kontext):
         )
 
 
-class VisualCloze(Peer):
-    """VisualCloze completes the two rows (a, a') and (b, ?), at its own resolution, and enlarges the answer to b's size."""
+class VisualCloze(PipelineBaseline):
+    """VisualCloze completes the two rows (a, a') and (b, ?), at its own resolution, and enlarges
+    the answer to b's size.
+    """
 
     name = "visualcloze"
     weights_repository = "VisualCloze/VisualClozePipeline-384"

@@ -1,4 +1,7 @@
-"""Commands of the reference model: train, apply, compose, import-lorweb, inspect-model, pretrain-tiny."""
+"""Commands of the reference model.
+
+Train, apply, compose, import-lorweb, inspect-model, pretrain-tiny.
+"""
 
 import os
 from collections.abc import Callable
@@ -62,7 +65,7 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
         from reference_model.model import shapes
         from reference_model.training import memory
 
-        found = shapes.shapes_of(settings)
+        found = shapes.training_shapes(settings)
         click.echo("\n".join([*shapes.as_lines(found), *memory.as_lines(settings, found.trained)]))
         return
     if output is None:
@@ -135,7 +138,8 @@ def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int)
     )[0]
     write_atomic(output, encode(answer, "png"))
     click.echo(
-        f"{output}: {answer.width} x {answer.height}, by {method.name} (works at up to {method.longest} px)"
+        f"{output}: {answer.width} x {answer.height}, by {method.name} (works at up to "
+        f"{method.longest} px)"
     )
 
 
@@ -229,7 +233,10 @@ def compose(
     help="Items each element is left out on; 0: none.",
 )
 def inspect_model(model: Path, suite: Path, output: Path, items: int, effect_items: int) -> None:
-    """Show the space of a checkpoint: coefficients, a map of the suite's transformations, the effect of each element."""
+    """Show the space of a checkpoint.
+
+    Coefficients, a map of the suite's transformations, the effect of each element.
+    """
     from reference_model.analysis.space_page import write_space_page
 
     click.echo(write_space_page(model, suite, output, items, effect_items))

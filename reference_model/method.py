@@ -1,4 +1,7 @@
-"""The reference model as a method: checkpoints, and the base told the true transformation (`ceiling`)."""
+"""The reference model as a method.
+
+Checkpoints, and the base told the true transformation (`ceiling`).
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -24,17 +27,20 @@ from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import (
     CONTEXT,
     Picture,
-    Sequenced,
-    context_of,
-    pixels_of,
-    sequence_of,
+    TokenSequence,
+    context_sequence,
+    picture_pixels,
+    token_sequence,
 )
 from reference_model.sampling import sample
 from reference_model.training.quadruplets import SIDE_MULTIPLE
 
 
 def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Width and height that the model works at: at most `longest` on the long edge, sides in multiples of 16."""
+    """Width and height that the model works at.
+
+    At most `longest` on the long edge, sides in multiples of 16.
+    """
     scale = min(1.0, longest / max(width, height))
     sides = (
         min(round(side * scale / SIDE_MULTIPLE), longest // SIDE_MULTIPLE)
@@ -54,7 +60,10 @@ def by_size(
     longest: int,
     complete: Callable[[Sequence[Triplet], tuple[int, int]], Iterable[np.ndarray]],
 ) -> list[Image.Image]:
-    """One b' per triplet, of the size of its b; `complete` gives those of triplets that have one panel size, uint8 height x width x 3."""
+    """One b' per triplet, of the size of its b.
+
+    `complete` gives those of triplets that have one panel size, uint8 height x width x 3.
+    """
     sizes = [panel_size(*t.b.size, longest) for t in triplets]
     answers: dict[int, Image.Image] = {}
     for size in dict.fromkeys(sizes):
@@ -67,7 +76,9 @@ def by_size(
 
 
 class Method:
-    """Predicts batches of triplets with one function from (a, a', b, prompts, seeds) to b', all uint8 (batch, 3, height, width)."""
+    """Predicts batches of triplets with one function from (a, a', b, prompts, seeds) to b', all
+    uint8 (batch, 3, height, width).
+    """
 
     version = "1"
 
@@ -101,7 +112,10 @@ class Method:
         return by_size(triplets, self.longest, self.complete)
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> np.ndarray:
-        """b' of triplets whose panels are worked on at `size` (width, height): uint8 (batch, height, width, 3)."""
+        """b' of triplets whose panels are worked on at `size` (width, height).
+
+        Uint8 (batch, height, width, 3).
+        """
         panels = [
             to_tensor([getattr(t, role) for t in triplets], size, self.device)
             for role in ("a", "a_prime", "b")
@@ -118,10 +132,15 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Callable[..., Tensor]:
-    """The adapter as a function from (a, a', b, prompts, seeds) to b'; the mix is computed once for the batch, not once per step.
+def adapter_predictor(
+    adapter: Adapter, config: TrainConfig, merge: bool = False
+) -> Callable[..., Tensor]:
+    """The adapter as a function from (a, a', b, prompts, seeds) to b'.
 
-    With `merge`, it is merged into the weights while a batch of one is sampled, where these are not quantised.
+    The mix is computed once for the batch, not once per step.
+
+    With `merge`, it is merged into the weights while a batch of one is sampled, where these are not
+    quantised.
     """
     base = adapter.base
     merge = merge and can_merge(adapter.basis)
@@ -132,28 +151,34 @@ def adapted(adapter: Adapter, config: TrainConfig, merge: bool = False) -> Calla
     ) -> Tensor:
         features = adapter.features(a, a_prime, b)
         adapter.gate(features)
-        sequenced = encoded(base, config, {"a": a, "a_prime": a_prime, "b": b})
+        sequenced = encode_context(base, config, {"a": a, "a_prime": a_prime, "b": b})
         with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
             tokens = draw(
                 base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps
             )
-        return decoded(base, config.layout, tokens, sequenced)
+        return decode_answer(base, config.layout, tokens, sequenced)
 
     return predict_panels
 
 
-def encoded(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> Sequenced:
-    """The clean context of panels, uint8 (batch, 3, height, width) by role; a grid is encoded as the one picture that it is."""
+def encode_context(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> TokenSequence:
+    """The clean context of panels, uint8 (batch, 3, height, width) by role.
+
+    A grid is encode_context as the one picture that it is.
+    """
     shrinks: dict[Picture, int] = {("a",): config.pair_shrink, ("a_prime",): config.pair_shrink}
     pictures = [
-        base.codec.encode(pixels_of(picture, panels), shrinks.get(picture, 1))
+        base.codec.encode(picture_pixels(picture, panels), shrinks.get(picture, 1))
         for picture in CONTEXT[config.layout]
     ]
-    return sequence_of(config.layout, pictures)
+    return token_sequence(config.layout, pictures)
 
 
-def decoded(base: Base, layout: str, tokens: Tensor, sequenced: Sequenced) -> Tensor:
-    """b', uint8 (batch, 3, height, width), of predicted target tokens; of a grid its bottom right quarter, in pixels."""
+def decode_answer(base: Base, layout: str, tokens: Tensor, sequenced: TokenSequence) -> Tensor:
+    """b', uint8 (batch, 3, height, width), of predicted target tokens.
+
+    Of a grid its bottom right quarter, in pixels.
+    """
     if layout != "paper":
         return base.codec.decode(tokens.unflatten(1, (sequenced.rows, sequenced.columns)))
     grid = base.codec.decode(tokens.unflatten(1, (2 * sequenced.rows, 2 * sequenced.columns)))
@@ -161,7 +186,10 @@ def decoded(base: Base, layout: str, tokens: Tensor, sequenced: Sequenced) -> Te
 
 
 def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
-    """The method in a checkpoint folder; `merge` suits one triplet at a time, see `adapted`."""
+    """The method in a checkpoint folder.
+
+    `merge` suits one triplet at a time, see `adapter_predictor`.
+    """
     folder = checkpoint_folder(folder)
     adapter, config = load_checkpoint(folder)
     device = best_device()
@@ -171,7 +199,7 @@ def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
         "trainable_parameters": adapter.trainable_parameters,
     }
     track = "open" if "imported_from" in read_json(folder / "config.json") else "closed"
-    predict = adapted(adapter.to(device), config, merge)
+    predict = adapter_predictor(adapter.to(device), config, merge)
     batch_size = (
         4 if isinstance(adapter.base.codec, VaeCodec) else 32
     )  # beside 12 billion weights there is room for few
@@ -192,7 +220,7 @@ def shipped() -> Method:
     return from_checkpoint("lorweb")
 
 
-def instructed(base: Base) -> Callable[..., Tensor]:
+def instruction_predictor(base: Base) -> Callable[..., Tensor]:
     """The bare base as an instruction editor: b' from b and the prompt alone."""
 
     def predict_panels(
@@ -202,9 +230,9 @@ def instructed(base: Base) -> Callable[..., Tensor]:
             raise InputError(
                 "ceiling: the base must be told the transformation; add `--prompt instruction`"
             )
-        sequenced = context_of("edit", None, None, base.codec.encode(b))
+        sequenced = context_sequence("edit", None, None, base.codec.encode(b))
         tokens = sample(base, sequenced, base.text_encoder(prompts), seeds, base.sampling_steps)
-        return decoded(base, "edit", tokens, sequenced)
+        return decode_answer(base, "edit", tokens, sequenced)
 
     return predict_panels
 
@@ -215,7 +243,7 @@ def ceiling() -> Method:
     base = load_base("tiny").to(device)
     return Method(
         "ceiling",
-        instructed(base),
+        instruction_predictor(base),
         64,
         device,
         base.sampling_steps,

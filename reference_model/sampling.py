@@ -9,21 +9,21 @@ from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from torch import Tensor
 
 from reference_model.model.base import Base
-from reference_model.model.grid_layout import Sequenced
+from reference_model.model.grid_layout import TokenSequence
 
 
-def velocity_of(
+def predict_velocity(
     base: Base,
     noisy: Tensor,
-    sequenced: Sequenced,
+    sequenced: TokenSequence,
     time: Tensor,
     prompt: tuple[Tensor, Tensor],
     guidance: float = 1.0,
 ) -> Tensor:
     """Velocity (batch, target tokens, channels), in float32, of the noisy target tokens.
 
-    `time` (batch) runs from 1 (noise) to 0 (image); `prompt` holds prompt tokens (batch, n, width) and pooled vectors (batch, width).
-    `guidance` is told to a guidance-distilled transformer alone.
+    `time` (batch) runs from 1 (noise) to 0 (image); `prompt` holds prompt tokens (batch, n, width)
+    and pooled vectors (batch, width). `guidance` is told to a guidance-distilled transformer alone.
     """
     transformer = base.transformer
     dtype = transformer.dtype
@@ -42,22 +42,27 @@ def velocity_of(
 
 
 def shift_of(tokens: int, scheduler: FlowMatchEulerDiscreteScheduler) -> float:
-    """How far the times of a sequence of target tokens are shifted towards noise, as the pipeline does."""
+    """How far the times of a sequence of target tokens are shifted towards noise, as the pipeline
+    does.
+    """
     keys = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
     return float(calculate_shift(tokens, *(scheduler.config[key] for key in keys)))
 
 
 def sample(
     base: Base,
-    sequenced: Sequenced,
+    sequenced: TokenSequence,
     prompt: tuple[Tensor, Tensor],
     seeds: list[int],
     steps: int,
     velocity_at: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Predicted clean target tokens (batch, target tokens, channels); each sample's noise is drawn from its own seed.
+    """Predicted clean target tokens (batch, target tokens, channels).
 
-    `velocity_at` gives the velocity of noisy tokens at times (batch), where the base's own forward pass is not to be called.
+    Each sample's noise is drawn from its own seed.
+
+    `velocity_at` gives the velocity of noisy tokens at times (batch), where the base's own forward
+    pass is not to be called.
     """
     shape = (len(sequenced.target_ids), sequenced.context.shape[2])
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
@@ -72,7 +77,7 @@ def sample(
         velocity = (
             velocity_at(latents, time)
             if velocity_at
-            else velocity_of(base, latents, sequenced, time, prompt, base.guidance)
+            else predict_velocity(base, latents, sequenced, time, prompt, base.guidance)
         )
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
     return latents

@@ -1,4 +1,6 @@
-"""Seeing the space: which elements are used where, how the suite's transformations lie in it, and what each element is good for."""
+"""Seeing the space: which elements are used where, how the suite's transformations lie in it, and
+what each element is good for.
+"""
 
 import math
 from collections import defaultdict
@@ -20,13 +22,16 @@ from lorweb_bench.runtime.progress import track
 from lorweb_bench.suites.overview import choose
 from reference_model.analysis.space import Space
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint
-from reference_model.method import Method, adapted, best_device
+from reference_model.method import Method, adapter_predictor, best_device
 from reference_model.model.adapter import Adapter
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a transformation lies: its mean coefficients (layers, elements) over `items` of the suite, and its labels."""
+    """Where a transformation lies.
+
+    Its mean coefficients (layers, elements) over `items` of the suite, and its labels.
+    """
 
     name: str
     kind: str
@@ -40,8 +45,8 @@ class Place:
 class Effect:
     """What leaving an element out of every layer does, means over items.
 
-    `change` is the RMSE to the whole model's predictions in levels of 255; `loss` the edit_recovery that goes with it, None where the
-    suite has no answers; `worse` of `items` items lose any.
+    `change` is the RMSE to the whole model's predictions in levels of 255; `loss` the edit_recovery
+    that goes with it, None where the suite has no answers; `worse` of `items` items lose any.
     """
 
     element: int
@@ -52,7 +57,9 @@ class Effect:
 
 
 def chosen(suite: Dataset, number: int) -> list[Quadruplet]:
-    """`number` items of the splits to score with, spread over families, or all where there are fewer."""
+    """`number` items of the splits to score with, spread over families, or all where there are
+    fewer.
+    """
     splits = suite.scored_splits if not suite.public else suite.splits
     records: dict[str, tuple[str, Record]] = {
         r.id: (split, r) for split in splits for r in suite.records(split)
@@ -69,7 +76,10 @@ def chosen(suite: Dataset, number: int) -> list[Quadruplet]:
 
 
 def places(space: Space, items: Sequence[Quadruplet]) -> list[Place]:
-    """The transformations of some items with their mean coefficients, by name; in a public view, which names none, each item by its key."""
+    """The transformations of some items with their mean coefficients, by name.
+
+    In a public view, which names none, each item by its key.
+    """
     groups: dict[str, list[tuple[Record, Tensor]]] = defaultdict(list)
     for item in track(items, len(items), "looking at analogies"):
         groups[item.record.transformation or item.key].append(
@@ -93,7 +103,10 @@ def places(space: Space, items: Sequence[Quadruplet]) -> list[Place]:
 
 
 def effective_elements(coefficients: np.ndarray) -> np.ndarray:
-    """How many elements a mix uses, exp of the entropy of |e| / sum |e| over the last axis: from 1 (one alone) to N (all alike)."""
+    """How many elements a mix uses, exp of the entropy of |e| / sum |e| over the last axis.
+
+    From 1 (one alone) to N (all alike).
+    """
     sizes = np.abs(coefficients)
     total = sizes.sum(-1, keepdims=True)
     share = np.divide(sizes, total, out=np.full_like(sizes, 1 / sizes.shape[-1]), where=total > 0)
@@ -102,7 +115,9 @@ def effective_elements(coefficients: np.ndarray) -> np.ndarray:
 
 
 def plane(found: Sequence[Place]) -> tuple[np.ndarray, tuple[float, float]]:
-    """Positions (places, 2) by the first two principal components of the coefficients of all layers, and the share of variance of each."""
+    """Positions (places, 2) by the first two principal components of the coefficients of all
+    layers, and the share of variance of each.
+    """
     from sklearn.decomposition import PCA
 
     flat = np.stack([p.coefficients.ravel() for p in found]).astype(np.float64)
@@ -116,7 +131,10 @@ def plane(found: Sequence[Place]) -> tuple[np.ndarray, tuple[float, float]]:
 
 
 def nearest(found: Sequence[Place]) -> list[str]:
-    """For each place the name of the nearest other one, by Euclidean distance of all coefficients; "" where there is none."""
+    """For each place the name of the nearest other one, by Euclidean distance of all coefficients.
+
+    "" where there is none.
+    """
     flat = np.stack([p.coefficients.ravel() for p in found]).astype(np.float64)
     squares = (flat**2).sum(1)
     distances = squares[:, None] + squares[None] - 2 * flat @ flat.T
@@ -127,7 +145,10 @@ def nearest(found: Sequence[Place]) -> list[str]:
 def effects(
     adapter: Adapter, method: Method, suite: Dataset, items: Sequence[Quadruplet]
 ) -> list[Effect]:
-    """The effect of leaving each element out of every layer, on some items of a suite; the other coefficients stay as they are."""
+    """The effect of leaving each element out of every layer, on some items of a suite.
+
+    The other coefficients stay as they are.
+    """
     whole = _predicted(method, items)
     scored = [item.b_prime is not None and inexact(suite) is None for item in items]
     found = []
@@ -186,16 +207,20 @@ def _recovered(item: Quadruplet, prediction: np.ndarray) -> float:
 
 
 def open_model(folder: str | Path) -> tuple[Adapter, Method]:
-    """The adapter of a checkpoint folder and the method that runs it; InputError where it has no router."""
+    """The adapter of a checkpoint folder and the method that runs it.
+
+    InputError where it has no router.
+    """
     adapter, config = load_checkpoint(checkpoint_folder(folder))
     if adapter.router is None:
         raise InputError(
-            f"{folder}: has no router, so no coefficients to look at; name a checkpoint of kind lorweb"
+            f"{folder}: has no router, so no coefficients to look at; name a checkpoint of kind "
+            "lorweb"
         )
     device = best_device()
     return adapter, Method(
         config.name,
-        adapted(adapter.to(device), config),
+        adapter_predictor(adapter.to(device), config),
         config.panel,
         device,
         adapter.base.sampling_steps,

@@ -1,7 +1,9 @@
-"""The space of LoRAs that a checkpoint spans: an analogy's coefficients, and the one LoRA that they make of the basis.
+"""The space of LoRAs that a checkpoint spans.
 
-No weight of the transformer is needed for it: its shape gives the layers and their order, so a basis for a large base is opened on a
-machine that could not run it.
+An analogy's coefficients, and the one LoRA that they make of the basis.
+
+No weight of the transformer is needed for it: its shape gives the layers and their order, so a
+basis for a large base is opened on a machine that could not run it.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,10 @@ Lora = dict[
 
 @dataclass(frozen=True)
 class Space:
-    """A checkpoint without its base: by module path, in the router's order, A (N*r, in) and B (out, N*r); the router and its encoder."""
+    """A checkpoint without its base.
+
+    By module path, in the router's order, A (N*r, in) and B (out, N*r); the router and its encoder.
+    """
 
     config: TrainConfig
     basis: Lora
@@ -40,7 +45,9 @@ class Space:
     def coefficients(
         self, analogies: Sequence[tuple[Image.Image, Image.Image, Image.Image]]
     ) -> Tensor:
-        """Coefficients (analogies, layers, elements) of triplets (a, a', b), each looked at in the size that the model works at."""
+        """Coefficients (analogies, layers, elements) of triplets (a, a', b), each looked at in the
+        size that the model works at.
+        """
         assert self.router is not None and self.encoder is not None
         found = []
         for a, a_prime, b in analogies:
@@ -51,9 +58,12 @@ class Space:
         return torch.stack(found)
 
     def fold(self, coefficients: Tensor | None) -> Lora:
-        """The LoRA of one analogy from its coefficients (layers, elements), as a plain product B A: (alpha / r) e goes into B.
+        """The LoRA of one analogy from its coefficients (layers, elements), as a plain product B A.
 
-        Equal to the gated basis, whose update is (alpha / r) B diag(e repeated r times) A. A single LoRA has no coefficients.
+        (alpha / r) e goes into B.
+
+        Equal to the gated basis, whose update is (alpha / r) B diag(e repeated r times) A. A single
+        LoRA has no coefficients.
         """
         settings = self.config.adapter
         if coefficients is None:
@@ -68,13 +78,17 @@ class Space:
 
 
 def open_space(folder: str | Path) -> Space:
-    """The space of a checkpoint folder; InputError where it is none, does not fit its base's shape, or is the token control."""
+    """The space of a checkpoint folder.
+
+    InputError where it is none, does not fit its base's shape, or is the token control.
+    """
     folder = checkpoint_folder(folder)
     config = read_config(folder, with_base=False)
     settings = config.adapter
     if settings.kind == "token-control":
         raise InputError(
-            f"{folder}: the token control is no LoRA alone (it reads tokens beside it); name a lorweb or single-lora checkpoint"
+            f"{folder}: the token control is no LoRA alone (it reads tokens beside it); name a "
+            "lorweb or single-lora checkpoint"
         )
     with torch.device("meta"):
         shaped = Basis(
@@ -109,15 +123,20 @@ def open_space(folder: str | Path) -> Space:
 
 
 def energy(lora: Lora) -> dict[str, float]:
-    """By module path the squared Frobenius norm of the update B A, the sum of its squared singular values."""
+    """By module path the squared Frobenius norm of the update B A, the sum of its squared singular
+    values.
+    """
     return {name: float(((b.T @ b) * (a @ a.T)).sum()) for name, (a, b) in lora.items()}
 
 
 def shrink(lora: Lora, rank: int) -> Lora:
-    """The nearest LoRA of a lower rank, layer by layer: the leading singular directions of B A (Eckart and Young 1936).
+    """The nearest LoRA of a lower rank, layer by layer.
 
-    The SVD is that of the small matrix between the orthonormal bases of B's columns and A's rows. The singular values are shared evenly
-    between A and B; a layer that is narrower than `rank` is filled with zeros, so that all layers have one rank.
+    The leading singular directions of B A (Eckart and Young 1936).
+
+    The SVD is that of the small matrix between the orthonormal bases of B's columns and A's rows.
+    The singular values are shared evenly between A and B; a layer that is narrower than `rank` is
+    filled with zeros, so that all layers have one rank.
     """
     return {
         name: _leading(a, b, rank)
@@ -138,7 +157,8 @@ def _leading(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def lora_tensors(lora: Lora) -> dict[str, Tensor]:
-    """The names that stock diffusers and other tools load, `transformer.<module path>.lora_A.weight`.
+    """The names that stock diffusers and other tools load, `transformer.<module
+    path>.lora_A.weight`.
 
     Alpha equals the rank, which every tool takes it to be where a file says nothing of it.
     """

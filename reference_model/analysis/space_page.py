@@ -1,4 +1,7 @@
-"""The page of `inspect-model`: heat maps of the coefficients, the map of transformations, the effect of each element."""
+"""The page of `inspect-model`.
+
+Heat maps of the coefficients, the map of transformations, the effect of each element.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +41,9 @@ COLOURS = 6
 
 @dataclass(frozen=True)
 class Heat:
-    """A heat map: rows of values in [0, 1] of `greatest`, the layers' names, and the size of a cell in the drawing's units."""
+    """A heat map: rows of values in [0, 1] of `greatest`, the layers' names, and the size of a cell
+    in the drawing's units.
+    """
 
     title: str
     note: str
@@ -59,7 +64,10 @@ def short(layer: str) -> str:
 
 
 def heat(title: str, note: str, values: np.ndarray, layers: Sequence[str]) -> Heat:
-    """A heat map of values (layers, elements), none negative; where the layers are many, only the first of a block is named."""
+    """A heat map of values (layers, elements), none negative.
+
+    Where the layers are many, only the first of a block is named.
+    """
     greatest = float(values.max())
     cells = (values / (greatest or 1.0)).round(2).tolist()
     height = min(16.0, max(4.0, 640.0 / len(layers)))
@@ -80,7 +88,10 @@ def heat(title: str, note: str, values: np.ndarray, layers: Sequence[str]) -> He
 
 @dataclass(frozen=True)
 class Point:
-    """A transformation on the map: where, by which sign, and whether it is hollow because it was not trained on."""
+    """A transformation on the map.
+
+    Where, by which sign, and whether it is hollow because it was not trained on.
+    """
 
     place: Place
     x: float
@@ -115,7 +126,10 @@ def points(found: Sequence[Place], positions: np.ndarray) -> list[Point]:
 
 
 def layer_rows(layers: Sequence[str], coefficients: np.ndarray) -> list[dict[str, object]]:
-    """Per layer the effective elements of one mix and of the mean mix, and the most used element; of (places, layers, elements)."""
+    """Per layer the effective elements of one mix and of the mean mix, and the most used element.
+
+    Of (places, layers, elements).
+    """
     each, mean = effective_elements(coefficients).mean(0), np.abs(coefficients).mean(0)
     together = effective_elements(mean)
     return [
@@ -133,14 +147,18 @@ def layer_rows(layers: Sequence[str], coefficients: np.ndarray) -> list[dict[str
 def write_space_page(
     model: Path, suite_path: Path, out: Path, items: int, effect_items: int
 ) -> str:
-    """Write the page of a checkpoint on a suite: coefficients over `items` items, effects on `effect_items`; returns a line for the user.
+    """Write the page of a checkpoint on a suite.
 
-    InputError where the checkpoint has no router. With no item for effects, the base is not needed and not loaded.
+    Coefficients over `items` items, effects on `effect_items`; returns a line for the user.
+
+    InputError where the checkpoint has no router. With no item for effects, the base is not needed
+    and not loaded.
     """
     space = open_space(model)
     if space.router is None:
         raise InputError(
-            f"{model}: has no router, so no coefficients to look at; name a checkpoint of kind lorweb"
+            f"{model}: has no router, so no coefficients to look at; name a checkpoint of kind "
+            "lorweb"
         )
     suite = open_suite(suite_path)
     found = places(space, chosen(suite, items))
@@ -159,12 +177,16 @@ def write_space_page(
         title=space.config.name,
         kicker="The space of LoRAs",
         lead=f"{count} elements of rank {rank} in {len(space.basis)} layers, seen on {on}",
-        footer=f"lorweb-bench inspect-model on {on}, fingerprint {suite.fingerprint[:12]}. This page needs no network.",
+        footer=f"lorweb-bench inspect-model on {on}, fingerprint {suite.fingerprint[:12]}. "
+        "This page needs no network.",
         effects=sorted(effect, key=lambda e: -(e.change if e.loss is None else e.loss)),
         **_context(list(space.basis), found, coefficients),
     )
     each = effective_elements(coefficients).mean()
-    return f"{out}: {len(found)} transformations; one analogy uses {each:.1f} of {count} elements in a layer"
+    return (
+        f"{out}: {len(found)} transformations; "
+        f"one analogy uses {each:.1f} of {count} elements in a layer"
+    )
 
 
 def _context(

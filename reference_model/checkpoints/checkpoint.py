@@ -1,4 +1,6 @@
-"""A checkpoint folder: `config.json`, `adapter_model.safetensors` (the names that stock diffusers loads) and `router.safetensors`."""
+"""A checkpoint folder: `config.json`, `adapter_model.safetensors` (the names that stock diffusers
+loads) and `router.safetensors`.
+"""
 
 import json
 from pathlib import Path
@@ -30,7 +32,10 @@ UNFINISHED = (
 
 
 def routing_tensors(adapter: Adapter) -> dict[str, Tensor]:
-    """The trained weights beside the basis: the router's, or the control's token projection; a single LoRA has none."""
+    """The trained weights beside the basis: the router's, or the control's token projection.
+
+    A single LoRA has none.
+    """
     modules = {"router": adapter.router, "token": adapter.token}
     return {
         f"{name}.{k}": v
@@ -43,7 +48,10 @@ def routing_tensors(adapter: Adapter) -> dict[str, Tensor]:
 def write_checkpoint(
     folder: Path, adapter: Adapter, config: TrainConfig, about: dict[str, Any], write: bool = True
 ) -> None:
-    """Write the weights, then `config.json`, which marks the checkpoint as whole; of several processes all call this and one writes."""
+    """Write the weights, then `config.json`, which marks the checkpoint as whole.
+
+    Of several processes all call this and one writes.
+    """
     basis, routing = (
         {name: whole(x) for name, x in tensors.items()}
         for tensors in (adapter.basis.tensors(), routing_tensors(adapter))
@@ -62,7 +70,10 @@ def write_settings(folder: Path, config: TrainConfig, about: dict[str, Any]) -> 
 
 
 def is_finished(folder: Path, identity: str) -> bool:
-    """Whether the folder holds the whole checkpoint of this very run; InputError when it holds something else."""
+    """Whether the folder holds the whole checkpoint of this very run.
+
+    InputError when it holds something else.
+    """
     path = folder / "config.json"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, and a checkpoint is a folder; name another output")
@@ -80,15 +91,19 @@ def is_finished(folder: Path, identity: str) -> bool:
         or found.get("identity") != identity
     ):
         raise InputError(
-            f"{folder}: holds something else, or a checkpoint trained with other settings; name another folder"
+            f"{folder}: holds something else, or a checkpoint trained with other settings; name "
+            "another folder"
         )
     return True
 
 
 def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
-    """The config of a checkpoint folder; InputError when it is missing, of another format or version, or incomplete.
+    """The config of a checkpoint folder.
 
-    Also where the base is another one than it was trained on; without `with_base` the base is not looked for.
+    InputError when it is missing, of another format or version, or incomplete.
+
+    Also where the base is another one than it was trained on; without `with_base` the base is not
+    looked for.
     """
     path = folder / "config.json"
     try:
@@ -109,7 +124,8 @@ def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
     for part, digest in model_digests(config).items():
         if raw.get(part) != digest:
             raise InputError(
-                f"{folder}: was trained on another `{config.base}` base than the one there ({part}); train it again"
+                f"{folder}: was trained on another `{config.base}` base than the one there "
+                f"({part}); train it again"
             )
     return config
 
@@ -120,12 +136,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:
         raise InputError(
-            f"{path}: missing or not a whole safetensors file ({error}); copy or train the checkpoint again"
+            f"{path}: missing or not a whole safetensors file ({error}); copy or train the "
+            "checkpoint again"
         ) from error
 
 
 def checkpoint_folder(name: str | Path) -> Path:
-    """The folder of a checkpoint; the name `lorweb` stands for the one that ships, unless there is a folder of that name."""
+    """The folder of a checkpoint.
+
+    The name `lorweb` stands for the one that ships, unless there is a folder of that name.
+    """
     shipped = ASSETS / "lorweb"
     return (
         shipped
@@ -146,7 +166,8 @@ def load_checkpoint(folder: Path) -> tuple[Adapter, TrainConfig]:
     own = routing_tensors(adapter)
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in routing.items()}:
         raise InputError(
-            f"{folder / 'router.safetensors'}: does not fit `adapter` in config.json; copy or train the checkpoint again"
+            f"{folder / 'router.safetensors'}: does not fit `adapter` in config.json; copy or "
+            "train the checkpoint again"
         )
     with torch.no_grad():
         for name, weight in own.items():

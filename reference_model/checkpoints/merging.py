@@ -1,4 +1,6 @@
-"""The mix of one analogy merged into the base's own weights, so that a step costs what the bare base costs."""
+"""The mix of one analogy merged into the base's own weights, so that a step costs what the bare
+base costs.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,10 @@ from reference_model.model.basis import Basis
 
 
 def can_merge(basis: Basis) -> bool:
-    """Whether every adapted layer holds plain floating-point weights; a quantised base runs with gates instead."""
+    """Whether every adapted layer holds plain floating-point weights.
+
+    A quantised base runs with gates instead.
+    """
     return all(
         type(layer.base_layer) is nn.Linear and layer.base_layer.weight.is_floating_point()
         for layer in basis.layers.values()
@@ -19,10 +24,13 @@ def can_merge(basis: Basis) -> bool:
 
 @contextmanager
 def merged(basis: Basis) -> Iterator[None]:
-    """Run the block with `basis.gates`, those of one analogy, added to the base's weights; None stands for a single LoRA.
+    """Run the block with `basis.gates`, those of one analogy, added to the base's weights.
 
-    The sum is made in float32. The weights themselves are put aside and put back: subtracting the mix again would drift, in bfloat16 by
-    13 % of its norm in 200 rounds. Where the GPU has no room for both, they wait in the processor's memory.
+    None stands for a single LoRA.
+
+    The sum is made in float32. The weights themselves are put aside and put back: subtracting the
+    mix again would drift, in bfloat16 by 13 % of its norm in 200 rounds. Where the GPU has no room
+    for both, they wait in the processor's memory.
     """
     gates = basis.gates
     assert gates is None or gates.shape[1] == 1, "only one analogy can be merged"
@@ -54,7 +62,10 @@ def merged(basis: Basis) -> Iterator[None]:
 
 
 def has_room(basis: Basis) -> bool:
-    """Whether the adapted weights fit on their device once more; a processor's memory always has room for what it may hold anyway."""
+    """Whether the adapted weights fit on their device once more.
+
+    A processor's memory always has room for what it may hold anyway.
+    """
     weights = [layer.base_layer.weight for layer in basis.layers.values()]
     if weights[0].device.type != "cuda":
         return True

@@ -1,7 +1,8 @@
 """`import-lorweb`: the released format of LoRWeB's authors into a checkpoint of ours.
 
-Per layer, under `transformer.` and the module path that diffusers gives it: `.lora_A` (N, in, r), `.lora_B` (N, r, out), `.lora_keys`
-(N, d) and `.att_lora_to_q.weight` (d, features). Ours are the same numbers: the elements stacked, the layers' routing in the base's order.
+Per layer, under `transformer.` and the module path that diffusers gives it: `.lora_A` (N, in, r),
+`.lora_B` (N, r, out), `.lora_keys` (N, d) and `.att_lora_to_q.weight` (d, features). Ours are the
+same numbers: the elements stacked, the layers' routing in the base's order.
 """
 
 import hashlib
@@ -16,10 +17,10 @@ from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.progress import track
 from reference_model.checkpoints.checkpoint import is_finished, write_settings
 from reference_model.checkpoints.released_config import Released, read_released_config
-from reference_model.checkpoints.weights import TensorFile, open_tensors
+from reference_model.checkpoints.weights import WeightsFile, open_weights
 from reference_model.config import AdapterConfig
 from reference_model.model.basis import Basis
-from reference_model.model.shapes import features_of, transformer_config
+from reference_model.model.shapes import feature_width, transformer_config
 from reference_model.training.resume_state import write_tensors
 
 PREFIX = "transformer."
@@ -29,12 +30,14 @@ PARTS = ("lora_A", "lora_B", "lora_keys", "att_lora_to_q.weight")
 def import_released(
     file: Path, config_file: Path, folder: Path, base: str | None = None
 ) -> tuple[int, int]:
-    """Write the checkpoint of a released file and its config to `folder`; returns how many layers and weights it has.
+    """Write the checkpoint of a released file and its config to `folder`.
 
-    `base` takes the place of the base that the config names. Nothing is downloaded: the base's shape is enough. InputError names the file
-    and the layer, option or size that is wrong.
+    Returns how many layers and weights it has.
+
+    `base` takes the place of the base that the config names. Nothing is downloaded: the base's
+    shape is enough. InputError names the file and the layer, option or size that is wrong.
     """
-    with open_tensors(file) as tensors:
+    with open_weights(file) as tensors:
         released = read_released_config(config_file, _rank(tensors), base)
         shaped = _shaped(released)
         _check(tensors, shaped, released)
@@ -59,13 +62,14 @@ def import_released(
     return len(shaped.layers), count
 
 
-def _rank(tensors: TensorFile) -> int:
+def _rank(tensors: WeightsFile) -> int:
     """The rank of an element, by the first layer."""
     for name, shape in tensors.shapes.items():
         if name.endswith(".lora_A") and len(shape) == 3 and shape[2] > 0:
             return shape[2]
     raise InputError(
-        f"{tensors.path}: has no `.lora_A` of three axes; it is no LoRWeB checkpoint of the released format"
+        f"{tensors.path}: has no `.lora_A` of three axes; it is no LoRWeB checkpoint of the "
+        "released format"
     )
 
 
@@ -82,9 +86,11 @@ def _shaped(released: Released) -> Basis:
         )
 
 
-def _check(tensors: TensorFile, shaped: Basis, released: Released) -> None:
-    """Every part of every layer is there, of the size that base and config ask for, and nothing else is."""
-    settings, features = released.config.adapter, features_of(released.config)
+def _check(tensors: WeightsFile, shaped: Basis, released: Released) -> None:
+    """Every part of every layer is there, of the size that base and config ask for, and nothing
+    else is.
+    """
+    settings, features = released.config.adapter, feature_width(released.config)
     expected: dict[str, tuple[int, ...]] = {}
     for name, layer in shaped.layers.items():
         linear: nn.Linear = layer.base_layer
@@ -100,28 +106,34 @@ def _check(tensors: TensorFile, shaped: Basis, released: Released) -> None:
     base = released.config.base
     if missing := sorted(expected.keys() - tensors.shapes.keys()):
         raise InputError(
-            f"{tensors.path}: {len(missing)} of {len(expected)} tensors for `{base}` are missing, `{missing[0]}` first"
+            f"{tensors.path}: {len(missing)} of {len(expected)} tensors for `{base}` are missing, "
+            f"`{missing[0]}` first"
         )
     if extra := sorted(tensors.shapes.keys() - expected.keys()):
         raise InputError(
-            f"{tensors.path}: {len(extra)} tensors fit no layer of `{base}`, `{extra[0][:120]}` first; name its base with --base"
+            f"{tensors.path}: {len(extra)} tensors fit no layer of `{base}`, `{extra[0][:120]}` "
+            "first; name its base with --base"
         )
     for name, shape in expected.items():
         if tensors.shapes[name] != shape:
             raise InputError(
-                f"{tensors.path}: `{name}` is {tensors.shapes[name]}; `{base}` and the config ask for {shape}"
+                f"{tensors.path}: `{name}` is {tensors.shapes[name]}; `{base}` and the config ask "
+                f"for {shape}"
             )
 
 
-def _routing_size(tensors: TensorFile, layer: str) -> int:
+def _routing_size(tensors: WeightsFile, layer: str) -> int:
     keys, projection = (tensors.shapes[f"{PREFIX}{layer}.{part}"] for part in PARTS[2:])
     return keys[0] * keys[1] + projection[0] * projection[1]
 
 
 def _translated(
-    tensors: TensorFile, layers: list[str]
+    tensors: WeightsFile, layers: list[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Basis and routing under our names; element n's rows of A and columns of B are n r, …, n r + r - 1."""
+    """Basis and routing under our names.
+
+    Element n's rows of A and columns of B are n r, …, n r + r - 1.
+    """
     basis: dict[str, Tensor] = {}
     keys, projections = [], []
     for layer in track(layers, len(layers), f"reading {tensors.path.name}"):

@@ -10,7 +10,8 @@ from lorweb_bench.errors import InputError
 from reference_model.config import TrainConfig, checked, read_settings
 
 MAX_BYTES = 2**20
-# The released names of what the encoder is shown, where `c` stands for CLIP's embedding; ours beside them.
+# The released names of what the encoder is shown, where `c` stands for CLIP's embedding; ours
+# beside them.
 QUERY_MODES = {
     "cat-aa'b": "separate",
     "aa'bb'": "grid",
@@ -36,7 +37,8 @@ NEEDED = (
     "external_query_model",
     "query_mode",
 )
-# What else may stand there, with the only values that mean what is built here; None: it has no effect beside an external query.
+# What else may stand there, with the only values that mean what is built here; None: it has no
+# effect beside an external query.
 FIXED: dict[str, list[Any] | None] = {
     "external_query": [True],
     "query_projection_type": ["linear"],
@@ -68,9 +70,12 @@ class Released:
 
 
 def read_released_config(path: Path, rank: int, base: str | None) -> Released:
-    """Our settings for the options in a release's `config.yaml`; `rank` is that of an element in its weights.
+    """Our settings for the options in a release's `config.yaml`.
 
-    What the file does not say is the paper's own setting. InputError names the option that is missing, unknown or of another value.
+    `rank` is that of an element in its weights.
+
+    What the file does not say is the paper's own setting. InputError names the option that is
+    missing, unknown or of another value.
     """
     process = _process(path)
     network = _mapping(path, process, "network")
@@ -78,7 +83,8 @@ def read_released_config(path: Path, rank: int, base: str | None) -> Released:
     _check_options(path, options)
     if network.get("linear", rank) != rank:
         raise InputError(
-            f"{path}: network.linear is {network['linear']}, and the weights are of rank {rank}; it belongs to another file"
+            f"{path}: network.linear is {network['linear']}, and the weights are of rank {rank}; "
+            "it belongs to another file"
         )
     raw = read_settings(Path("flux-kontext-paper"), [])
     model = process.get("model")
@@ -103,7 +109,8 @@ def _process(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(
-                f"{path}: {path.stat().st_size:,} bytes are too many for a config; name the config.yaml of the release"
+                f"{path}: {path.stat().st_size:,} bytes are too many for a config; name the "
+                "config.yaml of the release"
             )
         raw = yaml.load(path.read_text(), _Loader)
         found = raw["config"]["process"][0]
@@ -138,14 +145,17 @@ def _mapping(path: Path, section: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _check_options(path: Path, options: dict[str, Any]) -> None:
-    """InputError names the first option that is missing, unknown, or of a value that stands for nothing here."""
+    """InputError names the first option that is missing, unknown, or of a value that stands for
+    nothing here.
+    """
     if missing := [name for name in NEEDED if name not in options]:
         raise InputError(
             f"{path}: network_kwargs has no `{missing[0]}`, without which the weights mean nothing"
         )
     if unknown := [str(name) for name in options if name not in (*NEEDED, *FIXED)]:
         raise InputError(
-            f"{path}: network_kwargs has `{unknown[0][:60]}`, which is not known here, so what it does would be lost"
+            f"{path}: network_kwargs has `{unknown[0][:60]}`, which is not known here, so what it "
+            "does would be lost"
         )
     tables: dict[str, list[Any]] = {
         "lora_softmax": [*SOFTMAX],
@@ -159,10 +169,12 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
             or options[name] not in known
         ):
             raise InputError(
-                f"{path}: `{name}` is {str(options[name])[:60]!r}; known are {', '.join(map(str, known))}"
+                f"{path}: `{name}` is {str(options[name])[:60]!r}; known are "
+                f"{', '.join(map(str, known))}"
             )
     for name, values in FIXED.items():
         if values is not None and name in options and options[name] not in values:
             raise InputError(
-                f"{path}: `{name}` is {str(options[name])[:60]!r}; only {values[0]!r} can be imported"
+                f"{path}: `{name}` is {str(options[name])[:60]!r}; only {values[0]!r} can be "
+                "imported"
             )

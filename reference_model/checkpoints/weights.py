@@ -1,7 +1,10 @@
-"""Reading a safetensors file that a stranger made: its header is checked within bounds before any tensor is touched.
+"""Reading a safetensors file that a stranger made.
 
-The format: eight bytes with the header's length, the header as JSON, then the tensors' bytes (https://github.com/huggingface/safetensors).
-Nothing in it is code; what can be wrong is sizes, and this says which.
+Its header is checked within bounds before any tensor is touched.
+
+The format: eight bytes with the header's length, the header as JSON, then the tensors' bytes
+(https://github.com/huggingface/safetensors). Nothing in it is code; what can be wrong is sizes, and
+this says which.
 """
 
 import json
@@ -22,7 +25,7 @@ SIZES = {"F16": 2, "BF16": 2, "F32": 4}
 
 
 @dataclass(frozen=True)
-class TensorFile:
+class WeightsFile:
     """A checked file: the shape of every tensor, and the tensors on demand."""
 
     path: Path
@@ -34,14 +37,18 @@ class TensorFile:
         found: Tensor = self.handle.get_tensor(name)
         if not found.isfinite().all():
             raise InputError(
-                f"{self.path}: `{name}` holds infinity or NaN; it comes from a training that broke down"
+                f"{self.path}: `{name}` holds infinity or NaN; it comes from a training that broke "
+                "down"
             )
         return found
 
 
 @contextmanager
-def open_tensors(path: Path) -> Iterator[TensorFile]:
-    """Open a safetensors file of floating-point tensors; InputError that names the file and what is wrong with it."""
+def open_weights(path: Path) -> Iterator[WeightsFile]:
+    """Open a safetensors file of floating-point tensors.
+
+    InputError that names the file and what is wrong with it.
+    """
     shapes = _checked_header(path)
     try:
         handle = safe_open(path, framework="pt")
@@ -50,7 +57,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
             f"{path}: not a whole safetensors file ({error}); download it again"
         ) from error
     with handle:
-        yield TensorFile(path, shapes, handle)
+        yield WeightsFile(path, shapes, handle)
 
 
 def _checked_header(path: Path) -> dict[str, tuple[int, ...]]:
@@ -65,14 +72,16 @@ def _checked_header(path: Path) -> dict[str, tuple[int, ...]]:
                 start[:1] == b"\x80" or start[:2] == b"PK"
             ):  # not by itself: a header of 128 bytes begins so too
                 raise InputError(
-                    f"{path}: looks like a pickle, which can run code when it is read; only safetensors are read"
+                    f"{path}: looks like a pickle, which can run code when it is read; only "
+                    "safetensors are read"
                 )
             raise InputError(
                 f"{path}: no safetensors file, or cut in its header; download it again"
             )
         if length > MAX_HEADER:
             raise InputError(
-                f"{path}: its header claims {length:,} bytes, more than the {MAX_HEADER:,} that are read; it is no LoRWeB checkpoint"
+                f"{path}: its header claims {length:,} bytes, more than the {MAX_HEADER:,} that "
+                "are read; it is no LoRWeB checkpoint"
             )
         text = file.read(length)
     try:
@@ -97,7 +106,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _checked_entries(path: Path, header: dict[str, Any], data: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of all tensors, whose bytes must follow one another and fill the rest of the file."""
+    """The shapes of all tensors, whose bytes must fill the rest of the file without gaps."""
     spans = []
     for name, entry in header.items():
         kind, shape, span = (
@@ -115,7 +124,8 @@ def _checked_entries(path: Path, header: dict[str, Any], data: int) -> dict[str,
             or span[1] - span[0] != SIZES[kind] * math.prod(shape)
         ):
             raise InputError(
-                f"{path}: the header's shape and place of `{name}` do not go together; download it again"
+                f"{path}: the header's shape and place of `{name}` do not go together; download it "
+                "again"
             )
         spans.append((span[0], span[1], name))
     at = 0
@@ -127,7 +137,8 @@ def _checked_entries(path: Path, header: dict[str, Any], data: int) -> dict[str,
         at = last
     if at != data:
         raise InputError(
-            f"{path}: holds {data:,} bytes of tensors where its header tells of {at:,}; it was cut or added to, download it again"
+            f"{path}: holds {data:,} bytes of tensors where its header tells of {at:,}; it was cut "
+            "or added to, download it again"
         )
     return {name: tuple(entry["shape"]) for name, entry in header.items()}
 

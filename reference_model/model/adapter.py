@@ -1,4 +1,6 @@
-"""A base with its adapter: the LoRA layers, the router or the token projection, and the encoder that feeds them."""
+"""A base with its adapter: the LoRA layers, the router or the token projection, and the encoder
+that feeds them.
+"""
 
 from pathlib import Path
 
@@ -8,20 +10,23 @@ from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
 from reference_model.config import AdapterConfig, TrainConfig
-from reference_model.model.backbones import TowerEncoder, load_tower
+from reference_model.model.backbones import BackboneEncoder, load_backbone
 from reference_model.model.base import Base, base_folder, load_base
 from reference_model.model.basis import Basis
 from reference_model.model.encoder import PairEncoder
-from reference_model.model.grid_layout import Sequenced
+from reference_model.model.grid_layout import TokenSequence
 from reference_model.model.router import Router
-from reference_model.sampling import velocity_of
+from reference_model.sampling import predict_velocity
 
 # What the weights of the frozen base are held in, by the precision of a training.
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Adapter(nn.Module):
-    """What is trained on a frozen base; `encoder` is frozen, and None for the plain single LoRA and where features come from a cache."""
+    """What is trained on a frozen base.
+
+    `encoder` is frozen, and None for the plain single LoRA and where features come from a cache.
+    """
 
     def __init__(
         self,
@@ -64,7 +69,10 @@ class Adapter(nn.Module):
         return sum(p.numel() for p in self.trainable().parameters())
 
     def gate(self, features: Tensor | None) -> None:
-        """Set the basis to the mix of a batch, from the encoder's features; without a router the basis has no gates."""
+        """Set the basis to the mix of a batch, from the encoder's features.
+
+        Without a router the basis has no gates.
+        """
         self.basis.gates = (
             self.router(features) if self.router is not None and features is not None else None
         )
@@ -72,7 +80,10 @@ class Adapter(nn.Module):
     def extended(
         self, prompt: tuple[Tensor, Tensor], features: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """A prompt's tokens and pooled vectors; the control appends the features as tokens of the prompt's width."""
+        """A prompt's tokens and pooled vectors.
+
+        The control appends the features as tokens of the prompt's width.
+        """
         tokens, pooled = prompt
         if self.token is not None and features is not None:
             tokens = torch.cat(
@@ -87,7 +98,7 @@ class Adapter(nn.Module):
         return self.extended(prompt, features)
 
     def features(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor | None:
-        """The frozen encoder's features (batch, width) of uint8 images (batch, 3, height, width)."""
+        """Encode uint8 images (batch, 3, height, width) into features (batch, width)."""
         if self.encoder is None:
             return None
         with torch.no_grad():
@@ -97,26 +108,33 @@ class Adapter(nn.Module):
     def forward(
         self,
         noisy: Tensor,
-        sequenced: Sequenced,
+        sequenced: TokenSequence,
         time: Tensor,
         prompt: tuple[Tensor, Tensor],
         features: Tensor | None,
         guidance: float,
     ) -> Tensor:
-        """Velocity (batch, target tokens, channels) of noisy target tokens, mixed for `features`; the gates stay for the backward pass."""
+        """Velocity (batch, target tokens, channels) of noisy target tokens, mixed for `features`.
+
+        The gates stay for the backward pass.
+        """
         self.gate(features)
-        return velocity_of(
+        return predict_velocity(
             self.base, noisy, sequenced, time, self.extended(prompt, features), guidance
         )
 
 
 def read_pair_encoder(path: Path) -> PairEncoder:
-    """The frozen pair encoder in a file; InputError when it is missing, cut or another kind of file."""
+    """The frozen pair encoder in a file.
+
+    InputError when it is missing, cut or another kind of file.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
             encoder = PairEncoder(int(about["steps"]), int(about["features"]))
-            encoder.load_state_dict({k: file.get_tensor(k).float() for k in file.keys()})  # noqa: SIM118 (safe_open is no mapping)
+            names = file.keys()  # safe_open is no mapping
+            encoder.load_state_dict({name: file.get_tensor(name).float() for name in names})
     except Exception as error:
         raise InputError(
             f"{path}: not a whole pair encoder ({error}); `lorweb-bench pretrain-tiny` writes one"
@@ -130,27 +148,34 @@ def load_pair_encoder(base_name: str) -> PairEncoder:
     return read_pair_encoder(base_folder(base_name) / "encoder.safetensors")
 
 
-def load_encoder(config: TrainConfig) -> PairEncoder | TowerEncoder:
-    """The frozen encoder that a config names: the base's own `pair` encoder, or the paper's way with a tower from a folder or the hub.
+def load_encoder(config: TrainConfig) -> PairEncoder | BackboneEncoder:
+    """The frozen encoder that a config names.
 
-    Raises InputError that says what to download where the tower is missing.
+    The base's own `pair` encoder, or the paper's way with a backbone from a folder or the hub.
+
+    Raises InputError that says what to download where the backbone is missing.
     """
     return (
         load_pair_encoder(config.base)
         if config.encoder == "pair"
-        else load_tower(config.encoder, config.encoder_input)
+        else load_backbone(config.encoder, config.encoder_input)
     )
 
 
 def new_adapter(config: TrainConfig, seed: int) -> Adapter:
-    """A base with a fresh, seeded adapter on it, and the encoder that feeds it; every other weight is frozen."""
+    """A base with a fresh, seeded adapter on it, and the encoder that feeds it.
+
+    Every other weight is frozen.
+    """
     return fresh_adapter(config, load_base(config.base, DTYPES[config.training.precision]), seed)
 
 
 def fresh_adapter(
     config: TrainConfig, base: Base, seed: int, features: int | None = None
 ) -> Adapter:
-    """A seeded adapter on a base, with the encoder that feeds it, or without one for `features`, the width of what comes from elsewhere."""
+    """A seeded adapter on a base, with the encoder that feeds it, or without one for `features`,
+    the width of what comes from elsewhere.
+    """
     torch.manual_seed(seed)
     settings = config.adapter
     basis = Basis(
@@ -158,7 +183,8 @@ def fresh_adapter(
     )
     if settings.kind == "single-lora":
         return Adapter(base, basis, None, None, None)
-    # Making the pair encoder draws random numbers, so it is made in this place even if not kept: the same seed gives the same router.
+    # Making the pair encoder draws random numbers, so it is made in this place even if not kept:
+    # the same seed gives the same router.
     encoder = load_encoder(config) if features is None or config.encoder == "pair" else None
     if features is not None:
         encoder, width = None, features

@@ -1,8 +1,12 @@
-"""The paper's way to look at an analogy: a frozen vision tower (CLIP, SigLIP, SigLIP 2) embeds images; embeddings become features.
+"""The paper's way to look at an analogy.
 
-What it is shown and how, `encoder_input`: `separate` embeds a, a' and b one by one and puts the embeddings one after the other (the paper's
-own); `concatenated` embeds a, a' and b side by side as one picture; `grid` the picture [a, a'; b, b]; `a_prime-a` gives E(a') - E(a), and
-`a_prime-a+b` adds E(b). Of CLIP the embedding is the projected one, of SigLIP the pooled output of its attention head.
+A frozen vision backbone (CLIP, SigLIP, SigLIP 2) embeds images; embeddings become features.
+
+What it is shown and how, `encoder_input`: `separate` embeds a, a' and b one by one and puts the
+embeddings one after the other (the paper's own); `concatenated` embeds a, a' and b side by side as
+one picture; `grid` the picture [a, a'; b, b]; `a_prime-a` gives E(a') - E(a), and `a_prime-a+b`
+adds E(b). Of CLIP the embedding is the projected one, of SigLIP the pooled output of its attention
+head.
 """
 
 import contextlib
@@ -25,18 +29,20 @@ INPUTS: dict[str, int] = {
     "a_prime-a+b": 1,
 }  # embeddings that features hold
 
-NO_TOWER = "it is a `{}`, neither CLIP nor SigLIP"
+NOT_A_BACKBONE = "it is a `{}`, neither CLIP nor SigLIP"
 
 
-class TowerEncoder(nn.Module):
-    """A tower with `embed`, from normalised pixels (batch, 3, size, size) to embeddings (batch, width), and an `encoder_input`."""
+class BackboneEncoder(nn.Module):
+    """A backbone with `embed`, from normalised pixels (batch, 3, size, size) to embeddings (batch,
+    width), and an `encoder_input`.
+    """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
         self,
-        tower: nn.Module,
+        backbone: nn.Module,
         embed: Callable[[nn.Module, Tensor], Tensor],
         width: int,
         size: int,
@@ -45,18 +51,25 @@ class TowerEncoder(nn.Module):
         encoder_input: str = "separate",
     ) -> None:
         super().__init__()
-        self.tower, self.embed, self.size, self.encoder_input = tower, embed, size, encoder_input
+        self.backbone, self.embed, self.size, self.encoder_input = (
+            backbone,
+            embed,
+            size,
+            encoder_input,
+        )
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.features = INPUTS[encoder_input] * width
 
     def embedded(self, images: Tensor) -> Tensor:
-        """Embeddings (batch, width) of uint8 images (batch, 3, height, width) of any size, stretched to the tower's own."""
+        """Embeddings (batch, width) of uint8 images (batch, 3, height, width) of any size,
+        stretched to the backbone's own.
+        """
         pixels = images.float() / 255
         pixels = nn.functional.interpolate(
             pixels, (self.size, self.size), mode="bicubic", antialias=True
         ).clamp(0, 1)
-        return self.embed(self.tower, (pixels - self.mean) / self.std)
+        return self.embed(self.backbone, (pixels - self.mean) / self.std)
 
     def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
         """Features (batch, `features`) of uint8 images (batch, 3, height, width)."""
@@ -70,21 +83,23 @@ class TowerEncoder(nn.Module):
         return second - first if self.encoder_input == "a_prime-a" else second - first + third
 
 
-def projected(tower: nn.Module, pixels: Tensor) -> Tensor:
+def projected(backbone: nn.Module, pixels: Tensor) -> Tensor:
     """CLIP's image embedding in the space that it shares with text."""
-    found: Tensor = tower(pixel_values=pixels).image_embeds
+    found: Tensor = backbone(pixel_values=pixels).image_embeds
     return found
 
 
-def pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
+def pooled(backbone: nn.Module, pixels: Tensor) -> Tensor:
     """SigLIP's pooled output."""
-    found: Tensor = tower(pixel_values=pixels).pooler_output
+    found: Tensor = backbone(pixel_values=pixels).pooler_output
     return found
 
 
-def pooled_patches(tower: nn.Module, pixels: Tensor) -> Tensor:
-    """The pooled output of a SigLIP 2 of flexible resolution, which takes patches, a mask and the shape of each image."""
-    side = int(tower.config.patch_size)  # type: ignore[union-attr, arg-type]
+def pooled_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
+    """The pooled output of a SigLIP 2 of flexible resolution, which takes patches, a mask and the
+    shape of each image.
+    """
+    side = int(backbone.config.patch_size)  # type: ignore[union-attr, arg-type]
     grid = pixels.unfold(2, side, side).unfold(
         3, side, side
     )  # (batch, 3, rows, columns, side, side)
@@ -92,14 +107,16 @@ def pooled_patches(tower: nn.Module, pixels: Tensor) -> Tensor:
     patches = grid.permute(0, 2, 3, 4, 5, 1).reshape(batch, rows * columns, -1)
     mask = torch.ones(batch, rows * columns, dtype=torch.long, device=pixels.device)
     shapes = torch.tensor([[rows, columns]] * batch, device=pixels.device)
-    found: Tensor = tower(
+    found: Tensor = backbone(
         pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
     ).pooler_output
     return found
 
 
 def _opened(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor], int, int]:
-    """The tower of a folder or hub name, how it embeds, the width of an embedding and the side of its pictures in pixels."""
+    """The backbone of a folder or hub name, how it embeds, the width of an embedding and the side
+    of its pictures in pixels.
+    """
     from transformers import (
         AutoConfig,
         CLIPVisionModelWithProjection,
@@ -109,28 +126,29 @@ def _opened(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]
 
     kind = AutoConfig.from_pretrained(name).model_type
     if kind.startswith("siglip2"):
-        tower = _loaded(Siglip2VisionModel, name)
-        side = int(tower.config.num_patches**0.5) * tower.config.patch_size
-        return tower, pooled_patches, tower.config.hidden_size, side
+        backbone = _loaded(Siglip2VisionModel, name)
+        side = int(backbone.config.num_patches**0.5) * backbone.config.patch_size
+        return backbone, pooled_patches, backbone.config.hidden_size, side
     if kind.startswith("siglip"):
-        tower = _loaded(SiglipVisionModel, name)
-        return tower, pooled, tower.config.hidden_size, tower.config.image_size
+        backbone = _loaded(SiglipVisionModel, name)
+        return backbone, pooled, backbone.config.hidden_size, backbone.config.image_size
     if kind.startswith("clip"):
-        tower = _loaded(CLIPVisionModelWithProjection, name)
-        return tower, projected, tower.config.projection_dim, tower.config.image_size
-    raise ValueError(NO_TOWER.format(kind))
+        backbone = _loaded(CLIPVisionModelWithProjection, name)
+        return backbone, projected, backbone.config.projection_dim, backbone.config.image_size
+    raise ValueError(NOT_A_BACKBONE.format(kind))
 
 
 def _loaded(kind: Any, name: str) -> Any:
-    """A tower of some class; ValueError where weights are missing or of other shapes, which transformers would fill with random ones.
+    """A backbone of some class; ValueError where weights are missing or of other shapes, which
+    transformers would fill with random ones.
 
-    That a folder holds more than the tower, as that of a whole CLIP does, is no news.
+    That a folder holds more than the backbone, as that of a whole CLIP does, is no news.
     """
     logger = logging.getLogger("transformers.modeling_utils")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        tower, report = kind.from_pretrained(
+        backbone, report = kind.from_pretrained(
             name, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
         )
     finally:
@@ -139,13 +157,15 @@ def _loaded(kind: Any, name: str) -> Any:
         raise ValueError(
             f"{len(wrong)} weights are missing or do not fit its config.json, {wrong[0]} first"
         )
-    return tower
+    return backbone
 
 
-def tower_width(name: str) -> int:
-    """The width of a tower's embeddings, from the config in its folder or in the hub's cache; nothing is downloaded.
+def backbone_width(name: str) -> int:
+    """The width of a backbone's embeddings, from the config in its folder or in the hub's cache.
 
-    Raises OSError or ValueError where there is none, or it is no tower.
+    Nothing is downloaded.
+
+    Raises OSError or ValueError where there is none, or it is no backbone.
     """
     from transformers import AutoConfig, CLIPVisionConfig, Siglip2VisionConfig, SiglipVisionConfig
 
@@ -155,11 +175,11 @@ def tower_width(name: str) -> int:
         return int(siglip.from_pretrained(name, local_files_only=True).hidden_size)
     if kind.startswith("clip"):
         return int(CLIPVisionConfig.from_pretrained(name, local_files_only=True).projection_dim)
-    raise ValueError(NO_TOWER.format(kind))
+    raise ValueError(NOT_A_BACKBONE.format(kind))
 
 
-def tower_folder(name: str) -> Path:
-    """The folder of a tower that is one, or that the hub's cache holds."""
+def backbone_folder(name: str) -> Path:
+    """The folder of a backbone that is one, or that the hub's cache holds."""
     from transformers.utils import cached_file
 
     with _told(name):
@@ -170,16 +190,19 @@ def tower_folder(name: str) -> Path:
         )
 
 
-def load_tower(name: str, encoder_input: str) -> TowerEncoder:
-    """The frozen tower of a folder or hub name; InputError that says what to download where it cannot be had."""
+def load_backbone(name: str, encoder_input: str) -> BackboneEncoder:
+    """The frozen backbone of a folder or hub name.
+
+    InputError that says what to download where it cannot be had.
+    """
     from transformers import AutoImageProcessor
 
     bars_on_terminals_alone()
     with _told(name):
-        tower, embed, width, size = _opened(name)
+        backbone, embed, width, size = _opened(name)
         processor = AutoImageProcessor.from_pretrained(name)
-    encoder = TowerEncoder(
-        tower, embed, width, size, processor.image_mean, processor.image_std, encoder_input
+    encoder = BackboneEncoder(
+        backbone, embed, width, size, processor.image_mean, processor.image_std, encoder_input
     )
     encoder.requires_grad_(False).eval()
     return encoder
@@ -187,7 +210,9 @@ def load_tower(name: str, encoder_input: str) -> TowerEncoder:
 
 @contextlib.contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Turn whatever keeps a tower from being opened into an InputError that says what to download."""
+    """Turn whatever keeps a backbone from being opened into an InputError that says what to
+    download.
+    """
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -195,6 +220,8 @@ def _told(name: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, HfHubHTTPError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"encoder `{name}`: neither a folder of a tower here nor to be had from the hub ({reason}); download it with "
-            f"`hf download {name} --local-dir FOLDER` where there is a network and set `encoder: FOLDER`"
+            f"encoder `{name}`: neither a folder of a backbone here nor to be had from the hub "
+            f"({reason}); download it with "
+            f"`hf download {name} --local-dir FOLDER` where there is a network and set `encoder: "
+            "FOLDER`"
         ) from error

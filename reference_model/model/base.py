@@ -1,7 +1,10 @@
-"""The frozen base: a flow transformer, an image codec and a text encoder; and the tiny one that ships with the package.
+"""The frozen base: a flow transformer, an image codec and a text encoder.
 
-`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to the image inside and returns the
-velocity that rectified flow asks for, so that every line of training, adapting and sampling is the line that a full-size base would run.
+And the tiny one that ships with the package.
+
+`TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to
+the image inside and returns the velocity that rectified flow asks for, so that every line of
+training, adapting and sampling is the line that a full-size base would run.
 """
 
 import json
@@ -35,23 +38,30 @@ TINY_TRANSFORMER = {
     "guidance_embeds": False,
     "axes_dims_rope": [4, 14, 14],
 }
-# Below this time the division by t would only amplify the model's error; sampling never asks for less.
+# Below this time the division by t would only amplify the model's error; sampling never asks for
+# less.
 SMALLEST_TIME = 0.05
 
 
 def place_features(ids: Tensor) -> Tensor:
-    """Sixteen features (tokens, 16) of the row and column in positions (tokens, 3): rotary positions tell distances alone."""
+    """Sixteen features (tokens, 16) of the row and column in positions (tokens, 3).
+
+    Rotary positions tell distances alone.
+    """
     angles = ids[:, 1:, None] * torch.pi / 16 * 2 ** torch.arange(4, device=ids.device)
     return torch.cat([angles.sin(), angles.cos()], 2).flatten(1)
 
 
 class TinyFlux(FluxTransformer2DModel):
-    """A small FLUX transformer whose tokens are pairs: an image after beside the image before, as FLUX.1-Depth sees its control image.
+    """A small FLUX transformer whose tokens are pairs.
 
-    The sequence comes as every FLUX base gets it: the target, then the context panels, told apart by the first position axis (0 target,
-    1 what lies under it, 2 a, 3 a'). The target's tokens are joined with those under them and the tokens of a' with those of a, place by
-    place, which halves the work. The network's output is the change, so an untrained one hands b back; returned is the velocity
-    (z_t - x_0) / t, zero for the context.
+    An image after beside the image before, as FLUX.1-Depth sees its control image.
+
+    The sequence comes as every FLUX base gets it: the target, then the context panels, told apart
+    by the first position axis (0 target, 1 what lies under it, 2 a, 3 a'). The target's tokens are
+    joined with those under them and the tokens of a' with those of a, place by place, which halves
+    the work. The network's output is the change, so an untrained one hands b back; returned is the
+    velocity (z_t - x_0) / t, zero for the context.
     """
 
     def forward(
@@ -63,7 +73,10 @@ class TinyFlux(FluxTransformer2DModel):
         return_dict: bool = True,
         **kwargs: Any,
     ) -> Any:
-        """Velocity of every token, as `FluxTransformer2DModel.forward`; `timestep` runs from 1 (noise) to 0 (image)."""
+        """Velocity of every token, as `FluxTransformer2DModel.forward`.
+
+        `timestep` runs from 1 (noise) to 0 (image).
+        """
         panel = img_ids[:, 0]
         is_after = (panel == 0) | (panel == 3)
         after, before, ids = (
@@ -84,7 +97,10 @@ class TinyFlux(FluxTransformer2DModel):
 
 
 class UnshuffleCodec:
-    """The image codec of the tiny base: pixels in [-1, 1] cut into patches, lossless and without parameters."""
+    """The image codec of the tiny base.
+
+    Pixels in [-1, 1] cut into patches, lossless and without parameters.
+    """
 
     patch = 8
 
@@ -96,7 +112,8 @@ class UnshuffleCodec:
         """Nothing to let go."""
 
     def encode(self, images: Tensor, shrink: int = 1) -> Tensor:
-        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk first.
+        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk
+        first.
 
         Their sides are multiples of 8 * shrink.
         """
@@ -123,7 +140,10 @@ def _is_number(word: str) -> bool:
 
 
 class TinyTextEncoder(nn.Module):
-    """Instructions to one prompt token, which is the pooled vector too; numbers are read by value, so that unseen ones have a meaning."""
+    """Instructions to one prompt token, which is the pooled vector too.
+
+    Numbers are read by value, so that unseen ones have a meaning.
+    """
 
     longest = 40
 
@@ -146,7 +166,10 @@ class TinyTextEncoder(nn.Module):
 
     @staticmethod
     def number_features(value: Tensor) -> Tensor:
-        """Twenty features of a number: its size at several scales, and its angle were it in degrees or in units of ten."""
+        """Twenty features of a number.
+
+        Its size at several scales, and its angle were it in degrees or in units of ten.
+        """
         scales = torch.tensor([1.0, 10.0, 100.0, 360.0], device=value.device)
         size = torch.tanh(value[..., None] / scales)
         angle = value[..., None] * torch.tensor(
@@ -202,7 +225,9 @@ class TinyTextEncoder(nn.Module):
 
 @dataclass
 class Base:
-    """A frozen base and what it needs: the transformer, the image codec, the text encoder, and how it is sampled.
+    """A frozen base and what it needs.
+
+    The transformer, the image codec, the text encoder, and how it is sampled.
 
     `guidance` is what sampling tells a guidance-distilled transformer; others are not told.
     """
@@ -210,7 +235,8 @@ class Base:
     name: str
     transformer: FluxTransformer2DModel
     codec: UnshuffleCodec | flux.VaeCodec
-    text_encoder: Any  # TinyTextEncoder or flux.FluxTextEncoder: called with prompts, gives tokens and pooled vectors
+    # TinyTextEncoder or flux.FluxTextEncoder: called with prompts, gives tokens and pooled vectors
+    text_encoder: Any
     sampling_steps: int = 1
     guidance: float = 1.0
     scheduler: FlowMatchEulerDiscreteScheduler = field(
@@ -249,7 +275,10 @@ def new_tiny_base(
 
 
 def local_folder(name: str) -> Path:
-    """The folder of a base on this machine: `tiny` is the one that ships, anything else is a path."""
+    """The folder of a base on this machine.
+
+    `tiny` is the one that ships, anything else is a path.
+    """
     return ASSETS / "tiny" if name == "tiny" else Path(name)
 
 
@@ -267,37 +296,48 @@ def base_folder(name: str) -> Path:
 
 
 def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
-    """The frozen base called `tiny`, in a folder written by `pretrain-tiny` or in diffusers' layout, or on the hub; weights as `dtype`.
+    """The frozen base called `tiny`, in a folder written by `pretrain-tiny` or in diffusers'
+    layout, or on the hub; weights as `dtype`.
 
-    Raises InputError when the folder is missing, incomplete or cut, or its files belong to different bases.
+    Raises InputError when the folder is missing, incomplete or cut, or its files belong to
+    different bases.
     """
     folder = base_folder(name)
     if not flux.is_flux_folder(folder):
         base = load_tiny_base(folder)
         base.transformer.to(dtype)
     else:
-        codec, text = flux_eyes(folder, dtype)
+        codec, text = flux_codec_and_text_encoder(folder, dtype)
         transformer, scheduler = flux.load_transformer(folder, dtype), flux.load_scheduler(folder)
         base = Base(name, transformer, codec, text, flux.SAMPLING_STEPS, flux.GUIDANCE, scheduler)
     base.name = name
     return base.freeze()
 
 
-def flux_eyes(folder: Path, dtype: torch.dtype) -> tuple[flux.VaeCodec, flux.FluxTextEncoder]:
-    """The codec and the text encoder of a folder in diffusers' layout; float16 is too narrow for T5, so they then run in bfloat16."""
+def flux_codec_and_text_encoder(
+    folder: Path, dtype: torch.dtype
+) -> tuple[flux.VaeCodec, flux.FluxTextEncoder]:
+    """The codec and the text encoder of a folder in diffusers' layout.
+
+    Float16 is too narrow for T5, so they then run in bfloat16.
+    """
     wide = torch.bfloat16 if dtype == torch.float16 else dtype
     return flux.VaeCodec(folder, wide), flux.FluxTextEncoder(folder, wide)
 
 
 def load_tiny_base(folder: Path) -> Base:
-    """The base in a folder written by `pretrain-tiny`; InputError when it is missing, incomplete or cut."""
+    """The base in a folder written by `pretrain-tiny`.
+
+    InputError when it is missing, incomplete or cut.
+    """
     try:
         config = json.loads((folder / "config.json").read_text())
         base = new_tiny_base(config["vocabulary"], seed=0, settings=config["transformer"])
         base.sampling_steps = config["sampling_steps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
+            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by "
+            "`lorweb-bench pretrain-tiny`"
         ) from error
     try:
         weights = load_file(folder / "base.safetensors")
@@ -315,6 +355,7 @@ def load_tiny_base(folder: Path) -> Base:
     except Exception as error:  # safetensors has its own error class for a cut file
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make or download it again"
+            f"{folder / 'base.safetensors'}: not the whole weights of this base ({reason}); make "
+            "or download it again"
         ) from error
     return base

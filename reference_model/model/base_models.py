@@ -7,20 +7,30 @@ from torch.nn import functional as F
 
 from reference_model.model.base import Base
 from reference_model.model.flux import VaeCodec
-from reference_model.model.grid_layout import Sequenced
+from reference_model.model.grid_layout import TokenSequence
 
 
 def is_stock(base: Base, layout: str) -> bool:
-    """Whether the stock pipeline can sample: a target and one clean image of the same size, on a base that it runs."""
+    """Whether the stock pipeline can sample.
+
+    A target and one clean image of the same size, on a base that it runs.
+    """
     return isinstance(base.codec, VaeCodec) and layout in ("paper", "edit")
 
 
 def sample_stock(
-    base: Base, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], seeds: list[int], steps: int
+    base: Base,
+    sequenced: TokenSequence,
+    prompt: tuple[Tensor, Tensor],
+    seeds: list[int],
+    steps: int,
 ) -> Tensor:
-    """Predicted clean target tokens (batch, target tokens, channels); as `sampling.sample`, run by the pipeline.
+    """Predicted clean target tokens (batch, target tokens, channels).
 
-    It is called with latents in place of images, at their own size: else it would bring the output to one megapixel.
+    As `sampling.sample`, run by the pipeline.
+
+    It is called with latents in place of images, at their own size: else it would bring the output
+    to one megapixel.
     """
     assert isinstance(base.codec, VaeCodec)
     whole = {"scheduler": base.scheduler, "vae": base.codec.vae, "transformer": base.transformer}

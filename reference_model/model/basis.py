@@ -1,7 +1,9 @@
-"""The basis: one PEFT LoRA of rank N*r in every adapted linear layer, and the gate that mixes its N elements.
+"""The basis: one PEFT LoRA of rank N*r in every adapted linear layer, and the gate that mixes its N
+elements.
 
-sum_n e[n] B_n (A_n x) = B_cat diag(e repeated r times) A_cat x, so a per-sample scale on the output of `lora_A` is the whole of the mix
-(equations of arXiv 2602.15727). Without gates the same code is a plain LoRA.
+sum_n e[n] B_n (A_n x) = B_cat diag(e repeated r times) A_cat x, so a per-sample scale on the output
+of `lora_A` is the whole of the mix (equations of arXiv 2602.15727). Without gates the same code is
+a plain LoRA.
 """
 
 import json
@@ -17,10 +19,11 @@ from reference_model.config import ADAPTED
 
 
 class Basis:
-    """The LoRA layers of one transformer, in the order of its modules, and the gates of the batch that runs.
+    """The LoRA layers of one transformer, in the order of its modules, and the gates of the batch
+    that runs.
 
-    `gates` is (layers, batch, elements) or None; it must stay in place from the forward pass through the backward pass, because gradient
-    checkpointing runs the forward pass again.
+    `gates` is (layers, batch, elements) or None; it must stay in place from the forward pass
+    through the backward pass, because gradient checkpointing runs the forward pass again.
     """
 
     def __init__(
@@ -29,7 +32,8 @@ class Basis:
         self.transformer, self.elements, self.rank, self.alpha = transformer, elements, rank, alpha
         self._scales: tuple[Tensor, ...] | None = None
         self.gates = None
-        # PEFT divides alpha by the total rank elements * rank; the paper divides by the rank of one element.
+        # PEFT divides alpha by the total rank elements * rank; the paper divides by the rank of one
+        # element.
         config = LoraConfig(
             r=elements * rank,
             lora_alpha=alpha * elements,
@@ -59,7 +63,8 @@ class Basis:
     @gates.setter
     def gates(self, gates: Tensor | None) -> None:
         self._gates = gates
-        # Once for all layers: indexing in each layer would make a gradient of the size of all gates, per layer.
+        # Once for all layers: indexing in each layer would make a gradient of the size of all
+        # gates, per layer.
         self._scales = None if gates is None else gates.repeat_interleave(self.rank, dim=2).unbind()
 
     def _gate(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
@@ -82,7 +87,10 @@ class Basis:
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights under the names that stock diffusers loads: `transformer.<module path>.lora_A.weight`."""
+        """The weights under the names that stock diffusers loads.
+
+        `transformer.<module path>.lora_A.weight`.
+        """
         pairs = {
             n: {"lora_A": m.lora_A["default"].weight, "lora_B": m.lora_B["default"].weight}
             for n, m in self.layers.items()
@@ -94,7 +102,10 @@ class Basis:
         }
 
     def header(self) -> dict[str, str]:
-        """What stock diffusers reads in the header of a file of these weights: without it, it would take alpha to be the rank."""
+        """What stock diffusers reads in the header of a file of these weights.
+
+        Without it, it would take alpha to be the rank.
+        """
         config = {
             "r": self.elements * self.rank,
             "lora_alpha": self.alpha * self.elements,
@@ -110,16 +121,19 @@ class Basis:
         own = self.tensors()
         if missing := sorted(own.keys() - tensors.keys()):
             raise InputError(
-                f"{origin}: {len(missing)} weights are missing, `{missing[0]}` first; it was made for another base or cut short"
+                f"{origin}: {len(missing)} weights are missing, `{missing[0]}` first; it was made "
+                "for another base or cut short"
             )
         if extra := sorted(tensors.keys() - own.keys()):
             raise InputError(
-                f"{origin}: {len(extra)} weights fit no layer of the base, `{extra[0]}` first; it was made for another base"
+                f"{origin}: {len(extra)} weights fit no layer of the base, `{extra[0]}` first; it "
+                "was made for another base"
             )
         for name, parameter in own.items():
             if parameter.shape != tensors[name].shape:
                 raise InputError(
-                    f"{origin}: `{name}` is {tuple(tensors[name].shape)}, the base and config ask for {tuple(parameter.shape)}"
+                    f"{origin}: `{name}` is {tuple(tensors[name].shape)}, the base and config ask "
+                    f"for {tuple(parameter.shape)}"
                 )
             with torch.no_grad():
                 parameter.copy_(tensors[name])
@@ -133,6 +147,7 @@ def _linear_names(transformer: nn.Module, targets: str) -> list[str]:
     ]
     if not names:
         raise InputError(
-            f"targets `{targets}` match no linear layer of the base; the default `{ADAPTED}` takes every block"
+            f"targets `{targets}` match no linear layer of the base; the default `{ADAPTED}` takes "
+            "every block"
         )
     return names

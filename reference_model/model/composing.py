@@ -14,14 +14,17 @@ from reference_model.training.resume_state import write_tensors
 def point(
     space: Space, pairs: Sequence[Sequence[Image.Image]], b: Image.Image, weight: float
 ) -> Lora:
-    """The LoRA of the analogy of one pair (a, a') with b, or `weight` of the way to that of a second pair with the same b.
+    """The LoRA of the analogy of one pair (a, a') with b, or `weight` of the way to that of a
+    second pair with the same b.
 
-    The walk mixes coefficients, (1 - weight) e + weight e2; as the update is linear in them, it runs along a straight line in weights.
+    The walk mixes coefficients, (1 - weight) e + weight e2; as the update is linear in them, it
+    runs along a straight line in weights.
     """
     if space.router is None:
         if len(pairs) > 1:
             raise InputError(
-                "--mix: a single LoRA is the same for every analogy, so there is nothing to walk between; leave --mix out"
+                "--mix: a single LoRA is the same for every analogy, so there is nothing to walk "
+                "between; leave --mix out"
             )
         return space.fold(None)
     found = space.coefficients([(a, a_prime, b) for a, a_prime in pairs])
@@ -37,7 +40,10 @@ def compose_file(
     weight: float,
     dtype: str,
 ) -> Iterator[str]:
-    """Write the LoRA of `point` to a safetensors file, shrunk to `rank` where that is given; yields what to tell the user."""
+    """Write the LoRA of `point` to a safetensors file, shrunk to `rank` where that is given.
+
+    Yields what to tell the user.
+    """
     space = open_space(model)
     whole = space.config.adapter.elements * space.config.adapter.rank
     lora = point(space, pairs, b, weight)
@@ -60,10 +66,15 @@ def compose_file(
 
 
 def kept(before: dict[str, float], after: dict[str, float], rank: int, whole: int) -> str:
-    """In words, the share of the update's squared norm that a lower rank keeps, over all layers and in the worst one."""
+    """In words, the share of the update's squared norm that a lower rank keeps, over all layers and
+    in the worst one.
+    """
     if not sum(before.values()):
         return f"rank {rank} of {whole}: the update is zero, so there is no energy to keep"
     shares = {name: min(1.0, after[name] / norm) for name, norm in before.items() if norm > 0}
     worst = min(shares, key=lambda name: shares[name])
     total = min(1.0, sum(after.values()) / sum(before.values()))
-    return f"rank {rank} of {whole} keeps {total:.2%} of the energy ({shares[worst]:.2%} in {worst}, the least)"
+    return (
+        f"rank {rank} of {whole} keeps {total:.2%} of the energy "
+        f"({shares[worst]:.2%} in {worst}, the least)"
+    )

@@ -1,6 +1,7 @@
 """The frozen eyes of the router on the tiny base: (a, a') as one six-channel picture.
 
-Pretrained to name the transformation, and to say it as the base's text encoder would. The paper's way, a vision tower, is in `towers`.
+Pretrained to name the transformation, and to say it as the base's text encoder would. The paper's
+way, a vision backbone, is in `backbones`.
 """
 
 from collections.abc import Sequence
@@ -30,10 +31,12 @@ class Residual(nn.Module):
 
 
 class PairEncoder(nn.Module):
-    """A small network from the pair (a, a') to features (batch, `features`): the instruction that it sees, as the base would encode it.
+    """A small network from the pair (a, a') to features (batch, `features`).
 
-    It keeps the grid of its last maps: place tells geometry. `steps` is how many single transformations it names; `features` is the width
-    of the base's pooled text vectors.
+    The instruction that it sees, as the base would encode it.
+
+    It keeps the grid of its last maps: place tells geometry. `steps` is how many single
+    transformations it names; `features` is the width of the base's pooled text vectors.
     """
 
     seen_width = 192
@@ -69,17 +72,23 @@ class PairEncoder(nn.Module):
         )
 
     def forward(self, a: Tensor, a_prime: Tensor, b: Tensor | None = None) -> Tensor:
-        """Features (batch, `features`), of unit scale, of uint8 images (batch, 3, height, width), sides multiples of 16."""
+        """Features (batch, `features`), of unit scale, of uint8 images (batch, 3, height, width),
+        sides multiples of 16.
+        """
         return self.said(*self.named(a, a_prime))
 
     def named(self, a: Tensor, a_prime: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What is seen (batch, 192), and the scores of naming the first and the second step (the last class: there is no second)."""
+        """What is seen (batch, 192), and the scores of naming the first and the second step (the
+        last class: there is no second).
+        """
         maps = self.look(torch.cat([a, a_prime], 1).float() / 127.5 - 1)
         seen = self.mix(torch.cat([self.place(maps), self.pool(maps)], 1))
         return seen, [head(seen) for head in self.names]
 
     def said(self, seen: Tensor, names: Sequence[Tensor]) -> Tensor:
-        """The features: the expected encoding of the instruction, from what is seen and how likely each name is."""
+        """The features: the expected encoding of the instruction, from what is seen and how likely
+        each name is.
+        """
         features: Tensor = self.say(torch.cat([seen, *(scores.softmax(1) for scores in names)], 1))
         return features
 

@@ -1,7 +1,8 @@
 """The real base: FLUX.1-Kontext-dev, or any folder in diffusers' layout, from the hub or from disk.
 
-Images and prompts become tokens as in diffusers' `FluxKontextPipeline`. The VAE and the text encoders are loaded when they are first used,
-and can be let go again: a training that has cached what they give holds neither.
+Images and prompts become tokens as in diffusers' `FluxKontextPipeline`. The VAE and the text
+encoders are loaded when they are first used, and can be let go again: a training that has cached
+what they give holds neither.
 """
 
 import hashlib
@@ -24,14 +25,14 @@ Part = TypeVar("Part")
 LONGEST_PROMPT = 512  # T5 tokens, the pipeline's own
 SAMPLING_STEPS = 28
 GUIDANCE = 2.5  # of sampling, from the model card
-EYES = (
+ENCODER_PARTS = (
     "vae",
     "text_encoder",
     "text_encoder_2",
     "tokenizer",
     "tokenizer_2",
 )  # what a training sees through
-PARTS = ("transformer", *EYES, "scheduler")
+PARTS = ("transformer", *ENCODER_PARTS, "scheduler")
 
 
 def is_flux_folder(folder: Path) -> bool:
@@ -40,7 +41,10 @@ def is_flux_folder(folder: Path) -> bool:
 
 
 def digest_of(folder: Path, parts: tuple[str, ...]) -> str:
-    """sha256 over the names and bytes of all files of some parts of a pipeline folder; InputError where there are none."""
+    """sha256 over the names and bytes of all files of some parts of a pipeline folder.
+
+    InputError where there are none.
+    """
     files = sorted(file for part in parts for file in (folder / part).glob("*") if file.is_file())
     if not files:
         raise InputError(f"{folder}: holds nothing of {', '.join(parts)}; download it again")
@@ -68,8 +72,10 @@ def hub_folder(name: str) -> Path:
     except (OSError, ValueError, HfHubHTTPError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"base `{name}`: neither a folder here nor to be had from the hub ({reason}); accept its licence at "
-            f"https://huggingface.co/{name}, log in with `hf auth login`, or run `hf download {name} --local-dir FOLDER` where there is "
+            f"base `{name}`: neither a folder here nor to be had from the hub ({reason}); accept "
+            "its licence at "
+            f"https://huggingface.co/{name}, log in with `hf auth login`, or run `hf download "
+            f"{name} --local-dir FOLDER` where there is "
             "a network and set `base: FOLDER`"
         ) from error
 
@@ -82,16 +88,22 @@ def load_part(kind: type[Part], folder: Path, part: str, **options: Any) -> Part
             raise FileNotFoundError("it is not there")
         loaded: Part = kind.from_pretrained(folder / part, **options)  # type: ignore[attr-defined]
         return loaded
-    except Exception as error:  # transformers, diffusers and safetensors have an error class each for a damaged file
+    # transformers, diffusers and safetensors have an error class each for a damaged file
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{folder / part}: no whole part of a FLUX.1-Kontext pipeline ({reason}); download it again, "
-            f"e.g. `hf download black-forest-labs/FLUX.1-Kontext-dev --include '{part}/*' --local-dir {folder}`"
+            f"{folder / part}: no whole part of a FLUX.1-Kontext pipeline ({reason}); download it "
+            "again, "
+            f"e.g. `hf download black-forest-labs/FLUX.1-Kontext-dev --include '{part}/*' "
+            f"--local-dir {folder}`"
         ) from error
 
 
 class VaeCodec:
-    """Tokens of images by a VAE: the mode of its posterior, shifted and scaled, four latent pixels a token."""
+    """Tokens of images by a VAE.
+
+    The mode of its posterior, shifted and scaled, four latent pixels a token.
+    """
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self.folder, self.dtype, self.device = folder, dtype, torch.device("cpu")
@@ -121,7 +133,8 @@ class VaeCodec:
 
     @torch.no_grad()
     def encode(self, images: Tensor, shrink: int = 1) -> Tensor:
-        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk first.
+        """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk
+        first.
 
         Their sides are multiples of `patch` * shrink.
         """

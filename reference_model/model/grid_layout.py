@@ -1,8 +1,10 @@
 """How the four panels of an analogy become one token sequence, and back.
 
-Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each panel at the target's coordinates and
-told apart by the first position axis (0 target, 1 b, 2 a, 3 a'). Layout `paper` (arXiv 2602.15727): the noisy 2x2 grid [a, a'; b, b'] is
-predicted whole from the clean grid [a, a'; b, b]; the answer is its bottom-right quadrant. Layout `edit`: b' from b and a prompt, no pair.
+Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each
+panel at the target's coordinates and told apart by the first position axis (0 target, 1 b, 2 a, 3
+a'). Layout `paper` (arXiv 2602.15727): the noisy 2x2 grid [a, a'; b, b'] is predicted whole from
+the clean grid [a, a'; b, b]; the answer is its bottom-right quadrant. Layout `edit`: b' from b and
+a prompt, no pair.
 """
 
 from collections.abc import Sequence
@@ -26,8 +28,11 @@ TARGET: dict[str, Picture] = {
 
 
 @dataclass(frozen=True)
-class Sequenced:
-    """Context tokens and all positions: `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3)."""
+class TokenSequence:
+    """Context tokens and all positions.
+
+    `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3).
+    """
 
     context: Tensor
     target_ids: Tensor
@@ -42,7 +47,10 @@ class Sequenced:
 
 
 def position_ids(panel: int, rows: int, columns: int, shrunk: float = 1.0) -> Tensor:
-    """Positions (rows * columns, 3) of one panel: its number, row and column; those of a shrunk panel spread over the whole one."""
+    """Positions (rows * columns, 3) of one panel: its number, row and column.
+
+    Those of a shrunk panel spread over the whole one.
+    """
     grid = torch.zeros(rows, columns, 3)
     grid[..., 0] = panel
     grid[..., 1] = ((torch.arange(rows) + 0.5) * shrunk - 0.5)[:, None]
@@ -55,7 +63,7 @@ def flat(tokens: Tensor) -> Tensor:
     return tokens.flatten(1, 2)
 
 
-def pixels_of(picture: Picture, panels: dict[str, Tensor]) -> Tensor:
+def picture_pixels(picture: Picture, panels: dict[str, Tensor]) -> Tensor:
     """The pixels (batch, 3, height, width) of a picture, from panels by role."""
     shown = [panels[role] for role in picture]
     if len(shown) == 1:
@@ -72,18 +80,24 @@ def quadrants(
     )
 
 
-def context_of(layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor) -> Sequenced:
-    """The clean context of a triplet, given as tokens (batch, rows, columns, channels), and all positions."""
+def context_sequence(
+    layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor
+) -> TokenSequence:
+    """The clean context of a triplet, given as tokens (batch, rows, columns, channels), and all
+    positions.
+    """
     if layout == "paper":
         assert a is not None and a_prime is not None
-        return sequence_of(layout, [quadrants(a, a_prime, b, b)])
-    return sequence_of(
+        return token_sequence(layout, [quadrants(a, a_prime, b, b)])
+    return token_sequence(
         layout, [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
     )
 
 
-def sequence_of(layout: str, pictures: Sequence[Tensor]) -> Sequenced:
-    """The clean context of pictures as tokens (batch, rows, columns, channels), the one under the target first, and all positions."""
+def token_sequence(layout: str, pictures: Sequence[Tensor]) -> TokenSequence:
+    """The clean context of pictures as tokens (batch, rows, columns, channels), the one under the
+    target first, and all positions.
+    """
     rows, columns = pictures[0].shape[1:3]
     ids = torch.cat(
         [
@@ -92,15 +106,18 @@ def sequence_of(layout: str, pictures: Sequence[Tensor]) -> Sequenced:
         ]
     )
     panel = (rows // 2, columns // 2) if layout == "paper" else (rows, columns)
-    return Sequenced(
+    return TokenSequence(
         torch.cat([flat(x) for x in pictures], 1), position_ids(0, rows, columns), ids, *panel
     )
 
 
-def target_of(
+def target_tokens(
     layout: str, a: Tensor | None, a_prime: Tensor | None, b: Tensor, b_prime: Tensor
 ) -> Tensor:
-    """What is predicted, as tokens (batch, tokens, channels): b', or the whole grid in the paper's layout."""
+    """What is predicted, as tokens (batch, tokens, channels).
+
+    B', or the whole grid in the paper's layout.
+    """
     if layout == "paper":
         assert a is not None and a_prime is not None
         return flat(quadrants(a, a_prime, b, b_prime))

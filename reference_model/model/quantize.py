@@ -1,7 +1,9 @@
-"""A frozen transformer whose blocks hold their weights in 8 or 4 bits, by bitsandbytes; on the GPU, and more slowly on the CPU.
+"""A frozen transformer whose blocks hold their weights in 8 or 4 bits, by bitsandbytes.
 
-The layers outside the blocks stay as they are, as they are small. 8 bits are LLM.int8() (arXiv 2208.07339), 4 bits are NF4 with quantised
-scales (arXiv 2305.14314).
+On the GPU, and more slowly on the CPU.
+
+The layers outside the blocks stay as they are, as they are small. 8 bits are LLM.int8() (arXiv
+2208.07339), 4 bits are NF4 with quantised scales (arXiv 2305.14314).
 """
 
 import importlib.util
@@ -16,7 +18,9 @@ from reference_model.config import ADAPTED
 
 
 def quantize(transformer: nn.Module, bits: str, dtype: torch.dtype) -> None:
-    """Replace every linear layer of the blocks by one of `8bit` or `4bit` that computes in `dtype`; before any adapter is put in.
+    """Replace every linear layer of the blocks by one of `8bit` or `4bit` that computes in `dtype`.
+
+    Before any adapter is put in.
 
     Raises InputError when bitsandbytes is not installed.
     """
@@ -40,7 +44,8 @@ def require_bitsandbytes(setting: str) -> None:
     """InputError that names the setting and what to install, where bitsandbytes is missing."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(
-            f"{setting}: needs bitsandbytes, which is not installed; `pip install bitsandbytes`, or leave the setting out"
+            f"{setting}: needs bitsandbytes, which is not installed; `pip install bitsandbytes`, "
+            "or leave the setting out"
         )
 
 

@@ -1,8 +1,11 @@
-"""The router: from an analogy's features to the coefficients of every adapted layer, in one batched product.
+"""The router: from an analogy's features to the coefficients of every adapted layer, in one batched
+product.
 
-Per layer l, with its own projection P_l and keys K_l: q = P_l f, e = softmax(K_l q / sqrt(d)) (arXiv 2602.15727). With several heads q and
-every key are cut into as many parts of width d / heads, each part gives coefficients of its own, and their mean or their sum, clamped to
-[-1, 1], is taken. The coefficients depend on the triplet alone, so they are computed once per triplet, never per step.
+Per layer l, with its own projection P_l and keys K_l: q = P_l f, e = softmax(K_l q / sqrt(d))
+(arXiv 2602.15727). With several heads q and every key are cut into as many parts of width d /
+heads, each part gives coefficients of its own, and their mean or their sum, clamped to [-1, 1], is
+taken. The coefficients depend on the triplet alone, so they are computed once per triplet, never
+per step.
 """
 
 from typing import Literal
@@ -12,7 +15,9 @@ from torch import Tensor, nn
 
 
 class Router(nn.Module):
-    """Stacked projections (layers, d, features) and keys (layers, elements, d) of all adapted layers."""
+    """Stacked projections (layers, d, features) and keys (layers, elements, d) of all adapted
+    layers.
+    """
 
     def __init__(
         self,
@@ -35,7 +40,8 @@ class Router(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Coefficients (layers, batch, elements) of features (batch, features).
 
-        Softmax: positive, summing to 1 (the clamped sum of heads: at most 1 each); tanh: between -1 and 1.
+        Softmax: positive, summing to 1 (the clamped sum of heads: at most 1 each); tanh: between -1
+        and 1.
         """
         layers, width, _ = self.projections.shape
         queries = (

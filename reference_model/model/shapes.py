@@ -1,4 +1,7 @@
-"""What a training config would train and need, from shapes alone: nothing is downloaded and no weight is made."""
+"""What a training config would train and need, from shapes alone.
+
+Nothing is downloaded and no weight is made.
+"""
 
 import json
 from dataclasses import dataclass
@@ -10,18 +13,19 @@ from torch import nn
 
 from lorweb_bench.errors import InputError
 from reference_model.config import TrainConfig
-from reference_model.model.backbones import INPUTS, tower_width
+from reference_model.model.backbones import INPUTS, backbone_width
 from reference_model.model.base import TINY_TRANSFORMER, local_folder
 from reference_model.model.basis import Basis
 from reference_model.model.flux import is_flux_folder
 from reference_model.model.router import Router
 
-# The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its config.json on the hub).
+# The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its
+# config.json on the hub).
 HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {
     "black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}
 }
-# The widths of the embeddings of towers on the hub.
-TOWER_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
+# The widths of the embeddings of backbones on the hub.
+BACKBONE_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
 
 
 @dataclass(frozen=True)
@@ -60,25 +64,32 @@ def transformer_config(base: str) -> dict[str, Any]:
         ) from error
 
 
-def features_of(config: TrainConfig) -> int:
-    """The width of the features that an encoder gives; InputError for a tower that is neither known nor a folder here."""
+def feature_width(config: TrainConfig) -> int:
+    """The width of the features that an encoder gives.
+
+    InputError for a backbone that is neither known nor a folder here.
+    """
     if config.encoder == "pair":
         return int(
             transformer_config(config.base).get("pooled_projection_dim", 768)
         )  # what the pair encoder says; 768 in FLUX
-    width = TOWER_WIDTHS.get(config.encoder)
+    width = BACKBONE_WIDTHS.get(config.encoder)
     if width is None:
         try:
-            width = tower_width(config.encoder)
+            width = backbone_width(config.encoder)
         except (OSError, ValueError, KeyError) as error:
-            known, reason = ", ".join(["pair", *TOWER_WIDTHS]), " ".join(str(error).split())[:160]
+            known, reason = (
+                ", ".join(["pair", *BACKBONE_WIDTHS]),
+                " ".join(str(error).split())[:160],
+            )
             raise InputError(
-                f"encoder `{config.encoder}`: not one of {known}, nor a tower that is here ({reason})"
+                f"encoder `{config.encoder}`: not one of {known}, nor a backbone that is here "
+                f"({reason})"
             ) from error
     return INPUTS[config.encoder_input] * width
 
 
-def shapes_of(config: TrainConfig) -> Shapes:
+def training_shapes(config: TrainConfig) -> Shapes:
     """Shapes of the base and of what is trained on it."""
     settings = config.adapter
     with torch.device("meta"):
@@ -87,7 +98,7 @@ def shapes_of(config: TrainConfig) -> Shapes:
         basis = Basis(
             transformer, settings.elements, settings.rank, settings.alpha, settings.targets
         )
-        features = features_of(config)
+        features = feature_width(config)
         routing: nn.Module = nn.Module()
         if settings.kind == "lorweb":
             routing = Router(len(basis.layers), settings.elements, features, settings.key_width)
@@ -107,6 +118,7 @@ def as_lines(shapes: Shapes) -> list[str]:
     """The counts in words, with separators."""
     return [
         f"adapted linear layers   {shapes.adapted_layers:,}",
-        f"trainable parameters    {shapes.trainable:,} (basis {shapes.basis:,}, routing {shapes.routing:,})",
+        f"trainable parameters    {shapes.trainable:,} (basis {shapes.basis:,}, routing "
+        f"{shapes.routing:,})",
         f"frozen transformer      {shapes.base:,}",
     ]

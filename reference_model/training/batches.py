@@ -1,4 +1,6 @@
-"""What a step trains on: which samples, in which roles, and what the frozen parts make of their images and prompts."""
+"""What a step trains on: which samples, in which roles, and what the frozen parts make of their
+images and prompts.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +15,14 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, load_encoder
-from reference_model.model.base import UnshuffleCodec, base_folder, flux_eyes, load_tiny_base
+from reference_model.model.base import (
+    UnshuffleCodec,
+    base_folder,
+    flux_codec_and_text_encoder,
+    load_tiny_base,
+)
 from reference_model.model.flux import VaeCodec, is_flux_folder
-from reference_model.model.grid_layout import CONTEXT, TARGET, Picture, pixels_of
+from reference_model.model.grid_layout import CONTEXT, TARGET, Picture, picture_pixels
 from reference_model.training.quadruplets import Quadruplets
 
 # The order of roles with pairs in their places, exchanged, run backwards, both.
@@ -29,12 +36,14 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One sample of a batch: its index, whether its pairs trade places, whether both run backwards, whether its prompt is told."""
+    """One sample of a batch: its index, whether its pairs trade places, whether both run backwards,
+    whether it is shown its prompt.
+    """
 
     index: int
     exchanged: bool = False
     backwards: bool = False
-    told: bool = True
+    with_prompt: bool = True
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -42,8 +51,11 @@ class Choice:
         return tuple(ROLES[i] for i in ORDERS[self.exchanged, self.backwards])
 
 
-def choices_at(step: int, samples: int, training: TrainingConfig) -> list[Choice]:
-    """The batch of a step, a pure function of seed and step: every epoch is a seeded order of all samples."""
+def draw_choices(step: int, samples: int, training: TrainingConfig) -> list[Choice]:
+    """The batch of a step, a pure function of seed and step.
+
+    Every epoch is a seeded order of all samples.
+    """
     size, seed = training.batch, training.seed
     first = step * size
     epochs = range(first // samples, (first + size - 1) // samples + 1)
@@ -64,8 +76,8 @@ def choices_at(step: int, samples: int, training: TrainingConfig) -> list[Choice
 class Batch:
     """What the frozen parts give of some samples.
 
-    `context` and `target` are pictures as tokens (batch, rows, columns, channels); `features` (batch, width) is what the router sees;
-    `prompt` holds prompt tokens and pooled vectors.
+    `context` and `target` are pictures as tokens (batch, rows, columns, channels); `features`
+    (batch, width) is what the router sees; `prompt` holds prompt tokens and pooled vectors.
     """
 
     context: list[Tensor]
@@ -74,8 +86,11 @@ class Batch:
     prompt: tuple[Tensor, Tensor]
 
 
-class Source(Protocol):
-    """Samples, and the batches that are made of them; `features` is the width of the encoder's features, 0 without one."""
+class BatchSource(Protocol):
+    """Samples, and the batches that are made of them.
+
+    `features` is the width of the encoder's features, 0 without one.
+    """
 
     keys: list[str]
     features: int
@@ -86,14 +101,17 @@ class Source(Protocol):
 
 
 @dataclass
-class Eyes:
-    """The frozen parts that a training sees through: the image codec, the text encoder, and what feeds the router (None: nothing does)."""
+class FrozenEncoders:
+    """The frozen parts that a training sees through.
+
+    The image codec, the text encoder, and what feeds the router (None: nothing does).
+    """
 
     codec: UnshuffleCodec | VaeCodec
     text_encoder: Any
     encoder: nn.Module | None
 
-    def to(self, device: torch.device) -> "Eyes":
+    def to(self, device: torch.device) -> "FrozenEncoders":
         """The same on another device."""
         for part in (self.codec, self.text_encoder, self.encoder):
             if part is not None:
@@ -103,20 +121,24 @@ class Eyes:
     @property
     def features(self) -> int:
         """The width of the encoder's features, 0 without one."""
-        return int(self.encoder.features) if self.encoder is not None else 0  # type: ignore[arg-type]
+        if self.encoder is None:
+            return 0
+        return int(self.encoder.features)  # type: ignore[arg-type]
 
 
-def load_eyes(config: TrainConfig) -> Eyes:
+def load_frozen_encoders(config: TrainConfig) -> FrozenEncoders:
     """The frozen parts of a training but the transformer."""
     folder = base_folder(config.base)
     encoder = None if config.adapter.kind == "single-lora" else load_encoder(config)
     if is_flux_folder(folder):
-        return Eyes(*flux_eyes(folder, DTYPES[config.training.precision]), encoder)
+        return FrozenEncoders(
+            *flux_codec_and_text_encoder(folder, DTYPES[config.training.precision]), encoder
+        )
     base = load_tiny_base(folder).freeze()
-    return Eyes(base.codec, base.text_encoder, encoder)
+    return FrozenEncoders(base.codec, base.text_encoder, encoder)
 
 
-def pictures_of(config: TrainConfig) -> tuple[list[tuple[Picture, int]], Picture]:
+def panel_layout(config: TrainConfig) -> tuple[list[tuple[Picture, int]], Picture]:
     """The pictures of the context with how often each is shrunk, and the target's."""
     context = CONTEXT[config.layout]
     return [
@@ -126,20 +148,30 @@ def pictures_of(config: TrainConfig) -> tuple[list[tuple[Picture, int]], Picture
 
 
 @torch.no_grad()
-def looked_at(
-    eyes: Eyes, config: TrainConfig, panels: dict[str, Tensor]
+def encode_batch(
+    encoders: FrozenEncoders, config: TrainConfig, panels: dict[str, Tensor]
 ) -> tuple[list[Tensor], Tensor, Tensor | None]:
-    """Context, target and features, as in a batch, of panels, uint8 (batch, 3, height, width) by the role that they play."""
-    context, target = pictures_of(config)
-    tokens = [eyes.codec.encode(pixels_of(picture, panels), shrink) for picture, shrink in context]
+    """Context, target and features, as in a batch, of panels, uint8 (batch, 3, height, width) by
+    the role that they play.
+    """
+    context, target = panel_layout(config)
+    tokens = [
+        encoders.codec.encode(picture_pixels(picture, panels), shrink)
+        for picture, shrink in context
+    ]
     features = (
-        None if eyes.encoder is None else eyes.encoder(panels["a"], panels["a_prime"], panels["b"])
+        None
+        if encoders.encoder is None
+        else encoders.encoder(panels["a"], panels["a_prime"], panels["b"])
     )
-    return tokens, eyes.codec.encode(pixels_of(target, panels)), features
+    return tokens, encoders.codec.encode(picture_pixels(target, panels)), features
 
 
-def prompts_of(dataset: Dataset, split: str, mode: str) -> list[str]:
-    """The prompt of each sample of a split, in order; InputError where a sample has no instruction and one is asked for."""
+def split_prompts(dataset: Dataset, split: str, mode: str) -> list[str]:
+    """The prompt of each sample of a split, in order.
+
+    InputError where a sample has no instruction and one is asked for.
+    """
     from lorweb_bench.methods.predict import TASK_PROMPT
 
     if mode != "instruction":
@@ -147,30 +179,38 @@ def prompts_of(dataset: Dataset, split: str, mode: str) -> list[str]:
     prompts = {record.id: record.instruction for record in dataset.records(split)}
     if missing := [key for key, prompt in prompts.items() if not prompt]:
         raise InputError(
-            f"{dataset.path}: sample {missing[0]!r} has no instruction; set `prompt: none` or `prompt: task`"
+            f"{dataset.path}: sample {missing[0]!r} has no instruction; set `prompt: none` or "
+            "`prompt: task`"
         )
     return list(prompts.values())
 
 
-def told(choice: Choice, prompts: list[str]) -> str:
-    """The prompt that goes with a choice: none where it is left out, or where the pairs run backwards and it would be wrong."""
-    return prompts[choice.index] if choice.told and not choice.backwards else ""
+def prompt_for(choice: Choice, prompts: list[str]) -> str:
+    """The prompt that goes with a choice.
+
+    None where it is left out, or where the pairs run backwards and it would be wrong.
+    """
+    return prompts[choice.index] if choice.with_prompt and not choice.backwards else ""
 
 
-class InMemory:
+class InMemoryBatches:
     """All panels in memory; the frozen parts look at each batch afresh."""
 
     def __init__(
-        self, quadruplets: Quadruplets, prompts: list[str], eyes: Eyes, config: TrainConfig
+        self,
+        quadruplets: Quadruplets,
+        prompts: list[str],
+        encoders: FrozenEncoders,
+        config: TrainConfig,
     ) -> None:
         self.images, self.keys, self.prompts = quadruplets.images, quadruplets.keys, prompts
-        self.eyes, self.config, self.features = eyes, config, eyes.features
+        self.encoders, self.config, self.features = encoders, config, encoders.features
 
     def batch(self, choices: Sequence[Choice], device: torch.device) -> Batch:
         """What the frozen parts give of some choices, on a device."""
         chosen = [self.images[list(ORDERS[c.exchanged, c.backwards]), c.index] for c in choices]
         panels = dict(zip(ROLES, torch.stack(chosen, 1).to(device), strict=True))
-        eyes = self.eyes.to(device)
+        encoders = self.encoders.to(device)
         with torch.no_grad():
-            prompt = eyes.text_encoder([told(c, self.prompts) for c in choices])
-        return Batch(*looked_at(eyes, self.config, panels), prompt)
+            prompt = encoders.text_encoder([prompt_for(c, self.prompts) for c in choices])
+        return Batch(*encode_batch(encoders, self.config, panels), prompt)

@@ -1,7 +1,10 @@
-"""A cache of what the frozen parts give: latents, image features and prompts, computed once, so that training holds none of these parts.
+"""A cache of what the frozen parts give.
 
-A folder with `cache.json`, shards `samples/000000.safetensors` and `prompts/000000.safetensors`, and beside each shard its sidecar, written
-after it: the mark that the shard is whole. Work that was stopped is taken up where it was; several processes share it out by shard.
+Latents, image features and prompts, computed once, so that training holds none of these parts.
+
+A folder with `cache.json`, shards `samples/000000.safetensors` and `prompts/000000.safetensors`,
+and beside each shard its sidecar, written after it: the mark that the shard is whole. Work that was
+stopped is taken up where it was; several processes share it out by shard.
 """
 
 import hashlib
@@ -28,7 +31,7 @@ from lorweb_bench.runtime.files import (
     write_json,
 )
 from lorweb_bench.runtime.progress import track
-from reference_model.checkpoints.digests import eyes_digests
+from reference_model.checkpoints.digests import frozen_encoder_digests
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES
 from reference_model.model.grid_layout import Picture
@@ -36,11 +39,11 @@ from reference_model.training.batches import (
     ORDERS,
     Batch,
     Choice,
-    Eyes,
-    load_eyes,
-    looked_at,
-    pictures_of,
-    told,
+    FrozenEncoders,
+    encode_batch,
+    load_frozen_encoders,
+    panel_layout,
+    prompt_for,
 )
 from reference_model.training.resume_state import clear_writing, write_tensors
 
@@ -49,15 +52,18 @@ SAMPLES_PER_SHARD = 64
 PROMPTS_PER_SHARD = 16
 
 
-def variants(training: TrainingConfig) -> list[Choice]:
+def role_orders(training: TrainingConfig) -> list[Choice]:
     """The orders of roles that a training draws, as choices of sample 0."""
     exchanges = [x for x in (False, True) if training.exchange_pairs != 1 - x]
     directions = [x for x in (False, True) if training.reverse_pairs != 1 - x]
     return [Choice(0, exchanged, backwards) for exchanged in exchanges for backwards in directions]
 
 
-def name_of(picture: Picture, shrink: int, choice: Choice) -> str:
-    """The name of a picture of a sample, by the sample's own roles: one picture has one name, whichever parts its panels play."""
+def picture_name(picture: Picture, shrink: int, choice: Choice) -> str:
+    """The name of a picture of a sample, by the sample's own roles.
+
+    One picture has one name, whichever parts its panels play.
+    """
     own = dict(zip(ROLES, choice.roles, strict=True))
     return "+".join(own[role] for role in picture) + (f"/{shrink}" if shrink > 1 else "")
 
@@ -67,13 +73,13 @@ def prompt_name(prompt: str) -> str:
     return hashlib.sha256(prompt.encode()).hexdigest()[:32]
 
 
-def identity_of(config: TrainConfig, dataset: Dataset) -> str:
+def cache_identity(config: TrainConfig, dataset: Dataset) -> str:
     """A digest of everything that decides what a cache holds."""
     settings = config.model_dump(
         include={"layout", "pair_shrink", "encoder", "encoder_input", "prompt"}
     )
     looks = config.adapter.kind != "single-lora"
-    orders = [variant_name(choice) for choice in variants(config.training)]
+    orders = [order_name(choice) for choice in role_orders(config.training)]
     data = [
         dataset.fingerprint,
         dataset.manifest.targets_fingerprint,
@@ -83,7 +89,7 @@ def identity_of(config: TrainConfig, dataset: Dataset) -> str:
         orders,
     ]
     return hashlib.sha256(
-        canonical_json([settings, data, eyes_digests(config)]).encode()
+        canonical_json([settings, data, frozen_encoder_digests(config)]).encode()
     ).hexdigest()
 
 
@@ -93,13 +99,15 @@ def open_cache(
     keys: list[str],
     prompts: list[str],
     accelerator: Accelerator,
-) -> "Cached":
-    """The cache of a training, written first where it is not whole yet; every process makes its part.
+) -> "CachedBatches":
+    """The cache of a training, written first where it is not whole yet.
+
+    Every process makes its part.
 
     Raises InputError when the folder holds something else, or the cache of another training.
     """
     assert config.cache is not None
-    identity = identity_of(config, dataset)
+    identity = cache_identity(config, dataset)
     manifest = config.cache / "cache.json"
     if not manifest.exists():
         if accelerator.is_main_process:
@@ -109,7 +117,7 @@ def open_cache(
             config,
             dataset,
             prompts,
-            partial(load_eyes, config),
+            partial(load_frozen_encoders, config),
             (accelerator.process_index, accelerator.num_processes),
         )
         accelerator.wait_for_everyone()
@@ -136,9 +144,10 @@ def open_cache(
         or found.get("identity") != identity
     ):
         raise InputError(
-            f"{config.cache}: holds the cache of other settings, models or data; name another folder, or delete it"
+            f"{config.cache}: holds the cache of other settings, models or data; name another "
+            "folder, or delete it"
         )
-    return Cached(config, keys, prompts)
+    return CachedBatches(config, keys, prompts)
 
 
 def _width_of_features(folder: Path) -> int:
@@ -152,30 +161,33 @@ def write_cache(
     config: TrainConfig,
     dataset: Dataset,
     prompts: list[str],
-    load: Callable[[], Eyes],
+    load: Callable[[], FrozenEncoders],
     part: tuple[int, int],
 ) -> None:
-    """Write what is missing of a part (number, of how many) of a cache; `load` gives the frozen parts, if there is anything to look at."""
+    """Write what is missing of a part (number, of how many) of a cache.
+
+    `load` gives the frozen parts, if there is anything to look at.
+    """
     assert config.cache is not None
     folder, (number, parts) = config.cache, part
     texts = sorted({""} | set(prompts))
     missing = [
         n
         for n in _shards(prompts, SAMPLES_PER_SHARD)[number::parts]
-        if not _is_whole(folder / "samples", n)
+        if not _shard_is_whole(folder / "samples", n)
     ]
     missing_texts = [
         n
         for n in _shards(texts, PROMPTS_PER_SHARD)[number::parts]
-        if not _is_whole(folder / "prompts", n)
+        if not _shard_is_whole(folder / "prompts", n)
     ]
     if not missing and not missing_texts:
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    eyes = load()
+    encoders = load()
     for n in track(missing_texts, len(missing_texts), "caching prompts"):
         few = texts[n * PROMPTS_PER_SHARD : (n + 1) * PROMPTS_PER_SHARD]
-        both = zip(("tokens", "pooled"), eyes.text_encoder.to(device)(few), strict=True)
+        both = zip(("tokens", "pooled"), encoders.text_encoder.to(device)(few), strict=True)
         tensors = {
             f"{prompt_name(text)}/{kind}": row
             for kind, rows in both
@@ -187,54 +199,61 @@ def write_cache(
             {name: row.to(DTYPES[config.training.precision]) for name, row in tensors.items()},
             few,
         )
-    eyes.text_encoder.release()
+    encoders.text_encoder.release()
     for n in track(missing, len(missing), "caching latents and features"):
-        _write_shard(folder / "samples", n, *_seen(config, dataset, eyes, n, device))
+        _write_shard(folder / "samples", n, *_shard_tensors(config, dataset, encoders, n, device))
 
 
 def _shards(items: Sequence[str], size: int) -> range:
     return range(-(-len(items) // size))
 
 
-def _seen(
-    config: TrainConfig, dataset: Dataset, eyes: Eyes, shard: int, device: torch.device
+def _shard_tensors(
+    config: TrainConfig,
+    dataset: Dataset,
+    encoders: FrozenEncoders,
+    shard: int,
+    device: torch.device,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors of a shard's samples, `<key>/<picture>` and `<key>/features/<variant>`, and the keys."""
+    """A shard's tensors, `<key>/<picture>` and `<key>/features/<order>`, and its keys."""
     first = shard * SAMPLES_PER_SHARD
-    eyes.codec.to(device)
-    if eyes.encoder is not None:
-        eyes.encoder.to(device)
+    encoders.codec.to(device)
+    if encoders.encoder is not None:
+        encoders.encoder.to(device)
     tensors: dict[str, Tensor] = {}
     keys = []
-    context, target = pictures_of(config)
+    context, target = panel_layout(config)
     for quadruplet in _quadruplets(dataset, first, first + SAMPLES_PER_SHARD):
         keys.append(quadruplet.key)
         images = [
             torch.tensor(np.asarray(getattr(quadruplet, role))).permute(2, 0, 1)[None].to(device)
             for role in ROLES
         ]
-        for choice in variants(config.training):
+        for choice in role_orders(config.training):
             order = ORDERS[choice.exchanged, choice.backwards]
             panels = {role: images[i] for role, i in zip(ROLES, order, strict=True)}
-            before, after, features = looked_at(eyes, config, panels)
+            before, after, features = encode_batch(encoders, config, panels)
             for (picture, shrink), tokens in zip(
                 [*context, (target, 1)], [*before, after], strict=True
             ):
-                tensors[f"{quadruplet.key}/{name_of(picture, shrink, choice)}"] = tokens[0].to(
+                tensors[f"{quadruplet.key}/{picture_name(picture, shrink, choice)}"] = tokens[0].to(
                     DTYPES[config.training.precision]
                 )
             if features is not None:
-                tensors[f"{quadruplet.key}/features/{variant_name(choice)}"] = features[0].float()
+                tensors[f"{quadruplet.key}/features/{order_name(choice)}"] = features[0].float()
     return tensors, keys
 
 
-def variant_name(choice: Choice) -> str:
+def order_name(choice: Choice) -> str:
     """The name of an order of roles, of which features depend."""
     return "+".join(choice.roles)
 
 
 def _quadruplets(dataset: Dataset, first: int, last: int) -> Iterator[Any]:
-    """The quadruplets first, …, last - 1 of the split `train`; only the dataset's shards that hold them are read."""
+    """The quadruplets first, …, last - 1 of the split `train`.
+
+    Only the dataset's shards that hold them are read.
+    """
     at = 0
     for shard, entry in enumerate(dataset.split("train").shards):
         if at < last and at + entry.samples > first:
@@ -256,7 +275,7 @@ def _write_shard(folder: Path, number: int, tensors: dict[str, Tensor], names: l
     write_json(path.with_suffix(".json"), about)
 
 
-def _is_whole(folder: Path, number: int) -> bool:
+def _shard_is_whole(folder: Path, number: int) -> bool:
     path = folder / f"{number:06}.safetensors"
     sidecar = path.with_suffix(".json")
     return (
@@ -264,7 +283,7 @@ def _is_whole(folder: Path, number: int) -> bool:
     )
 
 
-class Cached:
+class CachedBatches:
     """The batches of a cache; nothing but its shards is read."""
 
     def __init__(self, config: TrainConfig, keys: list[str], prompts: list[str]) -> None:
@@ -279,7 +298,10 @@ class Cached:
         self.features = int(read_json(self.folder / "cache.json")["features"])
 
     def _shard(self, kind: str, number: int) -> Any:
-        """An open shard, checked against its sidecar when it is first used; InputError when it is not whole."""
+        """An open shard, checked against its sidecar when it is first used.
+
+        InputError when it is not whole.
+        """
         path = self.folder / kind / f"{number:06}.safetensors"
         if path not in self.files:
             try:
@@ -288,7 +310,8 @@ class Cached:
                 self.files[path] = safe_open(path, framework="pt").__enter__()
             except (OSError, ValueError, KeyError) as error:
                 raise InputError(
-                    f"{path}: not a whole shard of the cache ({error}); delete {path.name} to have it made again"
+                    f"{path}: not a whole shard of the cache ({error}); delete {path.name} to have "
+                    "it made again"
                 ) from error
         return self.files[path]
 
@@ -303,17 +326,17 @@ class Cached:
 
     def batch(self, choices: Sequence[Choice], device: torch.device) -> Batch:
         """What the frozen parts gave of some choices, on a device."""
-        context, target = pictures_of(self.config)
+        context, target = panel_layout(self.config)
         pictures = [
-            self._stacked([(c.index, name_of(picture, shrink, c)) for c in choices], device)
+            self._stacked([(c.index, picture_name(picture, shrink, c)) for c in choices], device)
             for picture, shrink in [*context, (target, 1)]
         ]
         features = None
         if self.features:
             features = self._stacked(
-                [(c.index, f"features/{variant_name(c)}") for c in choices], device
+                [(c.index, f"features/{order_name(c)}") for c in choices], device
             )
-        texts = [prompt_name(told(c, self.prompts)) for c in choices]
+        texts = [prompt_name(prompt_for(c, self.prompts)) for c in choices]
         shards = [self._shard("prompts", self.text_shard[text]) for text in texts]
         prompt = [
             torch.stack([s.get_tensor(f"{t}/{kind}") for s, t in zip(shards, texts, strict=True)])

@@ -1,4 +1,7 @@
-"""Rectified flow: z_t = (1 - t) x_0 + t x_1 with noise x_1; the model predicts the velocity x_1 - x_0."""
+"""Rectified flow: z_t = (1 - t) x_0 + t x_1 with noise x_1.
+
+The model predicts the velocity x_1 - x_0.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
@@ -7,15 +10,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from reference_model.model.grid_layout import Sequenced
+from reference_model.model.grid_layout import TokenSequence
 
 
 class Times(BaseModel):
-    """How training times are drawn: a share at exactly 1 (pure noise), the rest uniform in [low, 1]; and how the loss weighs them.
+    """How training times are drawn.
 
-    Weight `t2` turns the velocity's squared error into that of the clean image, which suits a base that predicts the image and few sampling
-    steps. With `relative`, a sample's error is divided by the mean square of its change against the context under it, plus that floor:
-    mild edits count.
+    A share at exactly 1 (pure noise), the rest uniform in [low, 1]; and how the loss weighs them.
+
+    Weight `t2` turns the velocity's squared error into that of the clean image, which suits a base
+    that predicts the image and few sampling steps. With `relative`, a sample's error is divided by
+    the mean square of its change against the context under it, plus that floor: mild edits count.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -33,25 +38,29 @@ def draw_times(times: Times, count: int, generator: torch.Generator) -> Tensor:
 
 
 def draw(times: Times, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Times (batch) and noise of `shape` (batch, tokens, channels) for a batch; `generator` draws all."""
+    """Times (batch) and noise of `shape` (batch, tokens, channels) for a batch.
+
+    `generator` draws all.
+    """
     time = draw_times(times, shape[0], generator)
     return time, torch.randn(*shape, generator=generator)
 
 
 def flow_loss(
-    velocity_of: Callable[[Tensor, Tensor], Tensor],
+    predict_velocity: Callable[[Tensor, Tensor], Tensor],
     clean: Tensor,
-    sequenced: Sequenced,
+    sequenced: TokenSequence,
     drawn: tuple[Tensor, Tensor],
     times: Times,
 ) -> Tensor:
-    """Mean loss of predicting the velocity of `clean` (batch, target tokens, channels) at drawn times and noise.
+    """Mean loss of predicting the velocity of `clean` (batch, target tokens, channels) at drawn
+    times and noise.
 
-    `velocity_of` gives the velocity of noisy tokens at times (batch).
+    `predict_velocity` gives the velocity of noisy tokens at times (batch).
     """
     time, noise = (x.to(clean) for x in drawn)
     t = time.view(-1, 1, 1)
-    velocity = velocity_of((1 - t) * clean + t * noise, time)
+    velocity = predict_velocity((1 - t) * clean + t * noise, time)
     error = (velocity.float() - (noise - clean)).square()
     if times.weight == "t2":
         error = error * t.square()

@@ -1,4 +1,7 @@
-"""What a training asks of the machine: processes, precision, the optimizer, trackers, and which settings save memory."""
+"""What a training asks of the machine.
+
+Processes, precision, the optimizer, trackers, and which settings save memory.
+"""
 
 import importlib.util
 import json
@@ -14,12 +17,16 @@ from lorweb_bench.errors import InputError
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.quantize import require_bitsandbytes
 
-# For one another, as when each makes its part of the cache; a process that has died ends the others at once, by the launcher.
-LONGEST_WAIT = timedelta(hours=6)
+# For one another, as when each makes its part of the cache; a process that has died ends the others
+# at once, by the launcher.
+PROCESS_TIMEOUT = timedelta(hours=6)
 
 
-def accelerator_of(config: TrainConfig, folder: Path) -> Accelerator:
-    """Accelerate for this process, as `accelerate launch` set it up; InputError where the machine cannot do what the config asks."""
+def make_accelerator(config: TrainConfig, folder: Path) -> Accelerator:
+    """Accelerate for this process, as `accelerate launch` set it up.
+
+    InputError where the machine cannot do what the config asks.
+    """
     training = config.training
     on_cpu = not torch.cuda.is_available()
     if on_cpu and training.precision == "fp16":
@@ -35,7 +42,7 @@ def accelerator_of(config: TrainConfig, folder: Path) -> Accelerator:
         gradient_accumulation_steps=training.accumulation,
         log_with=list(training.trackers) or None,
         project_dir=folder / "logs",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)],
     )
     check_shares(training, accelerator.num_processes)
     if accelerator.distributed_type == DistributedType.FSDP:
@@ -47,11 +54,14 @@ def accelerator_of(config: TrainConfig, folder: Path) -> Accelerator:
 
 
 def check_shares(training: TrainingConfig, processes: int) -> None:
-    """InputError where a batch cannot be shared out evenly over the processes and the parts of each."""
+    """InputError where a batch cannot be shared out evenly over the processes and the parts of
+    each.
+    """
     parts = processes * training.accumulation
     if training.batch % parts:
         raise InputError(
-            f"training.batch: {training.batch} samples cannot be shared out evenly over {processes} processes with "
+            f"training.batch: {training.batch} samples cannot be shared out evenly over "
+            f"{processes} processes with "
             f"`accumulation: {training.accumulation}`; make it a multiple of {parts}"
         )
 
@@ -60,7 +70,8 @@ def check_spreads(training: TrainingConfig, version: int) -> None:
     """InputError for what FSDP cannot spread over the processes."""
     if version != 2:
         raise InputError(
-            f"fsdp_version: {version} is not supported; set `fsdp_version: 2` in the accelerate config"
+            f"fsdp_version: {version} is not supported; set `fsdp_version: 2` in the accelerate "
+            "config"
         )
     for setting, value, plain in (
         ("optimizer", training.optimizer, "adamw"),
@@ -68,20 +79,23 @@ def check_spreads(training: TrainingConfig, version: int) -> None:
     ):
         if value != plain:
             raise InputError(
-                f"training.{setting}: {value} cannot be spread over processes by FSDP; set `{plain}`, or launch with `--multi_gpu`, where "
+                f"training.{setting}: {value} cannot be spread over processes by FSDP; set "
+                f"`{plain}`, or launch with `--multi_gpu`, where "
                 "each process holds the whole base"
             )
 
 
-def share_of(batch: int, accumulation: int, accelerator: Accelerator) -> list[list[int]]:
-    """The places in a batch that this process works through, in `accumulation` parts of equal size."""
+def process_share(batch: int, accumulation: int, accelerator: Accelerator) -> list[list[int]]:
+    """Indices of a batch that this process handles, in `accumulation` parts of equal size."""
     stride = accelerator.num_processes * accumulation
     first = accelerator.process_index * accumulation
     return [list(range(first + part, batch, stride)) for part in range(accumulation)]
 
 
 def new_optimizer(trainable: nn.ModuleDict, training: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW, or the one whose moments have 8 bits; InputError when that needs what is not installed.
+    """AdamW, or the one whose moments have 8 bits.
+
+    InputError when that needs what is not installed.
 
     Each group of weights has its `share` of the learning rate: the router has its own.
     """
@@ -116,14 +130,16 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
         )
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error is the want of memory, on a GPU or for the processor, whose allocator raises a plain RuntimeError."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is the want of memory, on a GPU or for the processor, whose allocator raises
+    a plain RuntimeError.
+    """
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(
         error
     )
 
 
-def out_of_memory(config: TrainConfig, error: BaseException) -> InputError:
+def out_of_memory_error(config: TrainConfig, error: BaseException) -> InputError:
     """The error that tells which settings still save memory, the cheapest first."""
     training = config.training
     knobs = [
@@ -145,5 +161,6 @@ def out_of_memory(config: TrainConfig, error: BaseException) -> InputError:
     ]
     reason = " ".join(str(error).split())[:160]
     return InputError(
-        f"out of memory ({reason}); what helps: {', '.join(text for text, helps in knobs if helps)}; `--dry-run` estimates"
+        f"out of memory ({reason}); what helps: "
+        f"{', '.join(text for text, helps in knobs if helps)}; `--dry-run` estimates"
     )

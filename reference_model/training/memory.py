@@ -1,8 +1,11 @@
-"""What a training needs of a GPU's memory, estimated from shapes: no weight is made and nothing is downloaded.
+"""What a training needs of a GPU's memory, estimated from shapes.
 
-Weights, gradients and moments are counted byte by byte. Activations are those that a double and a single block keep for the backward pass
-when they run on the meta device, without the attention's scores, which GPUs do not keep. What the estimate leaves out: the CUDA context,
-fragments, and passing tensors; `RESERVE` is for these.
+No weight is made and nothing is downloaded.
+
+Weights, gradients and moments are counted byte by byte. Activations are those that a double and a
+single block keep for the backward pass when they run on the meta device, without the attention's
+scores, which GPUs do not keep. What the estimate leaves out: the CUDA context, fragments, and
+passing tensors; `RESERVE` is for these.
 """
 
 import json
@@ -21,7 +24,7 @@ from reference_model.config import ADAPTED, AdapterConfig, TrainConfig
 from reference_model.model.adapter import DTYPES
 from reference_model.model.base import UnshuffleCodec, local_folder
 from reference_model.model.basis import Basis
-from reference_model.model.flux import EYES, LONGEST_PROMPT, is_flux_folder
+from reference_model.model.flux import ENCODER_PARTS, LONGEST_PROMPT, is_flux_folder
 from reference_model.model.grid_layout import CONTEXT, TARGET
 from reference_model.model.shapes import HUB_TRANSFORMERS, transformer_config
 
@@ -29,16 +32,20 @@ SIZES = {"no": 4, "bf16": 2, "fp16": 2}
 CARD = 24 * 2**30  # bytes of a card that is sold as one of 24 GB
 RESERVE = 2**30
 HUB_PATCH = 16  # pixels a side that a token of FLUX.1 holds
-# Weights of FLUX.1's VAE, CLIP text encoder and T5 encoder, and bytes of the tower of CLIP ViT-L/14, which is held in float32.
-HUB_EYES, HUB_TOWER = 83_819_683 + 123_060_480 + 4_762_310_656, 4 * 304_293_888
+# Weights of FLUX.1's VAE, CLIP text encoder and T5 encoder, and bytes of the backbone of CLIP
+# ViT-L/14, which is held in float32.
+HUB_ENCODERS, HUB_BACKBONE = 83_819_683 + 123_060_480 + 4_762_310_656, 4 * 304_293_888
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of the parts of a training in one process; `eyes` are the codec, the text encoders and the tower."""
+    """Bytes of the parts of a training in one process.
+
+    `encoders` are the codec, the text encoders and the backbone.
+    """
 
     frozen: int
-    eyes: int
+    encoders: int
     weights: int
     gradients: int
     moments: int
@@ -50,7 +57,7 @@ class Memory:
         """All of it at once, as it is when the backward pass begins."""
         return (
             self.frozen
-            + self.eyes
+            + self.encoders
             + self.weights
             + self.gradients
             + self.moments
@@ -59,16 +66,19 @@ class Memory:
         )
 
 
-def memory_of(config: TrainConfig, shapes: list[torch.Size]) -> Memory:
-    """The estimate for a training whose trained tensors have these shapes; one process, which has the whole batch.
+def estimate_memory(config: TrainConfig, shapes: list[torch.Size]) -> Memory:
+    """The estimate for a training whose trained tensors have these shapes.
 
-    Trained weights and gradients are float32, and autocast keeps a copy of the weights in half precision.
+    One process, which has the whole batch.
+
+    Trained weights and gradients are float32, and autocast keeps a copy of the weights in half
+    precision.
     """
     training = config.training
     size, count = SIZES[training.precision], sum(shape.numel() for shape in shapes)
     return Memory(
         frozen=frozen_bytes(config),
-        eyes=0 if config.cache else eyes_bytes(config),
+        encoders=0 if config.cache else frozen_encoder_bytes(config),
         weights=4 * count,
         gradients=4 * count,
         moments=moments_bytes(shapes, training.optimizer),
@@ -78,7 +88,10 @@ def memory_of(config: TrainConfig, shapes: list[torch.Size]) -> Memory:
 
 
 def moments_bytes(shapes: list[torch.Size], optimizer: str) -> int:
-    """AdamW's two moments: float32, or 8 bits with a float32 scale for each 256; bitsandbytes leaves those of small tensors whole."""
+    """AdamW's two moments: float32, or 8 bits with a float32 scale for each 256.
+
+    Bitsandbytes leaves those of small tensors whole.
+    """
     counts = [shape.numel() for shape in shapes]
     return sum(
         8 * n if optimizer == "adamw" or n < 4096 else 2 * (n + 4 * -(-n // 256)) for n in counts
@@ -86,19 +99,26 @@ def moments_bytes(shapes: list[torch.Size], optimizer: str) -> int:
 
 
 def linear_bytes(count: int, rows: int, bits: str, size: int) -> int:
-    """A weight of `count` numbers in `rows` rows: as it is, as LLM.int8() with a scale a row, or as NF4 with quantised scales."""
+    """A weight of `count` numbers in `rows` rows.
+
+    As it is, as LLM.int8() with a scale a row, or as NF4 with quantised scales.
+    """
     if bits == "8bit":
         return count + 4 * rows
     if (
         bits == "4bit"
-    ):  # a scale of a byte for each 64, a float32 for each 256 of these and their mean, and two tables
+        # a scale of a byte for each 64, a float32 for each 256 of these and their mean, and two
+        # tables
+    ):
         scales = -(-count // 64)
         return -(-count // 2) + scales + 4 * (-(-scales // 256) + 1) + 4 * (16 + 256)
     return size * count
 
 
 def frozen_bytes(config: TrainConfig) -> int:
-    """The transformer: the weights of its blocks' linear layers quantised where that is asked for, the rest in the training precision."""
+    """The transformer: the weights of its blocks' linear layers quantised where that is asked for,
+    the rest in the training precision.
+    """
     size = SIZES[config.training.precision]
     count, weights = frozen_shapes(config.base)
     return size * count + sum(
@@ -120,27 +140,32 @@ def frozen_shapes(base: str) -> tuple[int, list[torch.Size]]:
     return sum(p.numel() for p in transformer.parameters()), chosen
 
 
-def eyes_bytes(config: TrainConfig) -> int:
-    """The codec, the text encoders and the tower: by their files where they are here, else FLUX.1's and CLIP's own."""
+def frozen_encoder_bytes(config: TrainConfig) -> int:
+    """The codec, the text encoders and the backbone.
+
+    By their files where they are here, else FLUX.1's and CLIP's own.
+    """
     folder, size = local_folder(config.base), SIZES[config.training.precision]
-    files = [file for part in EYES for file in (folder / part).glob("*.safetensors")] or list(
-        folder.glob("encoder.safetensors")
-    )
+    files = [
+        file for part in ENCODER_PARTS for file in (folder / part).glob("*.safetensors")
+    ] or list(folder.glob("encoder.safetensors"))
     held = sum(file.stat().st_size for file in files)
     if config.base in HUB_TRANSFORMERS and not folder.exists():
-        held = size * HUB_EYES
+        held = size * HUB_ENCODERS
     if config.encoder == "pair" or config.adapter.kind == "single-lora":
         return held
-    tower = Path(config.encoder)
+    backbone = Path(config.encoder)
     return held + (
-        sum(file.stat().st_size for file in tower.glob("*.safetensors"))
-        if tower.is_dir()
-        else HUB_TOWER
+        sum(file.stat().st_size for file in backbone.glob("*.safetensors"))
+        if backbone.is_dir()
+        else HUB_BACKBONE
     )
 
 
-def tokens_of(config: TrainConfig) -> tuple[int, int]:
-    """Tokens of a sample's pictures, of square panels, and of its prompt, as they meet in the blocks."""
+def count_tokens(config: TrainConfig) -> tuple[int, int]:
+    """Tokens of a sample's pictures, of square panels, and of its prompt, as they meet in the
+    blocks.
+    """
     folder = local_folder(config.base)
     real = config.base in HUB_TRANSFORMERS or is_flux_folder(folder)
     patch, words = UnshuffleCodec.patch, 1
@@ -169,12 +194,15 @@ def tokens_of(config: TrainConfig) -> tuple[int, int]:
 
 
 def activation_bytes(config: TrainConfig, samples: int) -> int:
-    """What the backward pass needs of the forward pass; with checkpointing the input of every block, and one block at a time."""
-    shape, length = transformer_config(config.base), tokens_of(config)
+    """What the backward pass needs of the forward pass.
+
+    With checkpointing the input of every block, and one block at a time.
+    """
+    shape, length = transformer_config(config.base), count_tokens(config)
     double, single = int(shape.get("num_layers", 19)), int(shape.get("num_single_layers", 38))
     settings = (config.base, config.adapter.model_dump_json(), config.training.precision, *length)
     one, two_double, two_single = (
-        samples * kept_bytes(blocks, *settings) for blocks in ((1, 1), (2, 1), (1, 2))
+        samples * saved_bytes(blocks, *settings) for blocks in ((1, 1), (2, 1), (1, 2))
     )
     of_double, of_single = two_double - one, two_single - one
     outside = one - of_double - of_single
@@ -186,10 +214,12 @@ def activation_bytes(config: TrainConfig, samples: int) -> int:
 
 
 @cache
-def kept_bytes(
+def saved_bytes(
     blocks: tuple[int, int], base: str, adapter: str, precision: str, tokens: int, words: int
 ) -> int:
-    """Bytes of a sample that are kept for the backward pass by a transformer of some blocks, run on the meta device."""
+    """Bytes of a sample that are saved for the backward pass by a transformer of some blocks, run
+    on the meta device.
+    """
     settings = AdapterConfig.model_validate_json(adapter)
     shape = {**transformer_config(base), "num_layers": blocks[0], "num_single_layers": blocks[1]}
     with torch.device("meta"):
@@ -204,14 +234,17 @@ def kept_bytes(
             )
         known = {w.untyped_storage()._cdata for w in transformer.parameters()}
         with torch.autograd.graph.saved_tensors_hooks(
-            kept := Kept(known, tokens + words), lambda x: x
+            saved := SavedTensors(known, tokens + words), lambda x: x
         ):
             transformer(**inputs_of(transformer, tokens, words, DTYPES[precision]))
-    return kept.bytes
+    return saved.bytes
 
 
-class Kept:
-    """A hook that adds up the storages of what autograd keeps, each once; without weights and without square attention scores."""
+class SavedTensors:
+    """A hook that adds up the storages of what autograd keeps, each once.
+
+    Without weights and without square attention scores.
+    """
 
     def __init__(self, known: set[int], length: int) -> None:
         self.known, self.length, self.bytes = set(known), length, 0
@@ -256,7 +289,10 @@ def with_settings(config: TrainConfig, **changes: Any) -> TrainConfig:
 def what_fits(
     config: TrainConfig, shapes: list[torch.Size], card: int = CARD
 ) -> dict[str, Any] | None:
-    """The settings, beside those of the config, with which it fits a card, the cheapest first; None where all of them are not enough."""
+    """The settings, beside those of the config, with which it fits a card, the cheapest first.
+
+    None where all of them are not enough.
+    """
     saving = [
         ("gradient_checkpointing", True),
         ("optimizer", "adamw-8bit"),
@@ -267,7 +303,7 @@ def what_fits(
     found: dict[str, Any] = {}
     for key, value in [*saving, ("quantize", "4bit"), ("layout", "target-only"), ("", None)]:
         changed = with_settings(config, **found)
-        if memory_of(changed, shapes).total + RESERVE <= card:
+        if estimate_memory(changed, shapes).total + RESERVE <= card:
             return found
         if key and with_settings(changed, **{key: value}) != changed:
             found[key] = value
@@ -276,7 +312,7 @@ def what_fits(
 
 def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
     """The estimate in words, in GB (10^9 bytes)."""
-    training, memory = config.training, memory_of(config, shapes)
+    training, memory = config.training, estimate_memory(config, shapes)
     moments = {"adamw": "float32", "adamw-8bit": "8 bits"}[training.optimizer]
     held = {"no": training.precision.replace("no", "float32"), "8bit": "8 bits", "4bit": "4 bits"}[
         training.quantize
@@ -285,7 +321,7 @@ def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
     yield f"memory of one GPU in GB, an estimate; {at_once} samples of {config.panel} px at once"
     rows = {
         f"frozen transformer, {held}": memory.frozen,
-        "codec, text encoders, tower": memory.eyes,
+        "codec, text encoders, backbone": memory.encoders,
         "trained weights": memory.weights,
         "their gradients": memory.gradients,
         f"AdamW's moments, {moments}": memory.moments,
@@ -299,7 +335,7 @@ def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
         config, cache=Path("cache"), gradient_checkpointing=True, accumulation=training.batch
     )
     yield f"  {'frozen transformer':<32}{'adamw':>10}{'adamw-8bit':>12}"
-    least = memory_of(saving, shapes)
+    least = estimate_memory(saving, shapes)
     for bits, name in (("no", "as it is"), ("8bit", "8 bits"), ("4bit", "4 bits")):
         frozen = replace(least, frozen=frozen_bytes(with_settings(saving, quantize=bits)))
         totals = [

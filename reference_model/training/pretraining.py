@@ -1,9 +1,12 @@
-"""Make the tiny base and its pair encoder: an instruction editor, and an eye that says what was done to a in the editor's own words.
+"""Make the tiny base and its pair encoder.
 
-The base learns to edit by instruction, the encoder to name transformations; then, in the alignment, the encoder learns to say the
-instruction of what it sees as the base's text encoder encodes it. Edits are drawn on the fly: an image of the training dataset, one of the
-transformations that its manifest lists, run by the library that the manifest names. So none can meet an unseen transformation or a source
-outside the training dataset.
+An instruction editor, and an eye that says what was done to a in the editor's own words.
+
+The base learns to edit by instruction, the encoder to name transformations; then, in the alignment,
+the encoder learns to say the instruction of what it sees as the base's text encoder encodes it.
+Edits are drawn on the fly: an image of the training dataset, one of the transformations that its
+manifest lists, run by the library that the manifest names. So none can meet an unseen
+transformation or a source outside the training dataset.
 """
 
 import hashlib
@@ -29,8 +32,8 @@ from reference_model.config import Strict, checked, read_settings
 from reference_model.model.adapter import read_pair_encoder
 from reference_model.model.base import TINY_TRANSFORMER, Base, load_base, new_tiny_base, words_of
 from reference_model.model.encoder import PairEncoder, name_loss
-from reference_model.model.grid_layout import context_of, target_of
-from reference_model.sampling import velocity_of
+from reference_model.model.grid_layout import context_sequence, target_tokens
+from reference_model.sampling import predict_velocity
 from reference_model.training.flow import Times, draw, flow_loss
 from reference_model.training.progress import Progress
 from reference_model.training.quadruplets import check_panels
@@ -40,7 +43,9 @@ SAVE_SECONDS = 120  # between resumable states
 
 
 class Phase(Strict):
-    """One phase of pretraining: optimizer steps, samples per step, peak learning rate and warm-up steps."""
+    """One phase of pretraining: optimizer steps, samples per step, peak learning rate and warm-up
+    steps.
+    """
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
@@ -49,7 +54,10 @@ class Phase(Strict):
 
 
 class PretrainingConfig(Strict):
-    """`lorweb-bench pretrain-tiny CONFIG`: the training dataset, the seed, the threads and the three phases."""
+    """`lorweb-bench pretrain-tiny CONFIG`.
+
+    The training dataset, the seed, the threads and the three phases.
+    """
 
     dataset: Path
     seed: int = Field(0, ge=0)
@@ -65,7 +73,10 @@ class PretrainingConfig(Strict):
 
 @dataclass(frozen=True)
 class Edits:
-    """A seeded, endless supply of edits: `images` (n, height, width, 3) uint8 and the trained transformations."""
+    """A seeded, endless supply of edits.
+
+    `images` (n, height, width, 3) uint8 and the trained transformations.
+    """
 
     images: np.ndarray
     singles: list[dict[str, Any]]
@@ -77,7 +88,9 @@ class Edits:
     def draw(
         self, seed: tuple[int, ...], count: int
     ) -> tuple[Tensor, Tensor, list[dict[str, Any] | None]]:
-        """`count` originals, their edits, both uint8 (count, 3, height, width), and the transformations (None: a copy)."""
+        """`count` originals, their edits, both uint8 (count, 3, height, width), and the
+        transformations (None: a copy).
+        """
         random = np.random.default_rng(seed)
         before, after, chosen = [], [], []
         for index in random.integers(len(self.images), size=count):
@@ -92,16 +105,19 @@ class Edits:
                 self.images[index] if spec is None else self.library.apply(spec, self.images[index])
             )
             chosen.append(spec)
-        return tensor_of(before), tensor_of(after), chosen
+        return stack_images(before), stack_images(after), chosen
 
 
-def tensor_of(images: list[np.ndarray]) -> Tensor:
+def stack_images(images: list[np.ndarray]) -> Tensor:
     """uint8 (batch, 3, height, width) of a list of uint8 (height, width, 3)."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
-def edits_of(dataset: Dataset, single_share: float, copy_share: float) -> Edits:
-    """The originals and trained transformations of a training dataset; InputError when it has no split `train`."""
+def read_edits(dataset: Dataset, single_share: float, copy_share: float) -> Edits:
+    """The originals and trained transformations of a training dataset.
+
+    InputError when it has no split `train`.
+    """
     if "train" not in dataset.manifest.splits:
         raise InputError(
             f"{dataset.path}: no split `train`; pretraining takes a training dataset, not a suite"
@@ -124,7 +140,7 @@ def edits_of(dataset: Dataset, single_share: float, copy_share: float) -> Edits:
 
 
 def batches(draw: Callable[[int], Any], start: int, steps: int) -> Iterator[Any]:
-    """What `draw(step)` gives for each step, the next one being drawn beside the work on this one."""
+    """What `draw(step)` gives for each step; the next is drawn while this one is used."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(draw, start)
         for step in range(start, steps):
@@ -142,7 +158,10 @@ def optimise(
     folder: Path,
     identity: str,
 ) -> list[float]:
-    """The training loop of one phase: AdamW, warm-up, cosine decay to a hundredth; resumes from `folder` and returns the losses."""
+    """The training loop of one phase: AdamW, warm-up, cosine decay to a hundredth.
+
+    Resumes from `folder` and returns the losses.
+    """
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=phase.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
     )
@@ -175,7 +194,10 @@ def optimise(
 def step_ids(
     specs: list[dict[str, Any] | None], index: dict[str, int], library: Any
 ) -> tuple[Tensor, Tensor]:
-    """The classes of the first and second step of each transformation; the second class of a single one is `len(index)`."""
+    """The classes of the first and second step of each transformation.
+
+    The second class of a single one is `len(index)`.
+    """
     first, second = [], []
     for spec in specs:
         assert spec is not None
@@ -187,7 +209,7 @@ def step_ids(
 
 
 def trained_steps(edits: Edits) -> dict[str, int]:
-    """Every single step that occurs in the trained transformations, numbered in the order of ids."""
+    """Number every single step of the trained transformations, in the order of ids."""
     ids = {s["id"] for s in edits.singles}
     for spec in edits.compositions:
         ids |= {edits.library.describe(s["family"], s["parameters"])["id"] for s in steps_of(spec)}
@@ -197,7 +219,10 @@ def trained_steps(edits: Edits) -> dict[str, int]:
 def draw_named(
     edits: Edits, config: PretrainingConfig, phase: Phase, number: int
 ) -> Callable[[int], Any]:
-    """What both phases of the encoder see at each step: originals, edits, the numbers of their steps, their instructions; no copies."""
+    """What both phases of the encoder see at each step.
+
+    Originals, edits, the numbers of their steps, their instructions; no copies.
+    """
     named, index = replace(edits, copy_share=0.0), trained_steps(edits)
 
     def draw(step: int) -> Any:
@@ -237,14 +262,18 @@ def pretrain_encoder(
     )
 
 
-# A squared error of 1 is that of always saying the mean; naming, which starts near its end, keeps a smaller part in the loss.
+# A squared error of 1 is that of always saying the mean; naming, which starts near its end, keeps a
+# smaller part in the loss.
 SAYING = 4.0
 
 
 def align_encoder(
     edits: Edits, config: PretrainingConfig, folder: Path, identity: str
 ) -> tuple[PairEncoder, list[float]]:
-    """The pair encoder, taught on to say the instruction as the base's text encoder does: its pooled vector, centred and of unit scale."""
+    """The pair encoder, taught on to say the instruction as the base's text encoder does.
+
+    Its pooled vector, centred and of unit scale.
+    """
     encoder = (
         read_pair_encoder(folder / "namer.safetensors")
         .requires_grad_(True)
@@ -279,20 +308,23 @@ def pooled_width(config: PretrainingConfig) -> int:
     return int({**TINY_TRANSFORMER, **config.transformer}["pooled_projection_dim"])
 
 
-# Most samples start from pure noise, as sampling in one step does; the squared error is that of the clean image, relative to the change.
+# Most samples start from pure noise, as sampling in one step does; the squared error is that of the
+# clean image, relative to the change.
 EDIT_TIMES = Times(share_at_one=0.8, low=0.4, weight="t2", relative=0.05)
 
 
 def edit_loss(
     base: Base, before: Tensor, after: Tensor, prompts: list[str], generator: torch.Generator
 ) -> Tensor:
-    """Rectified-flow loss of editing `before` into `after`, both uint8 (batch, 3, height, width), as the prompts say."""
+    """Rectified-flow loss of editing `before` into `after`, both uint8 (batch, 3, height, width),
+    as the prompts say.
+    """
     b, b_prime = base.codec.encode(before), base.codec.encode(after)
-    clean = target_of("edit", None, None, b, b_prime)
-    sequenced, prompt = context_of("edit", None, None, b), base.text_encoder(prompts)
+    clean = target_tokens("edit", None, None, b, b_prime)
+    sequenced, prompt = context_sequence("edit", None, None, b), base.text_encoder(prompts)
     drawn = draw(EDIT_TIMES, clean.shape, generator)
     return flow_loss(
-        lambda noisy, time: velocity_of(base, noisy, sequenced, time, prompt),
+        lambda noisy, time: predict_velocity(base, noisy, sequenced, time, prompt),
         clean,
         sequenced,
         drawn,
@@ -332,7 +364,10 @@ def pretrain_base(
 
 
 def read_config(path: Path, overrides: list[str]) -> PretrainingConfig:
-    """The pretraining config in a YAML file, with `key=value` overrides; InputError names what is wrong in it."""
+    """The pretraining config in a YAML file, with `key=value` overrides.
+
+    InputError names what is wrong in it.
+    """
     return checked(PretrainingConfig, read_settings(path, overrides), path)
 
 
@@ -340,9 +375,11 @@ PARTS = ("encoder", "base", "alignment")
 
 
 def pretrain(config: PretrainingConfig, folder: Path, parts: tuple[str, ...] = PARTS) -> None:
-    """Pretrain the base and its encoder and write them to `folder` in float16, with a `config.json` that says from what; resumes by itself.
+    """Pretrain the base and its encoder and write them to `folder` in float16, with a `config.json`
+    that says from what; resumes by itself.
 
-    Encoder and base need nothing of each other: two processes may make them side by side in one folder. The alignment needs both.
+    Encoder and base need nothing of each other: two processes may make them side by side in one
+    folder. The alignment needs both.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -352,7 +389,7 @@ def pretrain(config: PretrainingConfig, folder: Path, parts: tuple[str, ...] = P
             config.model_dump_json(exclude={"dataset", "threads", "compile"}) + dataset.fingerprint
         ).encode()
     ).hexdigest()
-    edits = edits_of(dataset, config.single_share, config.copy_share)
+    edits = read_edits(dataset, config.single_share, config.copy_share)
     if "encoder" in parts:
         write_encoder(
             folder / "namer.safetensors", *pretrain_encoder(edits, config, folder, identity)
@@ -391,7 +428,10 @@ def curve(losses: list[float]) -> list[float]:
 def about_base(
     base: Base, dataset: Dataset, config: PretrainingConfig, losses: list[float]
 ) -> dict[str, Any]:
-    """What `config.json` says of a pretrained base: its shape, and everything that it was trained on."""
+    """What `config.json` says of a pretrained base.
+
+    Its shape, and everything that it was trained on.
+    """
     return {
         "format": "lorweb-bench/base",
         "format_version": 1,

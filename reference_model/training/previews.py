@@ -14,15 +14,18 @@ from lorweb_bench.data.images import encode
 from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.files import write_atomic
 from reference_model.config import TrainConfig
-from reference_model.method import decoded
+from reference_model.method import decode_answer
 from reference_model.model.adapter import Adapter
-from reference_model.model.grid_layout import sequence_of
+from reference_model.model.grid_layout import token_sequence
 from reference_model.sampling import sample
-from reference_model.training.batches import load_eyes, looked_at, prompts_of
+from reference_model.training.batches import encode_batch, load_frozen_encoders, split_prompts
 
 
 class Previews:
-    """The first quadruplets of `dev`, or of `train` where there is no `dev`, looked at once; and sheets of them."""
+    """The first quadruplets of `dev`, or of `train` where there is no `dev`, looked at once.
+
+    And sheets of them.
+    """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, folder: Path) -> None:
         self.config, self.folder = config, folder
@@ -30,23 +33,26 @@ class Previews:
         rows = list(islice(dataset.quadruplets(split), config.training.sample_rows))
         stacked = {role: np.stack([np.asarray(getattr(q, role)) for q in rows]) for role in ROLES}
         self.shown = np.concatenate(list(stacked.values()), 2)  # four panels in a row
-        eyes = load_eyes(config)
+        encoders = load_frozen_encoders(config)
         panels = {
             role: torch.from_numpy(images).permute(0, 3, 1, 2) for role, images in stacked.items()
         }
-        self.context, _, self.features = looked_at(eyes, config, panels)
+        self.context, _, self.features = encode_batch(encoders, config, panels)
         with torch.no_grad():
-            self.prompt: Any = eyes.text_encoder(
-                prompts_of(dataset, split, config.prompt)[: len(rows)]
+            self.prompt: Any = encoders.text_encoder(
+                split_prompts(dataset, split, config.prompt)[: len(rows)]
             )
 
     @torch.no_grad()
     def write(
         self, model: nn.Module, adapter: Adapter, step: int, accelerator: Accelerator
     ) -> None:
-        """Write the sheet of a step; every process samples, as the weights may be spread over them, and one writes."""
+        """Write the sheet of a step.
+
+        Every process samples, as the weights may be spread over them, and one writes.
+        """
         base, device = adapter.base, accelerator.device
-        sequenced = sequence_of(
+        sequenced = token_sequence(
             self.config.layout, [picture.to(device) for picture in self.context]
         )
         prompt = (self.prompt[0].to(device), self.prompt[1].to(device))
@@ -61,7 +67,7 @@ class Previews:
             lambda noisy, time: model(noisy, sequenced, time, prompt, features, base.guidance),
         )
         if accelerator.is_main_process:
-            answers = decoded(base, self.config.layout, tokens, sequenced)
+            answers = decode_answer(base, self.config.layout, tokens, sequenced)
             base.codec.release()
             predicted = answers.permute(0, 2, 3, 1).cpu().numpy()
             sheet = np.concatenate(

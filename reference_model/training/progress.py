@@ -16,7 +16,10 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """A progress bar; where stderr is no terminal, a plain line every five percent. Nothing where it is not `shown`."""
+    """A progress bar; where stderr is no terminal, a plain line every five percent.
+
+    Nothing where it is not `shown`.
+    """
 
     def __init__(self, what: str, total: int, done: int = 0, shown: bool = True) -> None:
         self.what, self.total, self.done, self.shown = what, total, done, shown
@@ -69,7 +72,10 @@ class Progress:
 
 
 def bars_on_terminals_alone() -> None:
-    """Leave out the bars of transformers and diffusers where stderr is no terminal: in a log they are lines of their own."""
+    """Leave out the bars of transformers and diffusers where stderr is no terminal.
+
+    In a log they are lines of their own.
+    """
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

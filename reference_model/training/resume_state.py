@@ -1,4 +1,6 @@
-"""Training state on disk: weights, AdamW's moments and the step in one safetensors file, so that a run resumes to the same bytes."""
+"""Training state on disk: weights, AdamW's moments and the step in one safetensors file, so that a
+run resumes to the same bytes.
+"""
 
 import contextlib
 import json
@@ -21,7 +23,9 @@ WRITING = ".writing-"
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None
 ) -> None:
-    """Write a safetensors file atomically, by way of a folder beside it, in which a kill may leave something; each process has its own."""
+    """Write a safetensors file atomically, by way of a folder beside it, in which a kill may leave
+    something; each process has its own.
+    """
     writing = path.parent / f"{WRITING}{os.environ.get('RANK', 0)}"
     writing.mkdir(parents=True, exist_ok=True)
     temporary = writing / path.name
@@ -48,7 +52,10 @@ def clear_writing(folder: Path) -> None:
 
 
 def _sort_metadata(file: BinaryIO) -> None:
-    """Put the header's metadata in order, in place: safetensors writes it in an order that differs from one call to the next."""
+    """Put the header's metadata in order, in place.
+
+    Safetensors writes it in an order that differs from one call to the next.
+    """
     size = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(size))
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -80,7 +87,9 @@ def save_state(
     scaler: Any = None,
     write: bool = True,
 ) -> None:
-    """Write the trainable weights, the optimizer's state, the step and the losses so far; `identity` names the run's settings.
+    """Write the trainable weights, the optimizer's state, the step and the losses so far.
+
+    `identity` names the run's settings.
 
     Of several processes all call this and one writes. `scaler` is that of float16's gradients.
     """
@@ -105,7 +114,9 @@ def load_state(
     identity: str,
     scaler: Any = None,
 ) -> tuple[int, list[float]]:
-    """Restore what `save_state` wrote and return the step to go on from and the losses so far; (0, []) when there is no file.
+    """Restore what `save_state` wrote and return the step to go on from and the losses so far.
+
+    (0, []) when there is no file.
 
     Raises InputError when the state is cut, or belongs to a run with other settings.
     """
@@ -115,7 +126,8 @@ def load_state(
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+            names = file.keys()  # safe_open is no mapping
+            tensors = {name: file.get_tensor(name) for name in names}
     except Exception as error:
         raise InputError(
             f"{path}: not a whole training state ({error}); delete it to train from the start"

@@ -19,24 +19,24 @@ from reference_model.checkpoints.digests import model_digests
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter
 from reference_model.model.base import load_base
-from reference_model.model.grid_layout import flat, sequence_of
+from reference_model.model.grid_layout import flat, token_sequence
 from reference_model.model.quantize import quantize
 from reference_model.training.batches import (
     Batch,
-    InMemory,
-    Source,
-    choices_at,
-    load_eyes,
-    prompts_of,
+    BatchSource,
+    InMemoryBatches,
+    draw_choices,
+    load_frozen_encoders,
+    split_prompts,
 )
 from reference_model.training.caching import open_cache
 from reference_model.training.flow import draw, flow_loss
 from reference_model.training.launching import (
-    accelerator_of,
-    lacks_memory,
+    is_out_of_memory,
+    make_accelerator,
     new_optimizer,
-    out_of_memory,
-    share_of,
+    out_of_memory_error,
+    process_share,
     start_trackers,
 )
 from reference_model.training.previews import Previews
@@ -46,11 +46,14 @@ from reference_model.training.resume_state import clear_writing, load_state, sav
 
 STATE = "training_state.safetensors"
 # Settings that change how a training runs, not where it ends.
-WAY = {"threads", "save_every", "sample_every", "sample_rows", "trackers"}
+SETTINGS_WITHOUT_EFFECT = {"threads", "save_every", "sample_every", "sample_rows", "trackers"}
 
 
-def rate_at(step: int, training: TrainingConfig) -> float:
-    """Share of the peak learning rate: linear warm-up, level, then down to zero from `decay_from` on, by a half cosine or a line."""
+def learning_rate_share(step: int, training: TrainingConfig) -> float:
+    """Share of the peak learning rate.
+
+    Linear warm-up, level, then down to zero from `decay_from` on, by a half cosine or a line.
+    """
     warm = min(1.0, (step + 1) / max(1, training.warmup))
     start = training.decay_from * training.steps
     if training.schedule == "constant" or step < start:
@@ -61,9 +64,11 @@ def rate_at(step: int, training: TrainingConfig) -> float:
     )
 
 
-def identity_of(config: TrainConfig, dataset: Dataset) -> str:
+def training_identity(config: TrainConfig, dataset: Dataset) -> str:
     """A digest of everything that decides the weights: a resume under another one is refused."""
-    settings = config.model_dump_json(exclude={"dataset": True, "cache": True, "training": WAY})
+    settings = config.model_dump_json(
+        exclude={"dataset": True, "cache": True, "training": SETTINGS_WITHOUT_EFFECT}
+    )
     data = [
         dataset.fingerprint,
         dataset.manifest.targets_fingerprint,
@@ -73,21 +78,23 @@ def identity_of(config: TrainConfig, dataset: Dataset) -> str:
 
 
 def train(config: TrainConfig, folder: Path) -> Path:
-    """Train the adapter that `config` describes and write its checkpoint to `folder`; a run that was stopped goes on to the same bytes.
+    """Train the adapter that `config` describes and write its checkpoint to `folder`.
 
-    Under `accelerate launch` every process calls this. Raises InputError on a non-finite loss, naming the step and the batch; the last
-    state stays.
+    A run that was stopped goes on to the same bytes.
+
+    Under `accelerate launch` every process calls this. Raises InputError on a non-finite loss,
+    naming the step and the batch; the last state stays.
     """
     if config.dataset is None:
         raise InputError("no `dataset` to train on; give `--set dataset=FOLDER`")
     dataset = open_dataset(config.dataset)
-    identity = identity_of(config, dataset)
+    identity = training_identity(config, dataset)
     if is_finished(folder, identity):
         tidy(folder)
         return folder
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    accelerator = accelerator_of(config, folder)
+    accelerator = make_accelerator(config, folder)
     try:
         source = open_source(config, dataset, accelerator)
         previews = (
@@ -96,9 +103,9 @@ def train(config: TrainConfig, folder: Path) -> Path:
         adapter = new_trained(config, source.features)
         losses = run(adapter, config, source, accelerator, folder / STATE, identity, previews)
     except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
+        if not is_out_of_memory(error):
             raise
-        raise out_of_memory(config, error) from error
+        raise out_of_memory_error(config, error) from error
     about = {
         "identity": identity,
         "training_dataset": {
@@ -122,16 +129,23 @@ def tidy(folder: Path) -> None:
     clear_writing(folder)
 
 
-def open_source(config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> Source:
-    """The samples of a training: from the cache where there is one, else all in memory and looked at afresh at every step."""
+def open_source(config: TrainConfig, dataset: Dataset, accelerator: Accelerator) -> BatchSource:
+    """The samples of a training.
+
+    From the cache where there is one, else all in memory and looked at afresh at every step.
+    """
     if "train" not in dataset.manifest.splits:
         raise InputError(
-            f"{dataset.path}: no split `train`, only {', '.join(dataset.manifest.splits)}; name a training dataset"
+            f"{dataset.path}: no split `train`, only {', '.join(dataset.manifest.splits)}; name a "
+            "training dataset"
         )
-    prompts = prompts_of(dataset, "train", config.prompt)
+    prompts = split_prompts(dataset, "train", config.prompt)
     if config.cache is None:
-        return InMemory(
-            read_quadruplets(dataset, "train", config.panel), prompts, load_eyes(config), config
+        return InMemoryBatches(
+            read_quadruplets(dataset, "train", config.panel),
+            prompts,
+            load_frozen_encoders(config),
+            config,
         )
     records = list(dataset.records("train"))
     check_sizes(dataset, "train", {(r.height, r.width) for r in records}, config.panel)
@@ -139,7 +153,10 @@ def open_source(config: TrainConfig, dataset: Dataset, accelerator: Accelerator)
 
 
 def new_trained(config: TrainConfig, features: int) -> Adapter:
-    """The base, quantised where that is asked for, with a fresh adapter on it; what feeds the router is not part of it."""
+    """The base, quantised where that is asked for, with a fresh adapter on it.
+
+    What feeds the router is not part of it.
+    """
     training = config.training
     base = load_base(config.base, DTYPES[training.precision])
     if training.quantize != "no":
@@ -152,22 +169,25 @@ def new_trained(config: TrainConfig, features: int) -> Adapter:
 def batch_loss(
     model: nn.Module, config: TrainConfig, batch: Batch, drawn: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """The flow loss of a batch at drawn times and noise; the batch's gates stay for the backward pass."""
-    sequenced = sequence_of(config.layout, batch.context)
+    """The flow loss of a batch at drawn times and noise.
 
-    def velocity_of(noisy: Tensor, time: Tensor) -> Tensor:
+    The batch's gates stay for the backward pass.
+    """
+    sequenced = token_sequence(config.layout, batch.context)
+
+    def predict_velocity(noisy: Tensor, time: Tensor) -> Tensor:
         found: Tensor = model(
             noisy, sequenced, time, batch.prompt, batch.features, config.training.guidance
         )
         return found
 
-    return flow_loss(velocity_of, flat(batch.target), sequenced, drawn, config.training.times)
+    return flow_loss(predict_velocity, flat(batch.target), sequenced, drawn, config.training.times)
 
 
 def run(
     adapter: Adapter,
     config: TrainConfig,
-    source: Source,
+    source: BatchSource,
     accelerator: Accelerator,
     state: Path,
     identity: str,
@@ -175,7 +195,8 @@ def run(
 ) -> list[float]:
     """The loop: a batch, its loss, a step; returns the loss of every step.
 
-    A step's batch, its noise and its order are the same however many processes and parts it is shared out over.
+    A step's batch, its noise and its order are the same however many processes and parts it is
+    shared out over.
     """
     training, device = config.training, accelerator.device
     adapter.base.codec.to(device)
@@ -189,14 +210,17 @@ def run(
     ) as progress:
         for step in range(start, training.steps):
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate * group["share"] * rate_at(step, training)
+                group["lr"] = (
+                    training.learning_rate * group["share"] * learning_rate_share(step, training)
+                )
             loss = optimizer_step(model, optimizer, config, source, accelerator, step)
             losses.append(loss)
             progress.advance(loss=float(np.mean(losses[-50:])))
             accelerator.log(
                 {"loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}, step=step + 1
             )
-            # Sharded weights are gathered by all processes together, so these save by the step alone.
+            # Sharded weights are gathered by all processes together, so these save by the step
+            # alone.
             overdue = accelerator.num_processes == 1 and time.monotonic() - saved > 60
             if (step + 1) % training.save_every == 0 or overdue:
                 save_state(
@@ -220,26 +244,29 @@ def optimizer_step(
     model: nn.Module,
     optimizer: Any,
     config: TrainConfig,
-    source: Source,
+    source: BatchSource,
     accelerator: Accelerator,
     step: int,
 ) -> float:
-    """One step on a batch, of which this process works through its share part by part; returns the loss of the whole batch."""
+    """One step on a batch, of which this process works through its share part by part.
+
+    Returns the loss of the whole batch.
+    """
     training = config.training
-    choices = choices_at(step, len(source.keys), training)
+    choices = draw_choices(step, len(source.keys), training)
     generator = torch.Generator().manual_seed(training.seed * 1_000_003 + step)
     drawn: tuple[Tensor, Tensor] | None = None
     total = 0.0
-    for part in share_of(training.batch, training.accumulation, accelerator):
+    for part in process_share(training.batch, training.accumulation, accelerator):
         with accelerator.accumulate(model):
             batch = source.batch([choices[i] for i in part], accelerator.device)
             drawn = drawn or draw(
                 training.times, (len(choices), *flat(batch.target).shape[1:]), generator
             )
             loss = batch_loss(model, config, batch, (drawn[0][part], drawn[1][part]))
-            seen = accelerator.reduce(loss.detach(), "mean").item()
-            stop_unless_finite(seen, "loss", step, lambda: [source.keys[c.index] for c in choices])
-            total += seen / training.accumulation
+            value = accelerator.reduce(loss.detach(), "mean").item()
+            stop_unless_finite(value, "loss", step, lambda: [source.keys[c.index] for c in choices])
+            total += value / training.accumulation
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(model.parameters(), 1.0)
@@ -261,6 +288,7 @@ def stop_unless_finite(value: float, what: str, step: int, keys: Callable[[], li
     """InputError that names the step and the batch, where the loss or the gradient is no number."""
     if not math.isfinite(value):
         raise InputError(
-            f"the {what} is {value} at step {step}, batch {', '.join(keys())}; the last state stays: look at these samples, or lower "
+            f"the {what} is {value} at step {step}, batch {', '.join(keys())}; the last state "
+            "stays: look at these samples, or lower "
             "`training.learning_rate` and name a new folder"
         )

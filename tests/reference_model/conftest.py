@@ -1,4 +1,7 @@
-"""Shared by the tests of the reference model: a training dataset, a tiny base pretrained on it for three steps, trained checkpoints."""
+"""Shared by the tests of the reference model.
+
+A training dataset, a tiny base pretrained on it for three steps, trained checkpoints.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -45,7 +48,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def _write_dataset(folder: Path, sizes: Sequence[tuple[int, int]]) -> Path:
-    """Quadruplets of these heights and widths, of three transformations and a composition in turn; no scene is used twice."""
+    """Quadruplets of these heights and widths, of three transformations and a composition in turn.
+
+    No scene is used twice.
+    """
     lib = library()
     specs = [next(s for s in lib.singles().values() if s["family"] == family) for family in TRAINED]
     specs.append(lib.compose(specs[0], specs[1]))
@@ -135,7 +141,9 @@ def base(base_folder: Path) -> Base:
 
 @pytest.fixture
 def constant_base() -> Callable[[float], Base]:
-    """`constant_base(c)`: a real base whose last layer ignores its input, so that it predicts the context under the target plus c."""
+    """`constant_base(c)`: a real base whose last layer ignores its input, so that it predicts the
+    context under the target plus c.
+    """
 
     def make(value: float) -> Base:
         made = new_tiny_base(["word"], 0, SMALL)
@@ -148,7 +156,9 @@ def constant_base() -> Callable[[float], Base]:
 
 @pytest.fixture
 def flux() -> Callable[..., FluxTransformer2DModel]:
-    """`flux(dtype)`: diffusers' own transformer, one double and one single block, 4 channels, seeded weights of some size."""
+    """`flux(dtype)`: diffusers' own transformer, one double and one single block, 4 channels,
+    seeded weights of some size.
+    """
 
     def make(dtype: torch.dtype = torch.float32) -> FluxTransformer2DModel:
         torch.manual_seed(1)
@@ -159,7 +169,10 @@ def flux() -> Callable[..., FluxTransformer2DModel]:
 
 @pytest.fixture
 def flux_inputs() -> Callable[..., dict[str, Any]]:
-    """`flux_inputs(dtype, batch)`: seeded inputs for it, 5 image tokens and 3 prompt tokens a sample."""
+    """`flux_inputs(dtype, batch)`.
+
+    Seeded inputs for it, 5 image tokens and 3 prompt tokens a sample.
+    """
 
     def make(dtype: torch.dtype = torch.float32, batch: int = 3) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(2)
@@ -181,7 +194,10 @@ def flux_inputs() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def settings(base_folder: Path, training_dataset: Path) -> Callable[..., dict[str, Any]]:
-    """`settings(kind, adapter={...}, training={...}, ...)`: the mapping of a training config on the small base."""
+    """`settings(kind, adapter={...}, training={...}, ...)`.
+
+    The mapping of a training config on the small base.
+    """
 
     def make(
         kind: str = "lorweb", adapter: Any = None, training: Any = None, **rest: Any
@@ -239,7 +255,10 @@ def write_yaml(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> Calla
 def trained(
     config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
-    """`trained(kind)`: the checkpoint of a run of five steps, made once; copy it before changing it."""
+    """`trained(kind)`: the checkpoint of a run of five steps, made once.
+
+    Copy it before changing it.
+    """
     made: dict[str, Path] = {}
 
     def make(kind: str = "lorweb") -> Path:
@@ -268,11 +287,11 @@ def codec() -> UnshuffleCodec:
 
 
 @pytest.fixture(scope="session")
-def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP tower of small size, saved as the hub saves it."""
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP backbone of small size, saved as the hub saves it."""
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    folder = tmp_path_factory.mktemp("tower")
+    folder = tmp_path_factory.mktemp("backbone")
     torch.manual_seed(12)
     vision = CLIPVisionConfig(
         hidden_size=16,

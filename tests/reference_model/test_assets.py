@@ -1,4 +1,6 @@
-"""What ships: the tiny base has seen nothing that photos-mini holds out, it fits its budget, and it does what its card says."""
+"""What ships: the tiny base has seen nothing that photos-mini holds out, it fits its budget, and it
+does what its card says.
+"""
 
 import json
 from pathlib import Path

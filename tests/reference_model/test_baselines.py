@@ -25,7 +25,7 @@ from reference_model.baselines import (
     GRID_WORDS,
     KontextGrid,
     KontextInstruction,
-    Peer,
+    PipelineBaseline,
     VisualCloze,
     revision_of,
     to_levels,
@@ -40,7 +40,10 @@ MASK = (
 
 @pytest.fixture(scope="module")
 def cloze_folder(tiny_flux_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VisualCloze pipeline of random weights: as FLUX.1-Kontext, but its transformer also sees what is known, and the mask."""
+    """A VisualCloze pipeline of random weights.
+
+    As FLUX.1-Kontext, but its transformer also sees what is known, and the mask.
+    """
     parts = FluxKontextPipeline.from_pretrained(tiny_flux_folder).components
     config = parts["transformer"].config
     kept = {
@@ -78,7 +81,9 @@ def cloze_folder(tiny_flux_folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module", params=["grid", "instruction", "cloze"])
-def peer(request: pytest.FixtureRequest, tiny_flux_folder: Path, cloze_folder: Path) -> Peer:
+def peer(
+    request: pytest.FixtureRequest, tiny_flux_folder: Path, cloze_folder: Path
+) -> PipelineBaseline:
     if request.param == "cloze":
         return VisualCloze(str(cloze_folder), **QUICK)
     kind = KontextGrid if request.param == "grid" else KontextInstruction
@@ -90,7 +95,7 @@ def far(one: Image.Image, other: Image.Image) -> int:
 
 
 def test_answers_have_the_size_of_b_and_go_by_the_triplet_and_its_seed_alone(
-    peer: Peer, triplet: MakeTriplet
+    peer: PipelineBaseline, triplet: MakeTriplet
 ) -> None:
     triplets = [
         triplet(n, *size, prompt="invert it")
@@ -120,7 +125,7 @@ def test_answers_have_the_size_of_b_and_go_by_the_triplet_and_its_seed_alone(
 
 @pytest.mark.parametrize("kind", [KontextGrid, VisualCloze])
 def test_the_pair_is_looked_at(
-    kind: type[Peer], tiny_flux_folder: Path, cloze_folder: Path, triplet: MakeTriplet
+    kind: type[PipelineBaseline], tiny_flux_folder: Path, cloze_folder: Path, triplet: MakeTriplet
 ) -> None:
     peer = kind(str(cloze_folder if kind is VisualCloze else tiny_flux_folder), **QUICK)
     one, other = triplet(0, 32, 32), triplet(1, 32, 32)
@@ -275,8 +280,10 @@ def test_weights_in_the_hub_s_cache_are_found_loaded_and_named_by_their_revision
     }
     environment.pop("HF_HUB_CACHE", None)
     script = (
-        "import sys\nfrom lorweb_bench.cli.main import main\nfrom lorweb_bench.methods.listing import weights_there\n"
-        "assert weights_there('VisualCloze/VisualClozePipeline-384') and not weights_there('black-forest-labs/FLUX.1-Kontext-dev')\n"
+        "import sys\nfrom lorweb_bench.cli.main import main\nfrom lorweb_bench.methods.listing import "
+        "weights_there\n"
+        "assert weights_there('VisualCloze/VisualClozePipeline-384') and not "
+        "weights_there('black-forest-labs/FLUX.1-Kontext-dev')\n"
         "main(sys.argv[1:])\n"
     )
     words = [

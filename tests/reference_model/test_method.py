@@ -14,7 +14,7 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import predict
-from reference_model.method import Method, from_checkpoint, instructed, panel_size
+from reference_model.method import Method, from_checkpoint, instruction_predictor, panel_size
 from reference_model.model.base import Base
 
 MakeTriplet = Callable[..., Triplet]
@@ -30,7 +30,9 @@ def method(trained: Callable[[str], Path]) -> Method:
 
 @pytest.fixture
 def ceiling(base: Base) -> Method:
-    return Method("ceiling", instructed(base), 64, torch.device("cpu"), base.sampling_steps, {})
+    return Method(
+        "ceiling", instruction_predictor(base), 64, torch.device("cpu"), base.sampling_steps, {}
+    )
 
 
 def far(one: Image.Image, other: Image.Image) -> int:
@@ -57,7 +59,8 @@ def test_order_and_batches_do_not_change_results(method: Method, triplet: MakeTr
     assert [far(x, y) for x, y in zip(method.predict(triplets), together, strict=True)] == [0] * 5
     backwards = method.predict(triplets[::-1])[::-1]
     in_twos = [x for i in (0, 2, 4) for x in method.predict(triplets[i : i + 2])]
-    # A matrix product over another number of rows may round a value the other way: one level of 255.
+    # A matrix product over another number of rows may round a value the other way: one level of
+    # 255.
     assert all(far(x, y) <= 1 for x, y in zip(together, backwards, strict=True))
     assert all(far(x, y) <= 1 for x, y in zip(together, in_twos, strict=True))
     assert min(far(together[i], together[j]) for i in range(5) for j in range(i)) > 1

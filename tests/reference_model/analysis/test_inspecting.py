@@ -1,4 +1,6 @@
-"""`inspect-model`: the numbers behind the page against known truths, and the page itself, also in a browser."""
+"""`inspect-model`: the numbers behind the page against known truths, and the page itself, also in a
+browser.
+"""
 
 import math
 import re
@@ -36,7 +38,10 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 @pytest.fixture(scope="module")
 def model(config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of three elements with random weights; the third element's A is zero, so that leaving it out changes nothing."""
+    """A checkpoint of three elements with random weights.
+
+    The third element's A is zero, so that leaving it out changes nothing.
+    """
     settings = config(name="<b>lorweb</b>", panel=32)
     adapter = new_adapter(settings, seed=1)
     torch.manual_seed(2)

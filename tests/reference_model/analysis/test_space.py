@@ -1,4 +1,6 @@
-"""The space of LoRAs: folding against the gated forward pass, shrinking against numpy's SVD, walking between two analogies."""
+"""The space of LoRAs: folding against the gated forward pass, shrinking against numpy's SVD,
+walking between two analogies.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,9 @@ MakeTriplet = Callable[..., Triplet]
 
 @pytest.fixture(scope="module")
 def checkpoint(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """`checkpoint(kind, ...)`: a checkpoint whose A and B are all random, alpha not the rank, and far from zero."""
+    """`checkpoint(kind, ...)`: a checkpoint whose A and B are all random, alpha not the rank, and
+    far from zero.
+    """
 
     def make(kind: str = "lorweb", **adapter: object) -> Path:
         settings = config(kind, adapter={"alpha": 3, **adapter})

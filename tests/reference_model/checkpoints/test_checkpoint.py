@@ -1,4 +1,6 @@
-"""Checkpoints: what is written is what is read, also by stock diffusers, and what is wrong with a folder is named."""
+"""Checkpoints: what is written is what is read, also by stock diffusers, and what is wrong with a
+folder is named.
+"""
 
 import json
 import shutil
@@ -17,12 +19,12 @@ from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
-from reference_model.method import adapted, from_checkpoint
+from reference_model.method import adapter_predictor, from_checkpoint
 from reference_model.model.adapter import new_adapter
 from reference_model.model.base import Base, load_base
 from reference_model.model.basis import Basis
-from reference_model.model.grid_layout import context_of
-from reference_model.sampling import velocity_of
+from reference_model.model.grid_layout import context_sequence
+from reference_model.sampling import predict_velocity
 
 Config = Callable[..., TrainConfig]
 Trained = Callable[[str], Path]
@@ -52,8 +54,12 @@ def test_what_is_written_predicts_the_same_when_read_again(
     again, found = load_checkpoint(tmp_path)
     assert found.model_dump(exclude={"dataset"}) == settings.model_dump(exclude={"dataset"})
     with torch.inference_mode():
-        ours, theirs = (adapted(x, settings)(*panels(), ["", ""], [1, 2]) for x in (adapter, again))
-        untrained = adapted(new_adapter(settings, seed=3), settings)(*panels(), ["", ""], [1, 2])
+        ours, theirs = (
+            adapter_predictor(x, settings)(*panels(), ["", ""], [1, 2]) for x in (adapter, again)
+        )
+        untrained = adapter_predictor(new_adapter(settings, seed=3), settings)(
+            *panels(), ["", ""], [1, 2]
+        )
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, untrained)
     assert not any(p.requires_grad for p in again.trainable().parameters())
@@ -96,14 +102,15 @@ def test_stock_diffusers_runs_a_single_lora_as_we_do(
     )
     a, a_prime, b = (adapter.base.codec.encode(x) for x in panels())
     sequenced, noisy, time = (
-        context_of("target-only", a, a_prime, b),
+        context_sequence("target-only", a, a_prime, b),
         torch.randn(2, 4, 192),
         torch.tensor([1.0, 0.6]),
     )
     prompt = adapter.prompt(["", ""], None)
     with torch.inference_mode():
         ours, theirs, without = (
-            velocity_of(x, noisy, sequenced, time, prompt) for x in (adapter.base, stock, untouched)
+            predict_velocity(x, noisy, sequenced, time, prompt)
+            for x in (adapter.base, stock, untouched)
         )
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
     assert (ours - without).abs().max() > 1e-3
@@ -112,7 +119,10 @@ def test_stock_diffusers_runs_a_single_lora_as_we_do(
 def test_stock_diffusers_runs_one_folded_analogy_as_we_do(
     flux: Callable[..., FluxTransformer2DModel], flux_inputs: Callable[..., dict[str, Any]]
 ) -> None:
-    """On diffusers' own transformer, loaded by its own method: the gates go into B, and nothing else is needed."""
+    """On diffusers' own transformer, loaded by its own method.
+
+    The gates go into B, and nothing else is needed.
+    """
     transformer = flux()
     basis = Basis(transformer, elements=3, rank=2, alpha=2)
     torch.manual_seed(0)

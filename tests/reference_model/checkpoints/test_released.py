@@ -1,4 +1,6 @@
-"""`import-lorweb`: a synthetic release with every option against the formula in float64, and what is refused by name."""
+"""`import-lorweb`: a synthetic release with every option against the formula in float64, and what
+is refused by name.
+"""
 
 import re
 from collections.abc import Callable
@@ -40,8 +42,11 @@ def linear_layers(folder: Path) -> dict[str, nn.Linear]:
 
 
 @pytest.fixture
-def release(tiny_flux_folder: Path, tower: Path, tmp_path: Path) -> Release:
-    """`release(network={...}, **options)`: a file and a config in the released format, for the tiny FLUX folder."""
+def release(tiny_flux_folder: Path, backbone: Path, tmp_path: Path) -> Release:
+    """`release(network={...}, **options)`.
+
+    A file and a config in the released format, for the tiny FLUX folder.
+    """
 
     def make(network: dict[str, Any] | None = None, **options: Any) -> tuple[Path, Path]:
         generator = torch.Generator().manual_seed(5)
@@ -52,7 +57,7 @@ def release(tiny_flux_folder: Path, tower: Path, tmp_path: Path) -> Release:
             "lora_softmax": True,
             "mixing_coeffs_type": "mean",
             "external_query": True,
-            "external_query_model": str(tower),
+            "external_query_model": str(backbone),
             "query_mode": "cat-aa'b",
             "query_projection_type": "linear",
             "pooling_type": "avg",
@@ -109,7 +114,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 def written_out(
     weights: dict[str, np.ndarray], layer: str, features: np.ndarray, options: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients and the update of one layer by the formula, head by head and element by element."""
+    """Coefficients and the update of one layer by the formula, one head and element at a time."""
     a, b, keys, projection = (
         weights[f"transformer.{layer}.{part}"]
         for part in ("lora_A", "lora_B", "lora_keys", "att_lora_to_q.weight")
@@ -299,7 +304,7 @@ def test_a_cut_file_and_a_pickle_are_named(release: Release, run: Any, tmp_path:
         ({"query_mode": "cat-paa'b"}, "`query_mode` is \"cat-paa'b\"; known are cat-aa'b"),
         ({"query_mode": "a'-a"}, r"att_lora_to_q.weight` is \(4, 18\); .* ask for \(4, 6\)"),
         ({"query_mode": ["cat-aa'b"]}, "`query_mode` is"),
-        ({"external_query_model": "no-one/no-tower"}, "encoder `no-one/no-tower`"),
+        ({"external_query_model": "no-one/no-backbone"}, "encoder `no-one/no-backbone`"),
         ({"external_query": False}, "`external_query` is 'False'; only True can be imported"),
         ({"query_projection_type": "none"}, "`query_projection_type` is 'none'; only 'linear'"),
         ({"temperature": 2}, "network_kwargs has `temperature`, which is not known here"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from lorweb_bench.errors import InputError
-from reference_model.checkpoints.weights import MAX_HEADER, open_tensors
+from reference_model.checkpoints.weights import MAX_HEADER, open_weights
 
 WEIGHTS = {
     "x": torch.arange(6.0).view(2, 3),
@@ -39,7 +39,7 @@ def entry(shape: list[Any], first: Any, last: Any, dtype: str = "F32") -> dict[s
 
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
-    with open_tensors(saved(tmp_path / "whole.safetensors")) as found:
+    with open_weights(saved(tmp_path / "whole.safetensors")) as found:
         assert found.shapes == {"x": (2, 3), "y": (4,), "z": (1, 2)}
         assert all(torch.equal(found.tensor(name), weights) for name, weights in WEIGHTS.items())
 
@@ -49,7 +49,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
 )  # as they are written, these begin like a pickle and like a zip
 def test_a_header_of_any_length_is_read(tmp_path: Path, length: int) -> None:
     text = json.dumps({"x": entry([2], 0, 8)}).ljust(length)
-    with open_tensors(raw(tmp_path / "whole.safetensors", text, bytes(8))) as found:
+    with open_weights(raw(tmp_path / "whole.safetensors", text, bytes(8))) as found:
         assert found.shapes == {"x": (2,)}
 
 
@@ -99,7 +99,7 @@ HOSTILE: dict[str, tuple[Any, bytes, str]] = {
 def test_a_hostile_header_is_named(tmp_path: Path, what: str) -> None:
     header, data, sentence = HOSTILE[what]
     path = raw(tmp_path / "hostile.safetensors", header, data)
-    with pytest.raises(InputError, match=r"hostile\.safetensors: .*") as caught, open_tensors(path):
+    with pytest.raises(InputError, match=r"hostile\.safetensors: .*") as caught, open_weights(path):
         pass
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
@@ -108,7 +108,7 @@ def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
     path = raw(tmp_path / "huge.safetensors", "{}", length=2**60)
     with (
         pytest.raises(InputError, match="no safetensors file, or cut in its header"),
-        open_tensors(path),
+        open_weights(path),
     ):
         pass
     with path.open("wb") as file:  # a sparse file as long as its header claims
@@ -116,7 +116,7 @@ def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
         file.truncate(MAX_HEADER + 100)
     with (
         pytest.raises(InputError, match="its header claims 16,777,217 bytes, more than"),
-        open_tensors(path),
+        open_weights(path),
     ):
         pass
 
@@ -130,7 +130,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     plain.write_bytes(pickle.dumps(Trap()))
     torch.save({"x": torch.ones(1)}, zipped)
     for path in (plain, zipped):
-        with pytest.raises(InputError, match="looks like a pickle"), open_tensors(path):
+        with pytest.raises(InputError, match="looks like a pickle"), open_weights(path):
             pass
     assert not (tmp_path / "sprung").exists()
 
@@ -142,14 +142,14 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         (".", "no such file"),
         ("empty", "no safetensors file"),
     ):
-        with pytest.raises(InputError, match=sentence), open_tensors(tmp_path / name):
+        with pytest.raises(InputError, match=sentence), open_weights(tmp_path / name):
             pass
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_named(tmp_path: Path, bad: float) -> None:
     path = saved(tmp_path / "bad.safetensors", {"x": torch.tensor([1.0, bad])})
-    with open_tensors(path) as found, pytest.raises(InputError, match="`x` holds infinity or NaN"):
+    with open_weights(path) as found, pytest.raises(InputError, match="`x` holds infinity or NaN"):
         found.tensor("x")
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_is_cut_or_has_a_flipped_byte_in_its_header_never_gives_othe
             whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
         )
     try:
-        with open_tensors(path) as found:
+        with open_weights(path) as found:
             assert (
                 sum(torch.Size(shape).numel() for shape in found.shapes.values()) == 12
             )  # names and metadata may differ

@@ -1,4 +1,7 @@
-"""The encoder that a config names: the base's own, or the paper's way with a CLIP tower from a folder."""
+"""The encoder that a config names.
+
+The base's own, or the paper's way with a CLIP backbone from a folder.
+"""
 
 from pathlib import Path
 
@@ -25,8 +28,10 @@ def config(base_folder: Path, encoder: str) -> TrainConfig:
     return TrainConfig.model_validate(settings)
 
 
-def test_a_clip_tower_routes_the_basis_by_three_embeddings(base_folder: Path, tower: Path) -> None:
-    adapter = new_adapter(config(base_folder, str(tower)), seed=0)
+def test_a_clip_tower_routes_the_basis_by_three_embeddings(
+    base_folder: Path, backbone: Path
+) -> None:
+    adapter = new_adapter(config(base_folder, str(backbone)), seed=0)
     image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     features = adapter.features(image, image, image)
     assert features is not None and features.shape == (2, 18)
@@ -41,5 +46,5 @@ def test_a_missing_tower_says_what_to_download(
     base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="hf download no-one/no-tower"):
-        load_encoder(config(base_folder, "no-one/no-tower"))
+    with pytest.raises(InputError, match="hf download no-one/no-backbone"):
+        load_encoder(config(base_folder, "no-one/no-backbone"))

@@ -1,4 +1,6 @@
-"""Vision towers of every kind, saved as the hub saves them, and what becomes of their embeddings."""
+"""Vision backbones of every kind, saved as the hub saves them, and what becomes of their
+embeddings.
+"""
 
 import json
 import shutil
@@ -30,10 +32,10 @@ from lorweb_bench.errors import InputError
 from reference_model.checkpoints.checkpoint import load_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.model.adapter import fresh_adapter, load_encoder
-from reference_model.model.backbones import INPUTS, load_tower
+from reference_model.model.backbones import INPUTS, load_backbone
 from reference_model.model.base import load_base
-from reference_model.model.shapes import features_of, shapes_of
-from reference_model.training.batches import load_eyes
+from reference_model.model.shapes import feature_width, training_shapes
+from reference_model.training.batches import load_frozen_encoders
 from reference_model.training.train import train
 
 SIZE, WIDTH, PROJECTED = 16, 24, 6
@@ -49,8 +51,8 @@ KINDS = ("clip", "siglip", "siglip2")
 
 
 @pytest.fixture(scope="module")
-def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, nn.Module, int]]:
-    """By kind: the folder, the tower that was saved there, the width of its embeddings."""
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, nn.Module, int]]:
+    """By kind: the folder, the backbone that was saved there, the width of its embeddings."""
     torch.manual_seed(0)
     made: dict[str, tuple[nn.Module, Any, int]] = {
         "clip": (
@@ -76,11 +78,11 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, nn
         ),
     }
     found = {}
-    for kind, (tower, processor, width) in made.items():
+    for kind, (backbone, processor, width) in made.items():
         folder = tmp_path_factory.mktemp(kind)
-        tower.save_pretrained(folder)
+        backbone.save_pretrained(folder)
         processor.save_pretrained(folder)
-        found[kind] = (folder, tower.eval(), width)
+        found[kind] = (folder, backbone.eval(), width)
     return found
 
 
@@ -90,20 +92,22 @@ def drawn(seed: int, size: int = SIZE) -> Tensor:
     )
 
 
-def embedding(kind: str, tower: nn.Module, images: Tensor) -> Tensor:
-    """Of images that already have the tower's size, by transformers' own processor where it takes them as they are."""
+def embedding(kind: str, backbone: nn.Module, images: Tensor) -> Tensor:
+    """Of images that already have the backbone's size, by transformers' own processor where it
+    takes them as they are.
+    """
     normalised = (images.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(
         STD
     ).view(3, 1, 1)
     with torch.no_grad():
         if kind == "clip":
-            return tower(pixel_values=normalised.float()).image_embeds
+            return backbone(pixel_values=normalised.float()).image_embeds
         if kind == "siglip":
-            return tower(pixel_values=normalised.float()).pooler_output
+            return backbone(pixel_values=normalised.float()).pooler_output
         given = Siglip2ImageProcessor(
             patch_size=8, max_num_patches=4, image_mean=MEAN, image_std=STD, do_resize=False
         )
-        return tower(
+        return backbone(
             **given(
                 images=[image.permute(1, 2, 0).numpy() for image in images], return_tensors="pt"
             )
@@ -112,25 +116,25 @@ def embedding(kind: str, tower: nn.Module, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_are_the_embeddings_of_the_tower_on_each_image(
-    towers: dict[str, Any], kind: str
+    backbones: dict[str, Any], kind: str
 ) -> None:
-    folder, tower, width = towers[kind]
+    folder, backbone, width = backbones[kind]
     a, a_prime, b = (drawn(seed) for seed in range(3))
-    first, second, third = (embedding(kind, tower, x) for x in (a, a_prime, b))
+    first, second, third = (embedding(kind, backbone, x) for x in (a, a_prime, b))
     expected = {
         "separate": torch.cat([first, second, third], 1),
         "a_prime-a": second - first,
         "a_prime-a+b": second - first + third,
     }
     for encoder_input, features in expected.items():
-        encoder = load_tower(str(folder), encoder_input)
+        encoder = load_backbone(str(folder), encoder_input)
         assert encoder.features == features.shape[1] == INPUTS[encoder_input] * width
         torch.testing.assert_close(encoder(a, a_prime, b), features, rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_of_several_panels_are_embedded_as_one(towers: dict[str, Any]) -> None:
-    """Panels cut out of a picture that has the tower's size give that picture's embedding."""
-    folder, tower, _ = towers["clip"]
+def test_pictures_of_several_panels_are_embedded_as_one(backbones: dict[str, Any]) -> None:
+    """Panels cut out of a picture that has the backbone's size give that picture's embedding."""
+    folder, backbone, _ = backbones["clip"]
     whole = drawn(3)
     half = SIZE // 2
     top, bottom = whole.chunk(2, 2)
@@ -138,12 +142,12 @@ def test_pictures_of_several_panels_are_embedded_as_one(towers: dict[str, Any]) 
     b = bottom[..., :half]
     grid = torch.cat([top, torch.cat([b, b], 3)], 2)
     torch.testing.assert_close(
-        load_tower(str(folder), "grid")(a, a_prime, b),
-        embedding("clip", tower, grid),
+        load_backbone(str(folder), "grid")(a, a_prime, b),
+        embedding("clip", backbone, grid),
         rtol=1e-4,
         atol=1e-5,
     )
-    encoder = load_tower(str(folder), "concatenated")
+    encoder = load_backbone(str(folder), "concatenated")
     wide = torch.cat([a, a_prime, b], 3)
     torch.testing.assert_close(encoder(a, a_prime, b), encoder.embedded(wide))
     assert not torch.allclose(encoder(a, a_prime, b), encoder(a_prime, a, b))
@@ -152,16 +156,18 @@ def test_pictures_of_several_panels_are_embedded_as_one(towers: dict[str, Any]) 
 @pytest.mark.parametrize("encoder_input", INPUTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dry_run_counts_what_a_training_trains(
-    towers: dict[str, Any], config: Callable[..., TrainConfig], kind: str, encoder_input: str
+    backbones: dict[str, Any], config: Callable[..., TrainConfig], kind: str, encoder_input: str
 ) -> None:
     for adapter in ({}, {"kind": "token-control", "elements": 1, "tokens": 2}):
         settings = config(
             adapter={"heads": 2, **adapter},
-            encoder=str(towers[kind][0]),
+            encoder=str(backbones[kind][0]),
             encoder_input=encoder_input,
         )
-        made = fresh_adapter(settings, load_base(settings.base), 0, load_eyes(settings).features)
-        assert shapes_of(settings).trainable == made.trainable_parameters
+        made = fresh_adapter(
+            settings, load_base(settings.base), 0, load_frozen_encoders(settings).features
+        )
+        assert training_shapes(settings).trainable == made.trainable_parameters
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
@@ -199,16 +205,16 @@ def test_the_folder_of_a_whole_model_is_a_tower_to_a_dry_run_as_to_a_training(
     processor.save_pretrained(tmp_path)
     capsys.readouterr()
     chosen = config(encoder=str(tmp_path))
-    assert features_of(chosen) == load_encoder(chosen).features
+    assert feature_width(chosen) == load_encoder(chosen).features
     assert capsys.readouterr().err == ""
 
 
 def test_a_tower_whose_weights_do_not_fit_its_config_is_refused(
-    config: Callable[..., TrainConfig], towers: dict[str, Any], tmp_path: Path
+    config: Callable[..., TrainConfig], backbones: dict[str, Any], tmp_path: Path
 ) -> None:
     """Transformers would fill in random ones."""
     for name, change in (("missing", None), ("other-size", torch.zeros(2, WIDTH))):
-        shutil.copytree(towers["clip"][0], tmp_path / name)
+        shutil.copytree(backbones["clip"][0], tmp_path / name)
         weights = load_file(tmp_path / name / "model.safetensors")
         del weights["visual_projection.weight"]
         save_file(
@@ -217,17 +223,18 @@ def test_a_tower_whose_weights_do_not_fit_its_config_is_refused(
         )
         with pytest.raises(
             InputError,
-            match=r"1 weights are missing or do not fit its config\.json, .*visual_projection\.weight",
+            match=r"1 weights are missing or do not fit its config\.json, "
+            r".*visual_projection\.weight",
         ):
             load_encoder(config(encoder=str(tmp_path / name)))
 
 
 def test_a_checkpoint_knows_its_tower(
-    config: Callable[..., TrainConfig], towers: dict[str, Any], tmp_path: Path
+    config: Callable[..., TrainConfig], backbones: dict[str, Any], tmp_path: Path
 ) -> None:
-    """By the digest of its files: with another tower in the same place it is refused."""
-    folder = tmp_path / "tower"
-    shutil.copytree(towers["clip"][0], folder)
+    """By the digest of its files: with another backbone in the same place it is refused."""
+    folder = tmp_path / "backbone"
+    shutil.copytree(backbones["clip"][0], folder)
     out = train(config(encoder=str(folder), training={"steps": 1}), tmp_path / "out")
     assert len(json.loads((out / "config.json").read_text())["encoder_sha256"]) == 64
     load_checkpoint(out)
@@ -244,7 +251,7 @@ def test_a_folder_that_is_no_tower_is_named(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    for name in (str(tmp_path), "no-one/no-tower"):
+    for name in (str(tmp_path), "no-one/no-backbone"):
         with pytest.raises(
             InputError,
             match=rf"encoder `{name}`: neither a folder .*`hf download {name} --local-dir FOLDER`",

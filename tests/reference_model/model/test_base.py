@@ -20,8 +20,8 @@ from reference_model.model.base import (
     new_tiny_base,
     words_of,
 )
-from reference_model.model.grid_layout import Sequenced, context_of
-from reference_model.sampling import velocity_of
+from reference_model.model.grid_layout import TokenSequence, context_sequence
+from reference_model.sampling import predict_velocity
 
 VOCABULARY = ["rotate", "the", "image", "by", "degrees", "invert", "#ff0000"]
 IMAGES = arrays.arrays(
@@ -203,17 +203,20 @@ def test_a_name_that_is_no_base_says_what_would_be() -> None:
         load_base("no-such-base")
 
 
-def velocity(base: Base, noisy: Tensor, context: Sequenced, time: float = 1.0) -> Tensor:
+def velocity(base: Base, noisy: Tensor, context: TokenSequence, time: float = 1.0) -> Tensor:
     """The base's velocity with an empty prompt."""
-    return velocity_of(
+    return predict_velocity(
         base, noisy, context, torch.full((len(noisy),), time), base.text_encoder([""] * len(noisy))
     )
 
 
 def test_the_tiny_base_tells_places_apart(base: Base) -> None:
-    """The same patch everywhere: with rotary positions alone, no token would differ from another."""
+    """The same patch everywhere.
+
+    With rotary positions alone, no token would differ from another.
+    """
     b = torch.full((1, 3, 64, 64), 90, dtype=torch.uint8)
-    context = context_of("edit", None, None, base.codec.encode(b))
+    context = context_sequence("edit", None, None, base.codec.encode(b))
     torch.nn.init.normal_(base.transformer.proj_out.weight)
     found = velocity(base, torch.zeros(1, 64, 192), context)[0]
     assert (found[0] - found[1:]).abs().amax(1).min() > 1e-4
@@ -226,19 +229,20 @@ def test_a_token_of_the_target_sees_what_lies_under_it_and_the_pair(base: Base) 
         for _ in range(4)
     ]
     noisy = torch.randn(1, 16, 192)
-    first = velocity(base, noisy, context_of("target-only", panels[1], panels[2], panels[0]))
+    first = velocity(base, noisy, context_sequence("target-only", panels[1], panels[2], panels[0]))
     assert first.shape == noisy.shape
     for changed in range(3):
         other = [panels[3] if i == changed else x for i, x in enumerate(panels[:3])]
         assert (
-            first - velocity(base, noisy, context_of("target-only", other[1], other[2], other[0]))
+            first
+            - velocity(base, noisy, context_sequence("target-only", other[1], other[2], other[0]))
         ).abs().max() > 1e-4
 
 
 def test_an_untrained_base_hands_back_what_lies_under_the_target(codec: UnshuffleCodec) -> None:
     untrained = new_tiny_base(VOCABULARY, seed=0)
     b = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    context = context_of("edit", None, None, codec.encode(b))
+    context = context_sequence("edit", None, None, codec.encode(b))
     noisy = torch.randn(2, 16, 192)
     with torch.no_grad():
         clean = noisy - 0.5 * velocity(untrained, noisy, context, time=0.5)

@@ -16,8 +16,8 @@ from reference_model.config import TrainConfig
 from reference_model.method import to_tensor
 from reference_model.model.adapter import new_adapter
 from reference_model.model.base import load_base
-from reference_model.model.grid_layout import context_of
-from reference_model.sampling import velocity_of
+from reference_model.model.grid_layout import context_sequence
+from reference_model.sampling import predict_velocity
 
 Run = Callable[..., tuple[int, str, str]]
 RANK = 6  # 3 elements of rank 2
@@ -89,11 +89,11 @@ def test_a_stock_transformer_with_the_file_gives_what_the_gated_one_gives(
     t = triplet(7)
     panels = [to_tensor([image], (16, 16), torch.device("cpu")) for image in (t.a, t.a_prime, t.b)]
     adapter.gate(adapter.features(*panels))
-    sequenced = context_of("target-only", *(adapter.base.codec.encode(x) for x in panels))
+    sequenced = context_sequence("target-only", *(adapter.base.codec.encode(x) for x in panels))
     prompt = adapter.prompt([""], None)
     with torch.inference_mode():
         ours, theirs, without = (
-            velocity_of(x, torch.ones(1, 4, 192), sequenced, torch.tensor([0.7]), prompt)
+            predict_velocity(x, torch.ones(1, 4, 192), sequenced, torch.tensor([0.7]), prompt)
             for x in (adapter.base, stock, untouched)
         )
     torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,6 @@
-"""The eyes of the router: the pair encoder of the tiny base, and the paper's way with a real vision tower of small size."""
+"""What feeds the router: the pair encoder of the tiny base, and the paper's way with a real vision
+backbone of small size.
+"""
 
 import pytest
 import torch

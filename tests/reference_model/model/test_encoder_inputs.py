@@ -1,4 +1,4 @@
-"""What a vision tower is shown by each `encoder_input`, and what becomes of its embeddings."""
+"""What a vision backbone is shown by each `encoder_input`, and what becomes of its embeddings."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ import pytest
 import torch
 from transformers import CLIPVisionModelWithProjection
 
-from reference_model.model.backbones import INPUTS, load_tower
+from reference_model.model.backbones import INPUTS, load_backbone
 
 
 @pytest.mark.parametrize("encoder_input", INPUTS)
 def test_features_are_the_towers_own_embeddings_put_together(
-    tower: Path, encoder_input: str
+    backbone: Path, encoder_input: str
 ) -> None:
     encoder, clip = (
-        load_tower(str(tower), encoder_input),
-        CLIPVisionModelWithProjection.from_pretrained(tower).eval(),
+        load_backbone(str(backbone), encoder_input),
+        CLIPVisionModelWithProjection.from_pretrained(backbone).eval(),
     )
     a, a_prime, b = torch.randint(
         0, 256, (3, 2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""The real base: a folder in diffusers' layout does what stock `FluxKontextPipeline` does with it."""
+"""A folder in diffusers' layout does what stock `FluxKontextPipeline` does with it."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from PIL import Image
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.errors import InputError
 from reference_model.model.base import Base, load_base
-from reference_model.model.grid_layout import answer_of, context_of
+from reference_model.model.grid_layout import answer_of, context_sequence
 from reference_model.sampling import sample
 
 PROMPTS = ["invert the image", ""]
@@ -57,7 +57,7 @@ def test_images_become_the_pipelines_packed_latents(
     tokens = base.codec.encode(as_batch(image))
     assert tokens.shape == (1, 2, 3, 16) and base.codec.patch == 16
     torch.testing.assert_close(tokens.flatten(1, 2), packed)
-    torch.testing.assert_close(context_of("edit", None, None, tokens).context_ids, ids)
+    torch.testing.assert_close(context_sequence("edit", None, None, tokens).context_ids, ids)
 
 
 def test_tokens_are_decoded_as_the_pipeline_does(base: Base, pipeline: FluxKontextPipeline) -> None:
@@ -75,7 +75,7 @@ def test_tokens_are_decoded_as_the_pipeline_does(base: Base, pipeline: FluxKonte
 def test_our_sampling_is_the_pipelines(base: Base, pipeline: FluxKontextPipeline) -> None:
     """The same noise, prompt, guidance and steps: the same image, within a level."""
     image, steps = picture(), 3
-    sequenced = context_of("edit", None, None, base.codec.encode(as_batch(image)))
+    sequenced = context_sequence("edit", None, None, base.codec.encode(as_batch(image)))
     tokens = sample(base, sequenced, base.text_encoder(PROMPTS[:1]), [5], steps)
     ours = (
         base.codec.decode(answer_of("edit", tokens, sequenced.rows, sequenced.columns))[0]

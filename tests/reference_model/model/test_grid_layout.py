@@ -7,10 +7,10 @@ from torch import Tensor
 from reference_model.model.grid_layout import (
     LAYOUTS,
     answer_of,
-    context_of,
+    context_sequence,
     flat,
     position_ids,
-    target_of,
+    target_tokens,
 )
 
 ROWS, COLUMNS = 2, 3
@@ -25,8 +25,8 @@ def panels() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_answer_is_found_again_in_the_target(layout: str) -> None:
     a, a_prime, b, b_prime = panels()
-    target = target_of(layout, a, a_prime, b, b_prime)
-    sequenced = context_of(layout, a, a_prime, b)
+    target = target_tokens(layout, a, a_prime, b, b_prime)
+    sequenced = context_sequence(layout, a, a_prime, b)
     assert torch.equal(answer_of(layout, target, sequenced.rows, sequenced.columns), b_prime)
     assert target.shape[1] == len(sequenced.target_ids)
     assert sequenced.context.shape[1] == len(sequenced.context_ids)
@@ -35,7 +35,7 @@ def test_the_answer_is_found_again_in_the_target(layout: str) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_no_two_tokens_of_a_sequence_share_a_position(layout: str) -> None:
     a, a_prime, b, _ = panels()
-    ids = context_of(layout, a, a_prime, b).ids
+    ids = context_sequence(layout, a, a_prime, b).ids
     assert len(torch.unique(ids, dim=0)) == len(ids)
     assert (
         set(ids[:, 0].tolist())
@@ -45,8 +45,8 @@ def test_no_two_tokens_of_a_sequence_share_a_position(layout: str) -> None:
 
 def test_the_grid_of_the_paper() -> None:
     a, a_prime, b, b_prime = panels()
-    sequenced = context_of("paper", a, a_prime, b)
-    target = target_of("paper", a, a_prime, b, b_prime).unflatten(1, (2 * ROWS, 2 * COLUMNS))
+    sequenced = context_sequence("paper", a, a_prime, b)
+    target = target_tokens("paper", a, a_prime, b, b_prime).unflatten(1, (2 * ROWS, 2 * COLUMNS))
     context = sequenced.context.unflatten(1, (2 * ROWS, 2 * COLUMNS))
     top, bottom, left, right = slice(ROWS), slice(ROWS, None), slice(COLUMNS), slice(COLUMNS, None)
     for grid, last in (
@@ -57,23 +57,24 @@ def test_the_grid_of_the_paper() -> None:
         assert torch.equal(grid[:, top, right], a_prime)
         assert torch.equal(grid[:, bottom, left], b)
         assert torch.equal(grid[:, bottom, right], last)
-    # Both grids have the coordinates of one picture of four panels, told apart by the first axis, as FLUX.1 Kontext does.
+    # Both grids have the coordinates of one picture of four panels, told apart by the first axis,
+    # as FLUX.1 Kontext does.
     assert torch.equal(sequenced.target_ids, position_ids(0, 2 * ROWS, 2 * COLUMNS))
     assert torch.equal(sequenced.context_ids, position_ids(1, 2 * ROWS, 2 * COLUMNS))
 
 
 def test_target_only_keeps_each_panel_whole_at_the_coordinates_of_the_target() -> None:
     a, a_prime, b, b_prime = panels()
-    sequenced = context_of("target-only", a, a_prime, b)
+    sequenced = context_sequence("target-only", a, a_prime, b)
     assert torch.equal(sequenced.context, torch.cat([flat(b), flat(a), flat(a_prime)], 1))
-    assert torch.equal(target_of("target-only", a, a_prime, b, b_prime), flat(b_prime))
+    assert torch.equal(target_tokens("target-only", a, a_prime, b, b_prime), flat(b_prime))
     for number, ids in enumerate(sequenced.ids.split(ROWS * COLUMNS)):
         assert torch.equal(ids, position_ids(number, ROWS, COLUMNS))
 
 
 def test_a_shrunk_pair_spreads_over_the_panel_that_it_shows() -> None:
     b, small = torch.zeros(1, 4, 6, 1), torch.zeros(1, 2, 3, 1)
-    sequenced = context_of("target-only", small, small, b)
+    sequenced = context_sequence("target-only", small, small, b)
     assert sequenced.context.shape[1] == len(sequenced.context_ids) == 4 * 6 + 2 * (2 * 3)
     _, of_b, of_a, of_a_prime = (
         sequenced.ids[sequenced.ids[:, 0] == number, 1:] for number in range(4)

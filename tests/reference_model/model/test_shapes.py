@@ -12,7 +12,7 @@ from reference_model.config import TrainConfig
 from reference_model.model import shapes
 from reference_model.model.adapter import new_adapter
 from reference_model.model.base import Base
-from reference_model.model.shapes import as_lines, shapes_of
+from reference_model.model.shapes import as_lines, training_shapes
 
 PAPER = Path(shapes.__file__).parents[1] / "configs" / "flux-kontext-paper.yaml"
 
@@ -31,8 +31,8 @@ def test_the_paper_config_is_the_papers_model(
     assert "adapted linear layers   494" in result.output
     assert "frozen transformer      11,901,408,320" in result.output
     assert (
-        "a card of 24 GB can train this with training.accumulation=6, cache=FOLDER, training.quantize=4bit"
-        in result.output
+        "a card of 24 GB can train this with training.accumulation=6, cache=FOLDER, "
+        "training.quantize=4bit" in result.output
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -42,7 +42,7 @@ def test_the_counts_of_a_small_model_are_those_of_the_model_itself(
     config: Callable[..., TrainConfig], base: Base, kind: str
 ) -> None:
     settings = config(kind)
-    found = shapes_of(settings)
+    found = training_shapes(settings)
     adapter = new_adapter(settings, seed=0)
     assert found.trainable == sum(p.numel() for p in adapter.trainable().parameters())
     assert found.adapted_layers == len(adapter.basis.layers)
@@ -54,9 +54,11 @@ def test_what_is_not_known_is_named(
     config: Callable[..., TrainConfig], base_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="base `someone/model`"):
-        shapes_of(config(base="someone/model"))
-    with pytest.raises(InputError, match="encoder `someone/tower`: not one of pair, openai/clip"):
-        shapes_of(config(encoder="someone/tower"))
+        training_shapes(config(base="someone/model"))
+    with pytest.raises(
+        InputError, match="encoder `someone/backbone`: not one of pair, openai/clip"
+    ):
+        training_shapes(config(encoder="someone/backbone"))
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match="base"):
-        shapes_of(config(base=str(tmp_path)))
+        training_shapes(config(base=str(tmp_path)))

@@ -1,4 +1,7 @@
-"""Stock diffusers on a FLUX base: the pipeline samples for us, and a composed file in it makes the image that our model makes."""
+"""Stock diffusers on a FLUX base.
+
+The pipeline samples for us, and a composed file in it makes the image that our model makes.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
-from reference_model.method import encoded, from_checkpoint, to_tensor
+from reference_model.method import encode_context, from_checkpoint, to_tensor
 from reference_model.model.adapter import new_adapter
 from reference_model.model.base_models import is_stock, sample_stock
 from reference_model.model.flux import GUIDANCE
@@ -30,10 +33,13 @@ STEPS = 3
 def checkpoint(
     config: Callable[..., TrainConfig],
     tiny_flux_folder: Path,
-    tower: Path,
+    backbone: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Checkpoint:
-    """`checkpoint(kind, layout)`: on the tiny FLUX folder, its A and B random and alpha not the rank."""
+    """`checkpoint(kind, layout)`.
+
+    On the tiny FLUX folder, its A and B random and alpha not the rank.
+    """
     made: dict[tuple[str, str], Path] = {}
 
     def make(kind: str = "lorweb", layout: str = "paper") -> Path:
@@ -43,7 +49,7 @@ def checkpoint(
                 adapter={"alpha": 5},
                 base=str(tiny_flux_folder),
                 layout=layout,
-                encoder=str(tower),
+                encoder=str(backbone),
             )
             adapter = new_adapter(settings, seed=1)
             torch.manual_seed(2)
@@ -81,7 +87,9 @@ def test_the_pipeline_samples_what_our_loop_samples_also_in_mixed_batches(
     with torch.inference_mode():
         features = adapter.features(*panels)
         adapter.gate(features)
-        sequenced = encoded(base, config, dict(zip(("a", "a_prime", "b"), panels, strict=True)))
+        sequenced = encode_context(
+            base, config, dict(zip(("a", "a_prime", "b"), panels, strict=True))
+        )
         prompt = adapter.prompt(["invert", ""], features)
         ours, theirs = (
             draw(base, sequenced, prompt, [4, 5], STEPS) for draw in (sample, sample_stock)
@@ -142,7 +150,10 @@ def test_the_file_in_the_stock_pipeline_makes_the_image_that_our_model_makes(
     tmp_path: Path,
     options: list[str],
 ) -> None:
-    """Nothing of ours but the file: the grid [a, a'; b, b] as an image, and the bottom right quarter of what comes out."""
+    """Nothing of ours but the file: the grid [a, a'.
+
+    B, b] as an image, and the bottom right quarter of what comes out.
+    """
     t = triplet(3)
     file = composed(checkpoint(), t, tmp_path / "lora.safetensors", *options)
     expected = from_checkpoint(checkpoint()).predict([t])[0]

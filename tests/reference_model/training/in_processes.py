@@ -1,10 +1,13 @@
-"""Run by `accelerate launch` in every process: the trainings of a plan, one after the other, and what each process wrote.
+"""Run by `accelerate launch` in every process.
 
-    in_processes.py PLAN.json
+The trainings of a plan, one after the other, and what each process wrote.
 
-A training of the plan has `config` and `output`; `stop`, the step after whose state it breaks off as by Ctrl-C; `fsdp`, the accelerate
-config under which it runs. Beside the plan each process leaves `process-<rank>.json`: the losses of each training, and the files that
-it opened to write, renamed or made.
+in_processes.py PLAN.json
+
+A training of the plan has `config` and `output`; `stop`, the step after whose state it breaks off
+as by Ctrl-C; `fsdp`, the accelerate config under which it runs. Beside the plan each process leaves
+`process-<rank>.json`: the losses of each training, and the files that it opened to write, renamed
+or made.
 """
 
 import json
@@ -26,7 +29,7 @@ plan_file = Path(sys.argv[1])
 plan: list[dict[str, Any]] = json.loads(plan_file.read_text())
 losses: list[list[float]] = []
 written: set[str] = set()
-run, save_state, accelerator_of = training.run, training.save_state, training.accelerator_of
+run, save_state, make_accelerator = training.run, training.save_state, training.make_accelerator
 
 caching.SAMPLES_PER_SHARD, caching.PROMPTS_PER_SHARD = 4, 2  # so that each process has some to make
 PartialState.destroy_process_group = lambda self, group=None: (
@@ -45,7 +48,10 @@ def note_writing(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def sharded(config: Any, folder: Path, launch: str) -> Accelerator:
-    """Accelerate as the launch config sets it up on GPUs: it leaves FSDP out where processes run on a CPU, so it is told here."""
+    """Accelerate as the launch config sets it up on GPUs.
+
+    It leaves FSDP out where processes run on a CPU, so it is told here.
+    """
     arguments = launch_command_parser().parse_args(
         ["--config_file", launch, "--main_process_port", "0", "training.py"]
     )
@@ -54,7 +60,7 @@ def sharded(config: Any, folder: Path, launch: str) -> Accelerator:
         for k, v in prepare_multi_gpu_env(_validate_launch_command(arguments)[0]).items()
         if "FSDP" in k
     }
-    accelerator = accelerator_of(config, folder)
+    accelerator = make_accelerator(config, folder)
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
     accelerator.state.distributed_type = DistributedType.FSDP
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
@@ -73,13 +79,13 @@ def train(step: dict[str, Any]) -> int:
         if done == step.get("stop"):
             raise KeyboardInterrupt
 
-    training.run, training.save_state, training.accelerator_of = (
+    training.run, training.save_state, training.make_accelerator = (
         run_and_note,
         save_and_stop,
-        accelerator_of,
+        make_accelerator,
     )
     if "fsdp" in step:
-        training.accelerator_of = lambda config, folder: sharded(config, folder, step["fsdp"])
+        training.make_accelerator = lambda config, folder: sharded(config, folder, step["fsdp"])
     try:
         main(["train", step["config"], "-o", step["output"]])
     except SystemExit as ended:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reference_model.model.base import Base, new_tiny_base, place_features
-from reference_model.model.grid_layout import LAYOUTS, Sequenced, answer_of, context_of
-from reference_model.sampling import sample, velocity_of
+from reference_model.model.grid_layout import LAYOUTS, TokenSequence, answer_of, context_sequence
+from reference_model.sampling import predict_velocity, sample
 from reference_model.training.flow import Times, draw, draw_times, flow_loss
 
 ConstantBase = Callable[[float], Base]
@@ -26,17 +26,17 @@ def tokens(batch: int = 3) -> Tensor:
     return torch.rand(batch, 2, 2, 192, generator=generator(7)) * 2 - 1
 
 
-def sequence(batch: int = 3) -> Sequenced:
+def sequence(batch: int = 3) -> TokenSequence:
     a, a_prime, b = tokens(3 * batch).split(batch)
-    return context_of("target-only", a, a_prime, b)
+    return context_sequence("target-only", a, a_prime, b)
 
 
 def loss_of(
-    base: Base, clean: Tensor, sequenced: Sequenced, prompt: tuple[Tensor, Tensor], times: Times
+    base: Base, clean: Tensor, sequenced: TokenSequence, prompt: tuple[Tensor, Tensor], times: Times
 ) -> Tensor:
     drawn = draw(times, clean.shape, generator())
     return flow_loss(
-        lambda noisy, time: velocity_of(base, noisy, sequenced, time, prompt),
+        lambda noisy, time: predict_velocity(base, noisy, sequenced, time, prompt),
         clean,
         sequenced,
         drawn,
@@ -81,7 +81,7 @@ def test_the_tiny_base_returns_the_velocity_of_its_clean_prediction(base: Base) 
     time = torch.tensor([1.0, 0.5, 0.1])
     prompt = base.text_encoder(["invert the image", "", "rotate by 30 degrees"])
     with torch.no_grad():
-        velocity = velocity_of(base, noisy, sequenced, time, prompt)
+        velocity = predict_velocity(base, noisy, sequenced, time, prompt)
         b = sequenced.context[:, :4]
         first, second = (
             sequenced.context[:, 4:8],
@@ -143,7 +143,7 @@ def test_sampling_ends_at_what_the_base_always_predicts(
 def test_an_untrained_base_hands_b_back(layout: str) -> None:
     base = new_tiny_base(["word"], 0, {"num_single_layers": 1, "num_layers": 0}).freeze()
     images = torch.randint(0, 256, (3, 1, 3, 16, 24), dtype=torch.uint8, generator=generator())
-    sequenced = context_of(layout, *(base.codec.encode(x) for x in images))
+    sequenced = context_sequence(layout, *(base.codec.encode(x) for x in images))
     with torch.no_grad():
         found = sample(base, sequenced, base.text_encoder(["word"]), [1], 2)
     assert torch.equal(
@@ -156,12 +156,12 @@ def test_one_step_is_the_clean_prediction_from_pure_noise(base: Base) -> None:
     noise = torch.randn(4, 192, generator=generator(5))[None]
     with torch.no_grad():
         found = sample(base, sequenced, prompt, [5], 1)
-        velocity = velocity_of(base, noise, sequenced, torch.ones(1), prompt)
+        velocity = predict_velocity(base, noise, sequenced, torch.ones(1), prompt)
     torch.testing.assert_close(found, noise - velocity, rtol=1e-4, atol=1e-5)
 
 
 def test_the_noise_of_a_sample_is_that_of_its_seed(base: Base) -> None:
-    twice = context_of("edit", None, None, tokens(1).repeat(2, 1, 1, 1))
+    twice = context_sequence("edit", None, None, tokens(1).repeat(2, 1, 1, 1))
     prompt = base.text_encoder(["", ""])
     with torch.no_grad():
         same, other = sample(base, twice, prompt, [3, 3], 2), sample(base, twice, prompt, [3, 4], 2)

@@ -1,8 +1,12 @@
-"""What training at full size needs, on a tiny FLUX.1-Kontext folder: the same loop, the cache, quantised weights, memory, bad input."""
+"""What training at full size needs, on a tiny FLUX.1-Kontext folder.
+
+The same loop, the cache, quantised weights, memory, bad input.
+"""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +17,7 @@ from lorweb_bench.errors import InputError
 from reference_model.config import TrainConfig
 from reference_model.training import batches, caching
 from reference_model.training import train as training
-from reference_model.training.launching import out_of_memory
+from reference_model.training.launching import out_of_memory_error
 from reference_model.training.train import STATE, train
 
 Config = Callable[..., TrainConfig]
@@ -21,14 +25,15 @@ ADAPTER = "adapter_model.safetensors"
 
 
 @pytest.fixture
-def flux_config(config: Config, tiny_flux_folder: Path, tower: Path) -> Config:
-    """A config on the tiny FLUX folder, with a random CLIP tower, prompts and exchanged pairs."""
+def flux_config(config: Config, tiny_flux_folder: Path, backbone: Path) -> Config:
+    """A config on the tiny FLUX folder, with a random CLIP, prompts and exchanged pairs."""
 
     def make(**changes: object) -> TrainConfig:
-        steps = {"steps": 2, "batch": 2, "caption_dropout": 0.5, **changes.pop("training", {})}  # type: ignore[dict-item]
+        more: Any = changes.pop("training", {})
+        steps = {"steps": 2, "batch": 2, "caption_dropout": 0.5, **more}
         chosen = {
             "base": str(tiny_flux_folder),
-            "encoder": str(tower),
+            "encoder": str(backbone),
             "layout": "paper",
             "prompt": "instruction",
             **changes,
@@ -58,7 +63,7 @@ def test_a_cached_training_ends_as_an_uncached_one_and_looks_at_nothing_again(
         raise AssertionError("a whole cache is not made again")
 
     for module in (batches, caching, training):
-        monkeypatch.setattr(module, "load_eyes", refuse)
+        monkeypatch.setattr(module, "load_frozen_encoders", refuse)
     assert (train(cached, tmp_path / "second") / ADAPTER).read_bytes() == (
         first / ADAPTER
     ).read_bytes()
@@ -147,7 +152,7 @@ def test_running_out_of_memory_says_what_helps(
         "quantize": "4bit",
         "precision": "bf16",
     }
-    said = str(out_of_memory(config(training=saving), error))
+    said = str(out_of_memory_error(config(training=saving), error))
     assert not any(
         setting in said
         for setting in ("gradient_checkpointing", "accumulation", "adamw-8bit", "quantize", "bf16")

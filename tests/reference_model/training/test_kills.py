@@ -1,6 +1,8 @@
-"""Killed at a named moment, by a signal that nothing can catch, a training goes on to the bytes of an undisturbed one.
+"""Killed at a named moment, by a signal that nothing can catch, a training goes on to the bytes of
+an undisturbed one.
 
-The training runs in a fork of the test's process, in which the code of that moment is made to kill it: no moment is left to luck.
+The training runs in a fork of the test's process, in which the code of that moment is made to kill
+it: no moment is left to luck.
 """
 
 import os
@@ -32,7 +34,9 @@ def die() -> None:
 def at_call(
     number: int, function: Callable[..., Any], before: Callable[..., None] | None = None
 ) -> Callable[..., Any]:
-    """The function, which at its call of this number is followed by `before` with its arguments, and by death."""
+    """The function, which at its call of this number is followed by `before` with its arguments,
+    and by death.
+    """
     calls: list[int] = []
 
     def called(*given: Any, **named: Any) -> Any:

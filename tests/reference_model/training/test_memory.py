@@ -11,17 +11,17 @@ from torch import Tensor
 from lorweb_bench.data.dataset import open_dataset
 from reference_model.config import CONFIGS, TrainConfig, read_train_config
 from reference_model.model.grid_layout import flat
-from reference_model.model.shapes import shapes_of
-from reference_model.training.batches import Choice, InMemory, load_eyes
+from reference_model.model.shapes import training_shapes
+from reference_model.training.batches import Choice, InMemoryBatches, load_frozen_encoders
 from reference_model.training.flow import draw
 from reference_model.training.launching import new_optimizer
 from reference_model.training.memory import (
     CARD,
     RESERVE,
     card_line,
+    count_tokens,
+    estimate_memory,
     frozen_bytes,
-    memory_of,
-    tokens_of,
     what_fits,
     with_settings,
 )
@@ -32,14 +32,17 @@ Config = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def flux_config(config: Config, tiny_flux_folder: Path, tower: Path) -> Config:
-    """A config on the tiny FLUX folder; some of its trained tensors are large enough for moments of 8 bits."""
+def flux_config(config: Config, tiny_flux_folder: Path, backbone: Path) -> Config:
+    """A config on the tiny FLUX folder.
+
+    Some of its trained tensors are large enough for moments of 8 bits.
+    """
 
     def make(**training: Any) -> TrainConfig:
         adapter = {"elements": 8, "rank": 4, "alpha": 4, "key_width": 64}
         return config(
             base=str(tiny_flux_folder),
-            encoder=str(tower),
+            encoder=str(backbone),
             layout="paper",
             adapter=adapter,
             training=training,
@@ -83,14 +86,16 @@ def test_trained_weights_gradients_and_moments_are_as_large_as_their_tensors(
     moments = [
         v for state in made.state.values() for name, v in state.items() if name not in shared
     ]
-    found = memory_of(config, shapes_of(config).trained)
+    found = estimate_memory(config, training_shapes(config).trained)
     assert (found.weights, found.gradients) == (
         bytes_of(weights),
         bytes_of(w.grad for w in weights),
     )
     assert found.moments == bytes_of(moments)
     assert (
-        memory_of(with_settings(config, precision="bf16"), shapes_of(config).trained).copies
+        estimate_memory(
+            with_settings(config, precision="bf16"), training_shapes(config).trained
+        ).copies
         == bytes_of(weights) // 2
     )
 
@@ -98,10 +103,15 @@ def test_trained_weights_gradients_and_moments_are_as_large_as_their_tensors(
 def test_activations_are_about_what_autograd_keeps(
     flux_config: Config, training_dataset: Path
 ) -> None:
-    """Of a real forward pass, each storage once; attention on a processor keeps no scores either."""
+    """Of a real forward pass, each storage once.
+
+    Attention on a processor keeps no scores either.
+    """
     config = flux_config()
     quadruplets = read_quadruplets(open_dataset(training_dataset), "train", config.panel)
-    source = InMemory(quadruplets, [""] * len(quadruplets), load_eyes(config), config)
+    source = InMemoryBatches(
+        quadruplets, [""] * len(quadruplets), load_frozen_encoders(config), config
+    )
     adapter = new_trained(config, source.features)
     batch = source.batch([Choice(0), Choice(1)], torch.device("cpu"))
     weights = {p.data_ptr() for p in adapter.parameters()}
@@ -117,32 +127,35 @@ def test_activations_are_about_what_autograd_keeps(
         )
         batch_loss(adapter, config, batch, drawn)
     truth = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
-    assert memory_of(config, []).activations == pytest.approx(truth, rel=0.15)
+    assert estimate_memory(config, []).activations == pytest.approx(truth, rel=0.15)
 
 
 def test_tokens_are_those_of_the_sequence(flux_config: Config) -> None:
     paper = read_train_config(CONFIGS / "flux-kontext-paper.yaml", [])
-    assert tokens_of(paper) == (
+    assert count_tokens(paper) == (
         2 * 64 * 64,
         512,
     )  # the noisy grid and the clean one, a token for 16 x 16 pixels
-    assert tokens_of(with_settings(paper, layout="target-only")) == (4 * 32 * 32, 512)
-    assert tokens_of(with_settings(paper, layout="target-only", pair_shrink=2)) == (
+    assert count_tokens(with_settings(paper, layout="target-only")) == (4 * 32 * 32, 512)
+    assert count_tokens(with_settings(paper, layout="target-only", pair_shrink=2)) == (
         2 * 32 * 32 + 2 * 16 * 16,
         512,
     )
-    assert tokens_of(flux_config()) == (8, 512)
+    assert count_tokens(flux_config()) == (8, 512)
 
 
 def test_what_saves_memory_saves_memory() -> None:
-    """The paper's setting on a card of 24 GB: by which settings, that each of them is needed, and what is said where none is enough."""
+    """The paper's setting on a card of 24 GB.
+
+    By which settings, that each of them is needed, and what is said where none is enough.
+    """
     paper = read_train_config(CONFIGS / "flux-kontext-paper.yaml", [])
-    shapes = shapes_of(paper)
+    shapes = training_shapes(paper)
     changes: dict[str, Any] = {"cache": Path("cache"), "accumulation": 6, "quantize": "4bit"}
-    assert memory_of(with_settings(paper, **changes), shapes.trained).total + RESERVE <= CARD
+    assert estimate_memory(with_settings(paper, **changes), shapes.trained).total + RESERVE <= CARD
     for left_out in changes:
         fewer = {name: value for name, value in changes.items() if name != left_out}
-        assert memory_of(with_settings(paper, **fewer), shapes.trained).total + RESERVE > CARD
+        assert estimate_memory(with_settings(paper, **fewer), shapes.trained).total + RESERVE > CARD
     assert what_fits(with_settings(paper, **changes), shapes.trained) == {}
     assert what_fits(with_settings(paper, optimizer="adamw", quantize="8bit"), shapes.trained) == {
         "optimizer": "adamw-8bit",

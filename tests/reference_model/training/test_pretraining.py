@@ -1,4 +1,7 @@
-"""Pretraining the tiny base: the same bytes across a stop, and nothing but trained transformations."""
+"""Pretraining the tiny base.
+
+The same bytes across a stop, and nothing but trained transformations.
+"""
 
 import json
 import shutil
@@ -20,8 +23,8 @@ from reference_model.training import pretraining
 from reference_model.training.pretraining import (
     PretrainingConfig,
     align_encoder,
-    edits_of,
     pretrain,
+    read_edits,
     step_ids,
     trained_steps,
 )
@@ -114,12 +117,13 @@ def test_the_base_says_what_it_was_made_from(training_dataset: Path, base_folder
     assert not any(word.lstrip("-")[0].isdigit() for word in about["vocabulary"])
     assert load_base(str(base_folder)).text_encoder.vocabulary == about["vocabulary"]
     with safe_open(base_folder / "base.safetensors", "pt") as file:
-        assert {file.get_tensor(k).dtype for k in file.keys()} == {torch.float16}  # noqa: SIM118 (safe_open is no mapping)
+        names = file.keys()  # safe_open is no mapping
+        assert {file.get_tensor(name).dtype for name in names} == {torch.float16}
 
 
 def test_edits_are_the_librarys_own_on_images_of_the_dataset(training_dataset: Path) -> None:
     dataset = open_dataset(training_dataset)
-    edits = edits_of(dataset, single_share=0.5, copy_share=0.2)
+    edits = read_edits(dataset, single_share=0.5, copy_share=0.2)
     assert (len(edits.singles), len(edits.compositions)) == (3, 1)
     before, after, chosen = edits.draw((0, 1), 60)
     known = {image.tobytes() for image in edits.images}
@@ -142,7 +146,7 @@ def test_edits_are_the_librarys_own_on_images_of_the_dataset(training_dataset: P
 def test_the_encoder_names_both_steps_of_a_composition(
     training_dataset: Path, base_folder: Path
 ) -> None:
-    edits = edits_of(open_dataset(training_dataset), 0.5, 0.0)
+    edits = read_edits(open_dataset(training_dataset), 0.5, 0.0)
     index = trained_steps(edits)
     singles, (composition,) = edits.singles, edits.compositions
     first, second = step_ids([*singles, composition], index, edits.library)
@@ -162,7 +166,7 @@ def test_the_alignment_leaves_an_encoder_that_says_more_than_the_mean(
         update={"steps": 60, "batch": 8, "learning_rate": 3e-3}
     )
     config = pretraining_config.model_copy(update={"alignment": longer})
-    edits = edits_of(open_dataset(config.dataset), 0.5, 0.0)
+    edits = read_edits(open_dataset(config.dataset), 0.5, 0.0)
     _, losses = align_encoder(edits, config, tmp_path, "identity")
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
 
@@ -176,6 +180,6 @@ def test_what_is_no_training_dataset_is_refused(
 
 def test_panels_of_several_sizes_are_refused(write_panels: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="2 sizes"):
-        edits_of(open_dataset(write_panels((16, 16), (32, 16))), 0.5, 0.0)
+        read_edits(open_dataset(write_panels((16, 16), (32, 16))), 0.5, 0.0)
     with pytest.raises(InputError, match="multiples of 16"):
-        edits_of(open_dataset(write_panels((24, 24))), 0.5, 0.0)
+        read_edits(open_dataset(write_panels((24, 24))), 0.5, 0.0)

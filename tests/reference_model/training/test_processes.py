@@ -1,4 +1,7 @@
-"""Several processes, by `accelerate launch` on this machine's processor: the same training as one process, and one set of files."""
+"""Several processes, by `accelerate launch` on this machine's processor.
+
+The same training as one process, and one set of files.
+"""
 
 import json
 import os
@@ -61,12 +64,12 @@ def small(settings: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def flux(
-    settings: Callable[..., dict[str, Any]], tiny_flux_folder: Path, tower: Path
+    settings: Callable[..., dict[str, Any]], tiny_flux_folder: Path, backbone: Path
 ) -> dict[str, Any]:
-    """FLUX, with prompts and a tower."""
+    """FLUX, with prompts and a backbone."""
     models = {
         "base": str(tiny_flux_folder),
-        "encoder": str(tower),
+        "encoder": str(backbone),
         "layout": "paper",
         "prompt": "instruction",
     }
@@ -79,7 +82,10 @@ def flux(
 def launched(
     small: dict[str, Any], flux: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Launched:
-    """Two processes train the tiny base, stopped after two steps and taken up again; FLUX from a cache, in parts; and with FSDP."""
+    """Two processes train the tiny base, stopped after two steps and taken up again.
+
+    FLUX from a cache, in parts; and with FSDP.
+    """
     folder = tmp_path_factory.mktemp("launched")
     in_parts = {
         **flux,
@@ -118,7 +124,10 @@ def launched(
 def alone(
     small: dict[str, Any], flux: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, list[float]]]:
-    """The same two trainings in one process, undisturbed, without a cache and in one piece: their checkpoints and losses."""
+    """The same two trainings in one process, undisturbed, without a cache and in one piece.
+
+    Their checkpoints and losses.
+    """
     from reference_model.training import train as training
 
     found: dict[str, tuple[Path, list[float]]] = {}
@@ -139,7 +148,10 @@ def alone(
 def test_two_processes_train_as_one(
     launched: Launched, alone: dict[str, tuple[Path, list[float]]], run: int, name: str, like: str
 ) -> None:
-    """Resumed, with a cache and in parts, with weights spread over both: the losses of every step, and the weights."""
+    """Resumed, with a cache and in parts, with weights spread over both.
+
+    The losses of every step, and the weights.
+    """
     folder, losses = alone[like]
     for note in launched.notes:
         assert note["losses"][run] == pytest.approx(losses, rel=1e-4)
@@ -169,7 +181,9 @@ def test_one_process_writes_the_checkpoint_and_says_so(launched: Launched) -> No
 
 
 def test_nothing_is_printed_but_our_own_lines(launched: Launched) -> None:
-    """Neither by bitsandbytes, which PEFT imports, nor by diffusers and transformers as they load a base and a tower."""
+    """Neither by bitsandbytes, which PEFT imports, nor by diffusers and transformers as they load a
+    base and a backbone.
+    """
     foreign = [
         line
         for line in launched.errors.splitlines()

@@ -20,15 +20,22 @@ from reference_model.model.adapter import new_adapter
 from reference_model.model.base import UnshuffleCodec
 from reference_model.training.batches import (
     Choice,
-    InMemory,
-    choices_at,
-    load_eyes,
-    prompts_of,
-    told,
+    InMemoryBatches,
+    draw_choices,
+    load_frozen_encoders,
+    prompt_for,
+    split_prompts,
 )
 from reference_model.training.flow import draw
 from reference_model.training.quadruplets import read_quadruplets
-from reference_model.training.train import STATE, batch_loss, new_trained, rate_at, run, train
+from reference_model.training.train import (
+    STATE,
+    batch_loss,
+    learning_rate_share,
+    new_trained,
+    run,
+    train,
+)
 
 Config = Callable[..., TrainConfig]
 WriteYaml = Callable[..., Path]
@@ -36,9 +43,11 @@ WEIGHTS = ("adapter_model.safetensors", "router.safetensors")
 KINDS = ("lorweb", "single-lora", "token-control")
 
 
-def in_memory(config: TrainConfig, dataset: Path) -> InMemory:
+def in_memory(config: TrainConfig, dataset: Path) -> InMemoryBatches:
     quadruplets = read_quadruplets(open_dataset(dataset), "train", config.panel)
-    return InMemory(quadruplets, [""] * len(quadruplets), load_eyes(config), config)
+    return InMemoryBatches(
+        quadruplets, [""] * len(quadruplets), load_frozen_encoders(config), config
+    )
 
 
 def weights_of(folder: Path) -> list[bytes]:
@@ -124,9 +133,9 @@ def test_the_loop_is_adamw_on_clipped_gradients(
     norms = []
     for step in range(5):
         for optimizer, (_, rate) in zip(optimizers, parts, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * rate_at(step, settings.training)
+            optimizer.param_groups[0]["lr"] = rate * learning_rate_share(step, settings.training)
             optimizer.zero_grad()
-        batch = source.batch(choices_at(step, 9, settings.training), torch.device("cpu"))
+        batch = source.batch(draw_choices(step, 9, settings.training), torch.device("cpu"))
         loss = batch_loss(
             adapter,
             settings,
@@ -316,8 +325,8 @@ def test_what_cannot_be_trained_on_is_named(
         train(config(dataset=None), tmp_path / "out")
     with pytest.raises(InputError, match="no split `train`, only seen, unseen"):
         train(config(dataset=small_suite_path, panel=32), tmp_path / "out")
-    with pytest.raises(InputError, match="no-tower"):
-        train(config(encoder=str(tmp_path / "no-tower")), tmp_path / "out")
+    with pytest.raises(InputError, match="no-backbone"):
+        train(config(encoder=str(tmp_path / "no-backbone")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -333,7 +342,7 @@ def test_panels_of_the_wrong_size_are_refused(
 
 
 def choices(step: int, batch: int, samples: int, **shares: float) -> list[Choice]:
-    return choices_at(
+    return draw_choices(
         step, samples, TrainingConfig(steps=1, batch=batch, learning_rate=1.0, seed=5, **shares)
     )  # type: ignore[arg-type]
 
@@ -369,7 +378,7 @@ def test_exchanged_pairs_trade_places_and_backward_pairs_run_backwards() -> None
         shares = {
             "exchange_pairs": np.mean([c.exchanged for c in drawn]),
             "reverse_pairs": np.mean([c.backwards for c in drawn]),
-            "caption_dropout": np.mean([not c.told for c in drawn]),
+            "caption_dropout": np.mean([not c.with_prompt for c in drawn]),
         }
         assert 0.25 < shares.pop(share) < 0.35 and set(shares.values()) == {0.0}
 
@@ -396,34 +405,44 @@ def test_panels_play_the_roles_that_were_drawn(config: Config, training_dataset:
 
 def test_a_prompt_is_told_where_it_is_right(config: Config, training_dataset: Path) -> None:
     dataset = open_dataset(training_dataset)
-    prompts = prompts_of(dataset, "train", "instruction")
+    prompts = split_prompts(dataset, "train", "instruction")
     assert (
         prompts == [q.record.instruction for q in dataset.quadruplets("train")]
         and len(set(prompts)) == 4
     )
     assert (
-        set(prompts_of(dataset, "train", "none")) == {""}
-        and len(set(prompts_of(dataset, "train", "task"))) == 1
+        set(split_prompts(dataset, "train", "none")) == {""}
+        and len(set(split_prompts(dataset, "train", "task"))) == 1
     )
-    assert told(Choice(1), prompts) == told(Choice(1, exchanged=True), prompts) == prompts[1]
-    assert told(Choice(1, told=False), prompts) == told(Choice(1, backwards=True), prompts) == ""
+    assert (
+        prompt_for(Choice(1), prompts)
+        == prompt_for(Choice(1, exchanged=True), prompts)
+        == prompts[1]
+    )
+    assert (
+        prompt_for(Choice(1, with_prompt=False), prompts)
+        == prompt_for(Choice(1, backwards=True), prompts)
+        == ""
+    )
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
     training = TrainingConfig(steps=100, batch=1, learning_rate=1.0, warmup=10, decay_from=0.5)
-    rates = [rate_at(step, training) for step in range(100)]
+    rates = [learning_rate_share(step, training) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[10:51] == [1.0] * 41
     assert rates[75] == pytest.approx(0.5)
     assert 0 < rates[99] < 0.01 and rates[50:] == sorted(rates[50:], reverse=True)
     assert (
-        rate_at(0, TrainingConfig(steps=1, batch=1, learning_rate=1.0, warmup=0, decay_from=1.0))
+        learning_rate_share(
+            0, TrainingConfig(steps=1, batch=1, learning_rate=1.0, warmup=0, decay_from=1.0)
+        )
         == 1.0
     )
     constant, linear = (
         training.model_copy(update={"schedule": schedule}) for schedule in ("constant", "linear")
     )
-    assert [rate_at(step, constant) for step in range(9, 100)] == [1.0] * 91
-    assert [rate_at(step, linear) for step in range(50, 100)] == pytest.approx(
+    assert [learning_rate_share(step, constant) for step in range(9, 100)] == [1.0] * 91
+    assert [learning_rate_share(step, linear) for step in range(50, 100)] == pytest.approx(
         [1 - i / 50 for i in range(50)]
     )
