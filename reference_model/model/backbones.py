@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
-from reference_model.training.progress import bars_on_terminals_alone
+from reference_model.model.loading_bars import hide_bars_off_terminals
 
 INPUTS: dict[str, int] = {
     "separate": 3,
@@ -197,7 +197,7 @@ def load_backbone(name: str, encoder_input: str) -> BackboneEncoder:
     """
     from transformers import AutoImageProcessor
 
-    bars_on_terminals_alone()
+    hide_bars_off_terminals()
     with _told(name):
         backbone, embed, width, size = _opened(name)
         processor = AutoImageProcessor.from_pretrained(name)

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.progress import track
-from reference_model.training.progress import bars_on_terminals_alone
+from reference_model.model.loading_bars import hide_bars_off_terminals
 
 Part = TypeVar("Part")
 LONGEST_PROMPT = 512  # T5 tokens, the pipeline's own
@@ -82,7 +82,7 @@ def hub_folder(name: str) -> Path:
 
 def load_part(kind: type[Part], folder: Path, part: str, **options: Any) -> Part:
     """One part of a pipeline folder; InputError names the part that is missing or cut."""
-    bars_on_terminals_alone()
+    hide_bars_off_terminals()
     try:
         if not (folder / part).is_dir():
             raise FileNotFoundError("it is not there")

@@ -28,6 +28,7 @@ from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import write_json
+from lorweb_bench.runtime.progress import Progress
 from reference_model.config import Strict, checked, read_settings
 from reference_model.model.adapter import read_pair_encoder
 from reference_model.model.base import TINY_TRANSFORMER, Base, load_base, new_tiny_base, words_of
@@ -35,7 +36,6 @@ from reference_model.model.encoder import PairEncoder, name_loss
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity
 from reference_model.training.flow import Times, draw, flow_loss
-from reference_model.training.progress import Progress
 from reference_model.training.quadruplets import check_panels
 from reference_model.training.resume_state import load_state, save_state, write_tensors
 
@@ -182,7 +182,7 @@ def optimise(
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
             losses.append(round(loss.item(), 6))
-            progress.advance(loss=float(np.mean(losses[-50:])))
+            progress.advance(f"loss {np.mean(losses[-50:]):.4f}")
             if time.monotonic() - saved > SAVE_SECONDS:
                 save_state(state, step + 1, module, optimizer, identity, losses)
                 saved = time.monotonic()

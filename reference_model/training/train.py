@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.runtime.progress import Progress
 from reference_model.checkpoints.checkpoint import is_finished, write_checkpoint
 from reference_model.checkpoints.digests import model_digests
 from reference_model.config import TrainConfig, TrainingConfig
@@ -40,7 +41,6 @@ from reference_model.training.launching import (
     start_trackers,
 )
 from reference_model.training.previews import Previews
-from reference_model.training.progress import Progress
 from reference_model.training.quadruplets import check_sizes, read_quadruplets
 from reference_model.training.resume_state import clear_writing, load_state, save_state, whole
 
@@ -215,7 +215,7 @@ def run(
                 )
             loss = optimizer_step(model, optimizer, config, source, accelerator, step)
             losses.append(loss)
-            progress.advance(loss=float(np.mean(losses[-50:])))
+            progress.advance(f"loss {np.mean(losses[-50:]):.4f}")
             accelerator.log(
                 {"loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}, step=step + 1
             )

@@ -287,7 +287,11 @@ def test_a_cut_file_and_a_pickle_are_named(release: Release, run: Any, tmp_path:
     file, config = release()
     data = file.read_bytes()
     file.write_bytes(data[:-1])
-    refused(run(file, config, tmp_path / "imported"), r"not a whole safetensors file .*download it again", tmp_path)
+    refused(
+        run(file, config, tmp_path / "imported"),
+        r"not a whole safetensors file .*download it again",
+        tmp_path,
+    )
     torch.save({"x": torch.ones(1)}, file)
     refused(run(file, config, tmp_path / "imported"), "looks like a pickle", tmp_path)
 
