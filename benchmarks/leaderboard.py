@@ -1,12 +1,14 @@
-"""Requests per second of the service, and what rendering its pages takes, on boards of 10 to 10,000 entries, side by side.
+"""Requests per second of the service, and what rendering takes, on boards of 10 to 10,000 entries.
 
-    python benchmarks/leaderboard.py SUITE                        # SUITE: a suite in the full view, such as photos-mini
-    python benchmarks/leaderboard.py SUITE --database postgresql://keeper@127.0.0.1/empty --sizes 10,1000
+    python benchmarks/leaderboard.py SUITE      # in the full view, such as photos-mini
+    python benchmarks/leaderboard.py SUITE --sizes 10,1000 \
+        --database postgresql://keeper@127.0.0.1/empty
 
-Each board has as many methods on one suite, with the verdicts and the values by item that a real submission has; all but the
-first are put into the database directly. A server runs for each board, and the requests go to them in turn, so that what else
-the machine does meets all alike. Printed are medians over the rounds, and how they change from the smallest board; rendering
-in seconds of the processor, which others do not lengthen much, and by the clock.
+Each board has as many methods on one suite, with the verdicts and the values by item that a real
+submission has; all but the first are put into the database directly. A server runs for each board,
+and the requests go to them in turn, so that what else the machine does meets all alike. Printed are
+medians over the rounds, and how they change from the smallest board; rendering in seconds of the
+processor, which others do not lengthen much, and by the clock.
 """
 
 import argparse
@@ -43,7 +45,10 @@ CHUNK = 500  # rows inserted at a time
 
 
 def fill(store: Store, suite: Dataset, entries: int, folder: Path) -> None:
-    """Put so many methods on the board of a suite: copy-b, really submitted, and others that do a part of the change."""
+    """Put so many methods on the board of a suite.
+
+    Copy-b, really submitted, and others that do a part of the change.
+    """
     take(store, suite, accepting=True)
     predict("copy-b", suite, folder / "copies")
     store.add(pack(folder / "copies", suite, CARD, folder / "copies.zip"), suite)
@@ -162,7 +167,10 @@ def paths_of(store: Store) -> dict[str, str]:
 
 
 def measure(stores: dict[int, Store], rounds: int, requests: int) -> dict[str, dict[int, float]]:
-    """Requests per second by what is asked for and by the size of the board; medians over rounds that take turns."""
+    """Requests per second by what is asked for and by the size of the board.
+
+    Medians over rounds that take turns.
+    """
     with contextlib.ExitStack() as stack:
         tokens = {size: grant(store, "Readers") for size, store in stores.items()}
         ports = {size: stack.enter_context(served(store)) for size, store in stores.items()}
@@ -216,7 +224,8 @@ def main() -> None:
                 started = time.process_time(), time.perf_counter()
                 render_store(stores[size], stores[size].folder / "site", "A board")
                 times[size] = (
-                    f"{time.process_time() - started[0]:.1f} ({time.perf_counter() - started[1]:.1f})"
+                    f"{time.process_time() - started[0]:.1f} "
+                    f"({time.perf_counter() - started[1]:.1f})"
                 )
             print(
                 f"{size} entries rendered in {made[size]} s, once more in {again[size]} s",

@@ -1,4 +1,7 @@
-"""Commands: leaderboard pack, verify, add, render. Heavy modules are imported when a command runs."""
+"""Commands: leaderboard pack, verify, add, render.
+
+Heavy modules are imported when a command runs.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +35,19 @@ TRAINING = click.option(
     metavar="DATASET",
     type=FOLDER,
     multiple=True,
-    help="A training dataset that the card declares, or its dataset.json: searched for what the suite calls new.",
+    help=(
+        "A training dataset that the card declares, or its dataset.json: searched for what the "
+        "suite calls new."
+    ),
 )
 SHOWN = ("edit_recovery", "retrieval")
 
 
 class Board(click.Group):
-    """A group whose commands say in one sentence what a database does: it is full, locked or gone."""
+    """A group whose commands say in one sentence what a database does.
+
+    It is full, locked or gone.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -50,7 +59,8 @@ class Board(click.Group):
                 raise
             said = " ".join(str(e.orig).split())[:200]
             raise InputError(
-                f"The board's database cannot be used ({said}); what was recorded is there, run the command again."
+                f"The board's database cannot be used ({said}); what was recorded is there, run "
+                "the command again."
             ) from None
 
 
@@ -112,7 +122,10 @@ def verify(
     output: Path | None,
     workers: int,
 ) -> None:
-    """Check a submission and score it from its images; write the verdict. A refused one exits with 2."""
+    """Check a submission and score it from its images; write the verdict.
+
+    A refused one exits with 2.
+    """
     from leaderboard.submission.verify import verify as run
     from lorweb_bench.data.dataset import open_suite
     from lorweb_bench.runtime.files import write_json
@@ -146,7 +159,10 @@ def add(
     training: tuple[Path, ...],
     workers: int,
 ) -> None:
-    """Verify a submission and record it in a store. Adding the same archive again changes nothing."""
+    """Verify a submission and record it in a store.
+
+    Adding the same archive again changes nothing.
+    """
     from leaderboard.board.run_groups import takes_the_place_of
     from leaderboard.store.store import Store
     from lorweb_bench.data.dataset import open_suite
@@ -157,7 +173,8 @@ def add(
     click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
     if added.new and (old := takes_the_place_of(board.entries(), added.verdict.sha256)):
         click.echo(
-            f"It takes the place of {old.submission.sha256[:12]} of {old.verdict.decided.date()}, the same method, version and seeds; "
+            f"It takes the place of {old.submission.sha256[:12]} of "
+            f"{old.verdict.decided.date()}, the same method, version and seeds; "
             "a card with another version or other seeds would stand beside it."
         )
 
@@ -177,7 +194,10 @@ def add(
 def reproduce(
     submission: Path, method: str, suite: Path, store: Path, database: str | None, workers: int
 ) -> None:
-    """Run the method of a submission yourself; where your scores agree with its images, it is recorded as `reproduced`."""
+    """Run the method of a submission yourself.
+
+    Where your scores agree with its images, it is recorded as `reproduced`.
+    """
     from leaderboard.store.reference_rows import reproduce as run
     from leaderboard.store.store import Store
     from lorweb_bench.data.dataset import open_suite
@@ -194,7 +214,10 @@ def reproduce(
 @DATABASE
 @WORKERS
 def references(suite: Path, store: Path, database: str | None, workers: int) -> None:
-    """Run the trivial methods and bounds that stand in every table, and record them. What is there stays."""
+    """Run the trivial methods and bounds that stand in every table, and record them.
+
+    What is there stays.
+    """
     from leaderboard.board.run_groups import OPEN_BOOK
     from leaderboard.store.reference_rows import add_references, references_of
     from leaderboard.store.store import Store
@@ -205,7 +228,8 @@ def references(suite: Path, store: Path, database: str | None, workers: int) -> 
         click.echo(f"{name} is {'already' if added is None else 'now'} in {store}.")
     if OPEN_BOOK not in references_of(opened):
         click.echo(
-            f"{OPEN_BOOK} is left out: the public library holds none of the families behind the suite's unseen items."
+            f"{OPEN_BOOK} is left out: the public library holds none of the families behind the "
+            "suite's unseen items."
         )
 
 
@@ -227,7 +251,10 @@ def references(suite: Path, store: Path, database: str | None, workers: int) -> 
 @click.option(
     "--replace",
     is_flag=True,
-    help="Take its answers, labels and version instead of those in the store; score everything again.",
+    help=(
+        "Take its answers, labels and version instead of those in the store; score everything "
+        "again."
+    ),
 )
 @click.option("--rescore", is_flag=True, help="Have a worker score everything on it again.")
 def suite(
@@ -240,12 +267,11 @@ def suite(
 ) -> None:
     """Say what may be shown of a suite, and whether the service takes submissions to it.
 
-    Of a private one (the default) no item is shown, of a public one all. A private suite is retired before it is shown; a
-    retired one takes no more submissions.
+    Of a private one (the default) no item is shown, of a public one all. A private suite is retired
+    before it is shown; a retired one takes no more submissions.
     """
-    from leaderboard.service.suite_intake import take
+    from leaderboard.service.suite_intake import declare, take
     from leaderboard.store.store import Store
-    from leaderboard.store.suites import declare
     from lorweb_bench.data.dataset import open_suite
 
     if standing is None and accepting is None and not any(how.values()):
@@ -259,12 +285,14 @@ def suite(
         )
         takes = "takes" if taken.accepting else "takes no"
         click.echo(
-            f"{opened.name} {opened.version} {takes} submissions in {store}; {taken.queued} wait to be scored again."
+            f"{opened.name} {opened.version} {takes} submissions in {store}; {taken.queued} wait "
+            "to be scored again."
         )
     if standing is not None:
         before = declare(board, opened, standing)
         click.echo(
-            f"{opened.name} {opened.version} is {standing} in {store}{'' if before == standing else f'; it was {before}'}."
+            f"{opened.name} {opened.version} is {standing} in "
+            f"{store}{'' if before == standing else f'; it was {before}'}."
         )
 
 
@@ -316,7 +344,8 @@ def _print(verdict: "Verdict", submission: Path) -> None:
         raise InputError(f"{submission} is refused: {verdict.reasons[0]}")
     report = verdict.report
     click.echo(
-        f"Accepted, {verdict.level}: {report.method.name} on {report.suite.name} {report.suite.version}."
+        f"Accepted, {verdict.level}: {report.method.name} on {report.suite.name} "
+        f"{report.suite.version}."
     )
     for reason in verdict.reasons:
         click.echo(reason)

@@ -1,4 +1,7 @@
-"""What a board shows: the rows of each suite, track and prompt mode, ordered by the headline and ranked as ranges."""
+"""What a board shows.
+
+The rows of each suite, track and prompt mode, ordered by the headline and ranked as ranges.
+"""
 
 import hashlib
 import re
@@ -28,19 +31,30 @@ from lorweb_bench.reports.report import Report, Score
 
 HEADLINE, GROUP = "edit_recovery", "unseen"
 PRESERVATION = "lpips_to_b["  # nothing is ranked by it while there is anything else
-RANKED = 200  # methods that are compared in a table, the best ones: pairs of more would take hours, and hide each other
+# methods that are compared in a table, the best ones: pairs of more would take hours, and hide each
+# other
+RANKED = 200
 KINDS = {
     "method": "",
     "trivial": "needs no learning; shown to compare with, not ranked",
-    "bound": "looks where no method may (the answers or the true transformation); shown to compare with, not ranked",
-    "open book": "searches the library that anyone can install for what explains a to a′; shown to compare with, not ranked",
+    "bound": (
+        "looks where no method may (the answers or the true transformation); shown to "
+        "compare with, not ranked"
+    ),
+    "open book": (
+        "searches the library that anyone can install for what explains a to a′; shown "
+        "to compare with, not ranked"
+    ),
 }
 Rank = tuple[int, int]
 
 
 @dataclass(eq=False)
 class Row:
-    """A line of a table: a method's accepted runs, and its rank where it has one. `kind` is method, trivial or bound."""
+    """A line of a table: a method's accepted runs, and its rank where it has one.
+
+    `kind` is method, trivial or bound.
+    """
 
     runs: tuple[Entry, ...]  # by their seeds; each with the report that may be shown
     kind: str
@@ -53,7 +67,10 @@ class Row:
 
     @cached_property
     def report(self) -> Report:
-        """The scores that the board computed, as they may be shown; of several runs those of their mean."""
+        """The scores that the board computed, as they may be shown.
+
+        Of several runs those of their mean.
+        """
         return (
             self.entry.report
             if len(self.runs) == 1
@@ -68,7 +85,10 @@ class Row:
 
     @property
     def leaks(self) -> bool:
-        """Whether declared training data of a run holds what the suite calls new: then nothing is unseen, and it has no rank."""
+        """Whether declared training data of a run holds what the suite calls new.
+
+        Then nothing is unseen, and it has no rank.
+        """
         return any(one.leaks for run in self.runs for one in run.verdict.training)
 
     def spread(self, metric: str = HEADLINE) -> tuple[float, float] | None:
@@ -87,7 +107,10 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What it is called where others have a rank: its kind, and of `library-search` what it is an example of."""
+        """What it is called where others have a rank.
+
+        Its kind, and of `library-search` what it is an example of.
+        """
         return "open book" if self.kind == "bound" and self.method == OPEN_BOOK else self.kind
 
     @property
@@ -125,7 +148,10 @@ class Row:
 
     @cached_property
     def per_sample(self) -> dict[str, np.ndarray]:
-        """The values per item, of several runs their means; InputError when the store's file is damaged."""
+        """The values per item, of several runs their means.
+
+        InputError when the store's file is damaged.
+        """
         return mean_of(self.tables, metrics_of(self.runs))
 
     @cached_property
@@ -134,14 +160,20 @@ class Row:
         return tables_of(self.runs)
 
     def forget_values(self) -> None:
-        """Let go of the values per item, which are read again when they are asked for: boards can have thousands of rows."""
+        """Let go of the values per item, which are read again when they are asked for.
+
+        Boards can have thousands of rows.
+        """
         for name in ("tables", "per_sample"):
             self.__dict__.pop(name, None)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one suite, track and prompt mode, best first; `borrowed` are trivial methods and bounds from other tables."""
+    """The rows of one suite, track and prompt mode, best first.
+
+    `borrowed` are trivial methods and bounds from other tables.
+    """
 
     track: str
     prompt_mode: str
@@ -170,7 +202,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Book:
-    """How much of a suite's unseen can be looked up in the public library; `search` is what doing so gets."""
+    """How much of a suite's unseen can be looked up in the public library.
+
+    `search` is what doing so gets.
+    """
 
     families: int
     held: int
@@ -196,13 +231,19 @@ class Book:
     def sentence(self) -> str:
         """What it means."""
         if not self.held:
-            return f"Closed-book: the library that ships with lorweb-bench holds none of the {self.families} families behind the unseen items."
+            return (
+                "Closed-book: the library that ships with lorweb-bench holds none of the "
+                f"{self.families} families behind the unseen items."
+            )
         which = (
             f"all {self.families}"
             if self.held == self.families
             else f"{self.held} of the {self.families}"
         )
-        return f"{self.label.capitalize()}: the library that ships with lorweb-bench holds {which} families behind the unseen items."
+        return (
+            f"{self.label.capitalize()}: the library that ships with lorweb-bench holds "
+            f"{which} families behind the unseen items."
+        )
 
 
 @dataclass(frozen=True)
@@ -248,7 +289,10 @@ class Board:
 
     @property
     def book(self) -> Book | None:
-        """Whether the suite is an open book; None where its items have no families, as pairs that somebody edited."""
+        """Whether the suite is an open book.
+
+        None where its items have no families, as pairs that somebody edited.
+        """
         counted = self.suite.about.get("book")
         search = next(
             (row.score(GROUP, self.headline) for row in self.rows if row.label == "open book"), None
@@ -277,13 +321,18 @@ class Board:
 
 
 def slug(name: str) -> str:
-    """A name as part of an address: lower case letters, digits and hyphens, with a digest where that loses something."""
+    """A name as part of an address.
+
+    Lower case letters, digits and hyphens, with a digest where that loses something.
+    """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "x"
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def kind_of(entry: Entry) -> str:
-    """What a submission is on a board: `trivial` or `bound` where the keeper ran the method that has such a fixed name.
+    """What a submission is on a board.
+
+    `trivial` or `bound` where the keeper ran the method that has such a fixed name.
 
     Of anybody else's, only that it has that name is known: it is a method as others are.
     """
@@ -292,7 +341,10 @@ def kind_of(entry: Entry) -> str:
 
 
 def boards(entries: Sequence[Entry]) -> list[Board]:
-    """The boards of all suites, by name. A row is a method with all its runs; of one run the last submission counts."""
+    """The boards of all suites, by name.
+
+    A row is a method with all its runs; of one run the last submission counts.
+    """
     found = []
     entries = [disclosed_entry(entry) for entry in entries]
     suites = {entry.suite.fingerprint: entry.suite for entry in entries}
@@ -315,7 +367,9 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
 
 
 def headline_of(metrics: Iterable[str]) -> str:
-    """The metric that tables are ordered by: `edit_recovery`; without it the first there is, and the board says so.
+    """The metric that tables are ordered by: `edit_recovery`.
+
+    Without it the first there is, and the board says so.
 
     Preservation comes last, as handing b back wins it.
     """
@@ -341,7 +395,10 @@ def _rank(rows: Sequence[Row], headline: str) -> None:
 
 
 def _tables(rows: Sequence[Row]) -> Iterable[Table]:
-    """Tables with a method in them, each with all trivial methods and bounds; where there is no method at all, those alone."""
+    """Tables with a method in them, each with all trivial methods and bounds.
+
+    Where there is no method at all, those alone.
+    """
     compared = [row for row in rows if row.kind != "method"]
     wanted = {_table_of(row) for row in rows if row.kind == "method"} or {
         _table_of(row) for row in rows

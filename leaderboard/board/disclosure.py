@@ -1,4 +1,7 @@
-"""What may be told of a report: all of it on a suite whose items may be shown, else rounded means of groups that are large."""
+"""What may be told of a report.
+
+All of it on a suite whose items may be shown, else rounded means of groups that are large.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,8 +21,9 @@ ROUNDED = ("mean", "ci_low", "ci_high", "seen", "unseen", "gap")
 def disclosed(report: Report, standing: str) -> Report:
     """A report as everybody may see it, its submitter too.
 
-    On a private suite that is `seen`, `unseen`, the tiers and their hard halves, with one decimal less than such a metric is
-    read with: what is finer would tell, submission by submission, of single items.
+    On a private suite that is `seen`, `unseen`, the tiers and their hard halves, with one decimal
+    less than such a metric is read with: what is finer would tell, submission by submission, of
+    single items.
     """
     if standing != "private":
         return report
@@ -39,7 +43,10 @@ def disclosed(report: Report, standing: str) -> Report:
 
 
 def disclosed_about(about: Mapping[str, Any], standing: str) -> dict[str, Any]:
-    """What may be told of a suite: of a private one neither its kinds nor the name of a file of its own families."""
+    """What may be told of a suite.
+
+    Of a private one neither its kinds nor the name of a file of its own families.
+    """
     if standing != "private":
         return dict(about)
     library, plus, _ = (about["transformation_library"] or "").partition("+")
@@ -60,7 +67,10 @@ def disclosed_entry(entry: "Entry") -> "Entry":
 
 
 def places(metric: str, standing: str) -> int:
-    """The decimal places that a metric is shown with: one less on a private suite, where it has no more."""
+    """The decimal places that a metric is shown with.
+
+    One less on a private suite, where it has no more.
+    """
     return digits(metric) - (standing == "private")
 
 

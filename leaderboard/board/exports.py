@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.board.board import GROUP, Board, Row
+from leaderboard.board.disclosure import GROUPS
 from leaderboard.store.store import Entry
-from lorweb_bench.protocol import TIERS
 from lorweb_bench.reports.report import Report, Score
 from lorweb_bench.runtime.files import write_atomic
 
 FORMAT = "lorweb-bench/board"  # so `board.json` is what marks a folder as a site
-GROUPS = ("unseen", "seen", *TIERS, "unseen_hard", "seen_hard")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(path: Path, boards: Sequence[Board]) -> Path:
-    """One line per row of the board: who, what, rank, and per group the headline with its interval; other metrics on unseen."""
+    """One line per row of the board: who, what, rank, and per group the headline with its interval.
+
+    Other metrics on unseen.
+    """
     metrics = list(dict.fromkeys(metric for board in boards for metric in board.metrics))
     lines = [_line(board, row, metrics) for board in boards for row in board.rows]
     buffer = io.StringIO(newline="")
@@ -87,9 +89,12 @@ def text(value: str) -> str:
 
 
 def write_json_board(path: Path, title: str, boards: Sequence[Board]) -> Path:
-    """Everything that the pages show: per suite its facts and its rows, best first, each with all scores, card and verdict.
+    """Everything that the pages show.
 
-    A row is a line, so that a commit shows which ones changed, and thousands are written in seconds.
+    Per suite its facts and its rows, best first, each with all scores, card and verdict.
+
+    A row is a line, so that a commit shows which ones changed, and thousands are written in
+    seconds.
     """
     head = {"format": FORMAT, "format_version": 1, "title": title}
     suites = ",\n".join(

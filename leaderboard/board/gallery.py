@@ -1,4 +1,7 @@
-"""The gallery of a public suite: the same few items for every method, with what each made of them."""
+"""The gallery of a public suite.
+
+The same few items for every method, with what each made of them.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +30,10 @@ SOFT = 128  # smaller panels are enlarged with hard edges
 
 @dataclass(frozen=True)
 class Panel:
-    """An image of the site: its address as seen from a page in a folder, its size, and what stands below it."""
+    """An image of the site.
+
+    Its address as seen from a page in a folder, its size, and what stands below it.
+    """
 
     path: str
     label: str
@@ -63,16 +69,21 @@ class Item:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The shown items by tier, and the files that were written for them. `best` is the place of the best method in `made`."""
+    """The shown items by tier, and the files that were written for them.
+
+    `best` is the place of the best method in `made`.
+    """
 
     items: Mapping[str, tuple[Item, ...]]
     files: frozenset[Path]
     best: int | None
 
     def strip(self, tiers: Iterable[str]) -> list[dict[str, Any]]:
-        """An item of each of these tiers in one line, with the best method's image, for the first page.
+        """An item of each of these tiers in one line, with the best method's image, for the first
+        page.
 
-        The next item for each next tier: tiers go through the families in one order, and would show the same one.
+        The next item for each next tier: tiers go through the families in one order, and would show
+        the same one.
         """
         lines = []
         for turn, shown in enumerate(self.items[tier] for tier in tiers if tier in self.items):
@@ -87,10 +98,12 @@ class Gallery:
 
 
 def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
-    """Choose the items by a fixed rule, write their images under `output/gallery`, and tell what is where.
+    """Choose the items by a fixed rule, write their images under `output/gallery`, and tell what is
+    where.
 
-    Of thousands of methods the best are shown. The images of a submission, named by its digest, stay where all are there, and
-    its archive is not opened. InputError when the archive of a submission is no longer what was verified.
+    Of thousands of methods the best are shown. The images of a submission, named by its digest,
+    stay where all are there, and its archive is not opened. InputError when the archive of a
+    submission is no longer what was verified.
     """
     records = [record for split in suite.scored_splits for record in suite.records(split)]
     chosen = {

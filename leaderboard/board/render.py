@@ -1,4 +1,7 @@
-"""The static site of a board: pages for the table, each method and each suite, a gallery, and the same as CSV and JSON."""
+"""The static site of a board.
+
+Pages for the table, each method and each suite, a gallery, and the same as CSV and JSON.
+"""
 
 import base64
 import hashlib
@@ -28,7 +31,8 @@ from lorweb_bench.runtime.files import canonical_json, claim_output, finish_outp
 
 OURS = ("methods", "suites", "gallery")  # folders of the site that hold nothing else
 EXTREMES = 8  # transformations that are shown as the best and as the worst
-SHOWN = 100  # methods of a table on the first page; ten times as many on its suite's, all in the CSV and JSON
+# methods of a table on the first page; ten times as many on its suite's, all in the CSV and JSON
+SHOWN = 100
 Part = tuple[Board, Row]
 STRIP = ("seen_single", "new_parameters", "new_composition")
 STANDING_WORDS = {
@@ -42,9 +46,13 @@ sdk: static
 app_file: index.html
 ---
 
-A leaderboard of visual analogies, a static site: open `index.html`. `board.csv` and `board.json` hold the same.
+A leaderboard of visual analogies, a static site: open `index.html`.
+`board.csv` and `board.json` hold the same.
 """
-LEAD = "Visual analogies: a is to a′ as b is to what? Every score was computed here, from submitted images."
+LEAD = (
+    "Visual analogies: a is to a′ as b is to what? Every score was computed here, from "
+    "submitted images."
+)
 
 
 class BoardScale(Scale):
@@ -61,10 +69,12 @@ class BoardScale(Scale):
 def render(
     store: Store, output: Path | str, public: Sequence[Dataset] = (), title: str = "Leaderboard"
 ) -> Path:
-    """Write the site of a store to the folder `output` and give back its `index.html`. The same store gives the same bytes.
+    """Write the site of a store to the folder `output` and give back its `index.html`.
 
-    Items are shown of the suites in `public` alone, given in the full view. InputError when the folder holds something else,
-    or a suite is not one that the store has, or private there.
+    The same store gives the same bytes.
+
+    Items are shown of the suites in `public` alone, given in the full view. InputError when the
+    folder holds something else, or a suite is not one that the store has, or private there.
     """
     return render_boards(boards(store.entries()), Path(output), public, title)
 
@@ -76,9 +86,12 @@ def render_boards(
     title: str,
     service: bool = False,
 ) -> Path:
-    """`render` of boards that are made already; with `service` the pages link to the one where a team submits.
+    """`render` of boards that are made already.
 
-    Pages of methods and images of the gallery that are there and would be the same stay as they are.
+    With `service` the pages link to the one where a team submits.
+
+    Pages of methods and images of the gallery that are there and would be the same stay as they
+    are.
     """
     shown = _public(found, public)
     claim_output(output, FORMAT)
@@ -110,7 +123,10 @@ def sources() -> str:
 
 
 def _for_hosts(output: Path, title: str) -> None:
-    """What hosts of static sites look for: GitHub Pages serves the files as they are, and a Space knows what it is."""
+    """What hosts of static sites look for.
+
+    GitHub Pages serves the files as they are, and a Space knows what it is.
+    """
     hosts = {".nojekyll": "", "README.md": README.format(title=json.dumps(title))}
     for name, content in hosts.items():
         if not (output / name).exists():  # the keeper's own stays
@@ -181,7 +197,10 @@ class Site:
         environment("leaderboard", "board/page").filters.update(seconds=seconds, amount=amount)
 
     def write(self) -> Iterable[Path]:
-        """Write every page and file; yields their paths. `board.json` comes last: it marks the site as whole."""
+        """Write every page and file; yields their paths.
+
+        `board.json` comes last: it marks the site as whole.
+        """
         for board in self.boards:
             context: dict[str, Any] = {"board": board, "scale": self.scales[board.slug]}
             yield self._page(
@@ -233,10 +252,16 @@ class Site:
         return self.output / path
 
     def _method(self, method: str, mine: list[Part], older: list[Part]) -> Path:
-        """The page of a method; the one that is there where its last line, a digest of what it was made of, says the same."""
+        """The page of a method.
+
+        The one that is there where its last line, a digest of what it was made of, says the same.
+        """
         path = f"methods/{(mine or older)[0][1].slug}.html"
         shown = [self._identity(board, row) for board, row in (*mine, *older)]
-        end = f"\n<!-- made of {hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()} -->\n"
+        end = (
+            "\n<!-- made of "
+            f"{hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()} -->\n"
+        )
         if not _ends_with(self.output / path, end):
             parts = [self._part(board, row) for board, row in mine]
             self._page(path, "method", method, "method", end, parts=parts, older=older)
@@ -315,7 +340,10 @@ def _ends_with(path: Path, end: str) -> bool:
 
 
 def _own_scale(metric: str, row: Row) -> BoardScale:
-    """The metric's own scale, or one that all values by item of a row are on; they are read for that alone."""
+    """The metric's own scale, or one that all values by item of a row are on.
+
+    They are read for that alone.
+    """
     if known := SCALES.get(metric.partition("[")[0]):
         return BoardScale(known.start, known.end)
     scale = scale_of(metric, row.per_sample[metric].astype(float))
@@ -323,7 +351,10 @@ def _own_scale(metric: str, row: Row) -> BoardScale:
 
 
 def _scale(board: Board) -> BoardScale:
-    """One scale for all bars of a board: from the lowest that is drawn, to the best there can be or is."""
+    """One scale for all bars of a board.
+
+    From the lowest that is drawn, to the best there can be or is.
+    """
     scores = [
         row.score(group, board.headline)
         for row in board.rows

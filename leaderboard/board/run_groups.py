@@ -1,4 +1,7 @@
-"""The runs of a method, one for each set of seeds, and what they are together: no row is the best of several."""
+"""The runs of a method, one for each set of seeds, and what they are together.
+
+No row is the best of several.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -25,13 +28,19 @@ def method_of(entry: Entry) -> Method:
 
 
 def run_of(entry: Entry) -> Run:
-    """What makes one run of a method: its seeds, as the card has them, and that of the predictions."""
+    """What makes one run of a method.
+
+    Its seeds, as the card has them, and that of the predictions.
+    """
     card = entry.verdict.card
     return (method_of(entry), entry.report.seed, tuple(card.seeds) if card else ())
 
 
 def last_runs(entries: Iterable[Entry]) -> dict[Run, Entry]:
-    """Of each run the submission that counts: the last. Of a reference row that the keeper ran, no one else's counts."""
+    """Of each run the submission that counts: the last.
+
+    Of a reference row that the keeper ran, no one else's counts.
+    """
     entries = list(entries)
     kept = {
         e.submission.method
@@ -59,7 +68,10 @@ def takes_the_place_of(entries: Sequence[Entry], sha256: str | None) -> Entry | 
 
 
 def tables_of(runs: Sequence[Entry]) -> list[Table]:
-    """The tables of per-item values of each run, by key. InputError when a file of the store is damaged."""
+    """The tables of per-item values of each run, by key.
+
+    InputError when a file of the store is damaged.
+    """
     tables = [read_per_sample(entry.per_sample) for entry in runs]
     orders = [np.argsort(table["key"].astype(str), kind="stable") for table in tables]
     tables = [
@@ -69,7 +81,8 @@ def tables_of(runs: Sequence[Entry]) -> list[Table]:
     for entry, table in zip(runs, tables, strict=True):
         if not np.array_equal(table["key"], tables[0]["key"]):
             raise InputError(
-                f"{entry.per_sample} has other items than those of the same suite; add that submission again."
+                f"{entry.per_sample} has other items than those of the same suite; add that "
+                "submission again."
             )
     return tables
 
@@ -87,7 +100,10 @@ def mean_of(tables: Sequence[Table], metrics: Sequence[str]) -> Table:
 
 
 def report_of(runs: Sequence[Entry], tables: Sequence[Table]) -> Report:
-    """The report of a method: of several runs the scores of their mean values, with intervals that hold what runs differ by."""
+    """The report of a method.
+
+    Of several runs the scores of their mean values, with intervals that hold what runs differ by.
+    """
     first = runs[0].report
     if len(runs) == 1:
         return first

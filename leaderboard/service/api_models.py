@@ -1,4 +1,7 @@
-"""What the service says, as JSON: the models of its answers, and how they are made from the database."""
+"""What the service says, as JSON.
+
+The models of its answers, and how they are made from the database.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,7 +27,11 @@ _TOLD: WeakKeyDictionary[Engine, Told] = WeakKeyDictionary()
 
 
 class Suite(BaseModel):
-    """A suite of the board. `standing` says whether its items may be shown; `most_bytes` is the largest archive that is read."""
+    """A suite of the board.
+
+    `standing` says whether its items may be shown; `most_bytes` is the largest archive that is
+    read.
+    """
 
     name: str
     version: str
@@ -51,7 +58,10 @@ class Headline(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What the board found. On a private suite the scores are rounded, and of groups with many items alone."""
+    """What the board found.
+
+    On a private suite the scores are rounded, and of groups with many items alone.
+    """
 
     level: str
     decided: datetime
@@ -62,7 +72,11 @@ class Verdict(BaseModel):
 
 
 class Submission(BaseModel):
-    """A submission on its way. `status`: queued, running, accepted, refused, failed, withdrawn; `before`: those ahead in the queue."""
+    """A submission on its way.
+
+    `status`: queued, running, accepted, refused, failed, withdrawn; `before`: those ahead in the
+    queue.
+    """
 
     id: str
     status: str
@@ -78,7 +92,10 @@ class Submission(BaseModel):
 
 
 class Entry(BaseModel):
-    """A line of the board. The rank is a range, as of the last rendering; trivial methods and bounds have none."""
+    """A line of the board.
+
+    The rank is a range, as of the last rendering; trivial methods and bounds have none.
+    """
 
     id: int
     suite: str
@@ -101,7 +118,10 @@ class Entries(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service works: `ok`, or what does not. `oldest_seconds` is how long the first of the queue has waited."""
+    """Whether the service works: `ok`, or what does not.
+
+    `oldest_seconds` is how long the first of the queue has waited.
+    """
 
     status: str
     database: bool
@@ -173,7 +193,10 @@ def submission(session: Session, job: JobRow) -> Submission:
 def entries(
     session: Session, filters: Mapping[str, str | None], after: int, limit: int
 ) -> dict[str, Any]:
-    """Lines of the board by the order of their coming, from the one after `after`; as `Entries`, in plain JSON."""
+    """Lines of the board by the order of their coming, from the one after `after`.
+
+    As `Entries`, in plain JSON.
+    """
     columns = {
         "suite": SubmissionRow.suite_fingerprint,
         "track": SubmissionRow.track,
@@ -194,7 +217,9 @@ def entries(
 
 
 def _shown() -> Any:
-    """Submissions that are on the board, with their suite and the verdict that counts, less its long content."""
+    """Submissions that are on the board, with their suite and the verdict that counts, less its
+    long content.
+    """
     return (
         select(SubmissionRow, SuiteRow, VerdictRow)
         .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
@@ -224,7 +249,10 @@ def _verdict(row: SubmissionRow, last: VerdictRow, scores: Any) -> dict[str, Any
 
 
 def _told(session: Session, found: Sequence[Any]) -> dict[int, Any]:
-    """By verdict the scores that may be shown, less those against answers that were replaced. No verdict changes, so they are kept."""
+    """By verdict the scores that may be shown, less those against answers that were replaced.
+
+    No verdict changes, so they are kept.
+    """
     kept = _TOLD.setdefault(session.get_bind().engine, {})
     missing = {
         last.id: suite.standing for _, suite, last in found if (last.id, suite.standing) not in kept

@@ -1,6 +1,7 @@
 """The service: the API by which teams submit, and the board's pages, which a worker has rendered.
 
-This process never opens an archive and never sees a suite: it receives bytes, within bounds, and reads the database.
+This process never opens an archive and never sees a suite: it receives bytes, within bounds, and
+reads the database.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leaderboard.service import api_models, queue, submissions
 from leaderboard.service.pages import add_pages
+from leaderboard.service.server import TellsConnection
 from leaderboard.service.shared import HEX, Service, Shared
 from leaderboard.service.uploads import Patience
 from leaderboard.store.store import Store
@@ -42,6 +44,7 @@ def build(
     app.add_exception_handler(DBAPIError, _no_database)
     app.add_exception_handler(PoolTimeout, _no_database)
     app.add_middleware(Hardened)
+    app.add_middleware(TellsConnection)
     _add_public(app)
     app.include_router(submissions.router)
     add_pages(app, store, title)
@@ -140,7 +143,10 @@ def _add_public(app: FastAPI) -> None:
         after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> JSONResponse:
-        """What is on the board, in the order of coming; `next` of one answer is `after` of the following question."""
+        """What is on the board, in the order of coming.
+
+        `next` of one answer is `after` of the following question.
+        """
         with service.store.reading() as session:
             filters = {"suite": suite, "track": track, "prompt_mode": prompt_mode, "method": method}
             return JSONResponse(api_models.entries(session, filters, after, limit))

@@ -1,4 +1,7 @@
-"""Commands of the service: leaderboard team, withdraw, log, serve, worker, submit. Heavy modules are imported when a command runs."""
+"""Commands of the service: leaderboard team, withdraw, log, serve, worker, submit.
+
+Heavy modules are imported when a command runs.
+"""
 
 import json
 from pathlib import Path
@@ -17,7 +20,10 @@ DATABASE = click.option(
     "--database",
     envvar="LORWEB_BENCH_DATABASE",
     metavar="URL",
-    help="A PostgreSQL database, as postgresql://user@host/name; by default SQLite in the store. Also LORWEB_BENCH_DATABASE.",
+    help=(
+        "A PostgreSQL database, as postgresql://user@host/name; by default SQLite in the store. "
+        "Also LORWEB_BENCH_DATABASE."
+    ),
 )
 TITLE = click.option(
     "--title",
@@ -58,7 +64,10 @@ def team(
     output: Path | None,
     revoke: bool,
 ) -> None:
-    """Make a team that may submit, and its token; again: a new token. It is shown once, the store keeps a hash."""
+    """Make a team that may submit, and its token; again: a new token.
+
+    It is shown once, the store keeps a hash.
+    """
     from leaderboard.store import teams
 
     opened = open_store(store, database, create=not revoke)
@@ -83,7 +92,9 @@ def team(
 @STORE
 @DATABASE
 def withdraw(submission: str, store: Path, database: str | None) -> None:
-    """Take a submission, by its archive or its sha256, off the board and out of the queue, and delete its images."""
+    """Take a submission, by its archive or its sha256, off the board and out of the queue, and
+    delete its images.
+    """
     from leaderboard.service import queue
     from leaderboard.service.worker import forget
     from leaderboard.store.audit import KEEPER
@@ -95,7 +106,8 @@ def withdraw(submission: str, store: Path, database: str | None) -> None:
         found = queue.withdraw(session, sha256, KEEPER)
     if not found:
         raise InputError(
-            f"{store} has no submission {submission!r} that is waiting or on the board; name its archive or its sha256."
+            f"{store} has no submission {submission!r} that is waiting or on the board; name its "
+            "archive or its sha256."
         )
     forget(opened, sha256)
     click.echo(f"{sha256[:12]} is withdrawn; the next rendering shows the board without it.")
@@ -128,7 +140,10 @@ def log(store: Path, database: str | None, subject: str | None) -> None:
     help="The port to listen on.",
 )
 def serve(store: Path, database: str | None, title: str, host: str, port: int) -> None:
-    """Serve the board: its pages, the page where teams submit, and the API. Needs a worker beside it."""
+    """Serve the board: its pages, the page where teams submit, and the API.
+
+    Needs a worker beside it.
+    """
     try:
         from leaderboard.service.app import build
         from leaderboard.service.server import serve as run
@@ -161,7 +176,9 @@ def serve(store: Path, database: str | None, title: str, host: str, port: int) -
 def worker(
     store: Path, database: str | None, title: str, seconds: float, memory: float, until_empty: bool
 ) -> None:
-    """Score what was submitted, one after the other, each in a process with limits; then render the board.
+    """Score what was submitted, one after the other, each in a process with limits.
+
+    Then render the board.
 
     Stopped or killed, it loses nothing: the next worker takes up its job. Several may run.
     """
@@ -211,7 +228,10 @@ def submit(
     withdraw: bool,
     patience: float,
 ) -> None:
-    """Upload a submission to a board and wait for its verdict. Again: takes up the waiting. A refused one exits with 2."""
+    """Upload a submission to a board and wait for its verdict.
+
+    Again: takes up the waiting. A refused one exits with 2.
+    """
     try:
         from leaderboard.service.client import Client
     except ImportError as e:
@@ -226,7 +246,8 @@ def submit(
     told = client.submit(submission)
     if no_wait and told["status"] in ("queued", "running"):
         click.echo(
-            f"{submission} is {told['status']}, with {told['before'] or 0} before it. The same command without --no-wait waits."
+            f"{submission} is {told['status']}, with {told['before'] or 0} before it. The same "
+            "command without --no-wait waits."
         )
         return
     _show(client.wait(told), submission, address)
@@ -272,14 +293,16 @@ def _show(told: dict[str, Any], submission: Path, address: str) -> None:
                 click.echo(f"  {group:8}{metric:16}{score['mean']:>8g}{interval}")
     if rank := verdict["rank"]:
         click.echo(
-            f"Rank {rank[0]}{'' if rank[0] == rank[1] else f' to {rank[1]}'}, as of the last rendering."
+            f"Rank {rank[0]}{'' if rank[0] == rank[1] else f' to {rank[1]}'}, as of the last "
+            "rendering."
         )
     click.echo(f"It stands at {address.rstrip('/')}{verdict['page']}.")
 
 
 def _missing(error: ImportError) -> InputError:
     return InputError(
-        f"The service needs more packages ({error.name} is missing): pip install 'lorweb-bench[leaderboard]'."
+        f"The service needs more packages ({error.name} is missing): pip install "
+        "'lorweb-bench[leaderboard]'."
     )
 
 

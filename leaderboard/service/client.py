@@ -1,4 +1,7 @@
-"""The client of a service: uploads a submission, waits for its verdict, and takes up the waiting where it was broken off."""
+"""The client of a service.
+
+Uploads a submission, waits for its verdict, and takes up the waiting where it was broken off.
+"""
 
 import json
 import time
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_exponential
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MANIFEST
@@ -23,9 +27,16 @@ AGAIN = (408, 502, 503, 504, 507)
 Answer = dict[str, Any]
 
 
+class Busy(Exception):
+    """The board cannot serve the request at the moment."""
+
+
 @dataclass
 class Client:
-    """A board's address and a team's token. `patience`: seconds that a board which cannot be reached is tried again for."""
+    """A board's address and a team's token.
+
+    `patience`: seconds that a board which cannot be reached is tried again for.
+    """
 
     address: str
     token: str
@@ -44,22 +55,28 @@ class Client:
                 raise ValueError("no http or https address")
         except (ValueError, httpx.InvalidURL) as e:
             raise InputError(
-                f"{self.address!r} is no address of a board ({e}); give one as https://board.example.org."
+                f"{self.address!r} is no address of a board ({e}); give one as "
+                "https://board.example.org."
             ) from None
 
     def submit(self, path: Path) -> Answer:
-        """Upload an archive, or find that the board has it already. InputError says why the board does not take it."""
+        """Upload an archive, or find that the board has it already.
+
+        InputError says why the board does not take it.
+        """
         digest = sha256_file(path) if path.is_file() else None
         if digest is None:
             raise InputError(
-                f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes."
+                f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard "
+                "pack` writes."
             )
         if (known := self.find(digest)) and known["status"] not in ("failed", "withdrawn"):
             return known
         me = self._ask("GET", "/api/v1/me")
         if me["left_today"] == 0:
             raise InputError(
-                f"{me['team']} has used its {me['per_day']} submissions of this day (UTC); try again tomorrow."
+                f"{me['team']} has used its {me['per_day']} submissions of this day (UTC); try "
+                "again tomorrow."
             )
         query = {"suite": self._suite(path), "name": path.name[:200]}
         return self._ask("POST", "/api/v1/submissions", params=query, upload=path)
@@ -70,7 +87,10 @@ class Client:
         return found[0] if found else None
 
     def wait(self, told: Answer) -> Answer:
-        """Wait until a submission is accepted, refused, failed or withdrawn; that it waits stands on stderr."""
+        """Wait until a submission is accepted, refused, failed or withdrawn.
+
+        That it waits stands on stderr.
+        """
         return list(track(self._looks(told), None, "waiting for the verdict"))[-1]
 
     def _looks(self, told: Answer) -> Iterator[Answer]:
@@ -85,7 +105,8 @@ class Client:
         known = self.find(digest)
         if known is None:
             raise InputError(
-                "Your team has not submitted this archive to that board, so there is nothing to withdraw."
+                "Your team has not submitted this archive to that board, so there is nothing to "
+                "withdraw."
             )
         return self._ask("DELETE", f"/api/v1/submissions/{known['id']}")
 
@@ -107,39 +128,41 @@ class Client:
         upload: Path | None = None,
     ) -> Any:
         """Ask, again and again while the board cannot be reached or says that it is busy."""
-        ends, pause = time.monotonic() + self.patience, 0.5
-        while True:
-            try:
-                answer = self._once(method, path, params, upload)
-                if answer.status_code not in AGAIN:
-                    return self._checked(answer)
-                problem = _detail(answer)
-            except httpx.TransportError as e:
-                problem = str(e) or type(e).__name__
-            if time.monotonic() + pause > ends:
-                raise InputError(
-                    f"{self.address} did not answer as it should ({problem}); start the same command again later."
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, 10.0)
+        patient = Retrying(
+            retry=retry_if_exception_type((httpx.TransportError, Busy)),
+            wait=wait_exponential(multiplier=0.5, max=10.0),
+            stop=stop_before_delay(self.patience),
+            reraise=True,
+        )
+        try:
+            return self._checked(patient(self._once, method, path, params, upload))
+        except (httpx.TransportError, Busy) as e:
+            raise InputError(
+                f"{self.address} did not answer as it should ({str(e) or type(e).__name__}); "
+                "start the same command again later."
+            ) from None
 
     def _once(
         self, method: str, path: str, params: dict[str, str] | None, upload: Path | None
     ) -> httpx.Response:
-        if upload is None:
-            return self.http.request(method, path, params=params)
-        size = upload.stat().st_size
-        headers = {"Content-Length": str(size), "Content-Type": "application/zip"}
-        return self.http.request(
-            method, path, params=params, content=_chunks(upload, size), headers=headers
-        )
+        """Ask once. Busy where the board says that another time is better."""
+        whole: dict[str, Any] = {}
+        if upload is not None:
+            size = upload.stat().st_size
+            headers = {"Content-Length": str(size), "Content-Type": "application/zip"}
+            whole = {"content": _chunks(upload, size), "headers": headers}
+        answer = self.http.request(method, path, params=params, **whole)
+        if answer.status_code in AGAIN:
+            raise Busy(_detail(answer))
+        return answer
 
     def _checked(self, answer: httpx.Response) -> Any:
         try:
             content = answer.json()
         except ValueError:
             raise InputError(
-                f"{self.address} does not answer like a board (status {answer.status_code}); check the address."
+                f"{self.address} does not answer like a board (status {answer.status_code}); "
+                "check the address."
             ) from None
         if answer.is_error:
             raise InputError(f"{self.address}: {_detail(answer)}")

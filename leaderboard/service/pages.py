@@ -1,4 +1,7 @@
-"""The pages of the service: the board as a worker rendered it, and the page where a team submits and watches."""
+"""The pages of the service.
+
+The board as a worker rendered it, and the page where a team submits and watches.
+"""
 
 import base64
 import hashlib
@@ -45,7 +48,10 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
 
 
 class Pages(StaticFiles):
-    """The rendered site, file by file as it is written; before the first rendering a page that says so."""
+    """The rendered site, file by file as it is written.
+
+    Before the first rendering a page that says so.
+    """
 
     def __init__(self, folder: Path, waiting: str) -> None:
         super().__init__(directory=folder, html=True, check_dir=False)

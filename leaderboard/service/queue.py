@@ -1,7 +1,10 @@
-"""The queue, in the database: what is to be scored, who holds it, and how it ended. Each function is part of one transaction.
+"""The queue, in the database: what is to be scored, who holds it, and how it ended.
 
-A worker holds a job by a lease that it renews. When the worker dies the lease ends and another takes the job; only who holds it
-can end it, in the transaction that records the verdict. So nothing is lost, and nothing is scored twice.
+Each function is part of one transaction.
+
+A worker holds a job by a lease that it renews. When the worker dies the lease ends and another
+takes the job; only who holds it can end it, in the transaction that records the verdict. So nothing
+is lost, and nothing is scored twice.
 """
 
 import secrets
@@ -11,8 +14,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from leaderboard.store.audit import WORKER, note
-from leaderboard.store.store import changed
-from leaderboard.store.tables import JobRow, SubmissionRow, SuiteRow, TeamRow, VerdictRow
+from leaderboard.store.tables import (
+    JobRow,
+    SubmissionRow,
+    SuiteRow,
+    TeamRow,
+    VerdictRow,
+    changed,
+)
 
 LEASE = 60.0  # seconds
 ATTEMPTS = 3  # times that a job may take its worker down
@@ -36,12 +45,19 @@ class LostLease(Exception):
 
 
 def now() -> datetime:
-    """The moment, in UTC. Machines that share a queue need about the same clock: their differences shorten or lengthen leases."""
+    """The moment, in UTC.
+
+    Machines that share a queue need about the same clock: their differences shorten or lengthen
+    leases.
+    """
     return datetime.now(UTC)
 
 
 def used_today(session: Session, team: TeamRow) -> int:
-    """How many of its submissions a team has used on this UTC day. One that failed through no fault of its own is free."""
+    """How many of its submissions a team has used on this UTC day.
+
+    One that failed through no fault of its own is free.
+    """
     own = (
         JobRow.team_id == team.id,
         JobRow.day == now().date().isoformat(),
@@ -55,8 +71,9 @@ def enqueue(
 ) -> tuple[JobRow, bool]:
     """Queue an archive that was received whole; gives back its job, and whether that is new.
 
-    The same bytes to the same suite are one job however often they come; after one that failed or was withdrawn there is another.
-    The team's row is locked, so that no two uploads at once count as one. NotYours, NotOpen, QuotaUsed say why not.
+    The same bytes to the same suite are one job however often they come; after one that failed or
+    was withdrawn there is another. The team's row is locked, so that no two uploads at once count
+    as one. NotYours, NotOpen, QuotaUsed say why not.
     """
     team = session.get_one(TeamRow, team_id, with_for_update=True)
     same = [
@@ -94,7 +111,10 @@ def enqueue(
 
 
 def of_archive(session: Session, sha256: str) -> list[JobRow]:
-    """The jobs of an archive, locked: nobody queues it, ends it or deletes its file until the transaction ends."""
+    """The jobs of an archive, locked.
+
+    Nobody queues it, ends it or deletes its file until the transaction ends.
+    """
     own = select(JobRow).where(JobRow.sha256 == sha256).order_by(JobRow.id)
     return list(session.scalars(own.with_for_update().execution_options(populate_existing=True)))
 
@@ -102,7 +122,10 @@ def of_archive(session: Session, sha256: str) -> list[JobRow]:
 def enqueue_again(
     session: Session, suite: SuiteRow, scoring: str, actor: str, all_of_it: bool = False
 ) -> int:
-    """Queue what was accepted on a suite to be scored again: what has another `scoring` than this one, or all. How many."""
+    """Queue what was accepted on a suite to be scored again.
+
+    What has another `scoring` than this one, or all. How many.
+    """
     stale = (
         select(SubmissionRow)
         .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
@@ -147,7 +170,9 @@ def enqueue_again(
 
 
 def claim(session: Session, holder: str, lease: float = LEASE) -> JobRow | None:
-    """Take the next job for `lease` seconds, new submissions before old ones; None where there is nothing to do.
+    """Take the next job for `lease` seconds, new submissions before old ones.
+
+    None where there is nothing to do.
 
     One whose holder is gone is taken too; after so many attempts it has failed.
     """
@@ -189,7 +214,10 @@ def held(session: Session, job_id: int, holder: str) -> JobRow:
 
 
 def release(session: Session, job: JobRow, seconds: float, why: str) -> None:
-    """Put a held job back for `seconds`, through no fault of its own: the attempt does not count."""
+    """Put a held job back for `seconds`, through no fault of its own.
+
+    The attempt does not count.
+    """
     job.status, job.holder, job.ready, job.attempts = (
         "queued",
         None,
@@ -208,9 +236,12 @@ def end(
 
 
 def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = None) -> bool:
-    """Take an archive off the board and out of the queue; a team's own alone where `team_id` is given. False where there is none.
+    """Take an archive off the board and out of the queue.
 
-    What was found stays in the database. Who calls this then calls `worker.forget`, which deletes the images.
+    A team's own alone where `team_id` is given. False where there is none.
+
+    What was found stays in the database. Who calls this then calls `worker.forget`, which deletes
+    the images.
     """
     found = of_archive(session, sha256)
     if team_id is not None and not any(job.team_id == team_id for job in found):

@@ -1,4 +1,7 @@
-"""The site of a service: rendered by a worker when the board has changed, and no more often than it can afford."""
+"""The site of a service.
+
+Rendered by a worker when the board has changed, and no more often than it can afford.
+"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +21,9 @@ EARLIEST = 2.0  # seconds between two renderings while there is something to sco
 
 
 def render_store(store: Store, site: Path, title: str) -> Path:
-    """Render what may be shown of a store, and write each rank to its submission, where the API finds it."""
+    """Render what may be shown of a store, and write each rank to its submission, where the API
+    finds it.
+    """
     found = boards(store.entries())
     with store.reading() as session:
         rows = session.scalars(
@@ -54,7 +59,10 @@ def _keep_ranks(store: Store, found: list[Board]) -> None:
 
 
 def claim_rendering(store: Store, lease: float) -> int | None:
-    """The revision of the board that this worker is to render within `lease` seconds, or None: nothing changed, or another does it."""
+    """The revision of the board that this worker is to render within `lease` seconds, or None.
+
+    Nothing changed, or another does it.
+    """
     with store.reading() as session:
         state = session.scalars(select(SiteRow)).one()
         if state.revision == state.rendered or state.ready > now():
@@ -74,7 +82,10 @@ def renew_rendering(store: Store, lease: float) -> None:
 
 
 def end_rendering(store: Store, revision: int | None) -> None:
-    """Note that a revision was rendered; None: that it did not work. Whoever comes next may render again."""
+    """Note that a revision was rendered; None: that it did not work.
+
+    Whoever comes next may render again.
+    """
     with store.writing() as session:
         state = session.scalars(select(SiteRow).with_for_update()).one()
         state.rendered, state.ready = state.rendered if revision is None else revision, now()

@@ -1,4 +1,6 @@
-"""Scoring a stranger's archive in a process of its own, with limits on memory and time, and rendering the site in another."""
+"""Scoring a stranger's archive in a process of its own, with limits on memory and time, and
+rendering the site in another.
+"""
 
 import errno
 import multiprocessing
@@ -28,7 +30,10 @@ NO_DISK, KEEPERS_FAULT, TOO_MUCH_MEMORY = 3, 4, 5  # exit codes
 
 @dataclass(frozen=True)
 class Limits:
-    """What scoring one archive may take: seconds on the clock, seconds of computing, bytes of memory, bytes of a file it writes."""
+    """What scoring one archive may take.
+
+    Seconds on the clock, seconds of computing, bytes of memory, bytes of a file it writes.
+    """
 
     seconds: float = 1800.0
     cpu_seconds: int = 3600
@@ -39,7 +44,10 @@ class Limits:
 def start_scoring(
     archive: Path, name: str, suite: Path, folder: Path, limits: Limits
 ) -> BaseProcess:
-    """Start to verify and score an archive; what is found will lie in `folder`: VERDICT and TABLE, or FAILURE."""
+    """Start to verify and score an archive; what is found will lie in `folder`.
+
+    VERDICT and TABLE, or FAILURE.
+    """
     return _start(_score, (archive, name, suite, folder, limits))
 
 
@@ -49,7 +57,10 @@ def start_rendering(folder: Path, url: str | None, site: Path, title: str) -> Ba
 
 
 def _start(target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
-    """A process forked from a small server that has the libraries loaded: it starts at once, and shares no state with us."""
+    """A process forked from a small server that has the libraries loaded.
+
+    It starts at once, and shares no state with us.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     process = context.Process(target=target, args=arguments, daemon=True)

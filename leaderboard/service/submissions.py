@@ -49,7 +49,10 @@ async def submit(
     suite: Annotated[str, Query(pattern=HEX)],
     name: Annotated[str, Query(min_length=1, max_length=200)] = "submission.zip",
 ) -> api_models.Submission:
-    """Submit the archive that is the body. The same bytes again are the same submission, and answer 200."""
+    """Submit the archive that is the body.
+
+    The same bytes again are the same submission, and answer 200.
+    """
     most = await run_in_threadpool(
         _admitted, service, team, suite, request.headers.get("content-length")
     )
@@ -82,7 +85,10 @@ def submission(service: Shared, team: Team, ticket: Ticket) -> api_models.Submis
 
 @router.delete("/submissions/{ticket}", responses={404: SAID[404]})
 def withdraw(service: Shared, team: Team, ticket: Ticket) -> api_models.Submission:
-    """Withdraw a submission: from the queue, and from the board with its next rendering. Its images are deleted."""
+    """Withdraw a submission: from the queue, and from the board with its next rendering.
+
+    Its images are deleted.
+    """
     with service.store.writing() as session:
         job = _own(session, team, ticket)
         queue.withdraw(session, job.sha256, team.name, team.id)
@@ -109,7 +115,8 @@ def _admitted(service: Service, team: TeamRow, suite: str, length: str | None) -
     if row is None or not api_models.suite(row).accepting or row.most_bytes is None:
         raise HTTPException(
             404,
-            "This board takes no submissions to that suite; GET /api/v1/suites lists those it knows.",
+            "This board takes no submissions to that suite; GET /api/v1/suites lists those it "
+            "knows.",
         )
     if length is not None and (not length.isdecimal() or int(length) > row.most_bytes):
         raise HTTPException(413, _too_large(row.most_bytes))
@@ -125,7 +132,10 @@ def _too_large(most: int) -> str:
 
 
 def _used(team: TeamRow) -> str:
-    return f"{team.name} has used its {team.per_day} submissions of this day (UTC); try again tomorrow."
+    return (
+        f"{team.name} has used its {team.per_day} submissions of this day (UTC); try again "
+        "tomorrow."
+    )
 
 
 async def _received(service: Service, request: Request, most: int) -> Received:
@@ -153,7 +163,11 @@ async def _received(service: Service, request: Request, most: int) -> Received:
 def _queued(
     service: Service, team: TeamRow, suite: str, received: Received, name: str
 ) -> tuple[api_models.Submission, bool]:
-    """Queue a whole upload. Its file gets its name within the transaction, so that a job has its archive, whatever dies when."""
+    """Queue a whole upload.
+
+    Its file gets its name within the transaction, so that a job has its archive, whatever dies
+    when.
+    """
     try:
         try:
             return _enqueued(service, team, suite, received, name)
@@ -164,7 +178,8 @@ def _queued(
     except queue.NotYours:
         raise HTTPException(
             409,
-            "These very bytes were submitted by another team before; if they are yours, tell the keeper.",
+            "These very bytes were submitted by another team before; if they are yours, tell the "
+            "keeper.",
         ) from None
     except queue.NotOpen:
         raise HTTPException(404, "This board no longer takes submissions to that suite.") from None

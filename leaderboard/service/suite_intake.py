@@ -1,16 +1,18 @@
-"""Suites that a service takes submissions to: where they lie, how large an archive may be, and what a change of one sets off."""
+"""Suites that a service takes submissions to.
+
+Where they lie, how large an archive may be, and what a change of one sets off.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from leaderboard.service.queue import enqueue_again
 from leaderboard.store.audit import KEEPER, WORKER, note
-from leaderboard.store.store import changed, scoring_identity
+from leaderboard.store.store import Store, scoring_identity
 from leaderboard.store.suites import Standing, about, check_answers, suite_row
-from leaderboard.store.tables import SuiteRow
+from leaderboard.store.tables import SuiteRow, changed
 from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import require_full
 from lorweb_bench.data.dataset import Dataset, open_suite
@@ -18,9 +20,6 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.metrics.base import choose_metrics
 from lorweb_bench.predictions.format import suite_id
 from lorweb_bench.reports.report import environment
-
-if TYPE_CHECKING:
-    from leaderboard.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,23 @@ def scoring_for(suite: Dataset) -> str:
 
 
 def take(
-    store: "Store",
+    store: Store,
     suite: Dataset,
     accepting: bool | None = None,
     replace: bool = False,
     again: bool = False,
     standing: Standing = "private",
 ) -> Taken:
-    """Take submissions to a suite from now on, or with `accepting` False no more; None leaves that as it is.
+    """Take submissions to a suite from now on, or with `accepting` False no more.
 
-    `standing` is that of a suite that is new to the store. Where the suite lies is noted, for the workers.
+    None leaves that as it is.
 
-    With `replace` the suite comes in the place of the same inputs with other answers, labels or version number, and everything
-    that was accepted is queued to be scored again; `again` does that in any case. InputError for a public view, and for other
-    answers without `replace`.
+    `standing` is that of a suite that is new to the store. Where the suite lies is noted, for the
+    workers.
+
+    With `replace` the suite comes in the place of the same inputs with other answers, labels or
+    version number, and everything that was accepted is queued to be scored again; `again` does that
+    in any case. InputError for a public view, and for other answers without `replace`.
     """
     require_full(suite)
     scoring, most = scoring_for(suite), most_bytes(sizes_of(suite))
@@ -78,7 +80,8 @@ def take(
         row.accepting = bool(row.accepting) if accepting is None else accepting
         if row.accepting and row.standing == "retired":
             raise InputError(
-                f"{row.name} {row.version} is retired in {store.folder}: its items may be shown, so it takes no submissions."
+                f"{row.name} {row.version} is retired in {store.folder}: its items may be shown, "
+                "so it takes no submissions."
             )
         session.flush()
         action = "suite-taken" if row.accepting else "suite-closed"
@@ -96,8 +99,51 @@ def take(
         return Taken(row.accepting, queued)
 
 
-def catch_up(store: "Store") -> int:
-    """Queue what was scored with other metrics, or by another version of ours, than this process would use. How many."""
+def declare(store: Store, suite: Dataset, standing: Standing) -> Standing:
+    """Say what may be shown of a suite, and give back what held before.
+
+    The suite need not be in the store yet.
+
+    `private`: nothing of its items. `public`: all of them. `retired`: all of them, and it takes no
+    more submissions. What was private is retired before it is shown, and what was shown stays
+    shown: InputError for any other change.
+    """
+    if suite.public:
+        raise InputError(f"{suite.path} is a public view; give the suite's full view.")
+    with store.writing() as session:
+        row = session.get(SuiteRow, suite.fingerprint)
+        check_answers(row, suite)
+        note(
+            session,
+            KEEPER,
+            f"suite-{standing}",
+            suite.fingerprint,
+            name=suite.name,
+            version=suite.version,
+        )
+        if row is None:
+            session.add(suite_row(suite, standing))
+            return standing
+        before: Standing = row.standing  # type: ignore[assignment]
+        if standing not in (before, "retired"):
+            raise InputError(
+                f"{row.name} {row.version} is {before} in this store and cannot become {standing}: "
+                + (
+                    "retire it to show its items."
+                    if before == "private"
+                    else "its items may have been shown."
+                )
+            )
+        if standing != before:
+            row.standing = standing
+            changed(session)
+    return before
+
+
+def catch_up(store: Store) -> int:
+    """Queue what was scored with other metrics, or by another version of ours, than this process
+    would use. How many.
+    """
     with store.reading() as session:
         rows = list(session.scalars(select(SuiteRow).where(SuiteRow.path.is_not(None))))
     queued = 0
@@ -111,13 +157,17 @@ def catch_up(store: "Store") -> int:
 
 
 def suite_of(row: SuiteRow) -> Dataset:
-    """The full view of a suite of the service; InputError when it is gone, or not what the store knows."""
+    """The full view of a suite of the service.
+
+    InputError when it is gone, or not what the store knows.
+    """
     suite = open_suite(Path(row.path or ""))
     if (
         suite.fingerprint != row.fingerprint
         or suite.manifest.targets_fingerprint != row.targets_fingerprint
     ):
         raise InputError(
-            f"{suite.path} is not the {row.name} {row.version} of this store; `lorweb-bench leaderboard suite` takes it."
+            f"{suite.path} is not the {row.name} {row.version} of this store; `lorweb-bench "
+            "leaderboard suite` takes it."
         )
     return suite

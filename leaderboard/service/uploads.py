@@ -1,4 +1,7 @@
-"""Receiving an archive over the network: streamed to a file, bounded in bytes and in time, and kept only when it is whole."""
+"""Receiving an archive over the network.
+
+Streamed to a file, bounded in bytes and in time, and kept only when it is whole.
+"""
 
 import asyncio
 import hashlib
@@ -36,7 +39,10 @@ class Patience:
 
 @dataclass(frozen=True)
 class Received:
-    """A whole archive: its digest and size, and the file that it lies in until `keep` gives it its name."""
+    """A whole archive.
+
+    Its digest and size, and the file that it lies in until `keep` gives it its name.
+    """
 
     sha256: str
     bytes: int
@@ -51,7 +57,10 @@ class Received:
 async def receive(
     stream: AsyncIterator[bytes], folder: Path, most: int, patience: Patience
 ) -> Received:
-    """Write what comes to a new file in `folder`. TooLarge, TooSlow, OSError (a full disk) and a cut stream leave no file."""
+    """Write what comes to a new file in `folder`.
+
+    TooLarge, TooSlow, OSError (a full disk) and a cut stream leave no file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{secrets.token_hex(16)}{PART}"
     digest, size, started = hashlib.sha256(), 0, time.monotonic()

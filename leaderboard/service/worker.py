@@ -1,4 +1,7 @@
-"""The worker of a service: takes jobs from the queue, has each scored in a process of its own, and records what was found."""
+"""The worker of a service.
+
+Takes jobs from the queue, has each scored in a process of its own, and records what was found.
+"""
 
 import contextlib
 import logging
@@ -16,6 +19,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from leaderboard.service import queue
 from leaderboard.service.rendering import (
@@ -61,9 +65,21 @@ class Stopped(Exception):
     """The worker was told to stop."""
 
 
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning(
+        "The database cannot be used (%s); trying again in %.0f s.",
+        " ".join(str(getattr(error, "orig", error)).split())[:200],
+        state.upcoming_sleep,
+    )
+
+
 @dataclass
 class Worker:
-    """One worker of a store. Several may run beside one another, on one machine or on several that share the folder."""
+    """One worker of a store.
+
+    Several may run beside one another, on one machine or on several that share the folder.
+    """
 
     store: Store
     limits: Limits = field(default_factory=Limits)
@@ -76,7 +92,10 @@ class Worker:
     )
 
     def run(self, until_empty: bool = False) -> None:
-        """Work until stopped, or until there is nothing left to score or to render. SIGTERM and Ctrl-C put the job back."""
+        """Work until stopped, or until there is nothing left to score or to render.
+
+        SIGTERM and Ctrl-C put the job back.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         with contextlib.suppress(Stopped):
@@ -101,20 +120,19 @@ class Worker:
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
         """Do a piece of work, again and again while the database cannot be reached."""
-        pause = 0.5
-        while True:
-            try:
-                return work()
-            except UNREACHABLE as e:
-                log.warning(
-                    "The database cannot be used (%s); trying again in %.0f s.",
-                    " ".join(str(getattr(e, "orig", e)).split())[:200],
-                    pause,
-                )
-                self._sleep(pause)
-                if self.stopping:
-                    raise Stopped from None
-                pause = min(2 * pause, 15.0)
+        patient = Retrying(
+            retry=retry_if_exception_type(UNREACHABLE),
+            wait=wait_exponential(multiplier=0.5, max=15.0),
+            before_sleep=_log_retry,
+            sleep=self._pause,
+        )
+        return patient(work)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before another try. Stopped when the worker is told to stop meanwhile."""
+        self._sleep(seconds)
+        if self.stopping:
+            raise Stopped
 
     def _nothing_left(self) -> bool:
         with self.store.reading() as session:
@@ -175,7 +193,10 @@ class Worker:
             self._put_back(job, "the disk is full")
 
     def _known(self, job: JobRow, suite: SuiteRow) -> bool:
-        """Whether the archive stands on the board already, scored as it would be now: the keeper added it."""
+        """Whether the archive stands on the board already, scored as it would be now.
+
+        The keeper added it.
+        """
         if job.kind != "score":
             return False
         last = (
@@ -194,7 +215,10 @@ class Worker:
             )
 
     def _wait(self, process: BaseProcess, job: JobRow) -> bool:
-        """Wait for a process and hold its job meanwhile; True where it took too long and was killed. Stopped puts the job back."""
+        """Wait for a process and hold its job meanwhile.
+
+        True where it took too long and was killed. Stopped puts the job back.
+        """
         ends, renewed = time.monotonic() + self.limits.seconds, time.monotonic()
         try:
             while process.is_alive() and time.monotonic() < ends:
@@ -243,7 +267,8 @@ class Worker:
             return self._end(
                 job,
                 "failed",
-                f"Scoring it broke off {job.attempts} times; it may use {memory:.0f} GiB of memory.",
+                f"Scoring it broke off {job.attempts} times; it may use {memory:.0f} GiB of "
+                "memory.",
             )
         log.warning("%s: the process that scored it ended with %s.", job.ticket, code)
         return self._put_back(job, f"its process ended with {code}", seconds=1.0, counts=True)
@@ -300,7 +325,10 @@ class Worker:
             write()
 
     def _sweep(self) -> None:
-        """Delete uploads that no job waits for: of a worker, or a server, that was killed before it could."""
+        """Delete uploads that no job waits for.
+
+        Of a worker, or a server, that was killed before it could.
+        """
         for path in (self.store.folder / UPLOADS).glob("*"):
             with self.store.reading() as session:
                 known = path.suffix == ".zip" and bool(queue.of_archive(session, path.stem))
@@ -346,7 +374,10 @@ class Worker:
 
 
 def forget(store: Store, sha256: str) -> None:
-    """Delete what lies on the disk of an archive that is no longer needed there: the upload, and what was withdrawn."""
+    """Delete what lies on the disk of an archive that is no longer needed there.
+
+    The upload, and what was withdrawn.
+    """
     with store.writing() as session:
         queue.of_archive(
             session, sha256

@@ -1,22 +1,27 @@
-"""The audit log: who did what to the board, written in the transaction that does it, and never changed."""
+"""The audit log.
+
+Who did what to the board, written in the transaction that does it, and never changed.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from leaderboard.store.database import Sessions
 from leaderboard.store.tables import AuditRow
-
-if TYPE_CHECKING:
-    from leaderboard.store.store import Store
 
 KEEPER, WORKER = "keeper", "worker"
 
 
 def note(session: Session, actor: str, action: str, subject: str, **detail: Any) -> None:
-    """Add a line: `actor` (a team, the keeper, a worker) did `action` to `subject` (a team, a suite, a ticket or a digest)."""
+    """Add a line.
+
+    `actor` (a team, the keeper, a worker) did `action` to `subject` (a team, a suite, a ticket or a
+    digest).
+    """
     session.add(
         AuditRow(
             at=datetime.now(UTC),
@@ -28,7 +33,7 @@ def note(session: Session, actor: str, action: str, subject: str, **detail: Any)
     )
 
 
-def read(store: "Store", subject: str | None = None) -> Iterator[dict[str, Any]]:
+def read(store: Sessions, subject: str | None = None) -> Iterator[dict[str, Any]]:
     """The lines of the log, oldest first; those about `subject` alone where given."""
     lines = select(AuditRow).order_by(AuditRow.id)
     if subject is not None:

@@ -1,8 +1,11 @@
-"""The database of a board: SQLite beside the archives by default, PostgreSQL by address; its schema is brought up to date on opening."""
+"""The database of a board: SQLite beside the archives by default, PostgreSQL by address.
+
+Its schema is brought up to date on opening.
+"""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
@@ -16,8 +19,21 @@ FIRST, HEAD = "0001", "0002"  # of the migrations: the schema before there were 
 MIGRATING = 4_012_026  # the key of PostgreSQL's advisory lock
 
 
+class Sessions(Protocol):
+    """What opens transactions: a database, or a store with one."""
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """One transaction that writes."""
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """One transaction that only reads."""
+
+
 class Database:
-    """An engine with its schema up to date. InputError when the address is wrong, or the database cannot be used or is newer."""
+    """An engine with its schema up to date.
+
+    InputError when the address is wrong, or the database cannot be used or is newer.
+    """
 
     def __init__(self, url: str | URL, name: str) -> None:
         self.name = name
@@ -37,7 +53,10 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """One transaction that writes: committed when the block ends well, undone when it raises. SQLite lets one in at a time."""
+        """One transaction that writes: committed when the block ends well, undone when it raises.
+
+        SQLite lets one in at a time.
+        """
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -48,7 +67,9 @@ class Database:
             yield session
 
     def serve_many(self) -> None:
-        """Let readers of an SQLite file go on while something is written (a journal beside it, until the last one closes)."""
+        """Let readers of an SQLite file go on while something is written (a journal beside it,
+        until the last one closes).
+        """
         if self.sqlite:
             connection = self.engine.raw_connection()  # outside of any transaction
             connection.cursor().execute("PRAGMA journal_mode = WAL")
@@ -124,7 +145,10 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """A writer takes its lock at once: one that read first could not wait for another writer, only fail."""
+    """A writer takes its lock at once.
+
+    One that read first could not wait for another writer, only fail.
+    """
     connection.exec_driver_sql(
         "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
     )

@@ -1,4 +1,7 @@
-"""What the keeper of a board runs: the reference rows that stand in every table, and a submitted method once more."""
+"""What the keeper of a board runs.
+
+The reference rows that stand in every table, and a submitted method once more.
+"""
 
 import tempfile
 from collections.abc import Iterable
@@ -20,13 +23,22 @@ REFERENCES = {
     "copy-b": "Hands b back unchanged: what doing nothing is worth.",
     "copy-a-prime": "Hands a' back, whatever b is.",
     "color-transfer": "The affine colour map fitted from a to a', applied to b.",
-    "library-search": "The library's transformation that best explains a to a', run on b: what an open book can do.",
-    "nearest-seen": "The trained transformation nearest to the truth; it looks at the answers, and asks whether an item is really new.",
+    "library-search": (
+        "The library's transformation that best explains a to a', run on b: what "
+        "an open book can do."
+    ),
+    "nearest-seen": (
+        "The trained transformation nearest to the truth; it looks at the answers, "
+        "and asks whether an item is really new."
+    ),
 }
 
 
 def references_of(suite: Dataset) -> tuple[str, ...]:
-    """The reference rows that a suite can have: `nearest-seen` needs its transformation library, `library-search` an open book."""
+    """The reference rows that a suite can have.
+
+    `nearest-seen` needs its transformation library, `library-search` an open book.
+    """
     library, book = suite.manifest.transformation_library, about(suite)["book"]
     lacking = {"nearest-seen": not library, OPEN_BOOK: not (book and book["held"])}
     return tuple(name for name in REFERENCES if not lacking.get(name))
@@ -35,7 +47,9 @@ def references_of(suite: Dataset) -> tuple[str, ...]:
 def add_references(
     store: Store, suite: Dataset, workers: int = 1
 ) -> Iterable[tuple[str, Added | None]]:
-    """Run each reference method on a suite and record it as `reproduced`; yields its name and what came of it.
+    """Run each reference method on a suite and record it as `reproduced`.
+
+    Yields its name and what came of it.
 
     None stands for one that is there already. InputError as of `evaluate` and `Store.add`.
     """
@@ -64,7 +78,10 @@ def add_references(
 
 
 def _open_book(suite: Dataset) -> Dataset:
-    """The suite as `library-search` is to see it: families of the keeper's own are in no book that others can open."""
+    """The suite as `library-search` is to see it.
+
+    Families of the keeper's own are in no book that others can open.
+    """
     return Dataset(suite.path, suite.manifest.model_copy(update={"transformation_library": PUBLIC}))
 
 
@@ -87,10 +104,12 @@ def _card(name: str) -> dict[str, object]:
 def reproduce(
     path: Path | str, suite: Dataset, store: Store, method: str, workers: int = 1
 ) -> Added:
-    """Run the method that a submission is of, by its SPEC, with its seed and prompt mode, and record the verdict.
+    """Run the method that a submission is of, by its SPEC, with its seed and prompt mode, and
+    record the verdict.
 
-    It is `reproduced` where the keeper's scores lie within the intervals of the submitted images, else a refusal that says
-    where they do not; what was recorded before stays. InputError as of `evaluate` and `Store.add`.
+    It is `reproduced` where the keeper's scores lie within the intervals of the submitted images,
+    else a refusal that says where they do not; what was recorded before stays. InputError as of
+    `evaluate` and `Store.add`.
     """
     require_full(suite)
     submission = open_submission(path, suite, sizes_of(suite))
@@ -99,6 +118,7 @@ def reproduce(
     report = evaluate(method, suite, prompt=made.prompt_mode, workers=workers, seed=seed)
     if report.method.name != made.method.name:
         raise InputError(
-            f"{method} is the method {report.method.name!r}; the submission is of {made.method.name!r}."
+            f"{method} is the method {report.method.name!r}; the submission is of "
+            f"{made.method.name!r}."
         )
     return store.add(path, suite, report, workers)

@@ -1,4 +1,7 @@
-"""The store of a board: what was verified, in a database; archives and per-item values as files named by their content."""
+"""The store of a board: what was verified, in a database.
+
+Archives and per-item values as files named by their content.
+"""
 
 import hashlib
 import shutil
@@ -9,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, select, update
+from sqlalchemy import URL, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from leaderboard.store.audit import KEEPER, note
 from leaderboard.store.database import Database
 from leaderboard.store.suites import check_answers, suite_row
-from leaderboard.store.tables import SiteRow, SubmissionRow, SuiteRow, VerdictRow
+from leaderboard.store.tables import SubmissionRow, SuiteRow, VerdictRow, changed
 from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import Verdict, keeping, require_full, says_the_same, verify
 from lorweb_bench.data.dataset import Dataset
@@ -40,7 +43,10 @@ class Added:
 
 @dataclass(frozen=True)
 class Entry:
-    """An accepted submission as the board shows it: the last verdict, the suite, and where its files lie."""
+    """An accepted submission as the board shows it.
+
+    The last verdict, the suite, and where its files lie.
+    """
 
     submission: SubmissionRow
     suite: SuiteRow
@@ -51,10 +57,13 @@ class Entry:
 
 
 class Store:
-    """A board's store in a folder: `board.sqlite`, `submissions/<sha256>.zip`, `per_sample/<sha256>.parquet`.
+    """A board's store in a folder.
 
-    `url` is the address of another database, as `postgresql://user@host/name`; the files stay in the folder. Opening brings
-    the schema up to date. InputError when the folder or the database cannot be used.
+    `board.sqlite`, `submissions/<sha256>.zip`, `per_sample/<sha256>.parquet`.
+
+    `url` is the address of another database, as `postgresql://user@host/name`; the files stay in
+    the folder. Opening brings the schema up to date. InputError when the folder or the database
+    cannot be used.
     """
 
     def __init__(self, folder: Path | str, url: str | None = None, create: bool = True) -> None:
@@ -62,7 +71,8 @@ class Store:
         there = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
         if url is None and not (self.folder / DATABASE).is_file() and (there or not create):
             raise InputError(
-                f"{folder} is no store (it has no {DATABASE}); `lorweb-bench leaderboard add` makes one in a new folder."
+                f"{folder} is no store (it has no {DATABASE}); `lorweb-bench leaderboard add` "
+                "makes one in a new folder."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.url = url
@@ -98,11 +108,13 @@ class Store:
         workers: int = 1,
         training: Sequence[Path] = (),
     ) -> Added:
-        """Verify a submission and record it, all or nothing. One that is there already is not scored or recorded again.
+        """Verify a submission and record it, all or nothing.
 
-        A refused submission leaves no trace. With a `reproduction` (see `verify`) one that is there already gets a second
-        verdict, `reproduced`; with `training` one that says what was found. InputError as of `verify`, and when the store knows
-        the suite with other answers.
+        One that is there already is not scored or recorded again.
+
+        A refused submission leaves no trace. With a `reproduction` (see `verify`) one that is there
+        already gets a second verdict, `reproduced`; with `training` one that says what was found.
+        InputError as of `verify`, and when the store knows the suite with other answers.
         """
         path = Path(path)
         self._check(path, suite)
@@ -155,7 +167,10 @@ class Store:
         return values
 
     def entries(self) -> list[Entry]:
-        """What counts, oldest first, each with its last verdict: neither withdrawn nor scored against answers that were replaced."""
+        """What counts, oldest first, each with its last verdict.
+
+        Neither withdrawn nor scored against answers that were replaced.
+        """
         found = (
             select(SubmissionRow, SuiteRow, VerdictRow)
             .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
@@ -175,7 +190,8 @@ class Store:
         verdict = Verdict.model_validate(last.verdict)
         if verdict.report is None or verdict.card is None:
             raise InputError(
-                f"The verdict {last.id} in {self.folder} has no report; add the submission {row.sha256[:12]} again."
+                f"The verdict {last.id} in {self.folder} has no report; add the submission "
+                f"{row.sha256[:12]} again."
             )
         return Entry(
             row,
@@ -190,14 +206,16 @@ class Store:
         require_full(suite)
         if not path.is_file():
             raise InputError(
-                f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes."
+                f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard "
+                "pack` writes."
             )
         with self.reading() as session:
             row = session.get(SuiteRow, suite.fingerprint)
         check_answers(row, suite)
         if row is not None and row.standing == "retired":
             raise InputError(
-                f"{row.name} {row.version} is retired in {self.folder}: its items may be shown, so nothing is scored on it."
+                f"{row.name} {row.version} is retired in {self.folder}: its items may be shown, "
+                "so nothing is scored on it."
             )
 
     @contextmanager
@@ -220,7 +238,10 @@ def _copied(path: Path, folder: Path) -> Path:
 def record(
     session: Session, verdict: Verdict, digest: str, values: str, job: int | None = None
 ) -> bool:
-    """Record an accepted submission to a known suite; False where it stands there at that level, scored in the same way."""
+    """Record an accepted submission to a known suite.
+
+    False where it stands there at that level, scored in the same way.
+    """
     report, card = verdict.report, verdict.card
     if report is None or card is None or verdict.level is None:
         raise ValueError("only an accepted submission is recorded")
@@ -274,11 +295,6 @@ def record(
     return True
 
 
-def changed(session: Session) -> None:
-    """Note that the board is not what its pages show."""
-    session.execute(update(SiteRow).values(revision=SiteRow.revision + 1))
-
-
 def scoring_of(verdict: Verdict) -> str | None:
     """What a verdict was scored with; see `scoring_identity`."""
     if verdict.report is None:
@@ -294,7 +310,10 @@ def scoring_of(verdict: Verdict) -> str | None:
 def scoring_identity(
     suite: SuiteId, targets_fingerprint: str | None, metrics: Iterable[str], version: str
 ) -> str:
-    """A digest of what makes two verdicts comparable: the suite's version and answers, the metrics, and our own version."""
+    """A digest of what makes two verdicts comparable.
+
+    The suite's version and answers, the metrics, and our own version.
+    """
     parts = [
         suite.name,
         suite.version,

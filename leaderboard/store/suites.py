@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal
 
-from leaderboard.store.audit import KEEPER, note
 from leaderboard.store.tables import SuiteRow
 from lorweb_bench.data.composition import families_of
 from lorweb_bench.data.dataset import Dataset
@@ -12,16 +11,15 @@ from lorweb_bench.data.samples import Record
 from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 
-if TYPE_CHECKING:
-    from leaderboard.store.store import Store
-
 Standing = Literal["private", "public", "retired"]
 PUBLIC = "datagen"  # the library that ships with this package: the book that everybody can open
-STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 
 def suite_row(suite: Dataset, standing: Standing = "private") -> SuiteRow:
-    """The row of a suite that the store does not have yet; it is private until somebody says otherwise."""
+    """The row of a suite that the store does not have yet.
+
+    It is private until somebody says otherwise.
+    """
     return SuiteRow(
         fingerprint=suite.fingerprint,
         targets_fingerprint=suite.manifest.targets_fingerprint,
@@ -36,53 +34,17 @@ def check_answers(row: SuiteRow | None, suite: Dataset) -> None:
     """InputError when the store knows the suite with other answers or labels."""
     if row is not None and row.targets_fingerprint != suite.manifest.targets_fingerprint:
         raise InputError(
-            f"{suite.path} has other answers or labels than the {row.name} {row.version} of this store; use that one, "
+            f"{suite.path} has other answers or labels than the {row.name} {row.version} of this "
+            "store; use that one, "
             "or put it in its place with `lorweb-bench leaderboard suite --replace`."
         )
 
 
-def declare(store: "Store", suite: Dataset, standing: Standing) -> Standing:
-    """Say what may be shown of a suite, and give back what held before. The suite need not be in the store yet.
-
-    `private`: nothing of its items. `public`: all of them. `retired`: all of them, and it takes no more submissions. What was
-    private is retired before it is shown, and what was shown stays shown: InputError for any other change.
-    """
-    from leaderboard.store.store import changed  # which imports this module
-
-    if suite.public:
-        raise InputError(f"{suite.path} is a public view; give the suite's full view.")
-    with store.writing() as session:
-        row = session.get(SuiteRow, suite.fingerprint)
-        check_answers(row, suite)
-        note(
-            session,
-            KEEPER,
-            f"suite-{standing}",
-            suite.fingerprint,
-            name=suite.name,
-            version=suite.version,
-        )
-        if row is None:
-            session.add(suite_row(suite, standing))
-            return standing
-        before: Standing = row.standing  # type: ignore[assignment]
-        if standing not in (before, "retired"):
-            raise InputError(
-                f"{row.name} {row.version} is {before} in this store and cannot become {standing}: "
-                + (
-                    "retire it to show its items."
-                    if before == "private"
-                    else "its items may have been shown."
-                )
-            )
-        if standing != before:
-            row.standing = standing
-            changed(session)
-    return before
-
-
 def about(suite: Dataset) -> dict[str, Any]:
-    """What a board tells of a suite: how many items, transformations and families it has by tier and by kind; no keys."""
+    """What a board tells of a suite.
+
+    How many items, transformations and families it has by tier and by kind; no keys.
+    """
     records = [record for split in suite.scored_splits for record in suite.records(split)]
 
     def counted(label: str) -> dict[str, dict[str, int]]:
@@ -112,7 +74,9 @@ def about(suite: Dataset) -> dict[str, Any]:
 
 
 def book(records: Iterable[Record]) -> dict[str, int] | None:
-    """How many families the unseen items have, and how many of these the public library holds: what can be looked up there.
+    """How many families the unseen items have, and how many of these the public library holds.
+
+    What can be looked up there.
 
     Steps of compositions count as families of their own. None where no unseen item has a family.
     """

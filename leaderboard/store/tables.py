@@ -1,4 +1,7 @@
-"""The tables of a board's database. Plain columns and JSON, so that SQLite and PostgreSQL hold the same."""
+"""The tables of a board's database.
+
+Plain columns and JSON, so that SQLite and PostgreSQL hold the same.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +16,9 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     false,
+    update,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 
@@ -36,7 +40,10 @@ class Table(DeclarativeBase):
 
 
 class SuiteRow(Table):
-    """A suite of the board; `standing` says what may be shown of it (see `suites.declare`), `about` has counts and no keys."""
+    """A suite of the board.
+
+    `standing` says what may be shown of it (see `suites.declare`), `about` has counts and no keys.
+    """
 
     __tablename__ = "suites"
 
@@ -81,7 +88,10 @@ class SubmissionRow(Table):
 
 
 class VerdictRow(Table):
-    """What the board found when it scored a submission. The last one of a submission is the one that counts."""
+    """What the board found when it scored a submission.
+
+    The last one of a submission is the one that counts.
+    """
 
     __tablename__ = "verdicts"
 
@@ -113,7 +123,10 @@ class TeamRow(Table):
 
 
 class JobRow(Table):
-    """An archive that is to be scored, or scored again. `ready`: when a worker may take it; while one holds it, when its lease ends."""
+    """An archive that is to be scored, or scored again.
+
+    `ready`: when a worker may take it; while one holds it, when its lease ends.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -158,7 +171,11 @@ class AuditRow(Table):
 
 
 class SiteRow(Table):
-    """One row: the last change of the board, the one that its pages show, and when a worker may render them again."""
+    """One row.
+
+    The last change of the board, the one that its pages show, and when a worker may render them
+    again.
+    """
 
     __tablename__ = "site"
 
@@ -166,3 +183,8 @@ class SiteRow(Table):
     revision: Mapped[int] = mapped_column()
     rendered: Mapped[int] = mapped_column()
     ready: Mapped[datetime] = mapped_column(UtcTime)
+
+
+def changed(session: Session) -> None:
+    """Note that the board is not what its pages show."""
+    session.execute(update(SiteRow).values(revision=SiteRow.revision + 1))

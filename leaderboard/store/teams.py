@@ -4,17 +4,14 @@ import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leaderboard.store.audit import KEEPER, note
+from leaderboard.store.store import Store
 from leaderboard.store.tables import TeamRow
 from lorweb_bench.errors import InputError
-
-if TYPE_CHECKING:
-    from leaderboard.store.store import Store
 
 PER_DAY = 5
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}")
@@ -22,19 +19,25 @@ TOKEN = re.compile(r"lwb_[A-Za-z0-9_-]{43}")
 
 
 def token_hash(token: str) -> str:
-    """What is stored of a token. It has 256 random bits, so a plain sha256 cannot be searched; a password's could."""
+    """What is stored of a token.
+
+    It has 256 random bits, so a plain sha256 cannot be searched; a password's could.
+    """
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def grant(store: "Store", name: str, per_day: int | None = None) -> str:
-    """Make a team, or give one that is there a new token in place of its old one; the token is told once, here.
+def grant(store: Store, name: str, per_day: int | None = None) -> str:
+    """Make a team, or give one that is there a new token in place of its old one.
 
-    `per_day` is how many submissions a UTC day it has; None leaves that as it is (5 for a new one). InputError for a name that
-    is not plain letters, digits, spaces, dots, hyphens and underscores.
+    The token is told once, here.
+
+    `per_day` is how many submissions a UTC day it has; None leaves that as it is (5 for a new one).
+    InputError for a name that is not plain letters, digits, spaces, dots, hyphens and underscores.
     """
     if not NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} is no name for a team; use up to 80 letters, digits, spaces, dots, hyphens and underscores."
+            f"{name!r} is no name for a team; use up to 80 letters, digits, spaces, dots, "
+            "hyphens and underscores."
         )
     if per_day is not None and per_day < 0:
         raise InputError(
@@ -53,8 +56,11 @@ def grant(store: "Store", name: str, per_day: int | None = None) -> str:
     return token
 
 
-def revoke(store: "Store", name: str) -> None:
-    """Refuse a team's token from now on; what it submitted stays. InputError when there is no such team."""
+def revoke(store: Store, name: str) -> None:
+    """Refuse a team's token from now on; what it submitted stays.
+
+    InputError when there is no such team.
+    """
     with store.writing() as session:
         team = session.scalars(select(TeamRow).where(TeamRow.name == name)).first()
         if team is None:
@@ -64,7 +70,10 @@ def revoke(store: "Store", name: str) -> None:
 
 
 def team_of(session: Session, token: str) -> TeamRow | None:
-    """The team that a token belongs to, or None. It is looked up by its hash, so the time that takes tells nothing of it."""
+    """The team that a token belongs to, or None.
+
+    It is looked up by its hash, so the time that takes tells nothing of it.
+    """
     if not TOKEN.fullmatch(token):
         return None
     found = select(TeamRow).where(

@@ -1,4 +1,7 @@
-"""Reading a submission's zip that a stranger made: every byte accounted for, nothing trusted, nothing written to disk."""
+"""Reading a submission's zip that a stranger made.
+
+Every byte accounted for, nothing trusted, nothing written to disk.
+"""
 
 import os
 import stat
@@ -32,7 +35,10 @@ SPARE_ENTRIES = 1000  # so many entries too many are still listed, to name the f
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in the archive: where its data lies, how it is stored, and the largest size it may have in bytes."""
+    """A file in the archive.
+
+    Where its data lies, how it is stored, and the largest size it may have in bytes.
+    """
 
     name: str
     start: int
@@ -43,7 +49,10 @@ class Entry:
 
 
 class Archive:
-    """A checked archive: `names`, and `read(name)`. The file is opened again for each read, so it can be sent to a process."""
+    """A checked archive: `names`, and `read(name)`.
+
+    The file is opened again for each read, so it can be sent to a process.
+    """
 
     def __init__(self, path: Path, entries: Mapping[str, Entry]) -> None:
         self.path = path
@@ -55,7 +64,10 @@ class Archive:
         return tuple(self._entries)
 
     def read(self, name: str) -> bytes:
-        """The bytes of an entry, never more than its header said; InputError when they are fewer, more or damaged."""
+        """The bytes of an entry, never more than its header said.
+
+        InputError when they are fewer, more or damaged.
+        """
         entry = self._entries[name]
         try:
             with self.path.open("rb") as f:
@@ -81,11 +93,12 @@ def _inflate(stored: bytes, entry: Entry) -> bytes:
 
 
 def open_archive(path: Path | str, limits: Mapping[str, int]) -> Archive:
-    """Open a submission whose entries must be exactly the names in `limits`, each of at most that many bytes.
+    """Open a submission whose entries must be exactly the names in `limits`, each of at most that
+    many bytes.
 
-    Nothing is decompressed here. The archive has to start with the first entry and end with its directory, entries follow one
-    another without gaps, and the two headers of each agree; so no byte is there that no entry accounts for. InputError says
-    what is wrong, naming the entry.
+    Nothing is decompressed here. The archive has to start with the first entry and end with its
+    directory, entries follow one another without gaps, and the two headers of each agree; so no
+    byte is there that no entry accounts for. InputError says what is wrong, naming the entry.
     """
     path = Path(path)
     with _open(path) as f:
@@ -147,7 +160,9 @@ def _entries(f: BinaryIO, total: int, limits: Mapping[str, int]) -> dict[str, En
 
 
 def _end(f: BinaryIO, total: int) -> tuple[int, int, int]:
-    """The number of entries and where the directory starts and stops, from the record that has to end the file."""
+    """The number of entries and where the directory starts and stops, from the record that has to
+    end the file.
+    """
     f.seek(max(total - END_64.size - LOCATOR_64.size - END.size, 0))
     data = f.read()
     if len(data) < END.size or not data[-END.size :].startswith(b"PK\x05\x06"):
@@ -155,7 +170,8 @@ def _end(f: BinaryIO, total: int) -> tuple[int, int, int]:
     _, disk, first_disk, here, count, size, start, comment = END.unpack(data[-END.size :])
     if disk or first_disk or here != count or comment:
         raise InputError(
-            "The archive is split over several files or has a comment; `leaderboard pack` writes a plain one."
+            "The archive is split over several files or has a comment; `leaderboard pack` writes "
+            "a plain one."
         )
     stop = total - END.size
     if data.startswith(b"PK\x06\x06") and data[END_64.size :].startswith(b"PK\x06\x07"):
@@ -181,7 +197,9 @@ def _end_64(data: bytes, stop: int, short: tuple[int, int, int]) -> tuple[int, i
 
 
 def _central(directory: bytes, position: int, limits: Mapping[str, int]) -> tuple[Entry, int, int]:
-    """The entry that the directory lists at `position`, the offset of its data's header, and where the next one starts."""
+    """The entry that the directory lists at `position`, the offset of its data's header, and where
+    the next one starts.
+    """
     end = position + CENTRAL.size
     if end > len(directory):
         raise InputError("The archive's directory is cut.")
@@ -233,7 +251,10 @@ def _central(directory: bytes, position: int, limits: Mapping[str, int]) -> tupl
 
 
 def _name(raw: bytes, limits: Mapping[str, int]) -> str:
-    """The name of an entry, one of the expected ones byte by byte; all others are refused, whatever they try."""
+    """The name of an entry, one of the expected ones byte by byte.
+
+    All others are refused, whatever they try.
+    """
     text = raw[:200].decode("latin-1")
     if text in limits and len(raw) == len(text):
         return text
@@ -251,13 +272,16 @@ def _name(raw: bytes, limits: Mapping[str, int]) -> str:
         "per_sample.parquet",
     ):
         raise InputError(
-            f"The archive has an entry {shown}: no result is taken from a submission, the board computes them from the images."
+            f"The archive has an entry {shown}: no result is taken from a submission, the board "
+            "computes them from the images."
         )
     raise InputError(f"The archive has an entry {shown}, which no submission to this suite has.")
 
 
 def _local(f: BinaryIO, entry: Entry, offset: int) -> Entry:
-    """The entry with the place of its data, once the header in front of the data says the same as the directory."""
+    """The entry with the place of its data, once the header in front of the data says the same as
+    the directory.
+    """
     f.seek(offset)
     header = f.read(LOCAL.size)
     if len(header) != LOCAL.size:

@@ -1,4 +1,7 @@
-"""Plain PNGs: the one image format a submission may hold, checked byte by byte before any decoder sees it."""
+"""Plain PNGs.
+
+The one image format a submission may hold, checked byte by byte before any decoder sees it.
+"""
 
 import struct
 import zlib
@@ -14,17 +17,22 @@ class NotPlain(InputError):
 
 
 def largest(width: int, height: int) -> int:
-    """The most bytes that a plain PNG of this size needs: incompressible rows, and what zlib and chunks add."""
+    """The most bytes that a plain PNG of this size needs.
+
+    Incompressible rows, and what zlib and chunks add.
+    """
     raw = height * (1 + 3 * width)
     return raw + raw // 64 + 4096
 
 
 def check_plain(data: bytes, size: tuple[int, int], name: str) -> None:
-    """Check that `data` is a PNG of (width, height) in 8-bit RGB, not interlaced, of IHDR, IDAT and IEND chunks alone.
+    """Check that `data` is a PNG of (width, height) in 8-bit RGB, not interlaced, of IHDR, IDAT and
+    IEND chunks alone.
 
-    The size in the header is compared before anything is decompressed, checksums are compared, the pixel data has to end where
-    the size says, and nothing may follow IEND. InputError calls the image `name` and says what is wrong; it is a NotPlain where
-    the image may be whole, but is of another format, mode or has other chunks.
+    The size in the header is compared before anything is decompressed, checksums are compared, the
+    pixel data has to end where the size says, and nothing may follow IEND. InputError calls the
+    image `name` and says what is wrong; it is a NotPlain where the image may be whole, but is of
+    another format, mode or has other chunks.
     """
     if not data.startswith(SIGNATURE):
         raise NotPlain(f"{name} is no PNG.")
@@ -38,7 +46,8 @@ def check_plain(data: bytes, size: tuple[int, int], name: str) -> None:
         elif kind != b"IEND" or body:
             shown = ascii(kind.decode("latin-1"))
             raise NotPlain(
-                f"{name} has a chunk {shown}; a plain 8-bit RGB PNG has none, and `leaderboard pack` writes such."
+                f"{name} has a chunk {shown}; a plain 8-bit RGB PNG has none, and `leaderboard "
+                "pack` writes such."
             )
         kinds.append(kind)
     if position != len(data):

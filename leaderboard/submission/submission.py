@@ -1,4 +1,7 @@
-"""A submission: one zip of predictions, their manifest and the card; how it is packed, and how it is opened without trust."""
+"""A submission: one zip of predictions, their manifest and the card.
+
+How it is packed, and how it is opened without trust.
+"""
 
 import json
 import math
@@ -85,10 +88,13 @@ def most_bytes(sizes: Mapping[str, Size]) -> int:
 
 
 def pack(predictions: Path | str, suite: Dataset, card: Path | str, output: Path | str) -> Path:
-    """Pack a predictions folder and a card into one zip, atomically. Either view of the suite will do.
+    """Pack a predictions folder and a card into one zip, atomically.
 
-    Plain 8-bit RGB PNGs keep their bytes, other images become such with the same pixels. The same input gives the same bytes.
-    InputError when the predictions are of another suite, partial, incomplete, of another size, or not what the card says.
+    Either view of the suite will do.
+
+    Plain 8-bit RGB PNGs keep their bytes, other images become such with the same pixels. The same
+    input gives the same bytes. InputError when the predictions are of another suite, partial,
+    incomplete, of another size, or not what the card says.
     """
     predictions, output, declared = Path(predictions), Path(output), read_card(card)
     bare = (
@@ -101,7 +107,8 @@ def pack(predictions: Path | str, suite: Dataset, card: Path | str, output: Path
     sizes = sizes_of(suite)
     if missing := sorted(set(sizes) - set(opened.images)):
         raise InputError(
-            f"{predictions} lacks {len(missing)} of {len(sizes)} predictions, the first is {missing[0]}; a board takes all or none."
+            f"{predictions} lacks {len(missing)} of {len(sizes)} predictions, the first is "
+            f"{missing[0]}; a board takes all or none."
         )
     with atomic_path(output) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -142,7 +149,8 @@ def _plain(data: bytes, size: Size, name: str) -> bytes:
         image = decode(data, name)
         if image.size != size:
             raise InputError(
-                f"{name} is {image.width}x{image.height} pixels; the suite's item is {size[0]}x{size[1]}."
+                f"{name} is {image.width}x{image.height} pixels; the suite's item is "
+                f"{size[0]}x{size[1]}."
             ) from None
         return encode(image, "png")
     return data
@@ -151,11 +159,15 @@ def _plain(data: bytes, size: Size, name: str) -> bytes:
 def _agree(
     card: Card, manifest: PredictionsManifest, name: str, suite: Dataset, bare: bool
 ) -> tuple[Card, PredictionsManifest]:
-    """Card and manifest as they are packed. The manifest says what ran, the card declares the track; a bare folder says nothing."""
+    """Card and manifest as they are packed.
+
+    The manifest says what ran, the card declares the track; a bare folder says nothing.
+    """
     if manifest.partial or manifest.pairs != "true":
         what = "of a part of the suite" if manifest.partial else "with shuffled pairs, an ablation"
         raise InputError(
-            f"These are predictions {what}; a board takes whole runs, so predict without --limit, --shard and --pairs."
+            f"These are predictions {what}; a board takes whole runs, so predict without "
+            "--limit, --shard and --pairs."
         )
     if bare:
         named = MethodId(name=card.method, version=card.version)
@@ -173,7 +185,9 @@ def _agree(
 
 
 def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite: Dataset) -> None:
-    """InputError naming the first thing that the card (called `name`) and the manifest, or the suite, say differently."""
+    """InputError naming the first thing that the card (called `name`) and the manifest, or the
+    suite, say differently.
+    """
     pairs = [
         ("method", card.method, manifest.method.name),
         ("version", card.version, manifest.method.version or card.version),
@@ -183,7 +197,8 @@ def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite:
     for field, ours, theirs in pairs:
         if ours != theirs:
             raise InputError(
-                f"{name}: {field} is {ours!r}, the predictions say {theirs!r}; correct the card, or predict again."
+                f"{name}: {field} is {ours!r}, the predictions say {theirs!r}; correct the card, "
+                "or predict again."
             )
     if manifest.seed is not None and manifest.seed not in card.seeds:
         raise InputError(
@@ -198,20 +213,25 @@ def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite:
         )
     if not is_line(manifest.cost.device or "-"):
         raise InputError(
-            f"{name}: the device in the predictions is longer than a line, or holds invisible characters; predict again."
+            f"{name}: the device in the predictions is longer than a line, or holds invisible "
+            "characters; predict again."
         )
     own = suite.manifest.tiers_relative_to
     other = [d.name for d in card.training_data if d.fingerprint and own and d.fingerprint != own]
     if card.track == "closed" and other:
         raise InputError(
-            f"{name}: track is 'closed', but {other[0]!r} is not the suite's own training dataset; the track is 'open'."
+            f"{name}: track is 'closed', but {other[0]!r} is not the suite's own training "
+            "dataset; the track is 'open'."
         )
 
 
 def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size]) -> Submission:
-    """Open a zip that anyone may have made. Every byte of it is checked before it comes back; nothing is written to disk.
+    """Open a zip that anyone may have made.
 
-    `sizes` is `sizes_of(suite)`. InputError, one sentence with the reason, for whatever is not a whole submission to this suite.
+    Every byte of it is checked before it comes back; nothing is written to disk.
+
+    `sizes` is `sizes_of(suite)`. InputError, one sentence with the reason, for whatever is not a
+    whole submission to this suite.
     """
     archive = open_archive(path, limits_of(sizes))
     manifest = validate(
@@ -221,13 +241,18 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
     if (
         manifest.suite.fingerprint != suite.fingerprint
     ):  # it is what was predicted on; a version may change the answers alone
-        made = f"{manifest.suite.name[:80]} {manifest.suite.version[:40]} ({manifest.suite.fingerprint[:12]})"
+        made = (
+            f"{manifest.suite.name[:80]} {manifest.suite.version[:40]} "
+            f"({manifest.suite.fingerprint[:12]})"
+        )
         raise InputError(
-            f"The submission is for the suite {ascii(made)}, not for {suite.name} {suite.version} ({suite.fingerprint[:12]})."
+            f"The submission is for the suite {ascii(made)}, not for {suite.name} "
+            f"{suite.version} ({suite.fingerprint[:12]})."
         )
     if manifest.partial or manifest.pairs != "true" or manifest.samples != len(sizes):
         raise InputError(
-            f"{MANIFEST} describes a partial run or an ablation; a board takes whole runs of {len(sizes)} items."
+            f"{MANIFEST} describes a partial run or an ablation; a board takes whole runs of "
+            f"{len(sizes)} items."
         )
     check_agreement(card, manifest, CARD, suite)
     images = {

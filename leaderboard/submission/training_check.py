@@ -1,4 +1,7 @@
-"""Declared training data against the suite, where its manifest is given: what a method was trained on and is then tested on."""
+"""Declared training data against the suite, where its manifest is given.
+
+What a method was trained on and is then tested on.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +17,13 @@ from lorweb_bench.suites.leaks import Found, TierShare, find_leaks, share_by_tie
 
 
 class TrainingFound(BaseModel):
-    """A declared training dataset and what it shares with the suite: counts alone, so that a private suite gives nothing away.
+    """A declared training dataset and what it shares with the suite.
 
-    `by_tier` counts, for each new tier, the transformations and families (or pairs of families) of the suite that were trained
-    on. `sources` and `images` are None where only the manifest was given. `own` is the suite's own training dataset: what it
-    shares is the suite's to answer for.
+    Counts alone, so that a private suite gives nothing away.
+
+    `by_tier` counts, for each new tier, the transformations and families (or pairs of families) of
+    the suite that were trained on. `sources` and `images` are None where only the manifest was
+    given. `own` is the suite's own training dataset: what it shares is the suite's to answer for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,7 +37,9 @@ class TrainingFound(BaseModel):
 
     @property
     def leaks(self) -> bool:
-        """Whether something was trained on that the suite calls new, and it is not the suite's own training dataset."""
+        """Whether something was trained on that the suite calls new, and it is not the suite's own
+        training dataset.
+        """
         return not self.own and bool(self.by_tier or self.sources or self.images)
 
     @property
@@ -46,14 +53,18 @@ class TrainingFound(BaseModel):
         ]
         compared = "its manifest alone" if self.images is None else "its labels and images"
         own, what = ", the suite's own," if self.own else "", ", ".join(found) or "nothing new"
-        return f"The declared training data {self.name} ({self.fingerprint[:12]}){own} shares {what}, by {compared}."
+        return (
+            f"The declared training data {self.name} ({self.fingerprint[:12]}){own} shares "
+            f"{what}, by {compared}."
+        )
 
 
 def check_training(card: Card, suite: Dataset, given: Sequence[Path]) -> tuple[TrainingFound, ...]:
-    """Search each given training dataset, a folder or its `dataset.json`, for what the suite says is new.
+    """Search each given training dataset, a folder or its `dataset.json`, for what the suite says
+    is new.
 
-    Images are compared where the folder has its shards. InputError when the card does not declare the dataset, or it cannot be
-    read: that says nothing about the submission.
+    Images are compared where the folder has its shards. InputError when the card does not declare
+    the dataset, or it cannot be read: that says nothing about the submission.
     """
     return tuple(_check(card, suite, Path(path)) for path in given)
 
@@ -70,7 +81,8 @@ def _check(card: Card, suite: Dataset, path: Path) -> TrainingFound:
             or "none"
         )
         raise InputError(
-            f"{path} is {training.name} {training.fingerprint[:12]}, which the card does not declare; it declares {declared}."
+            f"{path} is {training.name} {training.fingerprint[:12]}, which the card does not "
+            f"declare; it declares {declared}."
         )
     whole = all(
         (folder / entry.path).is_file()

@@ -1,4 +1,7 @@
-"""Verdicts: a submission is checked, then scored from its images; nothing that it says of itself counts."""
+"""Verdicts: a submission is checked, then scored from its images.
+
+Nothing that it says of itself counts.
+"""
 
 import time
 from collections.abc import Sequence
@@ -23,11 +26,14 @@ SPLITS = ("seen", "unseen")
 
 
 class Verdict(BaseModel):
-    """What the board found: accepted or not, the reasons, and for an accepted submission its card and its report.
+    """What the board found.
 
-    `level` is `re-scored` when the scores were computed from the submitted images, `reproduced` when the keeper ran the method
-    too. `training` is what declared training data shares with the suite, where its manifest was given. `sha256` is None for a
-    file too large to be a submission. `seconds` is what the verdict took.
+    Accepted or not, the reasons, and for an accepted submission its card and its report.
+
+    `level` is `re-scored` when the scores were computed from the submitted images, `reproduced`
+    when the keeper ran the method too. `training` is what declared training data shares with the
+    suite, where its manifest was given. `sha256` is None for a file too large to be a submission.
+    `seconds` is what the verdict took.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,17 +65,20 @@ def verify(
 ) -> Verdict:
     """Check a submission and score it from its images against the full view of a suite.
 
-    A submission that is not in order gets a verdict with `accepted` False and the reason. `reproduction` is the keeper's own
-    report of the same method: where it agrees, the level is `reproduced`, else the submission is refused. `training` are
-    declared training datasets, or their manifests, to be searched for leaks: what they share with a suite's new tiers refuses a
-    submission to the closed track; on the open one the verdict says so. InputError when the file cannot be read at all, the
-    suite is a public view or damaged, or the card does not declare that training data: that says nothing about the submission.
+    A submission that is not in order gets a verdict with `accepted` False and the reason.
+    `reproduction` is the keeper's own report of the same method: where it agrees, the level is
+    `reproduced`, else the submission is refused. `training` are declared training datasets, or
+    their manifests, to be searched for leaks: what they share with a suite's new tiers refuses a
+    submission to the closed track; on the open one the verdict says so. InputError when the file
+    cannot be read at all, the suite is a public view or damaged, or the card does not declare that
+    training data: that says nothing about the submission.
     """
     path, started = Path(path), time.monotonic()
     require_full(suite)
     if not path.is_file():
         raise InputError(
-            f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` writes."
+            f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` "
+            "writes."
         )
     sizes = sizes_of(suite)
     found = Verdict(
@@ -112,10 +121,15 @@ def verify(
 
 
 def _not_closed(training: Sequence[TrainingFound], suite: Dataset) -> str | None:
-    """Why a submission to the closed track was not adapted on the suite's own training dataset only, or None."""
+    """Why a submission to the closed track was not adapted on the suite's own training dataset
+    only, or None.
+    """
     for one in training:
         if suite.manifest.tiers_relative_to and not one.own:
-            return f"The track is closed, but {one.name} ({one.fingerprint[:12]}) is not the suite's own training dataset; the track is open."
+            return (
+                f"The track is closed, but {one.name} ({one.fingerprint[:12]}) is not the "
+                "suite's own training dataset; the track is open."
+            )
         if one.leaks:
             return "The track is closed, but what the suite calls new was trained on."
     return None
@@ -139,14 +153,18 @@ def _sha256(path: Path, most: int) -> str | None:
 def differs(report: Report, own: Report) -> str | None:
     """Why the keeper's own report does not confirm this one, or None when it does.
 
-    It has to be of the same suite, method and prompt mode, whole, and its means on seen and unseen within this one's
-    intervals, for every metric that both have (within 0.001 where there is no interval).
+    It has to be of the same suite, method and prompt mode, whole, and its means on seen and unseen
+    within this one's intervals, for every metric that both have (within 0.001 where there is no
+    interval).
     """
     for what in ("suite", "prompt_mode", "pairs"):
         if getattr(report, what) != getattr(own, what):
             return f"The keeper's report is of another {what}, so it confirms nothing."
     if report.method.name != own.method.name or own.partial or own.missing:
-        return f"The keeper's report is of {own.method.name}, or not of a whole run, so it confirms nothing."
+        return (
+            f"The keeper's report is of {own.method.name}, or not of a whole run, so it "
+            "confirms nothing."
+        )
     for split in SPLITS:
         for metric, theirs in report.scores.get(split, {}).items():
             if metric not in own.scores.get(split, {}):
@@ -163,7 +181,10 @@ def differs(report: Report, own: Report) -> str | None:
             )
             mean = own.scores[split][metric].mean
             if not low <= mean <= high:
-                return f"The keeper's run has {metric} {mean:.4f} on {split}; the submitted images have {theirs.mean:.4f}."
+                return (
+                    f"The keeper's run has {metric} {mean:.4f} on {split}; the submitted "
+                    f"images have {theirs.mean:.4f}."
+                )
     return None
 
 
@@ -173,9 +194,11 @@ def says_the_same(one: Verdict, other: Verdict) -> bool:
 
 
 def keeping(verdict: Verdict, known: Verdict) -> Verdict:
-    """A new verdict on an accepted archive, with what an earlier one found and this one did not look for.
+    """A new verdict on an accepted archive, with what an earlier one found and this one did not
+    look for.
 
-    What the keeper's run confirmed were scores against the same answers; against others it confirms nothing.
+    What the keeper's run confirmed were scores against the same answers; against others it confirms
+    nothing.
     """
     update: dict[str, Any] = {"training": verdict.training or known.training}
     if (

@@ -1,4 +1,7 @@
-"""Shared by the leaderboard's tests: predictions for the small suite, a card, and a packed submission."""
+"""Shared by the leaderboard's tests.
+
+Predictions for the small suite, a card, and a packed submission.
+"""
 
 import os
 import secrets
@@ -60,7 +63,10 @@ def good_zip(copies: Path, small_suite: Dataset, tmp_path_factory: pytest.TempPa
 
 
 def lacking(what: str) -> None:
-    """Skip for want of a program; where everything has to run (`.ci/run` says so) that is a failure."""
+    """Skip for want of a program.
+
+    Where everything has to run (`.ci/run` says so) that is a failure.
+    """
     if os.environ.get("LORWEB_BENCH_CI"):
         pytest.fail(f"{what}, and LORWEB_BENCH_CI says that nothing may be skipped")
     pytest.skip(what)
@@ -83,7 +89,10 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def axe() -> Callable[["Page"], list[str]]:
-    """What axe finds on a page: each violation of WCAG 2.1 A and AA and of its own best practices, in a line."""
+    """What axe finds on a page.
+
+    Each violation of WCAG 2.1 A and AA and of its own best practices, in a line.
+    """
     script = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     rules = {
         "runOnly": {
@@ -98,7 +107,8 @@ def axe() -> Callable[["Page"], list[str]]:
         )  # evaluated, not added as a tag: the page's policy lets no other script run
         found: dict[str, Any] = page.evaluate("rules => axe.run(document, rules)", rules)
         return [
-            f"{one['id']}: {one['help']}, {len(one['nodes'])} times: {one['nodes'][0]['html'][:200]}"
+            f"{one['id']}: {one['help']}, {len(one['nodes'])} times: "
+            f"{one['nodes'][0]['html'][:200]}"
             for one in found["violations"]
         ]
 
@@ -119,7 +129,10 @@ def port() -> Callable[[], int]:
 
 
 class Cluster:
-    """A throw-away PostgreSQL cluster on 127.0.0.1. PostgreSQL refuses to run as root, so then it runs as its own user."""
+    """A throw-away PostgreSQL cluster on 127.0.0.1.
+
+    PostgreSQL refuses to run as root, so then it runs as its own user.
+    """
 
     def __init__(self, programs: Path) -> None:
         self.programs = programs
@@ -160,7 +173,10 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server, on the same port each time."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off -c max_connections=200"
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' "
+            "-c fsync=off -c max_connections=200"
+        )
         self._run("pg_ctl", "-D", "data", "-o", options, "-l", "log", "-w", "start")
 
     def stop(self) -> None:
@@ -187,7 +203,10 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of an empty PostgreSQL database: of the server that LORWEB_BENCH_TEST_POSTGRES names, else of our own."""
+    """The address of an empty PostgreSQL database.
+
+    Of the server that LORWEB_BENCH_TEST_POSTGRES names, else of our own.
+    """
     server = make_url(
         os.environ.get("LORWEB_BENCH_TEST_POSTGRES") or request.getfixturevalue("cluster").url
     )

@@ -83,7 +83,8 @@ def test_help_imports_nothing_heavy() -> None:
     heavy = ("numpy", "pydantic", "sqlalchemy", "PIL", "jinja2", "torch", "scipy", "pyarrow")
     script = (
         "import sys\nfrom lorweb_bench.cli.main import main\n"
-        f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+        f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in "
+        "sys.modules], file=sys.stderr)"
     )
     for words in (
         ["leaderboard", "--help"],

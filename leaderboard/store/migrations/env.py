@@ -1,4 +1,7 @@
-"""What Alembic runs: the steps up to the one that is asked for, on the connection that it is given."""
+"""What Alembic runs.
+
+The steps up to the one that is asked for, on the connection that it is given.
+"""
 
 from alembic import context
 

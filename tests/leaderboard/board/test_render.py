@@ -16,8 +16,8 @@ from leaderboard.board.board import boards, headline_of, slug
 from leaderboard.board.exports import text
 from leaderboard.board.render import amount, render, seconds
 from leaderboard.board.run_groups import takes_the_place_of
+from leaderboard.service.suite_intake import declare
 from leaderboard.store.store import Store
-from leaderboard.store.suites import declare
 from leaderboard.submission.submission import pack
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import to_array, to_image
@@ -74,7 +74,9 @@ def store(
     example_card: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Store:
-    """A board with a trivial method, which the keeper ran, two honest ones, a hostile card, and one on the open track."""
+    """A board with a trivial method, which the keeper ran, two honest ones, a hostile card, and one
+    on the open track.
+    """
     folder = tmp_path_factory.mktemp("board")
     store = Store(folder / "store")
     declare(store, small_suite, "public")

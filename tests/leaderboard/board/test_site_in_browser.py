@@ -1,4 +1,7 @@
-"""The static site in a real browser: sorted, filtered, compared, on a phone and a desk, by keyboard, without its script."""
+"""The static site in a real browser.
+
+Sorted, filtered, compared, on a phone and a desk, by keyboard, without its script.
+"""
 
 import json
 import time
@@ -10,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from leaderboard.board.render import render
+from leaderboard.service.suite_intake import declare
 from leaderboard.store.store import Store
-from leaderboard.store.suites import declare
 from leaderboard.submission.submission import pack
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import to_array, to_image
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 WIDTHS = (390, 1280)
 SCRIPT = "<script>document.title = 'ran'; alert(1)</script>"
-MARKUP = f"{SCRIPT}<img src=x onerror=alert(2)><svg onload=alert(3)>\"' onmouseover=alert(4) x='</style></title>{{{{ 7*7 }}}}"
+MARKUP = (
+    f"{SCRIPT}<img src=x onerror=alert(2)><svg onload=alert(3)>\"' onmouseover=alert(4) "
+    "x='</style></title>{{ 7*7 }}"
+)
 METHODS = {"good": 0.8, "fair": 0.3, "hostile": 0.5}
 
 
@@ -73,7 +79,9 @@ def site(
     example_card: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A board with a trivial method, two honest ones and a hostile one on the closed track, and one on the open track."""
+    """A board with a trivial method, two honest ones and a hostile one on the closed track, and one
+    on the open track.
+    """
     folder = tmp_path_factory.mktemp("board")
     store = Store(folder / "store")
     declare(store, small_suite, "public")
@@ -107,7 +115,10 @@ Axe = Callable[["Page"], list[str]]
 
 @pytest.fixture
 def visit(browser: "Browser", site: Path) -> Iterator[Visit]:
-    """Opens a page of the site; what it says on the console, any dialog and any request to the network fails the test."""
+    """Opens a page of the site.
+
+    What it says on the console, any dialog and any request to the network fails the test.
+    """
     said: list[str] = []
 
     @contextmanager
@@ -135,7 +146,10 @@ def visit(browser: "Browser", site: Path) -> Iterator[Visit]:
 
 
 def soon(true: Callable[[], bool]) -> None:
-    """Wait for what the page does in a moment; its policy keeps Playwright from waiting inside it."""
+    """Wait for what the page does in a moment.
+
+    Its policy keeps Playwright from waiting inside it.
+    """
     for _ in range(100):
         if true():
             return
@@ -247,7 +261,10 @@ def test_every_page_fits_and_every_image_loads(visit: Visit, site: Path, width: 
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (
                 f"{name} is wider than its window"
             )
-            images = "Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode().then(() => i.naturalWidth))))"
+            images = (
+                "Promise.all([...document.images].map(i => (i.loading = 'eager', "
+                "i.decode().then(() => i.naturalWidth))))"
+            )
             assert all(page.evaluate(images))
             assert page.get_by_role("heading", level=1).count() == 1
 

@@ -1,4 +1,7 @@
-"""Shared by the service's tests: a board that takes submissions, archives to submit, and the service running."""
+"""Shared by the service's tests.
+
+A board that takes submissions, archives to submit, and the service running.
+"""
 
 import contextlib
 import json
@@ -49,7 +52,10 @@ class QuickProtocol(BoundedProtocol):
 
 
 class Running:
-    """The service in a thread, on a port of 127.0.0.1. `stop` and `start` are a restart on the same port."""
+    """The service in a thread, on a port of 127.0.0.1.
+
+    `stop` and `start` are a restart on the same port.
+    """
 
     def __init__(self, store: Store, port: int) -> None:
         self.store, self.port = store, port
@@ -131,7 +137,10 @@ def renamed(archive: Path, path: Path, **fields: Any) -> Path:
 
 @pytest.fixture
 def board(address: str | None, small_suite: Dataset, tmp_path: Path) -> Iterator[Store]:
-    """A store that takes submissions to the small suite, which is private: on SQLite and on PostgreSQL."""
+    """A store that takes submissions to the small suite, which is private.
+
+    On SQLite and on PostgreSQL.
+    """
     store = Store(tmp_path / "store", address)
     take(store, small_suite, accepting=True)
     yield store
@@ -218,7 +227,10 @@ class SmallDisk:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A real one in memory, where this user may mount it; elsewhere the tests by limits on a file's size stand for it."""
+    """A real one in memory, where this user may mount it.
+
+    Elsewhere the tests by limits on a file's size stand for it.
+    """
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(

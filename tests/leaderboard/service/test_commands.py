@@ -1,4 +1,7 @@
-"""The commands of the service, as processes: from a suite to a verdict, and what they say when something is wrong."""
+"""The commands of the service, as processes.
+
+From a suite to a verdict, and what they say when something is wrong.
+"""
 
 import subprocess
 import sys
@@ -108,7 +111,8 @@ def test_help_is_quick_and_light() -> None:
     )
     script = (
         "import sys\nfrom lorweb_bench.cli.main import main\n"
-        f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
+        f"try:\n    main(sys.argv[1:])\nfinally:\n    print([m for m in {heavy!r} if m in "
+        "sys.modules], file=sys.stderr)"
     )
     for name in ("serve", "submit"):
         ended = subprocess.run(

@@ -1,4 +1,6 @@
-"""What dies, fills up or goes away: nothing is lost, nothing is scored twice, and everything goes on when it is back.
+"""What dies, fills up or goes away.
+
+Nothing is lost, nothing is scored twice, and everything goes on when it is back.
 
 A process that dies is a fork of this one that kills itself with SIGKILL at a given step.
 """
@@ -29,6 +31,7 @@ import leaderboard.service.uploads
 import leaderboard.service.worker
 import leaderboard.store.database
 import leaderboard.store.store
+import leaderboard.store.tables
 from leaderboard.service.app import build
 from leaderboard.service.client import Client
 from leaderboard.service.rendering import render_store
@@ -151,7 +154,9 @@ def process() -> Iterator[Callable[[Callable[[], None]], int]]:
 
 
 def sound(store: Store, accepted: int) -> None:
-    """So many submissions were accepted, each is there once with one verdict, and no file is left over."""
+    """So many submissions were accepted, each is there once with one verdict, and no file is left
+    over.
+    """
     with store.reading() as session:
         statuses = list(session.scalars(select(JobRow.status)))
         assert statuses == ["accepted"] * accepted
@@ -169,7 +174,10 @@ def sound(store: Store, accepted: int) -> None:
 
 @pytest.fixture
 def queued(light_board: Store, team: str, archives: Any) -> Store:
-    """A board with two submissions waiting. It is closed here: what forks must not share a connection."""
+    """A board with two submissions waiting.
+
+    It is closed here: what forks must not share a connection.
+    """
     return waiting(light_board, archives(2))
 
 
@@ -236,7 +244,10 @@ def test_a_server_killed_at_each_step(
 def test_an_upload_during_a_restart(
     light_board: Store, service: Any, team: str, archives: Any, until: Any
 ) -> None:
-    """Half an archive is on its way when the server stops: nothing is left of it; sent again it is taken."""
+    """Half an archive is on its way when the server stops: nothing is left of it.
+
+    Sent again it is taken.
+    """
     (path,) = archives(1)
     data = path.read_bytes()
     halves = threading.Event()
@@ -406,7 +417,10 @@ def test_a_small_disk_that_fills_up(
     until: Any,
     tmp_path: Path,
 ) -> None:
-    """An upload, a worker and a rendering meet a full disk; each says so, and goes on by itself when there is room again."""
+    """An upload, a worker and a rendering meet a full disk.
+
+    Each says so, and goes on by itself when there is room again.
+    """
     store, number, (path,), log = (
         Store(small_disk.folder / "store"),
         port(),
@@ -454,7 +468,7 @@ def test_a_small_disk_that_fills_up(
         page = client.get("/").text
         assert "method-0" in page
         with store.writing() as session:
-            leaderboard.store.store.changed(session)
+            leaderboard.store.tables.changed(session)
         store.database.engine.dispose()
         small_disk.fill(left)
         log.write_text("")

@@ -1,4 +1,7 @@
-"""A full disk under the commands and under the database; test_faults.py fills it under an upload, a worker and a rendering."""
+"""A full disk under the commands and under the database.
+
+Test_faults.py fills it under an upload, a worker and a rendering.
+"""
 
 import sqlite3
 from collections.abc import Callable
@@ -48,7 +51,10 @@ def test_commands_on_a_full_disk(
 def test_a_full_disk_under_the_database(
     light_board: Store, service: Any, team: str, archives: Any, post: Callable[..., httpx.Response]
 ) -> None:
-    """SQLite says what it says on a full disk; once there is room again the same upload is taken."""
+    """SQLite says what it says on a full disk.
+
+    Once there is room again the same upload is taken.
+    """
     (path,) = archives(1)
     full = [True]
 

@@ -1,4 +1,7 @@
-"""What a stranger may try over the network: nothing gets in, nothing gets out, nothing stands still for ever."""
+"""What a stranger may try over the network.
+
+Nothing gets in, nothing gets out, nothing stands still for ever.
+"""
 
 import asyncio
 import concurrent.futures
@@ -40,7 +43,10 @@ def counts(store: Store) -> tuple[int, int, int]:
 def raw(
     port: int, data: bytes, trickle: bytes = b"", pause: float = 0.01, seconds: float = 20.0
 ) -> tuple[bytes, float]:
-    """Send bytes, then others one by one, and read until the other side closes. What came, and after how long it was closed."""
+    """Send bytes, then others one by one, and read until the other side closes.
+
+    What came, and after how long it was closed.
+    """
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as s:
         answer = b""
@@ -71,7 +77,10 @@ def head(token: str, store: Store, *lines: str, path: str = "") -> bytes:
 
 @pytest.fixture
 def uploads(light_board: Store) -> Iterator[Path]:
-    """The folder of what is received; in the end there is nothing left in it that no job waits for."""
+    """The folder of what is received.
+
+    In the end there is nothing left in it that no job waits for.
+    """
     folder = light_board.folder / "uploads"
     yield folder
     with light_board.reading() as session:

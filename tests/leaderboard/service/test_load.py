@@ -1,6 +1,9 @@
-"""Many at once: uploads of several teams beside readers, two workers behind them. None is lost, none is scored twice.
+"""Many at once: uploads of several teams beside readers, two workers behind them.
 
-The long run, 50 uploads beside 200 readers on both databases, is `pytest tests/leaderboard/service/test_load.py -m slow -s`.
+None is lost, none is scored twice.
+
+The long run, 50 uploads beside 200 readers on both databases, is `pytest
+tests/leaderboard/service/test_load.py -m slow -s`.
 """
 
 import asyncio
@@ -112,7 +115,8 @@ def hold(
     slowest = max(took for _, took in read_)
     typical = sorted(took for _, took in read_)[len(read_) // 2]
     return (
-        f"{uploads} uploads beside {readers} readers: received in {received:.1f} s, scored in {scored:.0f} s; "
+        f"{uploads} uploads beside {readers} readers: received in {received:.1f} s, scored in "
+        f"{scored:.0f} s; "
         f"{len(read_)} pages read, median {1000 * typical:.0f} ms, slowest {slowest:.1f} s"
     )
 
@@ -152,5 +156,6 @@ def test_fifty_uploads_beside_two_hundred_readers(
     )
     take(store, small_suite, accepting=True)
     print(
-        f"\n{database}, {os.cpu_count()} cores: {hold(store, archives, port(), spawn, until, uploads=50, readers=200, times=10)}"
+        f"\n{database}, {os.cpu_count()} cores: "
+        f"{hold(store, archives, port(), spawn, until, uploads=50, readers=200, times=10)}"
     )

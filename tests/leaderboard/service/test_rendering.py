@@ -1,4 +1,7 @@
-"""The site of a service: only pages that change are made again, and thousands of methods do not make it grow without bound."""
+"""The site of a service.
+
+Only pages that change are made again, and thousands of methods do not make it grow without bound.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Scoring everything again: when answers, the version of a suite, or the metrics change; and what the board shows meanwhile."""
+"""Scoring everything again: when answers, the version of a suite, or the metrics change.
+
+And what the board shows meanwhile.
+"""
 
 import json
 import shutil
@@ -9,10 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from leaderboard.service.suite_intake import catch_up, take
+from leaderboard.service.suite_intake import catch_up, declare, take
 from leaderboard.store.audit import read
 from leaderboard.store.store import Store
-from leaderboard.store.suites import declare
 from leaderboard.store.tables import JobRow, SuiteRow, VerdictRow
 from leaderboard.submission.submission import pack
 from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
@@ -24,7 +26,10 @@ Score = Callable[[Store], None]
 
 @pytest.fixture(scope="module")
 def other_answers(small_suite: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """The small suite with the same images to predict on, but with b as the answer of one item: a mistake that was put right."""
+    """The small suite with the same images to predict on, but with b as the answer of one item.
+
+    A mistake that was put right.
+    """
     folder = tmp_path_factory.mktemp("suites") / "other"
     for split in small_suite.scored_splits:
         for index in range(len(small_suite.split(split).shards)):
@@ -178,7 +183,10 @@ def test_a_public_suite_shows_all(
 def test_what_is_retired_is_shown_with_the_next_rendering(
     light_board: Store, archives: Any, small_suite: Dataset, service: Any, score: Score
 ) -> None:
-    """A private item is retired before it is shown: no picture, no kind and no exact value before that, all of them after."""
+    """A private item is retired before it is shown.
+
+    No picture, no kind and no exact value before that, all of them after.
+    """
     light_board.add(archives(1)[0], small_suite)
     with light_board.reading() as session:
         true = (

@@ -1,4 +1,7 @@
-"""The service in a real browser, from the upload to the rank: submit, watch, withdraw, sort, filter, compare; on a phone and a desk."""
+"""The service in a real browser, from the upload to the rank.
+
+Submit, watch, withdraw, sort, filter, compare; on a phone and a desk.
+"""
 
 import os
 import time
@@ -25,7 +28,10 @@ Axe = Callable[["Page"], list[str]]
 
 @pytest.fixture
 def visit(browser: "Browser", service: Any) -> Iterator[Visit]:
-    """Opens a page of the service; an error on the console, a dialog, or a request elsewhere fails the test."""
+    """Opens a page of the service.
+
+    An error on the console, a dialog, or a request elsewhere fails the test.
+    """
     said: list[str] = []
     allowed: list[str] = []
 

@@ -1,4 +1,7 @@
-"""A submission from its upload to the board, on SQLite and on PostgreSQL: what the team sees, what everybody sees."""
+"""A submission from its upload to the board, on SQLite and on PostgreSQL.
+
+What the team sees, what everybody sees.
+"""
 
 import re
 import time

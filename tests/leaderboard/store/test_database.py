@@ -1,4 +1,8 @@
-"""The database: one schema on SQLite and PostgreSQL, made by migrations, which take up what is there and go wrong for nobody."""
+"""The database.
+
+One schema on SQLite and PostgreSQL, made by migrations, which take up what is there and go wrong
+for nobody.
+"""
 
 import sqlite3
 import threading
@@ -19,15 +23,21 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 
 OLD = """
-CREATE TABLE suites (fingerprint VARCHAR(64) NOT NULL PRIMARY KEY, targets_fingerprint VARCHAR(64) NOT NULL,
+CREATE TABLE suites (fingerprint VARCHAR(64) NOT NULL PRIMARY KEY, targets_fingerprint VARCHAR(64)
+  NOT NULL,
   name VARCHAR(200) NOT NULL, version VARCHAR(100) NOT NULL, about JSON NOT NULL);
-CREATE TABLE submissions (id INTEGER NOT NULL PRIMARY KEY, sha256 VARCHAR(64) NOT NULL UNIQUE, bytes BIGINT NOT NULL,
-  received DATETIME NOT NULL, suite_fingerprint VARCHAR(64) NOT NULL REFERENCES suites (fingerprint), method VARCHAR(200) NOT NULL,
-  version VARCHAR(300) NOT NULL, track VARCHAR(20) NOT NULL, prompt_mode VARCHAR(20) NOT NULL, card JSON NOT NULL);
+CREATE TABLE submissions (id INTEGER NOT NULL PRIMARY KEY, sha256 VARCHAR(64) NOT NULL UNIQUE,
+  bytes BIGINT NOT NULL,
+    received DATETIME NOT NULL, suite_fingerprint VARCHAR(64) NOT NULL REFERENCES suites
+  (fingerprint), method VARCHAR(200) NOT NULL,
+    version VARCHAR(300) NOT NULL, track VARCHAR(20) NOT NULL, prompt_mode VARCHAR(20) NOT NULL,
+  card JSON NOT NULL);
 CREATE INDEX ix_submissions_suite_fingerprint ON submissions (suite_fingerprint);
 CREATE INDEX ix_submissions_method ON submissions (method);
-CREATE TABLE verdicts (id INTEGER NOT NULL PRIMARY KEY, submission_id INTEGER NOT NULL REFERENCES submissions (id),
-  decided DATETIME NOT NULL, level VARCHAR(20) NOT NULL, verdict JSON NOT NULL, per_sample VARCHAR(64) NOT NULL);
+CREATE TABLE verdicts (id INTEGER NOT NULL PRIMARY KEY, submission_id INTEGER NOT NULL REFERENCES
+  submissions (id),
+    decided DATETIME NOT NULL, level VARCHAR(20) NOT NULL, verdict JSON NOT NULL, per_sample
+  VARCHAR(64) NOT NULL);
 CREATE INDEX ix_verdicts_submission_id ON verdicts (submission_id);
 """
 

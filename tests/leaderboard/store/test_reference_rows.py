@@ -1,4 +1,7 @@
-"""What the keeper runs: reference rows without a hand-made card, and a submitted method once more."""
+"""What the keeper runs.
+
+Reference rows without a hand-made card, and a submitted method once more.
+"""
 
 from pathlib import Path
 

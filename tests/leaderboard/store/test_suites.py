@@ -1,11 +1,15 @@
-"""The suites of a board: what is counted, what can be looked up in a library, and what may be shown."""
+"""The suites of a board.
+
+What is counted, what can be looked up in a library, and what may be shown.
+"""
 
 from pathlib import Path
 
 import pytest
 
+from leaderboard.service.suite_intake import declare
 from leaderboard.store.store import Store
-from leaderboard.store.suites import Standing, about, book, declare
+from leaderboard.store.suites import Standing, about, book
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.samples import Record
 from lorweb_bench.errors import InputError

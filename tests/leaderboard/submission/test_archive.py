@@ -1,4 +1,7 @@
-"""Archives that anyone could send: each trick is refused by its own reason, and nothing is ever written."""
+"""Archives that anyone could send.
+
+Each trick is refused by its own reason, and nothing is ever written.
+"""
 
 import io
 import os
@@ -49,7 +52,9 @@ def patched(data: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
 
 
 def renamed(raw: bytes, count: int = -1) -> bytes:
-    """The name of an entry replaced, in both headers or in the first alone, by raw bytes of the same length."""
+    """The name of an entry replaced, in both headers or in the first alone, by raw bytes of the
+    same length.
+    """
     return patched(zipped(FILES), b"images/k-1.png", raw, count)
 
 
@@ -99,7 +104,10 @@ def symlink() -> bytes:
 
 
 def lying_size() -> bytes:
-    """A bomb that calls itself small: both headers say 3 bytes, the data inflates to ten million."""
+    """A bomb that calls itself small.
+
+    Both headers say 3 bytes, the data inflates to ten million.
+    """
     data = zipped(FILES | {"images/k-2.png": bytes(10**7)}, zipfile.ZIP_DEFLATED)
     return data.replace(struct.pack("<I", 10**7), struct.pack("<I", 300))
 
@@ -235,7 +243,10 @@ def test_hostile_archives_are_refused_with_the_reason(tmp_path: Path, name: str)
 
 
 def test_a_lying_size_is_not_believed(tmp_path: Path) -> None:
-    """Both headers within every limit, but the data is longer: reading stops at what the header said."""
+    """Both headers within every limit, but the data is longer.
+
+    Reading stops at what the header said.
+    """
     data = zipped(FILES | {"images/k-2.png": os.urandom(2000)}, zipfile.ZIP_DEFLATED)
     data = data.replace(struct.pack("<I", 2000), struct.pack("<I", 1999))
     (tmp_path / "bad.zip").write_bytes(data)

@@ -1,4 +1,7 @@
-"""A closed-book board from the keeper's own photographs and families, through the command line: nothing of them goes out."""
+"""A closed-book board from the keeper's own photographs and families, through the command line.
+
+Nothing of them goes out.
+"""
 
 import json
 import tarfile
@@ -29,9 +32,10 @@ def weave(image, width):
     return np.where(((x + y) % 2 == 0)[..., None], image, image[..., ::-1])
 
 FAMILIES = (
-    Family("ripple", "wavelike", True, {"period": "rows", "depth": "rows"}, ({"period": 8, "depth": 3}, {"period": 12, "depth": 5}),
-           ripple, lambda period, depth: f"bend the rows by {depth}"),
-    Family("weave", "wavelike", True, {"width": "pixels"}, ({"width": 2}, {"width": 4}), weave, lambda width: "swap every other square"),
+    Family("ripple", "wavelike", True, {"period": "rows", "depth": "rows"},
+           ({"period": 8, "depth": 3}, {"period": 12, "depth": 5}), ripple, lambda period, depth: f"bend the rows by {depth}"),
+    Family("weave", "wavelike", True, {"width": "pixels"}, ({"width": 2}, {"width": 4}), weave,
+           lambda width: "swap every other square"),
 )
 """
 TELLTALE = (
@@ -103,7 +107,9 @@ def photographs(folder: str, first: int, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a keeper made a training dataset for everybody, and of their own a suite and its public view."""
+    """A folder in which a keeper made a training dataset for everybody, and of their own a suite
+    and its public view.
+    """
     folder = tmp_path_factory.mktemp("closed")
     common = {"version": "1", "panel": {"square": 32}, "analogies_per_pair": 1}
     with pytest.MonkeyPatch.context() as patch:
@@ -128,7 +134,9 @@ def _there(keeper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told(folder: str) -> list[tuple[Path, str]]:
-    """What of the families, the seed or the photographs' place stands in a folder's files, in whatever form."""
+    """What of the families, the seed or the photographs' place stands in a folder's files, in
+    whatever form.
+    """
     files = [path for path in Path(folder).rglob("*") if path.is_file()]
     return [
         (path, word)

@@ -1,6 +1,9 @@
-"""Archives made at random, spoilt or honest: never a crash, a hang, a stray file, or a wrong verdict.
+"""Archives made at random, spoilt or honest.
 
-`make test` tries a few hundred. The long run tries 10,000: `pytest tests/leaderboard/test_fuzz.py -m slow`.
+Never a crash, a hang, a stray file, or a wrong verdict.
+
+`make test` tries a few hundred. The long run tries 10,000: `pytest tests/leaderboard/test_fuzz.py
+-m slow`.
 """
 
 import io
@@ -37,7 +40,10 @@ Members = list[tuple[str, bytes]]
 
 @dataclass
 class Made:
-    """An archive as it was made: its members, how they are stored, whether it is still honest, and what was done to it."""
+    """An archive as it was made.
+
+    Its members, how they are stored, whether it is still honest, and what was done to it.
+    """
 
     members: Members
     method: int = zipfile.ZIP_STORED
@@ -68,7 +74,10 @@ class Place:
         self.images = {key: image.read() for key, image in self.submission.images.items()}
 
     def judge(self, write: Callable[[Path], object]) -> tuple[bool, str, dict[str, Any]]:
-        """Whether an archive is accepted, the first reason, and the scores on unseen; it left nothing and took no time to speak of."""
+        """Whether an archive is accepted, the first reason, and the scores on unseen.
+
+        It left nothing and took no time to speak of.
+        """
         path = self.folder / "in.zip"
         write(path)
         started = time.monotonic()
@@ -88,7 +97,9 @@ class Place:
 def place(
     small_suite: Dataset, good_zip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
-    """The small suite, copy-b packed for it, and a folder that is also where temporary files would go."""
+    """The small suite, copy-b packed for it, and a folder that is also where temporary files would
+    go.
+    """
     folder = tmp_path_factory.mktemp("fuzz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
@@ -181,7 +192,10 @@ def edit_json(made: Made, name: str, fields: dict[str, Any]) -> None:
 
 
 def harmless(draw: Any, made: Made, truths: dict[str, bytes]) -> None:
-    """One thing that an honest packer might do otherwise; `truths` are the images that are scored."""
+    """One thing that an honest packer might do otherwise.
+
+    `truths` are the images that are scored.
+    """
     kind = draw(st.sampled_from(["order", "deflate", "compression", "pixels", "prose"]))
     made.steps.append(kind)
     if kind == "order":
@@ -212,7 +226,10 @@ def harmless(draw: Any, made: Made, truths: dict[str, bytes]) -> None:
 
 
 def bad_image(draw: Any, data: bytes) -> bytes:
-    """An image that no submission may hold: another size, mode or format, damaged, or more than an image."""
+    """An image that no submission may hold.
+
+    Another size, mode or format, damaged, or more than an image.
+    """
     kind = draw(
         st.sampled_from(
             [
@@ -347,7 +364,10 @@ def harmful(draw: Any, made: Made) -> None:
 
 
 def check_bytes(draw: Any, place: Place) -> None:
-    """Whatever is done to the bytes: the archive is refused, or it is the same submission still, and gets its scores."""
+    """Whatever is done to the bytes.
+
+    The archive is refused, or it is the same submission still, and gets its scores.
+    """
     spoilt = spoilt_bytes(draw, place.bytes)
     accepted, _, scores = place.judge(lambda path: path.write_bytes(spoilt))
     if accepted:
@@ -358,7 +378,10 @@ def check_bytes(draw: Any, place: Place) -> None:
 
 
 def check_members(draw: Any, place: Place) -> None:
-    """Well-formed archives of right and wrong things: the honest are accepted with the scores of their images, no other one is."""
+    """Well-formed archives of right and wrong things.
+
+    The honest are accepted with the scores of their images, no other one is.
+    """
     made, truths = Made(list(place.members)), dict(place.images)
     for _ in range(draw(st.integers(0, 2))):
         harmless(draw, made, truths)
@@ -421,7 +444,10 @@ def test_five_thousand_archives_of_right_and_wrong_members(
 
 
 def test_what_is_made_is_honest_at_times_and_mostly_not(place: Place) -> None:
-    """A guard of the tests above: both verdicts come up, so neither is passed by refusing everything."""
+    """A guard of the tests above.
+
+    Both verdicts come up, so neither is passed by refusing everything.
+    """
     good = Made(list(place.members))
     assert place.judge(good.write)[0]
     edit_json(good, CARD, {"rank": 1})

@@ -55,7 +55,10 @@ def test_the_same_input_gives_the_same_bytes(
 def test_other_images_become_plain_with_the_same_pixels(
     copies: Path, small_suite: Dataset, write_card: CardWriter, tmp_path: Path
 ) -> None:
-    """A bare folder of what people have: webp, transparency, palettes, metadata. The card says whose they are."""
+    """A bare folder of what people have: webp, transparency, palettes, metadata.
+
+    The card says whose they are.
+    """
     folder = tmp_path / "bare"
     folder.mkdir()
     expected = {}

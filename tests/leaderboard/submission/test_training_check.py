@@ -1,4 +1,7 @@
-"""Declared training data: what it shares with the suite's new tiers is found, counted and said, and has its consequence."""
+"""Declared training data.
+
+What it shares with the suite's new tiers is found, counted and said, and has its consequence.
+"""
 
 import json
 import shutil

@@ -1,4 +1,8 @@
-"""Verdicts: what a stranger sends is scored from its images or refused for the right reason, never anything else."""
+"""Verdicts.
+
+What a stranger sends is scored from its images or refused for the right reason, never anything
+else.
+"""
 
 import io
 import json

@@ -1,4 +1,7 @@
-"""What a service needs: teams, the queue, the audit log, the state of the site; and of suites and submissions what it must know."""
+"""What a service needs: teams, the queue, the audit log, the state of the site.
+
+And of suites and submissions what it must know.
+"""
 
 from datetime import UTC, datetime
 
@@ -28,7 +31,8 @@ def upgrade() -> None:
     op.add_column("verdicts", sa.Column("job_id", sa.Integer(), nullable=True))
     op.create_index("ix_verdicts_job_id", "verdicts", ["job_id"], unique=True)
     op.execute(
-        "UPDATE submissions SET last_verdict = (SELECT max(id) FROM verdicts WHERE verdicts.submission_id = submissions.id)"
+        "UPDATE submissions SET last_verdict = (SELECT max(id) FROM verdicts WHERE "
+        "verdicts.submission_id = submissions.id)"
     )
     _teams_and_jobs()
     op.create_table(
