@@ -29,7 +29,6 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     del sys.path[0]  # this file's own folder: `datagen` is the package, not this file
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from datagen.build import build
@@ -40,6 +39,7 @@ from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.protocol import ROLES
+from lorweb_bench.runtime.yaml_files import to_yaml
 
 KINDS = ("colour", "tone")
 Seconds = tuple[float, float]  # by the clock, of the processor
@@ -78,7 +78,7 @@ def recipe(folder: Path, items: int, size: int, families: list[str] | None = Non
         "analogies_per_pair": 1,
     }
     path = folder / f"{items}-{size}.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(to_yaml(content))
     return read_recipe(path)
 
 
@@ -151,7 +151,7 @@ def relation(folder: Path, pairs: int, size: int) -> Recipe:
         "splits": {"train": "all"},
         "analogies_per_pair": "all",
     }
-    (folder / "relation.yaml").write_text(yaml.safe_dump(content))
+    (folder / "relation.yaml").write_text(to_yaml(content))
     return read_recipe(folder / "relation.yaml")
 
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from datagen.making.build_notes import Note
 from datagen.planning.source_roles import read_photographs
 from datagen.recipe.schema import read_content
 from datagen.sources.image_files import ImageFile, image_files
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file, write_atomic
+from lorweb_bench.runtime.yaml_files import to_yaml
 
 
 def pin(
@@ -37,7 +36,7 @@ def pin(
         **content,
         "source": {**content["source"], "path": path, "sha256": pins},
     }
-    text = yaml.safe_dump(pinned, sort_keys=False, allow_unicode=True, width=140)
+    text = to_yaml(pinned)
     write_atomic(
         output,
         f"# Pinned by `lorweb-bench datagen pin {recipe}`: exactly these files, at source.path, which may be another folder.\n{text}",

@@ -1,18 +1,17 @@
 """The YAML of `lorweb-bench train`, checked before anything is loaded."""
 
-import difflib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lorweb_bench.errors import InputError
+from lorweb_bench.runtime.settings import read_settings
 from reference_model.training.flow import Times
 
 ADAPTED = r"(transformer_blocks|single_transformer_blocks)\..*"  # as in the paper
 CONFIGS = Path(__file__).parent / "configs"
-Settings = TypeVar("Settings", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -107,7 +106,7 @@ class TrainingConfig(Strict):
     def _is_cut_evenly(self) -> Self:
         if self.batch % self.accumulation:
             raise ValueError(
-                f"training.accumulation: a batch of {self.batch} cannot be cut into {self.accumulation} equal parts"
+                f"`accumulation` cuts the batch of {self.batch} into {self.accumulation} parts, and they are not equal"
             )
         return self
 
@@ -146,86 +145,36 @@ class TrainConfig(Strict):
     def _shrinks_where_it_can(self) -> Self:
         if self.pair_shrink > 1 and self.layout == "paper":
             raise ValueError(
-                "pair_shrink needs the layout target-only: in the paper's grid all panels are of one size"
+                "`pair_shrink` needs the layout target-only: in the paper's grid all panels are of one size"
             )
         if self.encoder == "pair" and self.encoder_input != "separate":
             raise ValueError(
-                f"encoder_input: `{self.encoder_input}` is for vision towers; the encoder `pair` sees a and a_prime its own way"
+                f"`encoder_input` {self.encoder_input} is for vision towers; the encoder `pair` sees a and a_prime its own way"
             )
         if self.adapter.key_width % self.adapter.heads:
             raise ValueError(
-                f"adapter.heads: a key_width of {self.adapter.key_width} cannot be cut into {self.adapter.heads} heads"
+                f"`adapter.heads` cuts a key_width of {self.adapter.key_width} into {self.adapter.heads} parts, and they are not equal"
             )
         return self
 
 
-def read_settings(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """The mapping in a YAML file with `key=value` overrides (dotted keys, YAML values); InputError names the file and what is wrong.
-
-    A bare name such as `tiny-lorweb` stands for a config that comes with the package, where there is no file of that name.
-    """
+def find_config(path: Path) -> Path:
+    """The file of a config: the path itself, or the shipped config of that bare name (`tiny-lorweb`)."""
     ready = CONFIGS / f"{path}.yaml"
-    path = ready if not path.exists() and ready.exists() else path
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); name a training config"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: holds no settings; see reference_model/configs for examples")
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        keys = key.split(".")
-        if not equals or not all(keys):
-            raise InputError(f"--set {override}: write key=value")
-        try:
-            _put(raw, keys, yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise InputError(
-                f"--set {override}: the value is not YAML ({' '.join(str(error).split())})"
-            ) from error
-    return raw
+    return ready if not path.exists() and ready.exists() else path
 
 
-def read_train_config(path: Path, overrides: list[str]) -> TrainConfig:
-    """The training config in a YAML file; InputError names the file, the key and the nearest known key."""
-    return checked(TrainConfig, read_settings(path, overrides), path)
+def read_yaml_config(
+    path: Path, model: type[Model], overrides: Sequence[str], what: str = "training config"
+) -> Model:
+    """The config in a YAML file, or the shipped one of that name, with `key=value` overrides.
+
+    InputError names the file and the line, the key, its value, and what could stand there.
+    """
+    hint = f"name a {what}; reference_model/configs has examples"
+    return read_settings(find_config(path), model, overrides, what, hint=hint)
 
 
-def checked(model: type[Settings], raw: dict[str, Any], path: Path) -> Settings:
-    """The settings of `path` as a model; InputError names the first wrong key and the nearest known one."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{path}: {_first_problem(error, model)}") from error
-
-
-def _put(raw: dict[str, Any], keys: list[str], value: Any) -> None:
-    for depth, key in enumerate(keys[:-1], 1):
-        raw = raw.setdefault(key, {})
-        if not isinstance(raw, dict):
-            raise InputError(
-                f"--set {'.'.join(keys)}: `{'.'.join(keys[:depth])}` is a value and has no keys of its own"
-            )
-    raw[keys[-1]] = value
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    problem = error.errors()[0]
-    key = ".".join(str(x) for x in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"`{key}`: {problem['msg']}" if key else str(problem["ctx"]["error"])
-    near = difflib.get_close_matches(str(problem["loc"][-1]), sorted(_known_keys(model)), 1)
-    return f"unknown key `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")
-
-
-def _known_keys(model: type[BaseModel]) -> set[str]:
-    sections = [
-        f.annotation
-        for f in model.model_fields.values()
-        if isinstance(f.annotation, type) and issubclass(f.annotation, BaseModel)
-    ]
-    return set(model.model_fields).union(*map(_known_keys, sections))
+def read_train_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The training config in a YAML file; InputError as `read_yaml_config`."""
+    return read_yaml_config(path, TrainConfig, overrides)

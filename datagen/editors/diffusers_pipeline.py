@@ -12,9 +12,8 @@ from PIL import Image, ImageOps
 
 from datagen.recipe.sources import EditorSection, EditorTask
 from lorweb_bench.data.images import to_image
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.files import canonical_json, sha256_file
-from lorweb_bench.runtime.plugins import unknown_name
 
 LORA = "edit"  # the adapter's name within the pipeline
 MIXED = (

@@ -1,6 +1,5 @@
 """From pairs that somebody else edited to items: any two pairs of one task make an analogy."""
 
-import difflib
 import functools
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from datagen.recipe.schema import Recipe
 from datagen.sources import Pair
 from datagen.sources.image_files import slugs
 from datagen.sources.pair_sources import read_pairs
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.protocol import ROLES as PANELS
 
 REVERSED = "-reversed"
@@ -177,8 +176,9 @@ def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
     named = _by_letters(tasks)
     for name in wanted:
         if _letters(name) not in named:
-            near = difflib.get_close_matches(_letters(name), named, 1, 0.5)
-            hint = f"did you mean {named[near[0]]!r}?" if near else f"there are {', '.join(tasks)}."
+            hint = did_you_mean(
+                _letters(name), named, f"there are {', '.join(tasks)}.", shown=named
+            )
             raise InputError(f"There is no task for tiers.new_task: {name!r}; {hint}")
     return {named[_letters(name)] for name in wanted}
 

@@ -9,8 +9,7 @@ from datagen.planning.seeding import draw
 from datagen.recipe.schema import Recipe
 from datagen.recipe.sources import ROLES, SourceSection
 from datagen.sources import Panel, Source
-from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.plugins import did_you_mean
+from lorweb_bench.errors import InputError, did_you_mean
 
 SHOWN = 20  # names of photographs that an error lists
 TWICE = ("train", "dev", "calibration")  # the roles whose sources are both a and b
@@ -148,7 +147,7 @@ def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str
     by_name = {source.name: source for source in photographs}
     wanted = [name for names in section.assign.values() for name in names]
     if missing := [name for name in wanted if name not in by_name]:
-        hint = did_you_mean(missing[0], by_name, "")
+        hint = did_you_mean(missing[0], by_name)
         end = f"; {hint}" if hint else "."
         there = ", ".join(list(by_name)[:SHOWN]) + (
             f" and {len(by_name) - SHOWN} more" if len(by_name) > SHOWN else ""

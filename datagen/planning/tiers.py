@@ -1,6 +1,5 @@
 """Tiers: which transformations are trained on, and which a suite holds that are new, and how new."""
 
-import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from datagen.planning.seeding import draw
 from datagen.recipe.schema import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.data.composition import families_of, is_composed_family
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.protocol import SEEN_TIERS
 
 MEASURING = "measuring transformations"
@@ -50,11 +49,10 @@ def trained_families(recipe: Recipe, library: Library) -> list[str]:
     ):
         for name in names:
             if name not in library.families:
-                near = difflib.get_close_matches(name, library.families, 1, 0.4)
-                hint = (
-                    f"did you mean {near[0]!r}?"
-                    if near
-                    else "`lorweb-bench datagen transformations` lists them."
+                hint = did_you_mean(
+                    name,
+                    library.families,
+                    "`lorweb-bench datagen transformations` lists them.",
                 )
                 raise InputError(f"{where}: there is no family {name!r}; {hint}")
             if not library.families[name].deterministic:

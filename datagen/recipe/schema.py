@@ -1,17 +1,15 @@
 """Recipes: one page of YAML that says which analogies are wanted, checked before anything is built."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from datagen.recipe.errors import explain
 from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
-from datagen.recipe.yaml_reader import read_value, read_yaml
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
+from lorweb_bench.runtime.settings import open_settings
 
 VERSION = r"^\S+( \S+)*$"
 
@@ -333,8 +331,7 @@ def find_recipe(path: str | Path) -> Path:
             raise InputError(f"There is no recipe {path}; the ready ones are {', '.join(ready)}.")
         return path
     if path.stem not in ready:
-        near = difflib.get_close_matches(path.stem, ready, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the ready ones are {', '.join(ready)}."
+        hint = did_you_mean(path.stem, ready, f"the ready ones are {', '.join(ready)}.")
         raise InputError(f"There is no recipe {path}; {hint}")
     return ready[path.stem]
 
@@ -349,38 +346,9 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
 def read_content(path: str | Path, settings: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
     """The same, and what stands in the file with the overrides: the recipe without its defaults."""
-    path = find_recipe(path)
-    content, tree = read_yaml(path)
-    if not isinstance(content, dict):
-        needed = [name for name, field in Recipe.model_fields.items() if field.is_required()]
-        raise InputError(f"{path} is no recipe: it needs the keys {', '.join(needed)}.")
-    for setting in settings:
-        _override(content, setting)
-    _set_aside(content, settings)
-    try:
-        return Recipe.model_validate(content), content
-    except ValidationError as e:
-        raise InputError(explain(e, Recipe, path, tree, settings)) from None
-
-
-def _override(content: dict[str, Any], setting: str) -> None:
-    key, equals, value = setting.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise InputError(
-            f"--set {setting!r} is not of the form key=value, for instance --set source.path=photos."
-        )
-    for part in parts[:-1]:
-        inner = content.get(part)
-        if inner is None:
-            inner = content[part] = {}
-        if not isinstance(inner, dict):
-            raise InputError(f"--set {setting!r}: {part} holds the value {inner!r} and no keys.")
-        content = inner
-    try:
-        content[parts[-1]] = read_value(value)
-    except InputError as e:
-        raise InputError(f"--set {setting!r}: {e}") from None
+    read = open_settings(find_recipe(path), Recipe, settings, "recipe")
+    _set_aside(read.content, settings)
+    return read.checked(), read.content
 
 
 def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from datagen.sources.image_files import (
 )
 from datagen.sources.image_sets import refuse_bad
 from lorweb_bench.data.images import MAX_PIXELS
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.cache import cache_folder
 from lorweb_bench.runtime.files import (
     atomic_path,
@@ -32,7 +32,6 @@ from lorweb_bench.runtime.files import (
     write_atomic,
     write_json,
 )
-from lorweb_bench.runtime.plugins import unknown_name
 from lorweb_bench.runtime.progress import track
 
 PART = 64  # rows of which one file keeps the list: what a stopped reading repeats at most

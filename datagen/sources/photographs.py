@@ -13,8 +13,7 @@ from datagen.sources import Skipped, Source
 from datagen.sources.image_files import ImageFile, check_files, image_files, slugs, too_small
 from datagen.sources.near_duplicates import Likenesses, looks
 from lorweb_bench.data.images import MAX_PIXELS
-from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.plugins import did_you_mean
+from lorweb_bench.errors import InputError, did_you_mean
 
 UNSTATED = "not stated for the image; distributed with scikit-image (BSD-3-Clause)"
 NASA = "public domain (NASA)"

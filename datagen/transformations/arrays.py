@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import unknown_name
 
 REFERENCE = 64  # lengths in pixels are meant at a short side of 64 px and grow with the image
 
@@ -39,10 +38,7 @@ def choose(table: Mapping[str, Value], name: str, what: str) -> Value:
     """The entry of a table by name; an unknown name is an InputError that tells the nearest one."""
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name), table, n=1, cutoff=0.0)
-    raise InputError(
-        f"No {what} is called {name!r}; did you mean {near[0]!r}? There are {', '.join(table)}."
-    )
+    raise unknown_name(what, name, table)
 
 
 def colour(name: str) -> tuple[int, int, int]:

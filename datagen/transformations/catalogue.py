@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
@@ -15,7 +14,7 @@ import numpy as np
 from datagen.transformations.family import Family, limits, transformation_id
 from datagen.transformations.own_file import load_families, try_families
 from lorweb_bench.data.composition import joined_family, joined_id, steps_of
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 
 
 class Library:
@@ -66,9 +65,7 @@ class Library:
         """The family of a name; an unknown one is an InputError with the nearest name."""
         if name in self.families:
             return self.families[name]
-        near = difflib.get_close_matches(str(name), self.families, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.families)}."
-        raise InputError(f"No transformation family is called {name!r}; {hint}")
+        raise unknown_name("transformation family", name, self.families)
 
     def describe(self, family: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Id, family, kind, parameters, instruction and deterministic of one transformation (JSON values).

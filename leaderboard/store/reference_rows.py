@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from leaderboard.board.run_groups import OPEN_BOOK
 from leaderboard.store.store import Added, Store
 from leaderboard.store.suites import PUBLIC, about
@@ -17,6 +15,7 @@ from leaderboard.submission.verify import require_full
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PREDICT_SEED
+from lorweb_bench.runtime.yaml_files import to_yaml
 from lorweb_bench.scoring.evaluate import evaluate, predict, score
 
 REFERENCES = {
@@ -72,7 +71,7 @@ def add_references(
                 workers=workers,
             )
             report = score(predictions, suite, workers=workers)
-            card.write_text(yaml.safe_dump(_card(name)))
+            card.write_text(to_yaml(_card(name)))
             archive = pack(predictions, suite, card, Path(folder) / f"{name}.zip")
             yield name, store.add(archive, suite, report, workers)
 

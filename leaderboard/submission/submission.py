@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.submission.archive import Archive, deadline, open_archive
-from leaderboard.submission.card import CARD_BYTES, Card, check_card, is_line, read_card, validate
+from leaderboard.submission.card import CARD_BYTES, Card, check_card, is_line, read_card
 from leaderboard.submission.png import NotPlain, check_plain, largest
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import decode, encode
@@ -21,6 +21,7 @@ from lorweb_bench.predictions.format import MANIFEST, MethodId, PredictionsManif
 from lorweb_bench.predictions.reader import Place, Predictions, open_predictions
 from lorweb_bench.runtime.files import MARKER, atomic_path
 from lorweb_bench.runtime.progress import track
+from lorweb_bench.runtime.settings import checked
 
 CARD = "card.json"
 MANIFEST_BYTES = 256 * 1024
@@ -234,9 +235,8 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
     whole submission to this suite.
     """
     archive = open_archive(path, limits_of(sizes))
-    manifest = validate(
-        PredictionsManifest, read_object(archive.read(MANIFEST), MANIFEST), MANIFEST
-    )
+    declared = read_object(archive.read(MANIFEST), MANIFEST)
+    manifest = checked(PredictionsManifest, declared, MANIFEST, "manifest of predictions")
     card = check_card(read_object(archive.read(CARD), CARD), CARD)
     if (
         manifest.suite.fingerprint != suite.fingerprint

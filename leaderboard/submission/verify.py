@@ -15,7 +15,7 @@ from leaderboard.submission.card import Card
 from leaderboard.submission.submission import most_bytes, open_submission, sizes_of
 from leaderboard.submission.training_check import TrainingFound, check_training
 from lorweb_bench.data.dataset import Dataset
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import SuiteId, suite_id
 from lorweb_bench.reports.report import Report, environment
 from lorweb_bench.runtime.files import read_json, sha256_file
@@ -217,4 +217,4 @@ def read_verdict(path: Path | str) -> Verdict:
     try:
         return Verdict.model_validate(read_json(path))
     except ValidationError as e:
-        raise InputError(f"{path} is no verdict ({e.errors()[0]['msg']}).") from None
+        raise InputError(f"{path} is no verdict ({first_error(e)}).") from None

@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
-import yaml
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.files import write_atomic
+from lorweb_bench.runtime.files import read_json, write_atomic
+from lorweb_bench.runtime.yaml_files import to_yaml
 
 TRAINED = ("lorweb", "single-lora", "token-control")
 TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer", "library-search", "nearest-seen")
@@ -197,7 +197,7 @@ class Plan:
         """Write the card of every submission."""
         for name, (method, _) in self.rows().items():
             config = self.folder / "checkpoints" / name / "config.json"
-            card = yaml.safe_dump(card_of(method, self.seed_of(name), config), sort_keys=False)
+            card = to_yaml(card_of(method, self.seed_of(name), config))
             write_atomic(self.folder / "cards" / f"{name}.yaml", card.encode())
 
     def seed_of(self, name: str) -> int:
@@ -208,7 +208,7 @@ class Plan:
 def card_of(method: str, training_seed: int, config: Path) -> dict[str, object]:
     """What the demo declares of a method, as docs/example-card.yaml."""
     trained = method in TRAINED
-    trainable = yaml.safe_load(config.read_text())["trainable_parameters"] if trained else 0
+    trainable = read_json(config)["trainable_parameters"] if trained else 0
     return {
         "method": method,
         "authors": [{"name": "lorweb-bench"}],

@@ -1,6 +1,5 @@
 """The command line: a table of commands, each imported on use."""
 
-import difflib
 import errno
 import importlib
 import os
@@ -9,7 +8,7 @@ from typing import Any
 
 import click
 
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, did_you_mean
 
 # command -> (module:attribute, short help). The short help stands here so that `--help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -86,9 +85,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f"Did you mean {near[0]!r}?" if near else "See `lorweb-bench --help`."
-            ctx.fail(f"No such command {args[0]!r}. {hint}")
+            hint = did_you_mean(args[0], COMMANDS, "see `lorweb-bench --help`.")
+            ctx.fail(f"There is no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

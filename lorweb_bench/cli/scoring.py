@@ -59,19 +59,9 @@ ENGINE = click.option(
 def _options(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, Any]:
-    import yaml
+    from lorweb_bench.runtime.settings import parse_options
 
-    pairs = [setting.partition("=") for setting in given]
-    if wrong := [
-        setting
-        for setting, (key, equals, _) in zip(given, pairs, strict=True)
-        if not (key.isidentifier() and equals)
-    ]:
-        raise click.BadParameter(f"{wrong[0]!r} is no option; give KEY=VALUE.")
-    try:
-        return {key: yaml.safe_load(value) for key, _, value in pairs}
-    except yaml.YAMLError as e:
-        raise click.BadParameter(f"a value is no YAML ({e}); quote it.") from None
+    return parse_options(given)
 
 
 PREDICTING = (

@@ -17,7 +17,6 @@ from lorweb_bench.data.manifest import (
     ShardEntry,
     SplitInfo,
     described,
-    first_error,
     read_manifest,
 )
 from lorweb_bench.data.samples import Quadruplet, Record
@@ -32,7 +31,7 @@ from lorweb_bench.data.shards import (
     read_sidecar,
 )
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.runtime.files import finish_output, sha256_file, write_atomic, write_json
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection
 
-import yaml
-
 from lorweb_bench.data.manifest import Manifest
+from lorweb_bench.runtime.yaml_files import to_yaml
 
 MAX_CREDITS = 200
 
@@ -24,7 +23,7 @@ def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
     }
     lines = [
         "---",
-        yaml.safe_dump(front, sort_keys=False).rstrip(),
+        to_yaml(front).rstrip(),
         "---",
         "",
         f"# {manifest.name} {manifest.version}",

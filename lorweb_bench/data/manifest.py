@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lorweb_bench.data.shards import Item
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.protocol import PUBLIC_ROLES, SPLITS, TIERS
 from lorweb_bench.runtime.files import canonical_json, read_json
 
@@ -102,11 +102,6 @@ def read_manifest(folder: Path | str) -> Manifest:
         return Manifest.model_validate(content)
     except ValidationError as e:
         raise InputError(f"{path}: {first_error(e)}.") from None
-
-
-def first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def public_line(item: Item) -> str:

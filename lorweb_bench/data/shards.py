@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.data import images
 from lorweb_bench.data.samples import Record
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
 from lorweb_bench.runtime.files import (
     atomic_path,
@@ -112,10 +112,7 @@ def check_record(record: Mapping[str, Any], name: str) -> Record:
     try:
         return Record.model_validate(record)
     except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(
-            f"{name}: its record has a wrong {'.'.join(map(str, first['loc'])) or 'form'} ({first['msg']})."
-        ) from None
+        raise InputError(f"{name}: its record is wrong: {first_error(e)}.") from None
 
 
 def shard_path(folder: Path | str, split: str, index: int) -> Path:
@@ -129,7 +126,7 @@ def read_sidecar(shard: Path) -> Sidecar:
     try:
         return Sidecar.model_validate(read_json(path))
     except ValidationError as e:
-        raise InputError(f"{path} is no sidecar of a shard ({e.errors()[0]['msg']}).") from None
+        raise InputError(f"{path} is no sidecar of a shard ({first_error(e)}).") from None
 
 
 def shard_done(folder: Path | str, split: str, index: int) -> bool:

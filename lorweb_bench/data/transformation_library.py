@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.files import sha256_file
-from lorweb_bench.runtime.plugins import installed, load_entry, unknown_name
+from lorweb_bench.runtime.plugins import installed, load_entry
 
 GROUP = "lorweb_bench.transformations"
 FAMILIES_VARIABLE = (

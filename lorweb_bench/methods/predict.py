@@ -14,14 +14,14 @@ from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.samples import Quadruplet, Triplet
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.methods.base import TABLE, Method, checkpoint_digest, load_method
 from lorweb_bench.predictions.format import MethodId, PredictionsManifest, suite_id, suite_keys
 from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
 from lorweb_bench.predictions.writer import PredictionsWriter, cost_of
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
 from lorweb_bench.runtime.files import canonical_json
-from lorweb_bench.runtime.plugins import absolute, unknown_name
+from lorweb_bench.runtime.plugins import absolute
 from lorweb_bench.runtime.progress import track as show
 from lorweb_bench.runtime.workers import run_pieces
 

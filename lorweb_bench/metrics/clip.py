@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorweb_bench.data.images import pixel_hash, resize
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.metrics.base import Scored
 from lorweb_bench.metrics.weights import (
     absolute_spec,
@@ -24,7 +24,6 @@ from lorweb_bench.metrics.weights import (
 from lorweb_bench.protocol import RESIZE_KERNEL
 from lorweb_bench.runtime.cache import cache_folder, keep, make_room, read_kept
 from lorweb_bench.runtime.files import canonical_json
-from lorweb_bench.runtime.plugins import unknown_name
 
 if TYPE_CHECKING:
     from lorweb_bench.data.dataset import Dataset

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.shards import read_sidecar
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.runtime.files import read_json
 
 MANIFEST = "predictions.json"
@@ -85,5 +85,4 @@ def read_manifest(folder: Path) -> PredictionsManifest:
     try:
         return PredictionsManifest.model_validate(read_json(path))
     except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise InputError(f"{path}: {first_error(e)}.") from None

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
 from lorweb_bench.runtime.files import atomic_path, read_json, write_json
 
@@ -142,8 +142,7 @@ def read_format(file: Path, name: str, model: type[Kind], way_out: str) -> Kind:
     try:
         return model.model_validate(content)
     except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise InputError(f"{file}: {first_error(e)}.") from None
 
 
 def write_per_sample(path: Path | str, columns: dict[str, np.ndarray]) -> None:

@@ -1,6 +1,5 @@
 """Finding what a user names: a built-in, an installed entry point, `package.module:attribute`, or `file.py:attribute`."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -11,22 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lorweb_bench.errors import InputError
-
-
-def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not known: it names the nearest one, or else all there are."""
-    known = list(known)
-    return InputError(
-        f"There is no {what} {name!r}; "
-        + did_you_mean(name, known, f"there are {', '.join(known)}.")
-    )
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """The end of a sentence about a name that is not known: a question with the nearest one, or `otherwise` where none is near."""
-    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else otherwise
+from lorweb_bench.errors import InputError, unknown_name
 
 
 def installed(group: str, reserved: Iterable[str] = ()) -> dict[str, EntryPoint]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lorweb_bench.runtime.yaml_files import to_yaml
+
 
 def named(place: str | Path) -> str:
     """A file or folder as it was given; one given from the root, as it is reached from the current folder."""
@@ -38,18 +40,12 @@ def _words(option: str, value: Any) -> list[str]:
     if value is True:
         return [option]
     if isinstance(value, Mapping):
-        return [word for key, own in value.items() for word in (option, f"{key}={_yaml(own)}")]
+        return [
+            word
+            for key, own in value.items()
+            for word in (option, f"{key}={to_yaml(own, flow=True)}")
+        ]
     return [
         option,
         str(value) if isinstance(value, str | int | float) else ",".join(map(str, value)),
     ]
-
-
-def _yaml(value: Any) -> str:
-    import yaml
-
-    return (
-        str(yaml.safe_dump(value, default_flow_style=True, width=10**9))
-        .removesuffix("...\n")
-        .strip()
-    )

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json, write_json
+from lorweb_bench.runtime.settings import checked
 from reference_model.checkpoints.digests import model_digests
-from reference_model.config import TrainConfig, checked
+from reference_model.config import TrainConfig
 from reference_model.model.adapter import Adapter, new_adapter
 from reference_model.model.base import ASSETS
 from reference_model.training.resume_state import WRITING, whole, write_tensors
@@ -116,7 +117,8 @@ def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
         raise InputError(
             f"{path}: not of format `{FORMAT}` 1; name a folder that `lorweb-bench train` wrote"
         )
-    config = checked(TrainConfig, {k: raw[k] for k in TrainConfig.model_fields if k in raw}, path)
+    known = {name: raw[name] for name in TrainConfig.model_fields if name in raw}
+    config = checked(TrainConfig, known, str(path), "training config")
     if (
         not with_base or "imported_from" in raw
     ):  # the released format does not say which weights it was trained on

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lorweb_bench.errors import InputError
-from reference_model.config import TrainConfig, checked, read_settings
+from lorweb_bench.runtime.settings import checked, open_settings
+from lorweb_bench.runtime.yaml_files import read_yaml
+from reference_model.config import TrainConfig, find_config
 
 MAX_BYTES = 2**20
+WAY_OUT = "name the config.yaml of the release"
 # The released names of what the encoder is shown, where `c` stands for CLIP's embedding; ours
 # beside them.
 QUERY_MODES = {
@@ -49,18 +50,6 @@ FIXED: dict[str, list[Any] | None] = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        if len(set(map(str, names))) < len(names):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"`{next(n for n in names if names.count(n) > 1)}` stands there twice"
-            )
-        return super().construct_mapping(node, deep)
-
-
 @dataclass(frozen=True)
 class Released:
     """What a release says of itself: our settings, and the options that they were read from."""
@@ -86,7 +75,7 @@ def read_released_config(path: Path, rank: int, base: str | None) -> Released:
             f"{path}: network.linear is {network['linear']}, and the weights are of rank {rank}; "
             "it belongs to another file"
         )
-    raw = read_settings(Path("flux-kontext-paper"), [])
+    raw = open_settings(find_config(Path("flux-kontext-paper")), TrainConfig).content
     model = process.get("model")
     named = model.get("name_or_path") if isinstance(model, dict) else None
     raw |= {"base": base or named or raw["base"], "encoder": options["external_query_model"]}
@@ -101,46 +90,25 @@ def read_released_config(path: Path, rank: int, base: str | None) -> Released:
         "heads": options["lora_heads"],
         "over_heads": OVER_HEADS[options["mixing_coeffs_type"]],
     }
-    return Released(checked(TrainConfig, raw, path), options)
+    return Released(checked(TrainConfig, raw, str(path), "training config"), options)
 
 
 def _process(path: Path) -> dict[str, Any]:
     """`config.process[0]` of the file."""
+    raw, _ = read_yaml(path, "config of a release", MAX_BYTES, WAY_OUT)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(
-                f"{path}: {path.stat().st_size:,} bytes are too many for a config; name the "
-                "config.yaml of the release"
-            )
-        raw = yaml.load(path.read_text(), _Loader)
         found = raw["config"]["process"][0]
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); name the config.yaml of the release"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path}: not YAML that is safe to read ({' '.join(str(error).split())})"
-        ) from error
     except (KeyError, IndexError, TypeError) as error:
-        raise InputError(
-            f"{path}: has no `config.process[0]`; name the config.yaml of the release"
-        ) from error
+        raise InputError(f"{path}: has no `config.process[0]`; {WAY_OUT}") from error
     if not isinstance(found, dict):
-        raise InputError(
-            f"{path}: `config.process[0]` holds no settings; name the config.yaml of the release"
-        )
+        raise InputError(f"{path}: `config.process[0]` holds no settings; {WAY_OUT}")
     return found
 
 
 def _mapping(path: Path, section: dict[str, Any], key: str) -> dict[str, Any]:
     found = section.get(key)
     if not isinstance(found, dict):
-        raise InputError(
-            f"{path}: has no `{key}` where the release has it; name the config.yaml of the release"
-        )
+        raise InputError(f"{path}: has no `{key}` where the release has it; {WAY_OUT}")
     return found
 
 

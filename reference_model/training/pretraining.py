@@ -29,7 +29,7 @@ from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import write_json
 from lorweb_bench.runtime.progress import Progress
-from reference_model.config import Strict, checked, read_settings
+from reference_model.config import Strict, read_yaml_config
 from reference_model.model.adapter import read_pair_encoder
 from reference_model.model.base import TINY_TRANSFORMER, Base, load_base, new_tiny_base, words_of
 from reference_model.model.encoder import PairEncoder, name_loss
@@ -368,7 +368,7 @@ def read_config(path: Path, overrides: list[str]) -> PretrainingConfig:
 
     InputError names what is wrong in it.
     """
-    return checked(PretrainingConfig, read_settings(path, overrides), path)
+    return read_yaml_config(path, PretrainingConfig, overrides, "pretraining config")
 
 
 PARTS = ("encoder", "base", "alignment")

@@ -74,7 +74,7 @@ def test_ready_recipes_share_what_keeps_their_sources_and_transformations_apart(
         (
             "  kind: scenes",
             "  kind: hugs",
-            ["'hugs'", "photographs, scenes, pairs, quadruplets, relation252k, hub, editor"],
+            ["line 5: source.kind is 'hugs', and it must be 'photographs', 'scenes', 'pairs',"],
         ),
         ("  kind: scenes", "  kind: scene", ["did you mean 'scenes'"]),
         ("  square: 32", "  square: 7", ["panel.square is 7", "16"]),
@@ -90,7 +90,8 @@ def test_ready_recipes_share_what_keeps_their_sources_and_transformations_apart(
             ["line 6", "'kind' stands in line 5 already"],
         ),
         ("seed: 7", "seed: 7\n\tname: x", ["line 4", "with spaces, not with tabs"]),
-        ("seed: 7", "seed: yes", ["line 3", "seed is true"]),
+        ("seed: 7", "seed: true", ["line 3", "seed is true"]),
+        ("seed: 7", "seed: yes", ["line 3", "seed is 'yes', and it must be a whole number"]),
         ("seed: 7", "seed:", ["line 3", "seed is empty, and it must be a whole number"]),
         ("seed: 7", "seed: 7\n1: 2", ["line 4", "the key '1' is no word"]),
         ("seed: 7", "seed: 7\n? [a]\n: 2", ["line 4", "a list or a mapping is no word"]),

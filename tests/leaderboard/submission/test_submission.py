@@ -209,39 +209,51 @@ def test_what_a_board_would_refuse_is_not_packed(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"authrs": []}, "'authrs' is not a field; did you mean 'authors'?"),
+        ({"authrs": []}, "line 4: there is no key 'authrs' in a card; did you mean 'authors'?"),
         ({"edit_recovery": 0.99}, "'edit_recovery' is a claimed result"),
         ({"scores": {"unseen": 1}}, "'scores' is a claimed result"),
-        ({"track": "close"}, "'track' is 'close'; did you mean 'closed'?"),
-        ({"prompt_mode": "words"}, "known: none, task, instruction"),
+        (
+            {"track": "close"},
+            "track is 'close', and it must be 'closed' or 'open'; did you mean 'closed'?",
+        ),
+        (
+            {"prompt_mode": "words"},
+            "prompt_mode is 'words', and it must be 'none', 'task' or 'instruction'",
+        ),
         (
             {"parameters": {"trainable": 1, "totl": 2}},
-            "'parameters.totl' is not a field; did you mean 'total'?",
+            "no key 'parameters.totl' in a card; did you mean 'total'?",
         ),
-        ({"parameters": {"trainable": -1, "total": 2}}, "'parameters.trainable' is -1"),
-        ({"parameters": {"trainable": "1", "total": 2}}, "'parameters.trainable'"),
-        ({"authors": []}, "'authors'"),
+        ({"parameters": {"trainable": -1, "total": 2}}, "parameters.trainable is -1"),
+        (
+            {"parameters": {"trainable": "1", "total": 2}},
+            "parameters.trainable is '1', and it must be a whole number",
+        ),
+        ({"authors": []}, "authors is [], and it must be a list of 1 or more entries"),
         (
             {"authors": [{"name": "A", "adress": "x"}]},
-            "'authors.0.adress' is not a field; known: name, affiliation",
+            "no key 'authors.0.adress' in a card; known are name, affiliation",
         ),
         (
             {"links": {"code": "javascript:alert(1)"}},
-            "'links.code' is not an http or https address",
+            "it is not an http or https address",
         ),
         (
             {"links": {"code": 'https://x.org/"onclick="x'}},
-            "'links.code' is not an http or https address",
+            "it is not an http or https address",
         ),
-        ({"method": "l\u043eweb"}, "'method'"),
-        ({"method": ""}, "'method'"),
-        ({"hardware": "one \u202e GPU"}, "'hardware' holds the invisible character U+202E"),
+        ({"method": "l\u043eweb"}, r"method is 'l\u043eweb', and it must be like"),
+        ({"method": ""}, "method is ''"),
+        ({"hardware": "one \u202e GPU"}, "it holds the invisible character U+202E"),
         ({"description": "a\x00b"}, "card.yaml"),
-        ({"description": "x" * 5000}, "'description'"),
-        ({"seeds": []}, "'seeds'"),
-        ({"seeds": [True]}, "'seeds.0'"),
-        ({"training_data": [{"name": "x", "fingerprint": "abc"}]}, "'training_data.0.fingerprint'"),
-        ({"licence": None}, "'licence'"),
+        ({"description": "x" * 5000}, "description is 'xxx"),
+        ({"seeds": []}, "seeds is []"),
+        ({"seeds": [True]}, "seeds.0 is true"),
+        (
+            {"training_data": [{"name": "x", "fingerprint": "abc"}]},
+            "training_data.0.fingerprint is 'abc'",
+        ),
+        ({"licence": None}, "licence is empty"),
     ],
 )
 def test_a_wrong_card_names_the_field(
@@ -280,7 +292,7 @@ def test_a_missing_field_is_named(tmp_path: Path, example_card: dict[str, Any]) 
         (tmp_path / "card.yaml").write_text(
             yaml.safe_dump({k: v for k, v in example_card.items() if k != field})
         )
-        with pytest.raises(InputError, match=f"the field '{field}' is missing"):
+        with pytest.raises(InputError, match=f"the key '{field}' is missing"):
             read_card(tmp_path / "card.yaml")
 
 

@@ -101,7 +101,7 @@ def test_a_sheet_under_another_name_than_png_is_refused_before_any_work(
 
 def test_usage_errors_exit_with_2_and_name_the_nearest(run: Run) -> None:
     code, _, err = run("verfy")
-    assert (code, "Did you mean 'verify'?" in err) == (2, True)
+    assert (code, "did you mean 'verify'?" in err) == (2, True)
     assert run("quux")[0] == 2
     assert run("verify")[0] == 2
     assert run("verify", "--nonsense")[0] == 2
