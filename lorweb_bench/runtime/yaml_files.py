@@ -72,10 +72,10 @@ def to_yaml(value: Any, flow: bool = False) -> str:
     '{steps: 20, names: [a, b]}'
     """
     yaml = _reader()
-    yaml.default_flow_style = flow  # type: ignore[assignment]
+    yaml.default_flow_style = flow
     yaml.width = WIDE
     yaml.allow_unicode = True
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     file = io.StringIO()
     yaml.dump(value, file)
     text = file.getvalue()

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from lorweb_bench.cli.main import main
+from lorweb_bench.cli import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 
@@ -53,9 +53,9 @@ def test_the_short_help_is_what_the_command_says_of_itself(command: str, run: Ru
 
 HEAVY = """
 import sys
-from lorweb_bench import cli
+from lorweb_bench.cli import main
 try:
-    cli.main(sys.argv[1:])
+    main.main(sys.argv[1:])
 finally:
     heavy = {"numpy", "torch", "cv2", "PIL", "pydantic", "rich", "scipy", "matplotlib", "datagen", "reference_model", "leaderboard"}
     print("HEAVY", sorted(heavy & set(sys.modules)))
@@ -161,9 +161,10 @@ def test_faults_of_ours_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
 
 SLEEPS = """
 import time
-from lorweb_bench import cli, verify
+from lorweb_bench.cli import main
+from lorweb_bench.suites import verify
 verify.verify = lambda *words: (print("on", flush=True), time.sleep(60))
-cli.main()
+main.main()
 """
 
 
