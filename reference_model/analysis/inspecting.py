@@ -1,5 +1,7 @@
-"""Seeing the space: which elements are used where, how the suite's transformations lie in it, and
-what each element is good for.
+"""Look into a checkpoint's space of LoRAs.
+
+Which elements are used in which layer, where the suite's transformations lie, and what each element
+contributes to predictions.
 """
 
 import math
@@ -27,11 +29,8 @@ from reference_model.model.adapter import Adapter
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a transformation lies.
-
-    Its mean coefficients (layers, elements) over `items` of the suite, and its labels.
-    """
+class MeanMix:
+    """The mean coefficients (layers, elements) of a transformation's items, and its labels."""
 
     name: str
     kind: str
@@ -42,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Effect:
+class ElementEffect:
     """What leaving an element out of every layer does, means over items.
 
     `change` is the RMSE to the whole model's predictions in levels of 255; `loss` the edit_recovery
@@ -56,9 +55,10 @@ class Effect:
     items: int
 
 
-def chosen(suite: Dataset, number: int) -> list[Quadruplet]:
-    """`number` items of the splits to score with, spread over families, or all where there are
-    fewer.
+def spread_items(suite: Dataset, number: int) -> list[Quadruplet]:
+    """Choose `number` items of the scored splits, spread over families.
+
+    All where they are fewer.
     """
     splits = suite.scored_splits if not suite.public else suite.splits
     records: dict[str, tuple[str, Record]] = {
@@ -75,10 +75,10 @@ def chosen(suite: Dataset, number: int) -> list[Quadruplet]:
     return [found[key] for key in keys]
 
 
-def places(space: Space, items: Sequence[Quadruplet]) -> list[Place]:
-    """The transformations of some items with their mean coefficients, by name.
+def mean_mixes(space: Space, items: Sequence[Quadruplet]) -> list[MeanMix]:
+    """Average the coefficients of some items by transformation, in the order of names.
 
-    In a public view, which names none, each item by its key.
+    A public view names no transformation: there each item stands for itself, by its key.
     """
     groups: dict[str, list[tuple[Record, Tensor]]] = defaultdict(list)
     for item in track(items, len(items), "looking at analogies"):
@@ -90,7 +90,7 @@ def places(space: Space, items: Sequence[Quadruplet]) -> list[Place]:
         record = members[0][0]
         mean = np.mean([c.numpy() for _, c in members], axis=0)
         found.append(
-            Place(
+            MeanMix(
                 name,
                 record.kind or "not told",
                 record.tier or "",
@@ -114,26 +114,27 @@ def effective_elements(coefficients: np.ndarray) -> np.ndarray:
     return np.exp(-(share * logs).sum(-1))
 
 
-def plane(found: Sequence[Place]) -> tuple[np.ndarray, tuple[float, float]]:
-    """Positions (places, 2) by the first two principal components of the coefficients of all
-    layers, and the share of variance of each.
-    """
-    from sklearn.decomposition import PCA
+def principal_plane(found: Sequence[MeanMix]) -> tuple[np.ndarray, tuple[float, float]]:
+    """Project mean mixes on the first two principal components of all layers' coefficients.
 
+    Returns:
+        Positions (transformations, 2), and the share of the variance along each axis.
+    """
     flat = np.stack([p.coefficients.ravel() for p in found]).astype(np.float64)
-    count = min(2, *flat.shape)
     if len(flat) < 2 or not np.ptp(flat, axis=0).any():
         return np.zeros((len(flat), 2)), (0.0, 0.0)
-    reduced = PCA(count, svd_solver="full")
-    positions = reduced.fit_transform(flat)
-    shares = [*map(float, reduced.explained_variance_ratio_), 0.0]
-    return np.pad(positions, ((0, 0), (0, 2 - count))), (shares[0], shares[1])
+    left, singular, right = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    # An axis has no sign of its own: its largest coordinate is made positive.
+    signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(1)])
+    positions = (left * singular * signs)[:, :2]
+    shares = [*(singular**2 / (singular**2).sum()).tolist(), 0.0]
+    return np.pad(positions, ((0, 0), (0, 2 - positions.shape[1]))), (shares[0], shares[1])
 
 
-def nearest(found: Sequence[Place]) -> list[str]:
-    """For each place the name of the nearest other one, by Euclidean distance of all coefficients.
+def nearest_neighbours(found: Sequence[MeanMix]) -> list[str]:
+    """Name each transformation's nearest other one, by Euclidean distance of all coefficients.
 
-    "" where there is none.
+    The name is "" where there is no other one.
     """
     flat = np.stack([p.coefficients.ravel() for p in found]).astype(np.float64)
     squares = (flat**2).sum(1)
@@ -142,9 +143,9 @@ def nearest(found: Sequence[Place]) -> list[str]:
     return [found[int(row.argmin())].name if len(found) > 1 else "" for row in distances]
 
 
-def effects(
+def element_effects(
     adapter: Adapter, method: Method, suite: Dataset, items: Sequence[Quadruplet]
-) -> list[Effect]:
+) -> list[ElementEffect]:
     """The effect of leaving each element out of every layer, on some items of a suite.
 
     The other coefficients stay as they are.
@@ -166,7 +167,7 @@ def effects(
             if s
         ]
         found.append(
-            Effect(
+            ElementEffect(
                 element,
                 change,
                 float(np.mean(losses)) if losses else None,

@@ -1,6 +1,6 @@
 """The page of `inspect-model`.
 
-Heat maps of the coefficients, the map of transformations, the effect of each element.
+HeatMap maps of the coefficients, the map of transformations, the effect of each element.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import SEEN_TIERS
 from lorweb_bench.reports.html import write_page
 from reference_model.analysis.inspecting import (
-    Effect,
-    Place,
-    chosen,
+    ElementEffect,
+    MeanMix,
     effective_elements,
-    effects,
-    nearest,
+    element_effects,
+    mean_mixes,
+    nearest_neighbours,
     open_model,
-    places,
-    plane,
+    principal_plane,
+    spread_items,
 )
 from reference_model.analysis.space import open_space
 
@@ -40,7 +40,7 @@ COLOURS = 6
 
 
 @dataclass(frozen=True)
-class Heat:
+class HeatMap:
     """A heat map: rows of values in [0, 1] of `greatest`, the layers' names, and the size of a cell
     in the drawing's units.
     """
@@ -63,7 +63,7 @@ def short(layer: str) -> str:
     return f"{'single' if kind.startswith('single') else 'double'} {number} · {rest}"
 
 
-def heat(title: str, note: str, values: np.ndarray, layers: Sequence[str]) -> Heat:
+def heat_map(title: str, note: str, values: np.ndarray, layers: Sequence[str]) -> HeatMap:
     """A heat map of values (layers, elements), none negative.
 
     Where the layers are many, only the first of a block is named.
@@ -74,7 +74,7 @@ def heat(title: str, note: str, values: np.ndarray, layers: Sequence[str]) -> He
     blocks = [short(layer).partition(" · ")[0] for layer in layers]
     firsts = {i: name for i, name in enumerate(blocks) if i == 0 or blocks[i - 1] != name}
     labels = {i: short(layer) for i, layer in enumerate(layers)} if height >= 12 else firsts
-    return Heat(
+    return HeatMap(
         title,
         note,
         greatest,
@@ -87,13 +87,13 @@ def heat(title: str, note: str, values: np.ndarray, layers: Sequence[str]) -> He
 
 
 @dataclass(frozen=True)
-class Point:
+class MapPoint:
     """A transformation on the map.
 
     Where, by which sign, and whether it is hollow because it was not trained on.
     """
 
-    place: Place
+    place: MeanMix
     x: float
     y: float
     colour: int
@@ -101,8 +101,8 @@ class Point:
     hollow: bool
 
 
-def points(found: Sequence[Place], positions: np.ndarray) -> list[Point]:
-    """The places on the map; each kind has a sign of its own."""
+def map_points(found: Sequence[MeanMix], positions: np.ndarray) -> list[MapPoint]:
+    """The transformations on the map; each kind has a sign of its own."""
     kinds = {kind: i for i, kind in enumerate(sorted({p.kind for p in found}))}
     low, span = positions.min(0), np.ptp(positions, axis=0)
     drawn = MARGIN + (positions - low) / np.where(span > 0, span, 1.0) * (
@@ -113,7 +113,7 @@ def points(found: Sequence[Place], positions: np.ndarray) -> list[Point]:
         shape, colour = divmod(kinds[place.kind], COLOURS)
         hollow = bool(place.tier) and place.tier not in SEEN_TIERS
         made.append(
-            Point(
+            MapPoint(
                 place,
                 round(float(x), 1),
                 round(MAP[1] - float(y), 1),
@@ -128,7 +128,7 @@ def points(found: Sequence[Place], positions: np.ndarray) -> list[Point]:
 def layer_rows(layers: Sequence[str], coefficients: np.ndarray) -> list[dict[str, object]]:
     """Per layer the effective elements of one mix and of the mean mix, and the most used element.
 
-    Of (places, layers, elements).
+    The coefficients are (transformations, layers, elements).
     """
     each, mean = effective_elements(coefficients).mean(0), np.abs(coefficients).mean(0)
     together = effective_elements(mean)
@@ -161,11 +161,11 @@ def write_space_page(
             "lorweb"
         )
     suite = open_suite(suite_path)
-    found = places(space, chosen(suite, items))
-    effect: list[Effect] = []
+    found = mean_mixes(space, spread_items(suite, items))
+    effect: list[ElementEffect] = []
     if effect_items:
         adapter, method = open_model(model)
-        effect = effects(adapter, method, suite, chosen(suite, effect_items))
+        effect = element_effects(adapter, method, suite, spread_items(suite, effect_items))
     coefficients = np.stack([p.coefficients for p in found])
     count, rank = coefficients.shape[2], space.config.adapter.rank
     on = f"{suite.name} {suite.version}"
@@ -190,16 +190,16 @@ def write_space_page(
 
 
 def _context(
-    layers: Sequence[str], found: Sequence[Place], coefficients: np.ndarray
+    layers: Sequence[str], found: Sequence[MeanMix], coefficients: np.ndarray
 ) -> dict[str, Any]:
-    """What the template shows of the coefficients (places, layers, elements)."""
-    positions, shares = plane(found)
-    drawn = points(found, positions)
+    """What the template shows of the coefficients (transformations, layers, elements)."""
+    positions, shares = principal_plane(found)
+    drawn = map_points(found, positions)
     mean = np.abs(coefficients).mean(0)
     return {
         "heats": [
-            heat("How much each element is used", "mean size of its coefficient", mean, layers),
-            heat(
+            heat_map("How much each element is used", "mean size of its coefficient", mean, layers),
+            heat_map(
                 "How much that depends on the analogy",
                 "standard deviation between transformations",
                 coefficients.std(0),
@@ -213,7 +213,7 @@ def _context(
         "rows": layer_rows(layers, coefficients),
         "points": drawn,
         "legend": {p.place.kind: p for p in sorted(drawn, key=lambda p: p.place.kind)},
-        "nearest": nearest(found),
+        "nearest": nearest_neighbours(found),
         "shares": shares,
         "size": MAP,
         "used": mean.mean(0).tolist(),

@@ -11,7 +11,7 @@ from reference_model.analysis.space import Lora, Space, energy, lora_tensors, op
 from reference_model.training.resume_state import write_tensors
 
 
-def point(
+def mixed_lora(
     space: Space, pairs: Sequence[Sequence[Image.Image]], b: Image.Image, weight: float
 ) -> Lora:
     """The LoRA of the analogy of one pair (a, a') with b, or `weight` of the way to that of a
@@ -40,19 +40,19 @@ def compose_file(
     weight: float,
     dtype: str,
 ) -> Iterator[str]:
-    """Write the LoRA of `point` to a safetensors file, shrunk to `rank` where that is given.
+    """Write the LoRA of `mixed_lora` to a safetensors file, shrunk to `rank` where that is given.
 
     Yields what to tell the user.
     """
     space = open_space(model)
     whole = space.config.adapter.elements * space.config.adapter.rank
-    lora = point(space, pairs, b, weight)
+    lora = mixed_lora(space, pairs, b, weight)
     if rank is not None:
         rank = min(rank, whole)
         before = energy(lora)
         lora = shrink(lora, rank)
         after = energy(lora)
-        yield kept(before, after, rank, whole)
+        yield energy_kept(before, after, rank, whole)
     tensors = {
         name: weights.to(getattr(torch, dtype)) for name, weights in lora_tensors(lora).items()
     }
@@ -65,7 +65,7 @@ def compose_file(
     yield f"{output}: a LoRA of rank {rank or whole} on {len(lora)} layers, {size / 1e6:.1f} MB"
 
 
-def kept(before: dict[str, float], after: dict[str, float], rank: int, whole: int) -> str:
+def energy_kept(before: dict[str, float], after: dict[str, float], rank: int, whole: int) -> str:
     """In words, the share of the update's squared norm that a lower rank keeps, over all layers and
     in the worst one.
     """

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LAYOUTS = ("target-only", "paper", "edit")
 Picture = tuple[
     str, ...
 ]  # the roles that a picture shows: one panel, or the four quadrants of a grid
@@ -58,7 +57,7 @@ def position_ids(panel: int, rows: int, columns: int, shrunk: float = 1.0) -> Te
     return grid.view(-1, 3)
 
 
-def flat(tokens: Tensor) -> Tensor:
+def flatten_tokens(tokens: Tensor) -> Tensor:
     """(batch, rows, columns, channels) to (batch, rows * columns, channels)."""
     return tokens.flatten(1, 2)
 
@@ -107,7 +106,10 @@ def token_sequence(layout: str, pictures: Sequence[Tensor]) -> TokenSequence:
     )
     panel = (rows // 2, columns // 2) if layout == "paper" else (rows, columns)
     return TokenSequence(
-        torch.cat([flat(x) for x in pictures], 1), position_ids(0, rows, columns), ids, *panel
+        torch.cat([flatten_tokens(x) for x in pictures], 1),
+        position_ids(0, rows, columns),
+        ids,
+        *panel,
     )
 
 
@@ -120,12 +122,5 @@ def target_tokens(
     """
     if layout == "paper":
         assert a is not None and a_prime is not None
-        return flat(quadrants(a, a_prime, b, b_prime))
-    return flat(b_prime)
-
-
-def answer_of(layout: str, predicted: Tensor, rows: int, columns: int) -> Tensor:
-    """The panel b' (batch, rows, columns, channels) of the predicted tokens."""
-    if layout == "paper":
-        return predicted.unflatten(1, (2 * rows, 2 * columns))[:, rows:, columns:]
-    return predicted.unflatten(1, (rows, columns))
+        return flatten_tokens(quadrants(a, a_prime, b, b_prime))
+    return flatten_tokens(b_prime)

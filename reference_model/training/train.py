@@ -20,7 +20,7 @@ from reference_model.checkpoints.digests import model_digests
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter
 from reference_model.model.base import load_base
-from reference_model.model.grid_layout import flat, token_sequence
+from reference_model.model.grid_layout import flatten_tokens, token_sequence
 from reference_model.model.quantize import quantize
 from reference_model.training.batches import (
     Batch,
@@ -181,7 +181,9 @@ def batch_loss(
         )
         return found
 
-    return flow_loss(predict_velocity, flat(batch.target), sequenced, drawn, config.training.times)
+    return flow_loss(
+        predict_velocity, flatten_tokens(batch.target), sequenced, drawn, config.training.times
+    )
 
 
 def run(
@@ -261,7 +263,7 @@ def optimizer_step(
         with accelerator.accumulate(model):
             batch = source.batch([choices[i] for i in part], accelerator.device)
             drawn = drawn or draw(
-                training.times, (len(choices), *flat(batch.target).shape[1:]), generator
+                training.times, (len(choices), *flatten_tokens(batch.target).shape[1:]), generator
             )
             loss = batch_loss(model, config, batch, (drawn[0][part], drawn[1][part]))
             value = accelerator.reduce(loss.detach(), "mean").item()

@@ -18,17 +18,17 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.metrics.edit_recovery import edit_recovery
 from reference_model.analysis.inspecting import (
-    Place,
-    chosen,
+    MeanMix,
     effective_elements,
-    effects,
-    nearest,
+    element_effects,
+    mean_mixes,
+    nearest_neighbours,
     open_model,
-    places,
-    plane,
+    principal_plane,
+    spread_items,
 )
 from reference_model.analysis.space import open_space
-from reference_model.analysis.space_page import heat, layer_rows, points
+from reference_model.analysis.space_page import heat_map, layer_rows, map_points
 from reference_model.checkpoints.checkpoint import write_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.model.adapter import new_adapter
@@ -57,8 +57,8 @@ def model(config: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathF
 
 def place(
     name: str, *coefficients: float, kind: str = "colour", tier: str = "seen_single"
-) -> Place:
-    return Place(name, kind, tier, f"do {name}", 1, np.array([coefficients]))
+) -> MeanMix:
+    return MeanMix(name, kind, tier, f"do {name}", 1, np.array([coefficients]))
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=8))
@@ -77,24 +77,28 @@ def test_effective_elements_of_known_mixes() -> None:
 
 def test_the_plane_keeps_distances_that_lie_in_one() -> None:
     corners = [place("a", 0, 0, 3), place("b", 4, 0, 3), place("c", 0, 3, 3), place("d", 4, 3, 3)]
-    positions, shares = plane(corners)
+    positions, shares = principal_plane(corners)
     assert np.linalg.norm(positions[0] - positions[3]) == pytest.approx(5)
     assert shares == pytest.approx((16 / 25, 9 / 25))
-    assert plane(corners[:1])[1] == plane([corners[0]] * 3)[1] == (0.0, 0.0)
+    assert principal_plane(corners[:1])[1] == principal_plane([corners[0]] * 3)[1] == (0.0, 0.0)
 
 
 def test_the_nearest_is_another_one() -> None:
-    assert nearest([place("a", 0, 0), place("b", 1, 0), place("c", 1.5, 0)]) == ["b", "c", "b"]
-    assert nearest([place("a", 0, 0)]) == [""]
+    assert nearest_neighbours([place("a", 0, 0), place("b", 1, 0), place("c", 1.5, 0)]) == [
+        "b",
+        "c",
+        "b",
+    ]
+    assert nearest_neighbours([place("a", 0, 0)]) == [""]
 
 
 def test_places_are_means_over_the_items_of_a_transformation(
     model: Path, small_suite: Dataset
 ) -> None:
     space = open_space(model)
-    items = chosen(small_suite, 20)
-    assert len(items) == 20 == sum(p.items for p in places(space, items))
-    for found in places(space, items)[:3]:
+    items = spread_items(small_suite, 20)
+    assert len(items) == 20 == sum(p.items for p in mean_mixes(space, items))
+    for found in mean_mixes(space, items)[:3]:
         own = [i for i in items if i.record.transformation == found.name]
         expected = space.coefficients([(i.a, i.a_prime, i.b) for i in own]).mean(0)
         np.testing.assert_allclose(found.coefficients, expected.numpy(), rtol=1e-5)
@@ -105,8 +109,8 @@ def test_leaving_an_element_out_is_what_a_model_without_it_does(
     model: Path, small_suite: Dataset
 ) -> None:
     adapter, method = open_model(model)
-    items = chosen(small_suite, 5)
-    found = effects(adapter, method, small_suite, items)
+    items = spread_items(small_suite, 5)
+    found = element_effects(adapter, method, small_suite, items)
     whole = method.predict([i.triplet() for i in items])
     with torch.no_grad():
         for layer in adapter.basis.layers.values():
@@ -133,18 +137,18 @@ def test_heat_maps_and_rows_name_every_layer() -> None:
         "single_transformer_blocks.0.norm.linear"
     ]
     values = np.linspace(0, 0.5, 61 * 4).reshape(61, 4)
-    made = heat("t", "n", values, layers)
+    made = heat_map("t", "n", values, layers)
     assert (
         made.greatest == 0.5
         and made.cells[60][3] == 1.0
         and made.labels[60] == "single 0"
         and made.labels[2] == "double 1"
     )
-    assert heat("t", "n", values[:2], layers[:2]).labels == {
+    assert heat_map("t", "n", values[:2], layers[:2]).labels == {
         0: "double 0 · attn.to_q",
         1: "double 0 · attn.to_k",
     }
-    assert heat("t", "n", np.zeros((2, 4)), layers[:2]).greatest == 0
+    assert heat_map("t", "n", np.zeros((2, 4)), layers[:2]).greatest == 0
     rows = layer_rows(["x"], np.array([[[0.9, 0.1]], [[0.1, 0.7]]]))
     assert (rows[0]["element"], rows[0]["most"]) == (0, pytest.approx(0.5))
 
@@ -154,7 +158,7 @@ def test_signs_tell_kinds_and_what_was_trained_apart() -> None:
         place(f"t{n}", n, -n, kind=f"kind{n:02}", tier=("seen_single", "new_family", "")[n % 3])
         for n in range(14)
     ]
-    drawn = points(found, plane(found)[0])
+    drawn = map_points(found, principal_plane(found)[0])
     assert len({(p.colour, p.shape) for p in drawn}) == 14
     assert [p.hollow for p in drawn[:3]] == [False, True, False]
     assert all(0 <= p.x <= 720 and 0 <= p.y <= 440 for p in drawn)
@@ -189,7 +193,7 @@ def test_the_page_names_every_transformation_and_needs_no_network(
     text = page.read_text()
     assert not re.search(r"https?://|@import|url\(|<script", text)
     assert "&lt;b&gt;lorweb" in text and "<b>lorweb" not in text
-    for found in places(open_space(model), chosen(small_suite, 30)):
+    for found in mean_mixes(open_space(model), spread_items(small_suite, 30)):
         assert text.count(found.name) >= 2  # on the map, and in the table
     assert "Without an element" in text and "edit_recovery lost" in text
     assert all(layer in text for layer in open_space(model).basis)

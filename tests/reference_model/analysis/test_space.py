@@ -19,7 +19,7 @@ from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkp
 from reference_model.config import TrainConfig
 from reference_model.method import to_tensor
 from reference_model.model.adapter import new_adapter
-from reference_model.model.composing import kept, point
+from reference_model.model.composing import energy_kept, mixed_lora
 
 Config = Callable[..., TrainConfig]
 MakeTriplet = Callable[..., Triplet]
@@ -97,9 +97,9 @@ def test_a_walk_between_two_analogies_is_a_straight_line_in_weights(
     one, other = triplet(0), triplet(1)
     pairs = [(one.a, one.a_prime), (other.a, other.a_prime)]
     start, end, between = (
-        updates(point(space, pairs, one.b, weight)) for weight in (0.0, 1.0, 0.3)
+        updates(mixed_lora(space, pairs, one.b, weight)) for weight in (0.0, 1.0, 0.3)
     )
-    alone = updates(point(space, pairs[:1], one.b, 0.5))
+    alone = updates(mixed_lora(space, pairs[:1], one.b, 0.5))
     for name, update in between.items():
         torch.testing.assert_close(
             update, 0.7 * start[name] + 0.3 * end[name], rtol=1e-4, atol=1e-6
@@ -111,7 +111,9 @@ def test_a_walk_between_two_analogies_is_a_straight_line_in_weights(
 def test_a_walk_needs_a_router(checkpoint: Callable[..., Path], triplet: MakeTriplet) -> None:
     t = triplet(0)
     with pytest.raises(InputError, match="--mix: a single LoRA is the same for every analogy"):
-        point(open_space(checkpoint("single-lora")), [(t.a, t.a_prime), (t.a, t.a_prime)], t.b, 0.5)
+        mixed_lora(
+            open_space(checkpoint("single-lora")), [(t.a, t.a_prime), (t.a, t.a_prime)], t.b, 0.5
+        )
 
 
 @given(
@@ -134,10 +136,10 @@ def test_shrinking_keeps_the_leading_singular_directions(
 
 
 def test_the_energy_kept_is_told_over_all_layers_and_in_the_worst() -> None:
-    assert kept({"x": 4.0, "y": 1.0, "z": 0.0}, {"x": 3.0, "y": 0.9, "z": 0.0}, 2, 8) == (
+    assert energy_kept({"x": 4.0, "y": 1.0, "z": 0.0}, {"x": 3.0, "y": 0.9, "z": 0.0}, 2, 8) == (
         "rank 2 of 8 keeps 78.00% of the energy (75.00% in x, the least)"
     )
-    assert "no energy to keep" in kept({"x": 0.0}, {"x": 0.0}, 2, 8)
+    assert "no energy to keep" in energy_kept({"x": 0.0}, {"x": 0.0}, 2, 8)
 
 
 def test_the_names_are_those_of_the_checkpoint(

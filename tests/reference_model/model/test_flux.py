@@ -11,8 +11,9 @@ from PIL import Image
 
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.errors import InputError
+from reference_model.method import decode_answer
 from reference_model.model.base import Base, load_base
-from reference_model.model.grid_layout import answer_of, context_sequence
+from reference_model.model.grid_layout import context_sequence
 from reference_model.sampling import sample
 
 PROMPTS = ["invert the image", ""]
@@ -77,11 +78,7 @@ def test_our_sampling_is_the_pipelines(base: Base, pipeline: FluxKontextPipeline
     image, steps = picture(), 3
     sequenced = context_sequence("edit", None, None, base.codec.encode(as_batch(image)))
     tokens = sample(base, sequenced, base.text_encoder(PROMPTS[:1]), [5], steps)
-    ours = (
-        base.codec.decode(answer_of("edit", tokens, sequenced.rows, sequenced.columns))[0]
-        .permute(1, 2, 0)
-        .numpy()
-    )
+    ours = decode_answer(base, "edit", tokens, sequenced)[0].permute(1, 2, 0).numpy()
     noise = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))[None]
     sizes = {"height": 32, "width": 48, "max_area": 32 * 48, "_auto_resize": False}
     shown = Image.fromarray(image)

@@ -5,14 +5,13 @@ import torch
 from torch import Tensor
 
 from reference_model.model.grid_layout import (
-    LAYOUTS,
-    answer_of,
     context_sequence,
-    flat,
+    flatten_tokens,
     position_ids,
     target_tokens,
 )
 
+LAYOUTS = ("target-only", "paper", "edit")
 ROWS, COLUMNS = 2, 3
 
 
@@ -27,7 +26,12 @@ def test_the_answer_is_found_again_in_the_target(layout: str) -> None:
     a, a_prime, b, b_prime = panels()
     target = target_tokens(layout, a, a_prime, b, b_prime)
     sequenced = context_sequence(layout, a, a_prime, b)
-    assert torch.equal(answer_of(layout, target, sequenced.rows, sequenced.columns), b_prime)
+    assert (sequenced.rows, sequenced.columns) == (ROWS, COLUMNS)
+    if layout == "paper":
+        grid = target.unflatten(1, (2 * ROWS, 2 * COLUMNS))
+        assert torch.equal(grid[:, ROWS:, COLUMNS:], b_prime)
+    else:
+        assert torch.equal(target.unflatten(1, (ROWS, COLUMNS)), b_prime)
     assert target.shape[1] == len(sequenced.target_ids)
     assert sequenced.context.shape[1] == len(sequenced.context_ids)
 
@@ -66,8 +70,13 @@ def test_the_grid_of_the_paper() -> None:
 def test_target_only_keeps_each_panel_whole_at_the_coordinates_of_the_target() -> None:
     a, a_prime, b, b_prime = panels()
     sequenced = context_sequence("target-only", a, a_prime, b)
-    assert torch.equal(sequenced.context, torch.cat([flat(b), flat(a), flat(a_prime)], 1))
-    assert torch.equal(target_tokens("target-only", a, a_prime, b, b_prime), flat(b_prime))
+    assert torch.equal(
+        sequenced.context,
+        torch.cat([flatten_tokens(b), flatten_tokens(a), flatten_tokens(a_prime)], 1),
+    )
+    assert torch.equal(
+        target_tokens("target-only", a, a_prime, b, b_prime), flatten_tokens(b_prime)
+    )
     for number, ids in enumerate(sequenced.ids.split(ROWS * COLUMNS)):
         assert torch.equal(ids, position_ids(number, ROWS, COLUMNS))
 

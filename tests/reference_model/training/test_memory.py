@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lorweb_bench.data.dataset import open_dataset
 from reference_model.config import CONFIGS, TrainConfig, read_train_config
-from reference_model.model.grid_layout import flat
+from reference_model.model.grid_layout import flatten_tokens
 from reference_model.model.shapes import training_shapes
 from reference_model.training.batches import Choice, InMemoryBatches, load_frozen_encoders
 from reference_model.training.flow import draw
@@ -123,7 +123,9 @@ def test_activations_are_about_what_autograd_keeps(
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         drawn = draw(
-            config.training.times, flat(batch.target).shape, torch.Generator().manual_seed(0)
+            config.training.times,
+            flatten_tokens(batch.target).shape,
+            torch.Generator().manual_seed(0),
         )
         batch_loss(adapter, config, batch, drawn)
     truth = sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in weights)
