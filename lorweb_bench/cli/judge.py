@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lorweb_bench.cli.options import key_values
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 
 if TYPE_CHECKING:
-    from lorweb_bench.judging.judgement import Judgement
+    from lorweb_bench.judging.judgement import Agreement, Judgement
     from lorweb_bench.reports.report import Score
 
 
@@ -48,6 +49,27 @@ if TYPE_CHECKING:
     help="Resize predictions of a wrong size to b's; the judgement says how many.",
 )
 @click.option(
+    "--body",
+    multiple=True,
+    callback=key_values,
+    metavar="KEY=VALUE",
+    help="A field of the request, as max_tokens=4096; null leaves it out, as seed=null.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Ask each question N times, which shows the judge's own noise.",
+)
+@click.option(
+    "--anchors",
+    type=click.IntRange(0),
+    default=8,
+    show_default=True,
+    help="Show the judge known pictures of N items: the truth, b, another edit.",
+)
+@click.option(
     "--parallel", type=click.IntRange(1), default=4, show_default=True, help="Requests at a time."
 )
 @click.option(
@@ -62,7 +84,14 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Of a request, where the server is busy or fails.",
+    help="Requests per question where the server fails.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that a question may take where the server asks to wait.",
 )
 @click.option(
     "--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap."
@@ -79,6 +108,8 @@ def judge(
     parallel: int,
     timeout: float,
     attempts: int,
+    patience: float,
+    body: dict[str, Any],
     **settings: Any,
 ) -> None:
     """Have a vision-language model judge predictions: rate those of one folder, or choose between those of two.
@@ -88,13 +119,19 @@ def judge(
     from lorweb_bench.judging.endpoint import Endpoint
     from lorweb_bench.judging.judge import judge as run
 
-    endpoint = Endpoint(url, model, timeout=timeout, parallel=parallel, attempts=attempts)
-    _show(
-        run(
-            predictions, suite, endpoint, other=other, names=(name, other_name), out=out, **settings
-        ),
-        out,
+    endpoint = Endpoint(
+        url,
+        model,
+        timeout=timeout,
+        parallel=parallel,
+        attempts=attempts,
+        patience=patience,
+        body=body,
     )
+    judgement = run(
+        predictions, suite, endpoint, other=other, names=(name, other_name), out=out, **settings
+    )
+    _show(judgement, out)
 
 
 def _show(judgement: "Judgement", out: Path) -> None:
@@ -102,26 +139,20 @@ def _show(judgement: "Judgement", out: Path) -> None:
     from rich.table import Table
 
     names = [judged.method.name for judged in judgement.judged]
-    title = f"{' against '.join(names)} on {judgement.suite.name} {judgement.suite.version}, judged by {judgement.judge['model']}"
+    suite = f"{judgement.suite.name} {judgement.suite.version}"
+    title = f"{' against '.join(names)} on {suite}, judged by {judgement.judge['model']}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("group", no_wrap=True)
-    for column in (
-        "items",
-        *(
-            part
-            for metric in next(iter(judgement.scores.values()))
-            for part in (_short(metric), "95 %")
-        ),
-    ):
-        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("items", no_wrap=True, justify="right")
+    for metric in next(iter(judgement.scores.values())):
+        table.add_column(_short(metric), no_wrap=True, justify="right")
+        table.add_column("95 %", no_wrap=True, justify="right")
     for group, scores in judgement.scores.items():
         if not group.endswith("_hard") and not group.startswith("unseen/"):
-            cells = [
-                cell
-                for score in scores.values()
-                for cell in (f"{score.mean:.2f}", _interval(score))
-            ]
-            table.add_row(group, str(next(iter(scores.values())).samples), *cells)
+            cells = [str(next(iter(scores.values())).samples)]
+            for score in scores.values():
+                cells += [f"{score.mean:.2f}", _interval(score)]
+            table.add_row(group, *cells)
     Console().print(table, markup=False)
     for note in notes(judgement, names):
         click.echo(note)
@@ -141,39 +172,71 @@ def _interval(score: "Score") -> str:
 
 
 def notes(judgement: "Judgement", names: list[str]) -> list[str]:
-    """What stands below the table, a line each."""
-    said = []
+    """The lines below the table."""
+    from lorweb_bench.judging.anchors import anchor_notes
+
+    lines = []
     if judgement.protocol == "choice":
-        said.append(f"1: {names[0]} is preferred in both orders; 0: {names[1]}; 0.5: no preference")
+        lines.append(
+            f"1: {names[0]} is preferred in both orders; 0: {names[1]}; 0.5: no preference"
+        )
     if position := judgement.position:
-        first, consistent = position.first, position.consistent
-        said.append(
-            f"{names[0]} is chosen in {position.when_first:.0%} where it is shown first, in {position.when_second:.0%} where second"
+        lines.append(
+            f"{names[0]} is chosen in {position.when_first:.0%} where it is shown first, "
+            f"in {position.when_second:.0%} where second"
         )
-        said.append(
-            f"the picture shown first was chosen in {first:.0%} of answers; both orders agree on {consistent:.0%} of items"
+        lines.append(
+            f"the picture shown first was chosen in {position.first:.0%} of answers; "
+            f"both orders agree on {position.consistent:.0%} of items"
         )
+    lines += anchor_notes(judgement.anchors)
+    if noise := judgement.noise:
+        deviations = ", ".join(f"{name} {value:.2f}" for name, value in noise.deviation.items())
+        lines.append(
+            f"asked {noise.repeats} times, the judge says the same in {noise.same:.0%} of questions; "
+            f"standard deviation within a question: {deviations}"
+        )
+    lines += _left_out(judgement)
+    if judgement.missing:
+        lines.append(f"{judgement.missing} items lack a prediction and count the worst")
+    if judgement.partial:
+        lines.append("the judgement is of a part of the suite")
+    if judgement.resized:
+        lines.append(f"{judgement.resized} predictions were resized")
+    if agreement := judgement.agreement:
+        lines.append(_people(agreement))
+    return lines
+
+
+def _left_out(judgement: "Judgement") -> list[str]:
+    lines = []
     if judgement.unparsable:
-        said.append(
-            f"the answers about {len(judgement.unparsable)} of {judgement.items} items cannot be parsed; they are left out"
+        cut = f"; {judgement.cut} answers were cut at the limit of tokens" if judgement.cut else ""
+        lines.append(
+            f"the answers about {len(judgement.unparsable)} of {judgement.items} items cannot be parsed; "
+            f"they are left out{cut}"
         )
-    said += [f"{judgement.missing} items lack a prediction and count the worst"] * bool(
-        judgement.missing
-    )
-    said += ["the judgement is of a part of the suite"] * judgement.partial
-    said += [f"{judgement.resized} predictions were resized"] * bool(judgement.resized)
-    if agreed := judgement.agreement:
-        known = {
-            "agreement": agreed.agreement,
-            "kappa": agreed.kappa,
-            "between people": agreed.between_people,
-        }
-        known |= {
-            f"correlation in {name}": value for name, value in (agreed.correlation or {}).items()
-        }
-        shares = (
-            ", ".join(f"{what} {value:.2f}" for what, value in known.items() if value is not None)
-            or "too little to tell"
+    if judgement.failed:
+        shown = ", ".join(list(judgement.failed)[:5]) + (", …" if len(judgement.failed) > 5 else "")
+        reason = next(iter(judgement.failed.values()))
+        lines.append(
+            f"{len(judgement.failed)} of {judgement.items} items have no answer and are left out ({shown}); "
+            f"the first: {reason}; the same command asks for them again"
         )
-        said.append(f"with people, {agreed.votes} votes on {agreed.items} items: {shares}")
-    return said
+    served = judgement.judge.get("served", {})
+    if len(served) > 1:
+        lines.append(f"the server answered under several model names: {', '.join(served)}")
+    return lines
+
+
+def _people(agreement: "Agreement") -> str:
+    values = {
+        "agreement": agreement.agreement,
+        "kappa": agreement.kappa,
+        "between people": agreement.between_people,
+    }
+    for name, value in (agreement.correlation or {}).items():
+        values[f"correlation in {name}"] = value
+    shares = [f"{name} {value:.2f}" for name, value in values.items() if value is not None]
+    words = ", ".join(shares) or "too little to tell"
+    return f"with people, {agreement.votes} votes on {agreement.items} items: {words}"

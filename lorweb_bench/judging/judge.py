@@ -1,4 +1,4 @@
-"""Judging predictions: one question per item and prediction, or two per item and pair of predictions, one in each order."""
+"""Judging predictions: one question per item and prediction, or two per item and pair, one in each order."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,20 @@ from PIL import Image
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.judging.endpoint import MAX_TOKENS, TRIES, Endpoint, Reply
+from lorweb_bench.judging.anchors import (
+    ANCHORS,
+    Anchor,
+    anchor_questions,
+    questions_per_item,
+    read_anchors,
+)
+from lorweb_bench.judging.endpoint import TRIES, Endpoint, Reply
 from lorweb_bench.judging.judgement import (
     JUDGEMENT_FORMAT,
     Agreement,
     Judged,
     Judgement,
+    Noise,
     Position,
     write_judgement,
 )
@@ -28,8 +36,7 @@ from lorweb_bench.judging.questions import (
     VERSION,
     Protocol,
     Question,
-    choice_question,
-    rating_question,
+    questions_about,
 )
 from lorweb_bench.judging.votes import Votes, agreement_on_choice, agreement_on_rating, read_votes
 from lorweb_bench.methods.predict import chosen_keys
@@ -46,53 +53,86 @@ Source = str | Path | Mapping[str, Any]
 
 
 @dataclass
-class Rows:
-    """What is known of each item before the judge has answered."""
+class JudgedItems:
+    """The items of a judgement: their questions, and what is known of each before the judge answers."""
 
     protocol: Protocol
     predictions: tuple[Predictions, ...]
     resize: bool
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def questions(self, suite: Dataset, wanted: set[str]) -> Iterator[Question]:
-        """The questions about all items that have predictions, in the suite's order; fills in the labels of every item on the way."""
+    def questions(self, suite: Dataset, keys: set[str]) -> Iterator[Question]:
+        """The questions about all items that have predictions, in the suite's order.
+
+        The labels of every item are filled in on the way.
+        """
         for split in suite.scored_splits:
-            for q in suite.quadruplets(split, keys=wanted):
+            for q in suite.quadruplets(split, keys=keys):
+                present = [q.key in predictions for predictions in self.predictions]
+                images, resized = self._images(q) if all(present) else ([], False)
                 labels = {label: getattr(q.record, label) or "" for label in LABELS}
-                here = [q.key in predictions for predictions in self.predictions]
-                images, resized = self._images(q) if all(here) else ([], False)
-                known = {
+                self.labels[q.key] = {
+                    **labels,
                     "key": q.key,
                     "split": split,
                     "hard": bool(q.record.hard),
-                    "missing": not all(here),
+                    "missing": not all(present),
                     "resized": resized,
+                    "present": present,
                 }
-                self.labels[q.key] = {**labels, **known, "here": here}
                 if images:
-                    yield from _questions(q, images)
+                    yield from questions_about(q, images)
 
     def _images(self, q: Quadruplet) -> tuple[list[Image.Image], bool]:
-        found = [
+        images = [
             fitted(predictions[q.key], q.key, q.b.size, self.resize)
             for predictions in self.predictions
         ]
-        return [image for image, _ in found], any(resized for _, resized in found)
+        return [image for image, _ in images], any(resized for _, resized in images)
 
     def worst(self, key: str) -> dict[str, float]:
-        """What an item counts that lacks a prediction: the lowest rating; of two predictions the one that is there is preferred."""
+        """What an item without a prediction counts: the lowest rating; of two, the one that is there wins."""
         if self.protocol == "rating":
             return {"accuracy": float(LOWEST), "consistency": float(LOWEST)}
-        first, second = self.labels[key]["here"]
+        first, second = self.labels[key]["present"]
         return {"preferred": 0.5 if first == second else float(first)}
 
 
-def _questions(q: Quadruplet, images: list[Image.Image]) -> Iterator[Question]:
-    if len(images) == 1:
-        yield rating_question(q, images[0])
-    else:
-        yield choice_question(q, images[0], images[1])
-        yield choice_question(q, images[1], images[0])
+@dataclass(frozen=True)
+class Verdicts:
+    """What the replies come to.
+
+    Attributes:
+        values: By item, the mean of each number; of a choice, how far the first prediction is preferred.
+        unparsable: The items whose answers cannot be parsed.
+        failed: By item, why the endpoint gave no answer.
+        cut: How many answers were cut at the limit of tokens before they could be parsed.
+    """
+
+    values: dict[str, dict[str, float]]
+    unparsable: list[str]
+    failed: dict[str, str]
+    cut: int
+
+    @classmethod
+    def of(cls, replies: Sequence[Reply]) -> "Verdicts":
+        """Decide each item; one that any of its questions has no answer to is left out."""
+        verdicts = cls(
+            {}, [], {}, sum(bool(r.answer and r.answer.cut and not r.numbers) for r in replies)
+        )
+        for key, replies_to_item in sorted(_by_key(replies).items()):
+            orders = [
+                [r for r in replies_to_item if r.about.swapped == swapped]
+                for swapped in sorted({r.about.swapped for r in replies_to_item})
+            ]
+            answered = [[r.numbers for r in order if r.numbers] for order in orders]
+            if all(answered):
+                verdicts.values[key] = _verdict(answered)
+            elif failures := [r.failure for r in replies_to_item if r.failure]:
+                verdicts.failed[key] = failures[0]
+            else:
+                verdicts.unparsable.append(key)
+        return verdicts
 
 
 def judge(
@@ -106,55 +146,79 @@ def judge(
     votes: str | Path | None = None,
     limit: int | None = None,
     resize: bool = False,
+    repeats: int = 1,
+    anchors: int = ANCHORS,
     seed: int = BOOTSTRAP_SEED,
 ) -> Judgement:
-    """Have a model rate predictions, or, where `other` is given too, choose between the two; write the folder `out` with its page.
+    """Have a model rate predictions, or, where `other` is given, choose between the two.
 
-    `predictions` and `other` are folders, or images by key, whose methods `names` then names. Items whose answers cannot be parsed
-    are left out of every mean, counted and named. Missing predictions are not asked about: they count the lowest rating, or
-    lose. `limit` judges so many items of the public order, and marks the result as partial. `votes` is a file of people's votes
-    to compare with. InputError for whatever does not fit, and, after all other questions, when the endpoint failed on some: the
-    answers are kept, and the same call asks only for what is left.
+    Items whose answers cannot be parsed, or that the endpoint refused or failed on, are left out of
+    every mean, counted and named. Missing predictions are not asked about: they count the lowest
+    rating, or lose.
+
+    Args:
+        predictions: A folder, or images by key.
+        suite: The suite, or its folder; its full view.
+        endpoint: The server and the model.
+        other: A second folder, or images by key, to choose between.
+        names: The methods' names, where no manifest says them.
+        out: The folder to write the judgement and its page to.
+        votes: A CSV file of people's votes to compare the judge with.
+        limit: Judge so many items of the public order; marks the result as partial.
+        resize: Bring predictions of another size to b's.
+        repeats: How often to ask each question, which gives the judge's own noise.
+        anchors: From how many items to show known pictures; see `Judgement.anchors`.
+        seed: Of the intervals.
+
+    Returns:
+        The judgement, which `out` holds too.
+
+    Raises:
+        InputError: Something does not fit, or the endpoint has no answer to any question. The answers
+            that it gave are kept, and the same call asks only for what is left.
     """
     sources = [predictions] if other is None else [predictions, other]
     settings = {
+        "name": names[0],
+        "other_name": names[1],
         "votes": votes and named(votes),
         "limit": limit,
         "resize": resize,
+        "repeats": None if repeats == 1 else repeats,
+        "anchors": None if anchors == ANCHORS else anchors,
+        "body": dict(endpoint.body) or None,
         "seed": None if seed == BOOTSTRAP_SEED else seed,
     }
-    command = _command(
-        sources, suite, endpoint, {"name": names[0], "other_name": names[1], **settings}
-    )
+    command = _command(sources, suite, endpoint, settings)
+    if repeats < 1 or anchors < 0:
+        raise InputError(f"{repeats} repeats and {anchors} anchors: give 1 or more, and 0 or more.")
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
         raise InputError(
-            f"{suite.path} is a public view, which does not say what belongs together; judge against the full view."
+            f"{suite.path} is a public view, which does not say what belongs together; "
+            "judge against the full view."
         )
     opened = tuple(
         open_predictions(source, suite, name) for source, name in zip(sources, names, strict=False)
     )
     protocol: Protocol = "rating" if other is None else "choice"
-    wanted = chosen_keys(suite, limit, None)
     methods = [p.manifest.method.name for p in opened]
-    voted = (
-        read_votes(Path(votes), protocol, methods, chosen_keys(suite, None, None))
-        if votes is not None
-        else None
-    )
+    people = None
+    if votes is not None:
+        people = read_votes(Path(votes), protocol, methods, chosen_keys(suite, None, None))
     if out is not None:
         claim_output(out, JUDGEMENT_FORMAT)
-    rows = Rows(protocol, opened, resize)
-    asked = sum(all(key in p for p in opened) for key in wanted) * len(opened)
-    replies = list(track(endpoint.ask_all(rows.questions(suite, wanted)), asked, "judging"))
-    _refuse_failures(replies, endpoint)
-    judgement, table = _judgement(rows, replies, suite, endpoint, voted, seed)
-    judgement = judgement.model_copy(update={"command": command})
+    items = JudgedItems(protocol, opened, resize)
+    keys = chosen_keys(suite, limit, None)
+    replies = _ask(items, suite, keys, endpoint, repeats)
+    asked_anew = any(r.answer and not r.remembered for r in replies)
+    known = _ask_anchors(suite, min(anchors, len(keys)), protocol, endpoint, asked_anew)
+    judgement, table = _judgement(items, replies, suite, endpoint, people, seed)
+    judgement = judgement.model_copy(
+        update={"command": command, "anchors": known, "noise": _noise(replies, repeats)}
+    )
     if out is not None:
-        answers = [
-            {"key": r.key, "numbers": r.numbers, "answer": r.answer}
-            for r in sorted(replies, key=lambda r: r.key)
-        ]
+        answers = [_answer_row(r, repeats) for r in sorted(replies, key=lambda r: r.key)]
         write_judgement_page(judgement, answers, suite, opened, Path(out) / PAGE)
         write_judgement(Path(out), judgement, table, answers)
     return judgement
@@ -166,31 +230,55 @@ def _command(
     endpoint: Endpoint,
     settings: Mapping[str, object],
 ) -> str | None:
-    """What repeats a judgement on the command line, or None where predictions are objects."""
+    """The command that repeats a judgement, or None where predictions are objects."""
     places = [named(source) for source in sources if isinstance(source, str | Path)]
     if len(places) < len(sources):
         return None
-    words = [
-        "judge",
-        *places,
-        "--suite",
-        named(suite.path if isinstance(suite, Dataset) else suite),
-    ]
-    return command_line(
-        [*words, "--endpoint", endpoint.address, "--model", endpoint.model], settings, "JUDGED"
+    place = named(suite.path if isinstance(suite, Dataset) else suite)
+    words = ["judge", *places, "--suite", place]
+    words += ["--endpoint", endpoint.address, "--model", endpoint.model]
+    return command_line(words, settings, "JUDGED")
+
+
+def _ask(
+    items: JudgedItems, suite: Dataset, keys: set[str], endpoint: Endpoint, repeats: int
+) -> list[Reply]:
+    """All replies about the predictions, from one model name as far as the server gives one.
+
+    Where the server answers under another name than it did in an earlier run, the kept answers are
+    another model's, and are asked for again.
+    """
+    per_item = len(items.predictions)
+    total = per_item * repeats * sum(all(key in p for p in items.predictions) for key in keys)
+    questions = items.questions(suite, keys)
+    replies = list(track(endpoint.ask_all(questions, repeats), total, "judging"))
+    served = {r.answer.served for r in replies if r.answer and not r.remembered}
+    stale = {r.key for r in replies if r.answer and r.remembered and r.answer.served not in served}
+    if not served or not stale:
+        return replies
+    questions = items.questions(suite, stale)
+    again = endpoint.ask_all(questions, repeats, accepted=served)
+    total = per_item * repeats * len(stale)
+    return [r for r in replies if r.key not in stale] + list(
+        track(again, total, "judging again, by the model that the server runs now")
     )
 
 
-def _refuse_failures(replies: list[Reply], endpoint: Endpoint) -> None:
-    if failed := [reply for reply in replies if reply.failure]:
-        raise InputError(
-            f"{endpoint.url} failed on {len(failed)} of {len(replies)} questions, the first is about {failed[0].key!r}: "
-            f"{failed[0].failure}. The other answers are kept; run the same command again to ask for the rest."
-        )
+def _ask_anchors(
+    suite: Dataset, items: int, protocol: Protocol, endpoint: Endpoint, asked_anew: bool
+) -> list[Anchor]:
+    """Ask about known pictures: anew in a run that asked anything anew, so that drift is seen."""
+    if not items:
+        return []
+    questions = anchor_questions(suite, chosen_keys(suite, items, None), protocol)
+    replies = endpoint.ask_all(questions, accepted=frozenset() if asked_anew else None)
+    return read_anchors(
+        list(track(replies, items * questions_per_item(protocol), "judging known pictures"))
+    )
 
 
 def _judgement(
-    rows: Rows,
+    items: JudgedItems,
     replies: list[Reply],
     suite: Dataset,
     endpoint: Endpoint,
@@ -199,91 +287,150 @@ def _judgement(
 ) -> tuple[Judgement, dict[str, np.ndarray]]:
     from lorweb_bench.stats.aggregate import summarise
 
-    by_key: dict[str, list[Reply]] = {}
-    for reply in replies:
-        by_key.setdefault(reply.key, []).append(reply)
-    verdicts = {
-        key: _verdict(own) for key, own in by_key.items() if all(reply.numbers for reply in own)
-    }
-    unparsable = sorted(set(by_key) - set(verdicts))
-    values = {
-        key: verdicts.get(key) or rows.worst(key)
-        for key in sorted(rows.labels)
-        if key not in unparsable
-    }
-    if not verdicts:
-        raise InputError(
-            f"No answer of {endpoint.model} can be parsed ({len(replies)} were given); try another model."
-        )
-    table = {
-        name: np.array([rows.labels[key][name] for key in values])
-        for name in ("key", "split", *LABELS, "hard", "missing", "resized")
-    }
-    asked = list(next(iter(values.values())))
-    table |= {
-        f"judge_{name}[{endpoint.model}]": np.array([value[name] for value in values.values()])
-        for name in asked
-    }
-    metrics = [f"judge_{name}[{endpoint.model}]" for name in asked]
-    summary = summarise(table, metrics, seed)
-    settings = {
-        "model": endpoint.model,
-        "version": VERSION,
-        "long_edge": LONG_EDGE,
-        "temperature": 0,
-        "tries": TRIES,
-        "max_tokens": MAX_TOKENS,
+    verdicts = Verdicts.of(replies)
+    if not verdicts.values:
+        raise InputError(_why_nothing(verdicts, replies, endpoint))
+    left_out = {*verdicts.unparsable, *verdicts.failed}
+    judged = sorted(key for key in items.labels if key not in left_out)
+    values = [verdicts.values.get(key) or items.worst(key) for key in judged]
+    columns = ("key", "split", *LABELS, "hard", "missing", "resized")
+    table = {name: np.array([items.labels[key][name] for key in judged]) for name in columns}
+    metrics = []
+    for name in values[0]:
+        metrics.append(f"judge_{name}[{endpoint.model}]")
+        table[metrics[-1]] = np.array([value[name] for value in values])
+    scores = {
+        group: {m: Score(**score, higher_is_better=True) for m, score in of_group.items()}
+        for group, of_group in summarise(table, metrics, seed).items()
     }
     total = sum(suite.split(split).samples for split in suite.scored_splits)
-    made = Judgement(
+    judgement = Judgement(
         suite=suite_id(suite),
-        protocol=rows.protocol,
-        judge=settings,
-        judged=[Judged.of(p.manifest) for p in rows.predictions],
-        partial=len(rows.labels) < total or any(p.manifest.partial for p in rows.predictions),
-        scores={
-            g: {m: Score(**v, higher_is_better=True) for m, v in of.items()}
-            for g, of in summary.items()
-        },
-        position=_position(by_key) if rows.protocol == "choice" else None,
-        items=len(rows.labels),
+        protocol=items.protocol,
+        judge=_settings(endpoint, replies),
+        judged=[Judged.of(p.manifest) for p in items.predictions],
+        partial=len(items.labels) < total or any(p.manifest.partial for p in items.predictions),
+        scores=scores,
+        position=_position(replies) if items.protocol == "choice" else None,
+        items=len(items.labels),
         questions=len(replies),
-        missing=sum(label["missing"] for label in rows.labels.values()),
-        resized=sum(label["resized"] for label in rows.labels.values()),
-        unparsable=unparsable,
-        agreement=_agreement(votes, rows.protocol, verdicts),
+        missing=sum(label["missing"] for label in items.labels.values()),
+        resized=sum(label["resized"] for label in items.labels.values()),
+        unparsable=verdicts.unparsable,
+        failed=verdicts.failed,
+        cut=verdicts.cut,
+        agreement=_agreement(votes, items.protocol, verdicts.values),
         environment=environment(),
         per_sample=table,
     )
-    return made, table
+    return judgement, table
 
 
-def _verdict(replies: list[Reply]) -> dict[str, float]:
-    """The numbers of an item; of a choice the share of its two orders in which the first prediction was preferred."""
-    numbers = [reply.numbers or {} for reply in replies]
-    if len(numbers) == 1:
-        return {name: float(value) for name, value in numbers[0].items()}
-    return {"preferred": ((numbers[0]["better"] == 1) + (numbers[1]["better"] == 2)) / 2}
+def _settings(endpoint: Endpoint, replies: Sequence[Reply]) -> dict[str, Any]:
+    """How the judge was asked, and under which names the server answered."""
+    served: dict[str, int] = {}
+    for reply in replies:
+        if reply.answer and reply.answer.served:
+            served[reply.answer.served] = served.get(reply.answer.served, 0) + 1
+    return {
+        "model": endpoint.model,
+        "endpoint": endpoint.address,
+        "served": dict(sorted(served.items())),
+        "version": VERSION,
+        "long_edge": LONG_EDGE,
+        "tries": TRIES,
+        **endpoint.fields(),
+    }
 
 
-def _position(by_key: Mapping[str, list[Reply]]) -> Position:
-    numbers = [
-        [(reply.numbers or {})["better"] for reply in own]
-        for own in by_key.values()
-        if all(reply.numbers for reply in own)
-    ]
-    when_first, when_second = (
-        fmean(first == 1 for first, _ in numbers),
-        fmean(second == 2 for _, second in numbers),
+def _why_nothing(verdicts: Verdicts, replies: Sequence[Reply], endpoint: Endpoint) -> str:
+    """The sentence for a run without a single verdict."""
+    if verdicts.failed:
+        key, reason = next(iter(verdicts.failed.items()))
+        return f"{endpoint.address} has no answer to any question; the first is about {key!r}: {reason}."
+    given = f"No answer of {endpoint.model} can be parsed ({len(replies)} were given)"
+    if not verdicts.cut:
+        return f"{given}; try another model."
+    limit = endpoint.token_limit
+    tokens = [r.answer.tokens for r in replies if r.answer and r.answer.tokens]
+    at = f"{limit or max(tokens, default=0) or 'its limit of'} tokens"
+    name = "max_tokens" if "max_tokens" in endpoint.fields() else "max_completion_tokens"
+    return (
+        f"{given}: {verdicts.cut} were cut at {at}, before the model had come to an answer; "
+        f"raise the limit with --body {name}={8 * (limit or 1024)}."
     )
+
+
+def _by_key(replies: Sequence[Reply]) -> dict[str, list[Reply]]:
+    by_key: dict[str, list[Reply]] = {}
+    for reply in replies:
+        by_key.setdefault(reply.key, []).append(reply)
+    return by_key
+
+
+def _verdict(answered: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, float]:
+    """The means of an item's numbers; of a choice, the share of both orders that prefers the first."""
+    if "better" not in answered[0][0]:
+        return {name: fmean(n[name] for n in answered[0]) for name in answered[0][0]}
+    shares = [
+        fmean((numbers["better"] == 1) != swapped for numbers in order)
+        for swapped, order in enumerate(answered)
+    ]
+    return {"preferred": fmean(shares)}
+
+
+def _position(replies: Sequence[Reply]) -> Position | None:
+    """How far choices go by the order, over the items and repeats that have an answer in both orders."""
+    chosen: dict[tuple[str, int], dict[bool, int]] = {}
+    for reply in replies:
+        if reply.numbers:
+            orders = chosen.setdefault((reply.key, reply.repeat), {})
+            orders[reply.about.swapped] = reply.numbers["better"]
+    pairs = [(orders[False], orders[True]) for orders in chosen.values() if len(orders) == 2]
+    if not pairs:
+        return None
+    when_first = fmean(straight == 1 for straight, _ in pairs)
+    when_second = fmean(swapped == 2 for _, swapped in pairs)
     return Position(
         first=(when_first + 1 - when_second) / 2,
-        consistent=fmean(first != second for first, second in numbers),
+        consistent=fmean(straight != swapped for straight, swapped in pairs),
         when_first=when_first,
         when_second=when_second,
-        answers=2 * len(numbers),
-        items=len(numbers),
+        answers=2 * len(pairs),
+        items=len(pairs),
     )
+
+
+def _noise(replies: Sequence[Reply], repeats: int) -> Noise | None:
+    """How far the answers to one question differ between repeats."""
+    by_question: dict[Any, list[dict[str, int]]] = {}
+    for reply in replies:
+        if reply.numbers:
+            by_question.setdefault(reply.about, []).append(reply.numbers)
+    repeated = [numbers for numbers in by_question.values() if len(numbers) > 1]
+    if not repeated:
+        return None
+    deviation = {}
+    for name in repeated[0][0]:
+        variances = [float(np.var([n[name] for n in numbers], ddof=1)) for numbers in repeated]
+        deviation[name] = fmean(variances) ** 0.5
+    same = fmean(all(n == numbers[0] for n in numbers) for numbers in repeated)
+    return Noise(repeats=repeats, questions=len(repeated), same=same, deviation=deviation)
+
+
+def _answer_row(reply: Reply, repeats: int) -> dict[str, Any]:
+    """A line of `answers.jsonl`."""
+    row: dict[str, Any] = {"key": reply.key, "numbers": reply.numbers}
+    row["answer"] = reply.answer.text if reply.answer else ""
+    if repeats > 1:
+        row["repeat"] = reply.repeat
+    if reply.failure:
+        row["failure"] = reply.failure
+    if reply.answer:
+        row |= {"served": reply.answer.served, "finish": reply.answer.finish}
+        if reply.answer.reasoning:
+            row["reasoning"] = reply.answer.reasoning
+    return row
 
 
 def _agreement(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from lorweb_bench.judging.anchors import Anchor
 from lorweb_bench.predictions.format import MethodId, PredictionsManifest, SuiteId
 from lorweb_bench.reports.report import (
     PER_SAMPLE,
@@ -63,6 +64,21 @@ class Position(BaseModel):
     items: int
 
 
+class Noise(BaseModel):
+    """The judge's own noise: how far its answers to one question differ between repeats.
+
+    `same` is the share of questions with equal numbers each time, `deviation` by number the standard
+    deviation within a question, pooled over the `questions` that were answered more than once.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repeats: int
+    questions: int
+    same: float
+    deviation: dict[str, float]
+
+
 class Agreement(BaseModel):
     """How far the judge agrees with people, over `items` that have both votes and a verdict.
 
@@ -87,7 +103,10 @@ class Agreement(BaseModel):
 class Judgement(BaseModel):
     """`judgement.json`. `scores` is by group, then by what was asked, aggregated as in a report.
 
-    `missing` predictions count the worst without being asked about; `unparsable` items are left out of every mean, and named.
+    `missing` predictions count the worst without being asked about. Items are left out of every mean,
+    and named, where no answer can be parsed (`unparsable`; `cut` counts the answers that ended at the
+    limit of tokens) or the endpoint gave none (`failed`, with the reason). `anchors` is what the judge
+    said of known pictures, `noise` how far it contradicts itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,6 +125,10 @@ class Judgement(BaseModel):
     missing: int
     resized: int
     unparsable: list[str]
+    failed: dict[str, str] = {}
+    cut: int = 0
+    anchors: list[Anchor] = []
+    noise: Noise | None = None
     agreement: Agreement | None = None
     command: str | None = None
     environment: dict[str, Any]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.judging.anchors import NAMES, anchor_notes
 from lorweb_bench.judging.questions import change_in
 from lorweb_bench.reports.html import write_page
 from lorweb_bench.reports.report_page import notes, page_context
@@ -22,9 +23,14 @@ def write_judgement_page(
     predictions: Sequence[Mapping[str, Image.Image]],
     out: Path | str,
 ) -> None:
-    """Write the page of a judgement to the file `out`; it opens from disk and asks the network for nothing.
+    """Write the page of a judgement to the file `out`; it opens from disk, without a network.
 
-    `answers` are the lines of `answers.jsonl`; `predictions` of each judged method map keys to RGB images.
+    Args:
+        judgement: What the page shows.
+        answers: The lines of `answers.jsonl`.
+        suite: The suite that the predictions are of.
+        predictions: Of each judged method, RGB images by key.
+        out: The file to write.
     """
     report = judgement.reports()[0]
     names = _names(judgement)
@@ -33,12 +39,9 @@ def write_judgement_page(
     for items in context["cards"].values():
         for item in items:
             item["word"] = _word(item, names)
-            said = [
-                change_in(answer["answer"])
-                for answer in answers
-                if answer["key"] == item["record"].id
-            ]
-            item["said"] = list(dict.fromkeys(words for words in said if words))
+            key = item["record"].id
+            changes = [change_in(answer["answer"]) for answer in answers if answer["key"] == key]
+            item["said"] = list(dict.fromkeys(change for change in changes if change))
     context["notes"] = _notes(judgement)
     lead = (
         f"Judged by {judgement.judge['model']} on {judgement.suite.name} {judgement.suite.version}"
@@ -52,6 +55,7 @@ def write_judgement_page(
         lead=lead,
         judgement=judgement,
         names=names,
+        anchor_names=NAMES,
         **context,
     )
 
@@ -69,27 +73,47 @@ def _names(judgement: "Judgement") -> list[str]:
 def _word(item: Mapping[str, Any], names: Sequence[str]) -> str:
     if len(names) == 1:
         return str(item["word"])
-    return {1.0: f"{names[0]} preferred", 0.0: f"{names[1]} preferred"}.get(
-        item["value"], "no preference"
-    )
+    if item["value"] == 0.5:
+        return "no preference"
+    return f"{names[0] if item['value'] > 0.5 else names[1]} preferred"
 
 
 def _notes(judgement: "Judgement") -> list[str]:
     """What a reader has to know before any number."""
-    said = notes(judgement.reports()[0].model_copy(update={"missing": 0}))
+    lines = notes(judgement.reports()[0].model_copy(update={"missing": 0}))
     if judgement.missing:
         lost = (
             "counts the lowest rating"
             if judgement.protocol == "rating"
             else "loses, and where both are missing nobody wins"
         )
-        said.insert(
+        lines.insert(
             0,
-            f"{judgement.missing:,} of {judgement.items:,} items lack a prediction; it {lost}, without being asked about.",
+            f"{judgement.missing:,} of {judgement.items:,} items lack a prediction; it {lost}, "
+            "without being asked about.",
         )
+    lines += left_out_notes(judgement)
+    return lines + anchor_notes(judgement.anchors)
+
+
+def left_out_notes(judgement: "Judgement") -> list[str]:
+    """Which items no mean holds, and why; and whether several models answered."""
+    lines = []
     if judgement.unparsable:
-        said.append(
-            f"The answers about {len(judgement.unparsable):,} of {judgement.items:,} items could not be parsed; "
-            "these items are left out of every mean, and named below."
+        cut = (
+            f" ({judgement.cut:,} answers were cut at the limit of tokens)" if judgement.cut else ""
         )
-    return said
+        lines.append(
+            f"The answers about {len(judgement.unparsable):,} of {judgement.items:,} items could not be "
+            f"parsed{cut}; these items are left out of every mean, and named below."
+        )
+    if judgement.failed:
+        key, reason = next(iter(judgement.failed.items()))
+        lines.append(
+            f"{len(judgement.failed):,} of {judgement.items:,} items have no answer and are left out of "
+            f"every mean; the first is {key}: {reason}."
+        )
+    served = judgement.judge.get("served", {})
+    if len(served) > 1:
+        lines.append(f"The server answered under several model names: {', '.join(served)}.")
+    return lines

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,26 +45,65 @@ FIELDS: dict[Protocol, dict[str, tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Question:
-    """One request about one item: the chat messages, and the protocol, which says what an answer looks like."""
+class QuestionId:
+    """Which question of a judgement: the item, whether the two pictures are swapped, and the anchor.
+
+    Attributes:
+        key: The item's key.
+        swapped: Whether the second of two predictions is shown first.
+        anchor: What known picture is judged (see `anchors`), or None for a prediction.
+    """
 
     key: str
+    swapped: bool = False
+    anchor: str | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request: what it is about, the protocol, which says what an answer looks like, and the messages."""
+
+    about: QuestionId
     protocol: Protocol
     messages: tuple[Mapping[str, Any], ...]
 
+    @property
+    def key(self) -> str:
+        """The key of the item that is asked about."""
+        return self.about.key
 
-def rating_question(q: Quadruplet, prediction: Image.Image) -> Question:
+
+def questions_about(
+    q: Quadruplet, images: Sequence[Image.Image], anchor: str | None = None
+) -> Iterator[Question]:
+    """The question about one prediction, or the two about two predictions: each order of them."""
+    if len(images) == 1:
+        yield rating_question(q, images[0], anchor)
+    else:
+        first, second = images
+        yield choice_question(q, first, second, QuestionId(q.key, False, anchor))
+        yield choice_question(q, second, first, QuestionId(q.key, True, anchor))
+
+
+def rating_question(q: Quadruplet, prediction: Image.Image, anchor: str | None = None) -> Question:
     """Asks for the accuracy and the consistency of a prediction."""
-    return _question(q, "rating", {"C": prediction}, RATING)
+    return _question(q, QuestionId(q.key, False, anchor), "rating", {"C": prediction}, RATING)
 
 
-def choice_question(q: Quadruplet, first: Image.Image, second: Image.Image) -> Question:
+def choice_question(
+    q: Quadruplet, first: Image.Image, second: Image.Image, about: QuestionId | None = None
+) -> Question:
     """Asks which of two predictions is better, shown in this order."""
-    return _question(q, "choice", {"C1": first, "C2": second}, CHOICE)
+    about = about or QuestionId(q.key)
+    return _question(q, about, "choice", {"C1": first, "C2": second}, CHOICE)
 
 
 def _question(
-    q: Quadruplet, protocol: Protocol, attempts: Mapping[str, Image.Image], words: str
+    q: Quadruplet,
+    about: QuestionId,
+    protocol: Protocol,
+    attempts: Mapping[str, Image.Image],
+    words: str,
 ) -> Question:
     parts: list[dict[str, Any]] = [_text(TASK)]
     for name, image in {"A": q.a, "A'": q.a_prime, "B": q.b, **attempts}.items():
@@ -74,7 +113,7 @@ def _question(
         ]
     parts.append(_text(words))
     return Question(
-        q.key, protocol, ({"role": "system", "content": ROLE}, {"role": "user", "content": parts})
+        about, protocol, ({"role": "system", "content": ROLE}, {"role": "user", "content": parts})
     )
 
 

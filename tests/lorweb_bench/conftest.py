@@ -1,17 +1,28 @@
-"""Shared by the tests of the contract: writing a dataset of tiny random panels."""
+"""Shared by the tests of the contract: a dataset of tiny random panels, and a server that judges by rule."""
 
+import base64
+import csv
+import hashlib
+import io
+import json
+import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset, finish_dataset
 from lorweb_bench.data.images import encode
 from lorweb_bench.data.shards import ShardWriter
-from lorweb_bench.protocol import ROLES
+from lorweb_bench.judging.endpoint import Endpoint
+from lorweb_bench.judging.questions import rating_question
+from lorweb_bench.protocol import ROLES, SUITE_SPLITS
+from lorweb_bench.scoring.evaluate import predict
 
 WIDTH, HEIGHT = 12, 10
 TRANSFORMATIONS = {"invert": "invert", "hue_shift-degrees_60": "hue_shift"}
@@ -100,3 +111,148 @@ def tiny(tmp_path: Path) -> Dataset:
     return write(
         tmp_path / "tiny", {"train": [f"t{i}" for i in range(10)], "dev": ["d0", "d1", "d2"]}
     )
+
+
+Answer = tuple[int, Any]  # a status and a body: text of the model, or the whole response
+
+
+class Judge(ThreadingHTTPServer):
+    """A server that speaks the chat protocol. `rule` answers, where there is one, else `answer`; `asked` keeps every request,
+    `at_once` the most at a time."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.rule: Callable[[dict[str, Any]], Answer] | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.headers_seen: list[dict[str, str]] = []
+        self.retry_after: str | None = "0"
+        self.lock, self.here, self.at_once = threading.Lock(), 0, 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is what some tests are about."""
+
+    @staticmethod
+    def pictures(body: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The pictures of a request, by the name that stands before each."""
+        parts, found = body["messages"][1]["content"], {}
+        for before, part in zip(parts, parts[1:], strict=False):
+            if part["type"] == "image_url":
+                head, _, data = part["image_url"]["url"].partition(",")
+                assert head == "data:image/png;base64"
+                name = before["text"].removeprefix("Picture ").removesuffix(":")
+                found[name] = np.asarray(
+                    Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+                ).astype(float)
+        return found
+
+    @staticmethod
+    def share_of(messages: Any, parts: int) -> int:
+        """A number below `parts` that goes by the content of a request: which ones a test's server treats badly."""
+        return int(hashlib.sha256(json.dumps(messages).encode()).hexdigest(), 16) % parts
+
+    def answer(self, body: dict[str, Any]) -> Answer:
+        """Consistent where the attempt is near b; the better of two is the one nearer to b, and of equal ones the first."""
+        seen = self.pictures(body)
+        if "C" in seen:
+            away = far(seen["C"], seen["B"])
+            numbers = {"accuracy": 10 if away else 2, "consistency": max(1, 10 - round(away / 8))}
+            return 200, json.dumps({"change": "something <b>bold</b>", **numbers})
+        better = 1 if far(seen["C1"], seen["B"]) <= far(seen["C2"], seen["B"]) else 2
+        return 200, json.dumps({"change": "something", "better": better})
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Judge
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(body)
+            self.server.headers_seen.append(dict(self.headers))
+            self.server.here += 1
+            self.server.at_once = max(self.server.at_once, self.server.here)
+        status, said = (self.server.rule or self.server.answer)(body)
+        with self.server.lock:
+            self.server.here -= 1
+        whole = (
+            {"choices": [{"message": {"role": "assistant", "content": said}}]}
+            if isinstance(said, str)
+            else said
+        )
+        content = whole if isinstance(whole, bytes) else json.dumps(whole).encode()
+        self.send_response(status if self.path == "/v1/chat/completions" else 404)
+        self.send_header("Content-Length", str(len(content)))
+        if status in (429, 503) and self.server.retry_after is not None:
+            self.send_header("Retry-After", self.server.retry_after)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
+def far(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).mean())
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Judge]:
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", str(tmp_path / "cache"))
+    made = Judge()
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def endpoint(server: Judge) -> Endpoint:
+    return Endpoint(server.url, "tiny-judge", timeout=60, attempts=3, pause=0.01)
+
+
+@pytest.fixture(scope="session")
+def made(small_suite: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`made(method)`: its predictions, made once."""
+    folder = tmp_path_factory.mktemp("judged")
+
+    def make(method: str) -> Path:
+        predict(method, small_suite, folder / method)
+        return folder / method
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def questions_on_copies(small_suite: Dataset) -> dict[str, Any]:
+    """The messages about each item where b itself is the prediction; a few items of the small suite have the same pictures."""
+    quadruplets = [q for split in SUITE_SPLITS for q in small_suite.quadruplets(split)]
+    return {q.key: rating_question(q, q.b).messages for q in quadruplets}
+
+
+@pytest.fixture(scope="session")
+def keys(small_suite: Dataset) -> list[str]:
+    """Of the small suite, sorted."""
+    return sorted(record.id for split in SUITE_SPLITS for record in small_suite.records(split))
+
+
+@pytest.fixture(scope="session")
+def write_votes() -> Callable[..., Path]:
+    """`write_votes(path, rows)`: a CSV file with a header."""
+
+    def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+        with path.open("w", newline="") as f:
+            writer = csv.DictWriter(f, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    return write

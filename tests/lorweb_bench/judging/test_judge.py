@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import pixel_hash
 from lorweb_bench.errors import InputError
 from lorweb_bench.judging.endpoint import Endpoint
-from lorweb_bench.judging.judge import judge
+from lorweb_bench.judging.judge import judge as judge_with_anchors
 from lorweb_bench.judging.questions import schema
 from lorweb_bench.protocol import SUITE_SPLITS
+
+judge = partial(judge_with_anchors, anchors=0)  # known pictures have tests of their own
 
 
 def test_a_rating_is_asked_once_an_item_and_aggregated_as_a_report(
@@ -64,9 +67,12 @@ def test_a_rating_is_asked_once_an_item_and_aggregated_as_a_report(
     assert written["judged"][0]["method"]["name"] == "copy-b"
     assert written["judge"] == {
         "model": "tiny-judge",
+        "endpoint": server.url,
+        "served": {},
         "version": 1,
         "long_edge": 512,
         "temperature": 0,
+        "seed": 0,
         "tries": 3,
         "max_tokens": 1024,
     }
@@ -223,3 +229,47 @@ def test_a_judge_that_never_makes_sense_is_told(
     server.rule = lambda body: (200, "lovely pictures")
     with pytest.raises(InputError, match=r"No answer of tiny-judge can be parsed \(4 were given\)"):
         judge(made("copy-b"), small_suite, endpoint, limit=4)
+
+
+def test_asking_again_shows_the_judge_s_own_noise(
+    server: Any,
+    endpoint: Endpoint,
+    made: Callable[[str], Path],
+    small_suite: Dataset,
+    tmp_path: Path,
+) -> None:
+    """A judge that says 4 and 8 in turns: the mean is 6, the standard deviation of two such numbers 2.83."""
+
+    def rule(body: dict[str, Any]) -> tuple[int, Any]:
+        number = 4 if body["seed"] < 3 else 8
+        return 200, json.dumps({"change": "?", "accuracy": number, "consistency": 5})
+
+    server.rule = rule
+    judgement = judge(made("copy-b"), small_suite, endpoint, repeats=2, limit=6, out=tmp_path / "j")
+    assert (judgement.questions, len(server.asked)) == (12, 12)
+    assert set((judgement.per_sample or {})["judge_accuracy[tiny-judge]"]) == {6.0}
+    assert judgement.noise is not None
+    assert (judgement.noise.repeats, judgement.noise.questions, judgement.noise.same) == (2, 6, 0.0)
+    assert judgement.noise.deviation["accuracy"] == pytest.approx(8**0.5)
+    assert judgement.noise.deviation["consistency"] == 0.0
+    assert "Asked 2 times" in (tmp_path / "j" / "index.html").read_text()
+    assert judge(made("copy-b"), small_suite, endpoint, limit=6).noise is None
+
+
+def test_a_choice_that_is_asked_again_is_a_share(
+    server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
+) -> None:
+    """Preferred in both orders at first, then only when it is shown first: 3 of 4 answers."""
+
+    def rule(body: dict[str, Any]) -> tuple[int, Any]:
+        if body["seed"] < 3:
+            return server.answer(body)
+        return 200, json.dumps({"change": "?", "better": 1})
+
+    server.rule = rule
+    judgement = judge(
+        made("copy-b"), small_suite, endpoint, other=made("copy-a-prime"), limit=5, repeats=2
+    )
+    assert set((judgement.per_sample or {})["judge_preferred[tiny-judge]"]) == {0.75}
+    assert judgement.position is not None
+    assert (judgement.position.items, judgement.position.consistent) == (10, 0.5)
