@@ -20,16 +20,11 @@ def part(
 def key_values(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Parse KEY=VALUE options, whose values are YAML, into a dict."""
-    import yaml
+    """Parse KEY=VALUE options, whose values are YAML, into a mapping; dots make mappings in it."""
+    from lorweb_bench.errors import InputError
+    from lorweb_bench.runtime.settings import parse_options
 
-    values: dict[str, Any] = {}
-    for setting in given:
-        key, equals, value = setting.partition("=")
-        if not (key.isidentifier() and equals):
-            raise click.BadParameter(f"{setting!r} is no option; give KEY=VALUE.")
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise click.BadParameter(f"a value is no YAML ({error}); quote it.") from None
-    return values
+    try:
+        return parse_options(given)
+    except InputError as error:
+        raise InputError(str(error).replace("--set", parameter.opts[0])) from None

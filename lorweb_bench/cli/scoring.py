@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorweb_bench.cli.options import part
+from lorweb_bench.cli.options import key_values, part
 from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
 
 if TYPE_CHECKING:
@@ -56,14 +56,6 @@ ENGINE = click.option(
 )
 
 
-def _options(
-    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> dict[str, Any]:
-    from lorweb_bench.runtime.settings import parse_options
-
-    return parse_options(given)
-
-
 PREDICTING = (
     click.option(
         "--prompt",
@@ -102,7 +94,7 @@ PREDICTING = (
         "--set",
         "options",
         multiple=True,
-        callback=_options,
+        callback=key_values,
         metavar="KEY=VALUE",
         help="An option that the method is made with.",
     ),
