@@ -1,4 +1,4 @@
-"""Measure the code itself at two commits: modules, lines, functions, and what the base install takes.
+"""Measure the code itself at two commits: modules, lines, functions, and the base install.
 
     python benchmarks/house.py 87c9f2f HEAD [--install]
 

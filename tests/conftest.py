@@ -1,4 +1,4 @@
-"""Shared by all tests: a small suite made with the installed library, its public view, and its true answers.
+"""Shared by all tests: a small suite made with the installed library, its public view, its answers.
 
 And `tiny_flux_folder`, a FLUX.1-Kontext of random weights as diffusers saves it.
 """
@@ -41,7 +41,7 @@ image_of = cache(partial(scene, height=SIZE, width=SIZE))
 
 
 def _transformations() -> dict[str, dict[str, Any]]:
-    """Two transformations of two families in each of four tiers and four in the last, and what was trained on besides."""
+    """Two transformations of two families in four tiers, four in the last, and the trained rest."""
     lib = library()
     families: dict[str, list[dict[str, Any]]] = {}
     for spec in singles().values():
@@ -124,7 +124,10 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_suite_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a suite of 48 items of 32 x 32 pixels: every tier but new_task, two shards a split, 50 candidates an item."""
+    """The folder of a suite of 48 items of 32 x 32 pixels.
+
+    It has every tier but new_task, two shards per split and 50 candidates per item.
+    """
     folder = tmp_path_factory.mktemp("suites") / "small"
     transformations = _transformations()
     planned = [(name, turn) for name in transformations for turn in range(PER_TRANSFORMATION)]
@@ -207,7 +210,10 @@ def t5_tokenizer() -> Any:
 
 
 def write_flux_folder(folder: Path) -> Path:
-    """Write a pipeline of the real classes: one double and two single blocks, and a VAE that shrinks eightfold, as the real one does."""
+    """Write a pipeline of the real classes with one double and two single blocks.
+
+    Its VAE shrinks eightfold, as the real one does.
+    """
     import torch
     from diffusers import (
         AutoencoderKL,
@@ -271,5 +277,5 @@ def write_flux_folder(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in diffusers' layout that `FluxKontextPipeline.from_pretrained` loads, of 0.6 MB; copy it before changing it."""
+    """A folder of 0.6 MB that `FluxKontextPipeline.from_pretrained` loads; copy it before changing it."""
     return write_flux_folder(tmp_path_factory.mktemp("flux"))

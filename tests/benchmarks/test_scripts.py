@@ -1,4 +1,4 @@
-"""Benchmarks are run as files, and two of them are called as packages are: each finds the packages all the same."""
+"""Benchmarks find the packages from anywhere, although some share a name with a package."""
 
 import subprocess
 import sys

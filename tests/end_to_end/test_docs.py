@@ -1,8 +1,9 @@
-"""The documentation is true: its commands are run in order, its files are written as shown, its tables are those of the code.
+"""The documentation is true: its commands run, its files are as shown, its tables are the code's.
 
-In a page, a block ```sh is run, line by line; a line that ends with `&` goes on until the page ends. A block whose first line is
-a comment with a file name (`# mine.yaml`) is that file. A block ```sh that begins with `# needs …` or `# takes …` is not run, but
-its commands and options must exist; one that begins with `# with assets/…` is run where these weights are in reference_model.
+A block ```sh is run line by line; a command that ends with `&` keeps running until the page ends. A
+block whose first line is a comment with a file name (`# mine.yaml`) is written to that file. A block
+```sh that begins with `# needs …` or `# takes …` is not run, but its commands and options must
+exist. One that begins with `# with assets/…` is run where reference_model has these weights.
 """
 
 import ast
@@ -40,7 +41,8 @@ NOT_RUN = ("# needs ", "# takes ")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# ([\w./-]+\.(?:py|yaml|toml))")
 
-# One process a page: torch and SciPy take seconds to import. It does what the shell would: no pipes, and of variables `export` alone.
+# One process per page, because torch and SciPy take seconds to import. It does what a shell would,
+# without pipes, and with `export` as the only use of variables.
 PLAY = """
 import atexit, json, os, subprocess, sys
 from pathlib import Path
@@ -60,7 +62,8 @@ for kind, *rest in json.loads(sys.stdin.read()):
         atexit.register(started.kill)
         continue
     if rest[0] != "lorweb-bench":
-        code = subprocess.run([sys.executable if rest[0] == "python" else rest[0], *rest[1:]]).returncode
+        program = sys.executable if rest[0] == "python" else rest[0]
+        code = subprocess.run([program, *rest[1:]]).returncode
     else:
         try:
             code = main(rest[1:])
@@ -111,7 +114,7 @@ def lacks(block: Block) -> bool:
 
 
 def installed(pyproject: str) -> Iterator[list[str]]:
-    """What `pip install -e .` would leave of a page's own package: the metadata that entry points are found by."""
+    """What `pip install -e .` leaves of a page's own package: the metadata with its entry points."""
     import tomllib
 
     project = tomllib.loads(pyproject)["project"]
@@ -150,7 +153,7 @@ def steps(page: str) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The one folder that all pages are played in; `failed` in it stops those after a page that failed."""
+    """The one folder that all pages run in; a file `failed` in it stops the pages after a failure."""
     return tmp_path_factory.mktemp("docs")
 
 
@@ -179,7 +182,8 @@ def test_every_command_of_a_page_runs(page: str, folder: Path) -> None:
     (folder / "failed").unlink()
     if left_out := [block.first for block in blocks(DOCS / f"{page}.md") if lacks(block)]:
         pytest.skip(
-            f"all of the page ran but {len(left_out)} blocks {left_out[0].removeprefix('# ')}, which is not there"
+            f"all of the page ran but {len(left_out)} blocks "
+            f"{left_out[0].removeprefix('# ')}, which is not there"
         )
 
 
@@ -302,7 +306,7 @@ def test_every_setting_of_a_training_stands_in_training() -> None:
 
 
 def annotated(source: Path, classes: list[str]) -> Iterator[str]:
-    """The fields of some classes, read from the source: importing it takes longer than most of these tests."""
+    """The fields of some classes, read from the source, which is quicker than importing it."""
     found = {
         node.name: node
         for node in ast.parse(source.read_text()).body
@@ -323,7 +327,8 @@ def test_every_method_and_metric_stands_in_its_table() -> None:
     methods, numbers = (DOCS / "methods.md").read_text(), (DOCS / "numbers.md").read_text()
     assert [method.name for method in list_methods() if f"| `{method.name}` |" not in methods] == []
     for metric in map(load_metric, TABLE):
-        row = f"| `{metric.identity}` | {'higher' if metric.higher_is_better else 'lower'} | {metric.worst:g} |"
+        better = "higher" if metric.higher_is_better else "lower"
+        row = f"| `{metric.identity}` | {better} | {metric.worst:g} |"
         assert row in numbers, f"numbers.md has no row {row}"
 
 
