@@ -376,7 +376,7 @@ class Endpoint:
         if name is None:
             return
         instead = (
-            " or --body max_tokens=null --body max_completion_tokens=1024"
+            ", or move it with --body max_tokens=null --body max_completion_tokens=1024"
             if name == "max_tokens"
             else f", or set another value with --body {name}=VALUE"
         )
@@ -480,8 +480,11 @@ def retry_after(response: "httpx.Response") -> float | None:
 
 
 def words_of(response: "httpx.Response") -> str:
-    """What a response says, in one line of at most 200 characters."""
-    return " ".join(response.text.split())[:200] or "it says nothing"
+    """What a response says, in one line of at most 200 characters: the error's message, or all of it."""
+    words: Any = response.text
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        words = response.json()["error"]["message"]
+    return " ".join(str(words).split())[:200].rstrip(".") or "it says nothing"
 
 
 def answer_path(asked: Mapping[str, Any]) -> Path | None:
