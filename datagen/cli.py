@@ -168,10 +168,19 @@ def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | 
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw every one of them to this PNG.",
 )
-def transformations(output: Path | None) -> None:
+@click.option(
+    "--page", is_flag=True, help="Print the page of the docs on the library: families and limits."
+)
+def transformations(output: Path | None, page: bool) -> None:
     """List the transformation library: id, kind, parameters, instruction; -o draws the gallery."""
     from datagen.transformations import library
     from lorweb_bench.errors import InputError
+
+    if page:
+        from datagen.transformations.page import page as library_page
+
+        click.echo(library_page(library()), nl=False)
+        return
 
     if output is not None and output.suffix.lower() != ".png":
         raise InputError(f"{output}: the gallery is a PNG; give a name that ends in .png.")
@@ -205,7 +214,8 @@ def _show(found: "Library") -> None:
         )
     console.print(table)
     console.print(
-        f"{len(listed)} transformations of {len(found.families)} families; other parameters within their ranges are possible."
+        f"{len(listed)} transformations of {len(found.families)} families; --page lists what else "
+        "their parameters take."
     )
 
 

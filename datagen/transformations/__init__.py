@@ -1,9 +1,16 @@
-"""The transformations that turn a photograph into its edited self: families, their presets and the library that holds them."""
+"""The transformations that turn a photograph into its edited self, and the library of them."""
 
 from functools import cache
 
 from datagen.transformations.catalogue import Library
-from datagen.transformations.family import Family
+from datagen.transformations.declaration import (
+    Below,
+    Family,
+    Parameter,
+    families_in,
+    family,
+    presets,
+)
 from datagen.transformations.own_file import load_families
 
 KIND_MODULES = (
@@ -26,11 +33,28 @@ KIND_MODULES = (
 
 @cache
 def library() -> Library:
-    """The project's own transformations; OpenCV is imported on the first call, and the library is built once per process."""
+    """The project's own transformations, built once per process.
+
+    OpenCV is imported on the first call.
+
+    >>> library().describe("rotate", {"degrees": 90})["instruction"]
+    'rotate the picture clockwise by 90 degrees'
+    """
     from importlib import import_module
 
     modules = [import_module(f"datagen.transformations.{name}") for name in KIND_MODULES]
-    return Library(family for module in modules for family in module.FAMILIES)
+    return Library(family for module in modules for family in families_in(vars(module)))
 
 
-__all__ = ["KIND_MODULES", "Family", "Library", "library", "load_families"]
+__all__ = [
+    "KIND_MODULES",
+    "Below",
+    "Family",
+    "Library",
+    "Parameter",
+    "families_in",
+    "family",
+    "library",
+    "load_families",
+    "presets",
+]

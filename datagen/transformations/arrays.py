@@ -1,15 +1,17 @@
-"""What several kinds share: named colours, coordinates, luma, blending, remapping. Images are uint8 H x W x 3."""
+"""What several kinds share: colours, coordinates, luma, blending, remapping.
+
+Images are uint8 RGB, H x W x 3.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from lorweb_bench.errors import unknown_name
+from datagen.transformations.declaration import Parameter
 
 REFERENCE = 64  # lengths in pixels are meant at a short side of 64 px and grow with the image
 
@@ -31,23 +33,24 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "cream": (250, 240, 215),
 }
 
-Value = TypeVar("Value")
-
-
-def choose(table: Mapping[str, Value], name: str, what: str) -> Value:
-    """The entry of a table by name; an unknown name is an InputError that tells the nearest one."""
-    if name in table:
-        return table[name]
-    raise unknown_name(what, name, table)
-
-
-def colour(name: str) -> tuple[int, int, int]:
-    """The RGB levels of a named colour; an unknown name is an InputError."""
-    return choose(COLOURS, name, "colour")
+NAMED_COLOUR = Parameter("a named colour", choices=tuple(COLOURS))
+AXES = {"horizontal": 1, "vertical": 0}  # axes of an array, height x width
+AXIS = Parameter("direction", choices=tuple(AXES))
+LINES = {"columns": 1, "rows": 0}  # axes along which columns and rows follow each other
+LINE = Parameter("what the picture is cut into", choices=tuple(LINES))
+CORNERS = {
+    "top left": (0, 0),
+    "top right": (1, 0),
+    "bottom left": (0, 1),
+    "bottom right": (1, 1),
+}  # shares of width and height
 
 
 def pixels(image: np.ndarray, length: float, least: int = 1) -> int:
-    """A length given in pixels at a short side of 64 px, in whole pixels of this image, at least `least`."""
+    """A length given in pixels at a short side of 64, in whole pixels of this image.
+
+    It is at least `least`.
+    """
     return max(least, round(length * min(image.shape[:2]) / REFERENCE))
 
 
@@ -66,8 +69,8 @@ def luma(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def slope(values: np.ndarray) -> np.ndarray:
-    """The size of the Sobel gradient of levels, float32 of the same shape.
+def gradient_magnitude(values: np.ndarray) -> np.ndarray:
+    """The magnitude of the Sobel gradient of levels, float32 of the same shape.
 
     cv2.magnitude would do, but its last bit depends on where the array lies in memory.
     """
@@ -83,17 +86,23 @@ def gray3(gray: np.ndarray) -> np.ndarray:
 def blend(
     image: np.ndarray, other: np.ndarray | tuple[int, int, int], weight: np.ndarray | float
 ) -> np.ndarray:
-    """(1 - weight) image + weight other; `weight` 0-1 is H x W or one number, `other` an image or a colour."""
-    amount = (
-        weight if isinstance(weight, (int, float)) else np.asarray(weight, np.float32)[..., None]
-    )
+    """(1 - weight) image + weight other, rounded.
+
+    Args:
+        image: uint8 H x W x 3.
+        other: An image of the same shape, or one colour.
+        weight: 0 to 1, one number or H x W.
+    """
+    amount = weight
+    if not isinstance(weight, (int, float)):
+        amount = np.asarray(weight, np.float32)[..., None]
     base = image.astype(np.float32)
     return to_uint8(base + (np.asarray(other, np.float32) - base) * amount)
 
 
 def paint(image: np.ndarray, where: np.ndarray, name: str) -> np.ndarray:
     """The image with the pixels of a boolean H x W mask set to a named colour."""
-    return np.where(where[..., None], np.array(colour(name), np.uint8), image)
+    return np.where(where[..., None], np.array(COLOURS[name], np.uint8), image)
 
 
 @lru_cache(maxsize=4)
@@ -115,7 +124,7 @@ def unit(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def centred(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates x, y from the centre in units of half the short side, float32 H x W (read-only)."""
+    """Coordinates x, y from the centre in half short sides, float32 H x W (read-only)."""
     x, y = grid(height, width)
     half = min(height, width) / 2
     x, y = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
@@ -124,7 +133,15 @@ def centred(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def disc(image: np.ndarray, x: float, y: float, radius: float, soft: float = 0.06) -> np.ndarray:
-    """A weight that is 1 in a disc and falls to 0 over `soft`: place in shares of width and height, lengths in short sides."""
+    """A weight that is 1 in a disc and falls to 0 at its rim, H x W.
+
+    Args:
+        image: The image whose height and width count.
+        x: Place of the centre, a share of the width.
+        y: Place of the centre, a share of the height.
+        radius: Where the weight is one half, in short sides.
+        soft: How wide the fall is, in short sides.
+    """
     height, width = image.shape[:2]
     columns, rows = grid(height, width)
     short = min(height, width)
@@ -133,7 +150,13 @@ def disc(image: np.ndarray, x: float, y: float, radius: float, soft: float = 0.0
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, border: int = cv2.BORDER_REFLECT_101) -> np.ndarray:
-    """The image under an affine map (2 x 3, from output to input pixels), bilinear, beyond its edge by an OpenCV border mode."""
+    """The image under an affine map, bilinear.
+
+    Args:
+        image: uint8 H x W x 3.
+        matrix: 2 x 3, from output to input pixels.
+        border: OpenCV's border mode for what lies beyond the edge.
+    """
     height, width = image.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(

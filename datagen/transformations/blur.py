@@ -1,14 +1,18 @@
-"""Kind blur: softening, smearing and sharpening. Lengths are pixels at a short side of 64 px and grow with the image."""
+"""Kind blur: softening, smearing and sharpening.
+
+Lengths are pixels at a short side of 64 px and grow with the image.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import REFERENCE, blend, choose, odd, to_uint8, unit, warp
-from datagen.transformations.family import Family, presets
+from datagen.transformations.arrays import REFERENCE, blend, odd, to_uint8, unit, warp
+from datagen.transformations.declaration import PIXELS, Parameter, family, presets
 
 KIND = "blur"
+BANDS = {"top": 0.15, "middle": 0.5, "bottom": 0.85}  # shares of the height
 WIDEST = 12.0  # pixels; the standard deviation from which on a blur runs on a smaller copy
 
 
@@ -29,11 +33,28 @@ def soften(image: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
+@family(
+    "gaussian_blur",
+    kind=KIND,
+    presets=presets("sigma", 1.5, 3.0, 6.0),
+    sigma=Parameter("standard deviation of the Gaussian", 0.5, 12, unit=PIXELS),
+    instruction="blur the picture with a Gaussian of {sigma:g} pixels",
+)
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur with a Gaussian."""
     return soften(image, sigma)
 
 
+@family(
+    "motion_blur",
+    kind=KIND,
+    presets=presets("degrees length", (0, 9), (0, 17), (45, 13), (90, 9), (90, 17), (135, 13)),
+    degrees=Parameter("direction, counterclockwise from the right", 0, 180, unit="degrees"),
+    length=Parameter("length of the smear", 3, 31, unit=PIXELS),
+    instruction="smear the picture over {length} pixels at {degrees} degrees",
+)
 def motion_blur(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
+    """Smear along a line."""
     size = odd(image, length)
     line = np.zeros((size, size), np.float32)
     line[size // 2] = 1
@@ -51,7 +72,15 @@ def _mean_of(image: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
     return to_uint8(total / len(matrices))
 
 
+@family(
+    "zoom_blur",
+    kind=KIND,
+    presets=presets("strength", 0.2, 0.35, 0.55),
+    strength=Parameter("share by which the picture grows", 0, 0.8),
+    instruction="blur the picture outwards from the middle with strength {strength}",
+)
 def zoom_blur(image: np.ndarray, strength: float) -> np.ndarray:
+    """Average copies that grow from the middle."""
     centre = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
     return _mean_of(
         image,
@@ -59,7 +88,15 @@ def zoom_blur(image: np.ndarray, strength: float) -> np.ndarray:
     )
 
 
+@family(
+    "spin_blur",
+    kind=KIND,
+    presets=presets("degrees", 25, 50, 90),
+    degrees=Parameter("turn that is smeared over", 0, 180, unit="degrees"),
+    instruction="blur the picture around its middle over {degrees} degrees",
+)
 def spin_blur(image: np.ndarray, degrees: float) -> np.ndarray:
+    """Average copies that are turned around the middle."""
     centre = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
     return _mean_of(
         image,
@@ -70,128 +107,82 @@ def spin_blur(image: np.ndarray, degrees: float) -> np.ndarray:
     )
 
 
+@family(
+    "sharpen",
+    kind=KIND,
+    presets=presets("amount sigma", (1.5, 1.5), (3.0, 1.5), (6.0, 1.5), (1.5, 6.0)),
+    amount=Parameter("strength", 0, 10),
+    sigma=Parameter("standard deviation of the Gaussian", 0.5, 8, unit=PIXELS),
+    instruction="sharpen the picture by {amount:g} at a radius of {sigma:g} pixels",
+)
 def sharpen(image: np.ndarray, amount: float, sigma: float) -> np.ndarray:
+    """Add the difference from a blurred copy (unsharp mask)."""
     return cv2.addWeighted(image, 1 + amount, soften(image, sigma), -amount, 0)
 
 
+@family(
+    "high_pass",
+    kind=KIND,
+    presets=presets("sigma", 1.5, 3.0, 6.0),
+    sigma=Parameter("standard deviation of the Gaussian", 0.5, 12, unit=PIXELS),
+    instruction="keep only details under {sigma:g} pixels on gray",
+)
 def high_pass(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Keep the difference from a blurred copy, on gray."""
     return cv2.addWeighted(image, 1.5, soften(image, sigma), -1.5, 128)
 
 
+@family(
+    "median_blur",
+    kind=KIND,
+    presets=presets("size", 7, 13),
+    size=Parameter("side of the window, rounded to an odd number of pixels", 3, 25, unit=PIXELS),
+    instruction="replace each pixel by the median of {size} by {size} pixels",
+)
 def median_blur(image: np.ndarray, size: float) -> np.ndarray:
+    """Replace each pixel by the median of a square around it."""
     return cv2.medianBlur(image, odd(image, size))
 
 
+@family(
+    "tilt_shift",
+    kind=KIND,
+    presets=presets("band", "top", "middle", "bottom"),
+    band=Parameter("place of the sharp band", choices=tuple(BANDS)),
+    instruction="blur all but a sharp band at the {band}",
+)
 def tilt_shift(image: np.ndarray, band: str) -> np.ndarray:
-    centre = choose({"top": 0.15, "middle": 0.5, "bottom": 0.85}, band, "band")
+    """Blur all but a horizontal band."""
+    centre = BANDS[band]
     away = np.clip((np.abs(unit(*image.shape[:2])[1] - centre) - 0.1) / 0.12, 0, 1)
     return blend(image, soften(image, 4.0), away)
 
 
+@family(
+    "soft_glow",
+    kind=KIND,
+    presets=presets("sigma", 2.0, 6.0),
+    sigma=Parameter("standard deviation of the Gaussian", 0.5, 12, unit=PIXELS),
+    instruction="add a soft bright glow of {sigma:g} pixels",
+)
 def soft_glow(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Screen the picture with a blurred copy."""
     glow = soften(image, sigma)
     return 255 - cv2.multiply(255 - image, 255 - glow, scale=1 / 255)
 
 
+@family(
+    "double_exposure",
+    kind=KIND,
+    presets=presets("right down", (0.12, 0.0), (0.3, 0.0), (0.0, 0.12), (0.0, 0.3)),
+    right=Parameter("how far to the right", 0, 1, unit="of the width"),
+    down=Parameter("how far down", 0, 1, unit="of the height"),
+    instruction="lay a copy moved right by {right} and down by {down} over the picture at half "
+    "strength",
+)
 def double_exposure(image: np.ndarray, right: float, down: float) -> np.ndarray:
+    """Blend the picture with a moved copy, half and half."""
     height, width = image.shape[:2]
     return cv2.addWeighted(
         image, 0.5, np.roll(image, (round(down * height), round(right * width)), (0, 1)), 0.5, 0
     )
-
-
-FAMILIES = (
-    Family(
-        "gaussian_blur",
-        KIND,
-        True,
-        {"sigma": "pixels at 64 px, 0.5-12"},
-        presets("sigma", 1.5, 3.0, 6.0),
-        gaussian_blur,
-        "blur the picture with a Gaussian of {sigma:g} pixels".format,
-    ),
-    Family(
-        "motion_blur",
-        KIND,
-        True,
-        {
-            "degrees": "direction, 0-180, counterclockwise from the right",
-            "length": "pixels at 64 px, 3-31",
-        },
-        presets("degrees length", (0, 9), (0, 17), (45, 13), (90, 9), (90, 17), (135, 13)),
-        motion_blur,
-        "smear the picture over {length} pixels at {degrees} degrees".format,
-    ),
-    Family(
-        "zoom_blur",
-        KIND,
-        True,
-        {"strength": "share by which the picture grows, 0-0.8"},
-        presets("strength", 0.2, 0.35, 0.55),
-        zoom_blur,
-        "blur the picture outwards from the middle with strength {strength}".format,
-    ),
-    Family(
-        "spin_blur",
-        KIND,
-        True,
-        {"degrees": "degrees of the turn, 0-180"},
-        presets("degrees", 25, 50, 90),
-        spin_blur,
-        "blur the picture around its middle over {degrees} degrees".format,
-    ),
-    Family(
-        "sharpen",
-        KIND,
-        True,
-        {"amount": "strength, 0-10", "sigma": "pixels at 64 px, 0.5-8"},
-        presets("amount sigma", (1.5, 1.5), (3.0, 1.5), (6.0, 1.5), (1.5, 6.0)),
-        sharpen,
-        "sharpen the picture by {amount:g} at a radius of {sigma:g} pixels".format,
-    ),
-    Family(
-        "high_pass",
-        KIND,
-        True,
-        {"sigma": "pixels at 64 px, 0.5-12"},
-        presets("sigma", 1.5, 3.0, 6.0),
-        high_pass,
-        "keep only details under {sigma:g} pixels on gray".format,
-    ),
-    Family(
-        "median_blur",
-        KIND,
-        True,
-        {"size": "pixels at 64 px, odd, 3-25"},
-        presets("size", 7, 13),
-        median_blur,
-        "replace each pixel by the median of {size} by {size} pixels".format,
-    ),
-    Family(
-        "tilt_shift",
-        KIND,
-        True,
-        {"band": "top, middle or bottom"},
-        presets("band", "top", "middle", "bottom"),
-        tilt_shift,
-        "blur all but a sharp band at the {band}".format,
-    ),
-    Family(
-        "soft_glow",
-        KIND,
-        True,
-        {"sigma": "pixels at 64 px, 0.5-12"},
-        presets("sigma", 2.0, 6.0),
-        soft_glow,
-        "add a soft bright glow of {sigma:g} pixels".format,
-    ),
-    Family(
-        "double_exposure",
-        KIND,
-        True,
-        {"right": "share of the width, 0-1", "down": "share of the height, 0-1"},
-        presets("right down", (0.12, 0.0), (0.3, 0.0), (0.0, 0.12), (0.0, 0.3)),
-        double_exposure,
-        "lay a copy moved right by {right} and down by {down} over the picture at half strength".format,
-    ),
-)

@@ -1,9 +1,7 @@
-"""The library: families by name, descriptions and compositions of them, and running them on images."""
+"""The library: families by name, descriptions and compositions of them, and running them."""
 
 from __future__ import annotations
 
-import inspect
-import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,17 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from datagen.transformations.family import Family, limits, transformation_id
+from datagen.transformations.declaration import Family, transformation_id
 from datagen.transformations.own_file import load_families, try_families
 from lorweb_bench.data.composition import joined_family, joined_id, steps_of
 from lorweb_bench.errors import InputError, unknown_name
 
 
 class Library:
-    """Families by name. A transformation is named by a mapping with `family` and `parameters`, as `describe` gives it."""
+    """Families of transformations by name.
+
+    A transformation is named by a mapping with `family` and `parameters`, as `describe` gives it.
+
+    Args:
+        families: The families, in the order that `singles` lists them.
+
+    Raises:
+        InputError: When a name occurs twice, or when an id cannot spell it.
+    """
 
     def __init__(self, families: Iterable[Family]) -> None:
-        """Holds the families in their order; refuses names that occur twice or that an id cannot spell (InputError)."""
+        """Hold the families in their order."""
         self.families: Mapping[str, Family] = _by_name(families)
 
     def extended(self, families: Iterable[Family]) -> Library:
@@ -29,7 +36,15 @@ class Library:
         return Library([*self.families.values(), *families])
 
     def with_file(self, path: str | Path) -> Library:
-        """A library with the families of a user's own file, each tried on a picture; see `load_families`."""
+        """A library with the families of a user's own file, each tried on a picture.
+
+        Args:
+            path: A Python file; see `load_families`.
+
+        Raises:
+            InputError: When the file has no families, or one that does not do what it declares, or
+                one whose name is taken.
+        """
         own = load_families(path)
         if taken := next((family.name for family in own if family.name in self.families), None):
             raise InputError(
@@ -43,10 +58,17 @@ class Library:
         return library
 
     def apply(self, spec: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
-        """The image (uint8 H x W x 3) transformed, as a new array of the same shape.
+        """An image transformed, as a new array of the same shape.
 
-        `spec` needs `family` and `parameters`, and may hold more; a composition holds its parts as `parameters["steps"]`.
-        An unknown family, and parameters that the family does not take or cannot run with, are InputErrors.
+        Args:
+            spec: A mapping with `family` and `parameters`, which may hold more. A composition has
+                its parts as `parameters["steps"]`.
+            image: uint8 RGB, height x width x 3.
+
+        Raises:
+            InputError: For a family that there is not, and for parameters that the family does not
+                take or cannot run with.
+            ValueError: When the image is of another type or shape.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
@@ -55,65 +77,65 @@ class Library:
         result = image
         for step in steps_of(spec):
             result = _run(self.family(step["family"]), step["parameters"], result)
-        return (
-            np.array(result, order="C")
-            if np.may_share_memory(result, image)
-            else np.ascontiguousarray(result)
-        )
+        if np.may_share_memory(result, image):
+            return np.array(result, order="C")
+        return np.ascontiguousarray(result)
 
     def family(self, name: str) -> Family:
-        """The family of a name; an unknown one is an InputError with the nearest name."""
+        """The family of a name; for one that there is not, an InputError with the nearest name."""
         if name in self.families:
             return self.families[name]
         raise unknown_name("transformation family", name, self.families)
 
     def describe(self, family: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Id, family, kind, parameters, instruction and deterministic of one transformation (JSON values).
+        """What a manifest says of one transformation.
 
-        An unknown family, and parameters that it does not take or that lie outside of the ranges that it documents, are InputErrors.
+        Returns:
+            Its id, family, kind, parameters, instruction and deterministic, as JSON values.
+
+        Raises:
+            InputError: For a family that there is not, and for parameters that it does not take.
         """
-        known = self.family(family)
-        parameters = {name: _plain(known, name, value) for name, value in parameters.items()}
-        _check_parameters(known, parameters)
-        _check_ranges(known, parameters)
+        declared = self.family(family)
+        parameters = declared.read(parameters)
         return {
             "id": transformation_id(family, parameters),
             "family": family,
-            "kind": known.kind,
+            "kind": declared.kind,
             "parameters": parameters,
-            "instruction": re.sub(
-                r"\ba (?=orange\b)", "an ", _instruction(known, parameters)
-            ),  # the one colour that needs it
-            "deterministic": known.deterministic,
+            "instruction": _instruction(declared, parameters),
+            "deterministic": declared.deterministic,
         }
 
     def compose(self, *specs: Mapping[str, Any]) -> dict[str, Any]:
-        """The description of doing two or more transformations one after the other, each given by family and parameters."""
-        described = [
-            self.describe(part["family"], part["parameters"])
-            for spec in specs
-            for part in steps_of(spec)
-        ]
+        """The description of two or more transformations that run one after the other.
+
+        Args:
+            *specs: Mappings with `family` and `parameters`; compositions count as their steps.
+        """
+        steps = [step for spec in specs for step in steps_of(spec)]
+        described = [self.describe(step["family"], step["parameters"]) for step in steps]
         kinds = {part["kind"] for part in described}
+        named = [{key: part[key] for key in ("family", "parameters")} for part in described]
         return {
             "id": joined_id(part["id"] for part in described),
             "family": joined_family(part["family"] for part in described),
             "kind": kinds.pop() if len(kinds) == 1 else "composition",
-            "parameters": {
-                "steps": [
-                    {"family": part["family"], "parameters": part["parameters"]}
-                    for part in described
-                ]
-            },
+            "parameters": {"steps": named},
             "instruction": ", then ".join(part["instruction"] for part in described),
             "deterministic": all(part["deterministic"] for part in described),
         }
 
     def singles(self) -> dict[str, dict[str, Any]]:
-        """Every preset of every deterministic family, described, by id, in the order of families and presets."""
-        families = [family for family in self.families.values() if family.deterministic]
+        """Every preset of every deterministic family, described, by id.
+
+        They stand in the order of families and presets.
+        """
         described = [
-            self.describe(family.name, values) for family in families for values in family.presets
+            self.describe(family.name, values)
+            for family in self.families.values()
+            if family.deterministic
+            for values in family.presets
         ]
         return {item["id"]: item for item in described}
 
@@ -127,83 +149,31 @@ def _by_name(families: Iterable[Family]) -> dict[str, Family]:
             )
         if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", family.name):
             raise InputError(
-                f"The transformation family {family.name!r} needs a snake_case name of a-z, 0-9 and single _."
+                f"The transformation family {family.name!r} needs a snake_case name of a-z, 0-9 "
+                "and single _."
             )
         named[family.name] = family
     return named
 
 
 def _run(family: Family, parameters: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
-    _check_parameters(family, parameters)
+    parameters = family.read(parameters)
     try:
         result = family.apply(image, **parameters)
     except InputError:
         raise
-    except Exception as error:
-        # A value of the wrong type or out of range, or a fault in a user's own family: the cause stays attached.
+    except Exception as error:  # a fault in a user's own family: the cause stays attached
         raise InputError(
-            f"The family {family.name!r} cannot run with {dict(parameters)} on {image.shape[1]} x {image.shape[0]} px "
-            f"({_told(error)}); give {_meanings(family)}."
+            f"The family {family.name!r} cannot run with {parameters} on "
+            f"{image.shape[1]} x {image.shape[0]} pixels ({_in_one_line(error)})."
         ) from error
-    if (
-        not isinstance(result, np.ndarray)
-        or result.shape != image.shape
-        or result.dtype != np.uint8
-    ):
-        given = (
-            f"{result.dtype} {result.shape}"
-            if isinstance(result, np.ndarray)
-            else f"no array but {type(result).__name__}"
-        )
-        raise InputError(
-            f"The family {family.name!r} gave {given}; it must give uint8 {image.shape}."
-        )
-    return result
-
-
-def _meanings(family: Family) -> str:
-    return (
-        ", ".join(f"{name} ({meaning})" for name, meaning in family.parameters.items())
-        or "no parameters"
-    )
-
-
-def _check_parameters(family: Family, parameters: Mapping[str, Any]) -> None:
-    try:
-        inspect.signature(family.apply).bind(None, **parameters)
-    except TypeError as error:
-        given = ", ".join(parameters) or "no parameters"
-        raise InputError(
-            f"The family {family.name!r} takes {_meanings(family)}; given were {given} ({error})."
-        ) from None
-
-
-def _check_ranges(family: Family, parameters: Mapping[str, Any]) -> None:
-    """InputError for a number outside of the range that the family documents for it."""
-    for name, value in parameters.items():
-        if (bounds := limits(family.parameters.get(name, ""))) is None:
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not bounds[0] <= value <= bounds[1]:
-            raise InputError(
-                f"The family {family.name!r} takes {_meanings(family)}; {name} was {value!r}."
-            )
-
-
-def _plain(family: Family, name: str, value: Any) -> Any:
-    """A parameter's value as JSON knows it: numpy's numbers as Python's; InputError for what is no JSON."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(family, name, item) for item in value)
-    if (
-        value is None
-        or isinstance(value, (str, int))
-        or (isinstance(value, float) and math.isfinite(value))
-    ):
-        return value
-    raise InputError(
-        f"The family {family.name!r} cannot have {name} = {value!r}: parameters are numbers, text, or lists of them."
-    )
+    if not isinstance(result, np.ndarray):
+        given = f"no array but {type(result).__name__}"
+    elif result.shape != image.shape or result.dtype != np.uint8:
+        given = f"{result.dtype} {result.shape}"
+    else:
+        return result
+    raise InputError(f"The family {family.name!r} gave {given}; it must give uint8 {image.shape}.")
 
 
 def _instruction(family: Family, parameters: Mapping[str, Any]) -> str:
@@ -211,14 +181,15 @@ def _instruction(family: Family, parameters: Mapping[str, Any]) -> str:
         text = family.instruct(**parameters)
     except Exception as error:
         raise InputError(
-            f"The family {family.name!r} has no words for {dict(parameters)} ({_told(error)}); see its instruct."
+            f"The family {family.name!r} has no words for {dict(parameters)} "
+            f"({_in_one_line(error)}); see its instruction."
         ) from error
     if not isinstance(text, str) or not text.strip():
         raise InputError(
-            f"The family {family.name!r} gives {text!r} for words; its instruct must give text."
+            f"The family {family.name!r} gives {text!r} for words; its instruction must give text."
         )
-    return text
+    return re.sub(r"\ba (?=orange\b)", "an ", text)  # the one named colour that needs it
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

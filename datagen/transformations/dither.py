@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datagen.transformations.arrays import choose, gray3, grid, luma, paint, pixels
-from datagen.transformations.family import Family, presets
+from datagen.transformations.arrays import NAMED_COLOUR, gray3, grid, luma, paint, pixels
+from datagen.transformations.declaration import PIXELS, Parameter, family, presets
 
 KIND = "dither"
+MODE = Parameter("what is dithered", choices=("gray", "colour"))
 PALETTES = {
     "handheld": ("0f380f", "306230", "8bac0f", "9bbc0f"),
     "cga": ("000000", "55ffff", "ff55ff", "ffffff"),
@@ -25,34 +26,59 @@ def _bayer(size: int) -> np.ndarray:
     return (matrix + 0.5) / size**2
 
 
+@family(
+    "ordered_dither",
+    kind=KIND,
+    presets=presets("matrix mode", (2, "gray"), (8, "gray"), (2, "colour"), (8, "colour")),
+    matrix=Parameter("rows and columns of the Bayer matrix", choices=(2, 4, 8)),
+    mode=MODE,
+    instruction="dither the picture in {mode} with a {matrix} by {matrix} Bayer matrix",
+)
 def ordered_dither(image: np.ndarray, matrix: int, mode: str) -> np.ndarray:
+    """Compare each pixel with a Bayer matrix; every channel becomes 0 or 255."""
     height, width = image.shape[:2]
     scale = pixels(image, 1)
     pattern = np.kron(_bayer(matrix), np.ones((scale, scale), np.float32)) * 255
     limits = np.tile(pattern, (-(-height // len(pattern)), -(-width // len(pattern))))[
         :height, :width
     ]
-    if choose({"gray": True, "colour": False}, mode, "mode"):
+    if mode == "gray":
         return gray3((luma(image) > limits).astype(np.uint8) * 255)
     return (image > limits[..., None]).astype(np.uint8) * 255
 
 
+@family(
+    "error_diffusion",
+    kind=KIND,
+    presets=presets("mode", "gray", "colour"),
+    mode=MODE,
+    instruction="dither the picture in {mode} by error diffusion",
+)
 def error_diffusion(image: np.ndarray, mode: str) -> np.ndarray:
+    """Dither by Floyd and Steinberg's error diffusion."""
     picture = Image.fromarray(image)
-    if choose({"gray": True, "colour": False}, mode, "mode"):
+    if mode == "gray":
         return np.asarray(picture.convert("1").convert("RGB"))
     return np.dstack([np.asarray(channel.convert("1").convert("L")) for channel in picture.split()])
 
 
 def _nearest_of(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Each pixel replaced by the nearest of K whole-numbered colours, K x 3."""
-    # Squared distances but for the pixel's own square; whole numbers under 2**24, so exact in float32.
+    # Squared distances but for the pixel's own square: whole numbers under 2**24, so exact.
     palette = colours.astype(np.float32)
     distances = (palette**2).sum(1) - 2 * (image.astype(np.float32) @ palette.T)
     return colours.astype(np.uint8)[distances.argmin(-1)]
 
 
+@family(
+    "few_colours",
+    kind=KIND,
+    presets=presets("count", 2, 3, 4),
+    count=Parameter("number of colours", 2, 32, whole=True),
+    instruction="reduce the picture to its {count} main colours",
+)
 def few_colours(image: np.ndarray, count: int) -> np.ndarray:
+    """Reduce the picture to a few main colours by k-means with a fixed start."""
     small = cv2.resize(
         image, (min(32, image.shape[1]), min(32, image.shape[0])), interpolation=cv2.INTER_AREA
     )
@@ -71,10 +97,18 @@ def few_colours(image: np.ndarray, count: int) -> np.ndarray:
     return _nearest_of(image, np.rint(centres))
 
 
+@family(
+    "retro_palette",
+    kind=KIND,
+    presets=presets("palette", *PALETTES),
+    palette=Parameter("palette", choices=tuple(PALETTES)),
+    instruction="redraw the picture in the {palette} palette",
+)
 def retro_palette(image: np.ndarray, palette: str) -> np.ndarray:
+    """Replace each pixel by the nearest colour of a palette."""
     return _nearest_of(
         image,
-        np.array([list(bytes.fromhex(item)) for item in choose(PALETTES, palette, "palette")]),
+        np.array([list(bytes.fromhex(item)) for item in PALETTES[palette]]),
     )
 
 
@@ -85,13 +119,32 @@ def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarr
     return np.cos(2 * np.pi * along / period), np.cos(2 * np.pi * across / period)
 
 
+@family(
+    "halftone",
+    kind=KIND,
+    presets=presets(
+        "spacing ink", (4, "black"), (6, "black"), (9, "black"), (6, "blue"), (6, "red")
+    ),
+    spacing=Parameter("distance between dots", 3, 16, unit=PIXELS),
+    ink=NAMED_COLOUR,
+    instruction="print the picture in {ink} halftone dots of {spacing} pixels on white",
+)
 def halftone(image: np.ndarray, spacing: float, ink: str) -> np.ndarray:
+    """Print dots of one ink that grow with darkness."""
     along, across = _screen(image, spacing, 45)
     dark = luma(image) / np.float32(255) < 0.5 + (along + across) / 4.2
     return paint(np.full_like(image, 255), dark, ink)
 
 
+@family(
+    "colour_halftone",
+    kind=KIND,
+    presets=presets("spacing", 4, 6, 9),
+    spacing=Parameter("distance between dots", 3, 16, unit=PIXELS),
+    instruction="print the picture in coloured halftone dots of {spacing} pixels",
+)
 def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
+    """Print a screen of dots for each channel, each at its own angle."""
     result = np.empty_like(image)
     for channel, degrees in enumerate((15, 75, 45)):
         along, across = _screen(image, spacing, degrees)
@@ -101,12 +154,30 @@ def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
     return result
 
 
+@family(
+    "line_screen",
+    kind=KIND,
+    presets=presets("spacing degrees", (5, 0), (5, 45), (5, 90), (5, 135), (9, 45)),
+    spacing=Parameter("distance between lines", 3, 16, unit=PIXELS),
+    degrees=Parameter("direction of the lines", 0, 180, unit="degrees"),
+    instruction="engrave the picture in lines {spacing} pixels apart at {degrees} degrees",
+)
 def line_screen(image: np.ndarray, spacing: float, degrees: float) -> np.ndarray:
+    """Print lines that grow with darkness."""
     across = _screen(image, spacing, degrees)[1]
     return gray3((luma(image) / np.float32(255) >= 0.5 + across / 2.1).astype(np.uint8) * 255)
 
 
-def ascii_blocks(image: np.ndarray, size: int) -> np.ndarray:
+@family(
+    "ascii_blocks",
+    kind=KIND,
+    presets=presets("size", 4, 6, 9),
+    size=Parameter("distance between squares", 3, 16, unit=PIXELS),
+    instruction="draw the picture in coloured squares on black, {size} pixels apart and as large as "
+    "the place is bright",
+)
+def ascii_blocks(image: np.ndarray, size: float) -> np.ndarray:
+    """Draw squares on black that grow with brightness."""
     height, width = image.shape[:2]
     cell = pixels(image, size, 3)
     small = cv2.resize(image, (-(-width // cell), -(-height // cell)), interpolation=cv2.INTER_AREA)
@@ -118,79 +189,3 @@ def ascii_blocks(image: np.ndarray, size: int) -> np.ndarray:
     return np.where(
         (reach <= np.sqrt(luma(means) / np.float32(255)))[..., None], means, np.uint8(0)
     )
-
-
-FAMILIES = (
-    Family(
-        "ordered_dither",
-        KIND,
-        True,
-        {"matrix": "2, 4 or 8", "mode": "gray or colour"},
-        presets("matrix mode", (2, "gray"), (8, "gray"), (2, "colour"), (8, "colour")),
-        ordered_dither,
-        "dither the picture in {mode} with a {matrix} by {matrix} Bayer matrix".format,
-    ),
-    Family(
-        "error_diffusion",
-        KIND,
-        True,
-        {"mode": "gray or colour"},
-        presets("mode", "gray", "colour"),
-        error_diffusion,
-        "dither the picture in {mode} by error diffusion".format,
-    ),
-    Family(
-        "few_colours",
-        KIND,
-        True,
-        {"count": "colours, 2-32"},
-        presets("count", 2, 3, 4),
-        few_colours,
-        "reduce the picture to its {count} main colours".format,
-    ),
-    Family(
-        "retro_palette",
-        KIND,
-        True,
-        {"palette": ", ".join(PALETTES)},
-        presets("palette", *PALETTES),
-        retro_palette,
-        "redraw the picture in the {palette} palette".format,
-    ),
-    Family(
-        "halftone",
-        KIND,
-        True,
-        {"spacing": "pixels at 64 px, 3-16", "ink": "a named colour"},
-        presets("spacing ink", (4, "black"), (6, "black"), (9, "black"), (6, "blue"), (6, "red")),
-        halftone,
-        "print the picture in {ink} halftone dots of {spacing} pixels on white".format,
-    ),
-    Family(
-        "colour_halftone",
-        KIND,
-        True,
-        {"spacing": "pixels at 64 px, 3-16"},
-        presets("spacing", 4, 6, 9),
-        colour_halftone,
-        "print the picture in coloured halftone dots of {spacing} pixels".format,
-    ),
-    Family(
-        "line_screen",
-        KIND,
-        True,
-        {"spacing": "pixels at 64 px, 3-16", "degrees": "direction of the lines, 0-180"},
-        presets("spacing degrees", (5, 0), (5, 45), (5, 90), (5, 135), (9, 45)),
-        line_screen,
-        "engrave the picture in lines {spacing} pixels apart at {degrees} degrees".format,
-    ),
-    Family(
-        "ascii_blocks",
-        KIND,
-        True,
-        {"size": "pixels at 64 px, 3-16"},
-        presets("size", 4, 6, 9),
-        ascii_blocks,
-        "draw the picture in coloured squares on black, {size} pixels apart and as large as the place is bright".format,
-    ),
-)

@@ -1,4 +1,7 @@
-"""Kind mosaic: the picture cut into cells of one colour each. Lengths are pixels at a short side of 64 px."""
+"""Kind mosaic: the picture cut into cells of one colour each.
+
+Lengths are pixels at a short side of 64 px.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import grid, paint, pixels
-from datagen.transformations.family import Family, presets
+from datagen.transformations.arrays import NAMED_COLOUR, grid, paint, pixels
+from datagen.transformations.declaration import PIXELS, SEED, Parameter, family, presets
 
 KIND = "mosaic"
+SIZE = Parameter("width of a cell", 2, 32, unit=PIXELS)
 
 
 def _number(*parts: np.ndarray) -> np.ndarray:
@@ -85,7 +89,15 @@ def _joints(image: np.ndarray, cells: np.ndarray, joint: str) -> np.ndarray:
     return paint(_means(image, cells), edge > 0, joint)
 
 
+@family(
+    "pixelate",
+    kind=KIND,
+    presets=presets("size", 4, 6, 8, 12, 16),
+    size=SIZE,
+    instruction="pixelate the picture into blocks of {size} pixels",
+)
 def pixelate(image: np.ndarray, size: float) -> np.ndarray:
+    """Average the picture in square blocks."""
     height, width = image.shape[:2]
     block = pixels(image, size, 2)
     small = cv2.resize(
@@ -96,27 +108,87 @@ def pixelate(image: np.ndarray, size: float) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
+@family(
+    "hexagons",
+    kind=KIND,
+    presets=presets("size", 5, 8, 12),
+    size=SIZE,
+    instruction="turn the picture into hexagons of {size} pixels",
+)
 def hexagons(image: np.ndarray, size: float) -> np.ndarray:
+    """Average the picture in hexagons."""
     return _means(image, _hexagons(*image.shape[:2], pixels(image, size, 3)))
 
 
+@family(
+    "triangles",
+    kind=KIND,
+    presets=presets("size", 6, 9, 14),
+    size=SIZE,
+    instruction="turn the picture into triangles of {size} pixels",
+)
 def triangles(image: np.ndarray, size: float) -> np.ndarray:
+    """Average the picture in triangles."""
     return _means(image, _triangles(*image.shape[:2], pixels(image, size, 3)))
 
 
+@family(
+    "crystals",
+    kind=KIND,
+    presets=presets("size seed", (6, 1), (9, 1), (14, 1)),
+    size=SIZE,
+    seed=SEED,
+    instruction="turn the picture into irregular crystals of {size} pixels, pattern {seed}",
+)
 def crystals(image: np.ndarray, size: float, seed: int) -> np.ndarray:
+    """Average the picture in the cells around scattered points."""
     return _means(image, _crystals(*image.shape[:2], pixels(image, size, 3), seed))
 
 
+@family(
+    "stained_glass",
+    kind=KIND,
+    presets=presets("size lead", (9, "black"), (14, "black"), (9, "white"), (14, "white")),
+    size=SIZE,
+    lead=NAMED_COLOUR,
+    instruction="turn the picture into stained glass of {size} pixel pieces with {lead} leads",
+)
 def stained_glass(image: np.ndarray, size: float, lead: str) -> np.ndarray:
+    """Average the picture in irregular cells with leads between them."""
     return _joints(image, _crystals(*image.shape[:2], pixels(image, size, 3), 7), lead)
 
 
+@family(
+    "brickwork",
+    kind=KIND,
+    presets=presets("size joint", (5, "gray"), (8, "gray"), (5, "white"), (8, "white")),
+    size=SIZE,
+    joint=NAMED_COLOUR,
+    instruction="build the picture from bricks {size} pixels high with {joint} joints",
+)
 def brickwork(image: np.ndarray, size: float, joint: str) -> np.ndarray:
+    """Average the picture in bricks with joints between them."""
     return _joints(image, _bricks(*image.shape[:2], pixels(image, size, 3)), joint)
 
 
+@family(
+    "discs",
+    kind=KIND,
+    presets=presets(
+        "size ground",
+        (5, "black"),
+        (8, "black"),
+        (12, "black"),
+        (5, "white"),
+        (8, "white"),
+        (12, "white"),
+    ),
+    size=SIZE,
+    ground=NAMED_COLOUR,
+    instruction="draw the picture in round dots of {size} pixels on {ground}",
+)
 def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
+    """Average the picture in square blocks and show each as a disc."""
     height, width = image.shape[:2]
     block = pixels(image, size, 3)
     small = cv2.resize(
@@ -126,79 +198,3 @@ def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
     x, y = grid(height, width)
     away = np.hypot((x % block + 0.5) / block - 0.5, (y % block + 0.5) / block - 0.5)
     return paint(means, away >= 0.46, ground)
-
-
-SIZE = {"size": "pixels at 64 px, 2-32"}
-FAMILIES = (
-    Family(
-        "pixelate",
-        KIND,
-        True,
-        SIZE,
-        presets("size", 4, 6, 8, 12, 16),
-        pixelate,
-        "pixelate the picture into blocks of {size} pixels".format,
-    ),
-    Family(
-        "hexagons",
-        KIND,
-        True,
-        SIZE,
-        presets("size", 5, 8, 12),
-        hexagons,
-        "turn the picture into hexagons of {size} pixels".format,
-    ),
-    Family(
-        "triangles",
-        KIND,
-        True,
-        SIZE,
-        presets("size", 6, 9, 14),
-        triangles,
-        "turn the picture into triangles of {size} pixels".format,
-    ),
-    Family(
-        "crystals",
-        KIND,
-        True,
-        {**SIZE, "seed": "integer, fixes the cells"},
-        presets("size seed", (6, 1), (9, 1), (14, 1)),
-        crystals,
-        "turn the picture into irregular crystals of {size} pixels, pattern {seed}".format,
-    ),
-    Family(
-        "stained_glass",
-        KIND,
-        True,
-        {**SIZE, "lead": "a named colour"},
-        presets("size lead", (9, "black"), (14, "black"), (9, "white"), (14, "white")),
-        stained_glass,
-        "turn the picture into stained glass of {size} pixel pieces with {lead} leads".format,
-    ),
-    Family(
-        "brickwork",
-        KIND,
-        True,
-        {**SIZE, "joint": "a named colour"},
-        presets("size joint", (5, "gray"), (8, "gray"), (5, "white"), (8, "white")),
-        brickwork,
-        "build the picture from bricks {size} pixels high with {joint} joints".format,
-    ),
-    Family(
-        "discs",
-        KIND,
-        True,
-        {**SIZE, "ground": "a named colour"},
-        presets(
-            "size ground",
-            (5, "black"),
-            (8, "black"),
-            (12, "black"),
-            (5, "white"),
-            (8, "white"),
-            (12, "white"),
-        ),
-        discs,
-        "draw the picture in round dots of {size} pixels on {ground}".format,
-    ),
-)

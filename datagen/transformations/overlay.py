@@ -7,8 +7,19 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import blend, centred, choose, colour, grid, paint, unit
-from datagen.transformations.family import Family, presets
+from datagen.transformations.arrays import (
+    AXES,
+    AXIS,
+    COLOURS,
+    CORNERS,
+    NAMED_COLOUR,
+    blend,
+    centred,
+    grid,
+    paint,
+    unit,
+)
+from datagen.transformations.declaration import SEED, Parameter, family, presets
 
 KIND = "overlay"
 PLACES = {
@@ -53,17 +64,54 @@ FRACTION = 4  # bits of sub-pixel places in OpenCV's drawing
 def _polygon(image: np.ndarray, points: np.ndarray, shade: str) -> np.ndarray:
     """Filled, anti-aliased, with points in pixels, N x 2."""
     fixed = np.rint(points * (1 << FRACTION)).astype(np.int32)
-    return cv2.fillPoly(image.copy(), [fixed], colour(shade), cv2.LINE_AA, FRACTION)
+    return cv2.fillPoly(image.copy(), [fixed], COLOURS[shade], cv2.LINE_AA, FRACTION)
 
 
+@family(
+    "stripes",
+    kind=KIND,
+    presets=presets(
+        "degrees period shade",
+        (0, 0.25, "white"),
+        (45, 0.25, "white"),
+        (90, 0.25, "white"),
+        (135, 0.25, "white"),
+        (0, 0.15, "black"),
+        (90, 0.15, "black"),
+        (45, 0.25, "red"),
+    ),
+    degrees=Parameter("direction of the stripes", 0, 180, unit="degrees"),
+    period=Parameter("distance between stripes", 0.05, 0.5, unit="of the short side"),
+    shade=NAMED_COLOUR,
+    instruction="lay {shade} stripes at {degrees} degrees with a period of {period} over the "
+    "picture",
+)
 def stripes(image: np.ndarray, degrees: float, period: float, shade: str) -> np.ndarray:
+    """Lay stripes over the picture that let a quarter of it through."""
     x, y = grid(*image.shape[:2])
     angle = np.radians(degrees)
     across = (y * np.cos(angle) + x * np.sin(angle)) / (period * min(image.shape[:2]))
-    return blend(image, colour(shade), np.where(across % 1 < 0.4, np.float32(0.75), np.float32(0)))
+    return blend(image, COLOURS[shade], np.where(across % 1 < 0.4, np.float32(0.75), np.float32(0)))
 
 
+@family(
+    "lines",
+    kind=KIND,
+    presets=presets(
+        "cells shade",
+        (3, "white"),
+        (5, "white"),
+        (8, "white"),
+        (3, "black"),
+        (5, "black"),
+        (8, "black"),
+    ),
+    cells=Parameter("cells along the short side", 2, 16, whole=True),
+    shade=NAMED_COLOUR,
+    instruction="draw a {shade} grid of {cells} cells over the picture",
+)
 def lines(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
+    """Draw a grid of thin lines."""
     x, y = centred(*image.shape[:2])
     off = (
         np.minimum(np.abs((x * cells / 2 + 0.5) % 1 - 0.5), np.abs((y * cells / 2 + 0.5) % 1 - 0.5))
@@ -72,21 +120,52 @@ def lines(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
     return paint(image, (off < 0.016), shade)
 
 
+@family(
+    "dots",
+    kind=KIND,
+    presets=presets(
+        "cells shade", (4, "white"), (6, "white"), (8, "white"), (4, "magenta"), (6, "magenta")
+    ),
+    cells=Parameter("dots along the short side", 2, 12, whole=True),
+    shade=NAMED_COLOUR,
+    instruction="lay {cells} rows of {shade} dots over the picture",
+)
 def dots(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
+    """Draw rows of dots."""
     x, y = centred(*image.shape[:2])
     away = np.hypot((x * cells / 2) % 1 - 0.5, (y * cells / 2) % 1 - 0.5)
-    return blend(image, colour(shade), np.clip((0.28 - away) * 8 + 0.5, 0, 1))
+    return blend(image, COLOURS[shade], np.clip((0.28 - away) * 8 + 0.5, 0, 1))
 
 
+@family(
+    "veil_checks",
+    kind=KIND,
+    presets=presets(
+        "cells shade",
+        (2, "black"),
+        (4, "black"),
+        (6, "black"),
+        (4, "white"),
+        (6, "white"),
+        (4, "blue"),
+    ),
+    cells=Parameter("cells along each side", 2, 16, whole=True),
+    shade=NAMED_COLOUR,
+    instruction="lay a see-through {shade} checkerboard of {cells} cells over the picture",
+)
 def veil_checks(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
+    """Blend every other cell of a checkerboard with a colour."""
     x, y = unit(*image.shape[:2])
     checks = (np.floor(x * cells) + np.floor(y * cells)) % 2
-    return blend(image, colour(shade), checks * np.float32(0.6))
+    return blend(image, COLOURS[shade], checks * np.float32(0.6))
 
 
 @lru_cache(maxsize=32)
 def _written(height: int, width: int, text: str, size: float, angle: float) -> np.ndarray:
-    """A weight that is 1 on the letters of a line of text across the middle, H x W, `size` in shares of the short side."""
+    """A weight that is 1 on a line of letters across the middle, H x W.
+
+    `size` is that of the letters in shares of the short side, `angle` turns them counterclockwise.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     page = Image.new("L", (width, height))
@@ -102,61 +181,173 @@ def _written(height: int, width: int, text: str, size: float, angle: float) -> n
     return np.asarray(page.rotate(angle), np.float32) / 255
 
 
+@family(
+    "letter",
+    kind=KIND,
+    presets=presets(
+        "text shade",
+        ("A", "red"),
+        ("K", "yellow"),
+        ("S", "blue"),
+        ("8", "white"),
+        ("4", "green"),
+        ("X", "purple"),
+    ),
+    text=Parameter("what is written", longest=2),
+    shade=NAMED_COLOUR,
+    instruction="write a large {shade} {text} on the picture",
+)
 def letter(image: np.ndarray, text: str, shade: str) -> np.ndarray:
-    return blend(image, colour(shade), _written(*image.shape[:2], text, 0.85, 0.0))
+    """Write one or two large characters across the middle."""
+    return blend(image, COLOURS[shade], _written(*image.shape[:2], text, 0.85, 0.0))
 
 
+@family(
+    "watermark",
+    kind=KIND,
+    presets=presets("text degrees", ("DRAFT", 0), ("DRAFT", 40), ("COPY", 0), ("COPY", -40)),
+    text=Parameter("a short word", longest=16),
+    degrees=Parameter("counterclockwise turn", -90, 90, unit="degrees"),
+    instruction="write {text} across the picture in white at {degrees} degrees",
+)
 def watermark(image: np.ndarray, text: str, degrees: float) -> np.ndarray:
+    """Write a see-through white word across the middle."""
     written = _written(*image.shape[:2], text, 1.3 / max(2, len(text)), degrees)
     return blend(image, (255, 255, 255), written * np.float32(0.75))
 
 
+@family(
+    "sticker",
+    kind=KIND,
+    presets=presets(
+        "shape shade place",
+        ("circle", "red", "top left"),
+        ("star", "yellow", "top right"),
+        ("heart", "red", "centre"),
+        ("triangle", "blue", "bottom left"),
+        ("square", "green", "bottom right"),
+        ("circle", "blue", "centre"),
+        ("star", "yellow", "bottom left"),
+        ("heart", "pink", "bottom right"),
+        ("triangle", "black", "centre"),
+        ("square", "white", "top left"),
+    ),
+    shape=Parameter("what is stuck on", choices=tuple(SHAPES)),
+    shade=NAMED_COLOUR,
+    place=Parameter("where", choices=tuple(PLACES)),
+    instruction="stick a {shade} {shape} on the {place}",
+)
 def sticker(image: np.ndarray, shape: str, shade: str, place: str) -> np.ndarray:
+    """Draw a filled shape at one of five places."""
     height, width = image.shape[:2]
-    across, down = choose(PLACES, place, "place")
-    points = choose(SHAPES, shape, "shape") * 0.22 * min(height, width) + (
+    across, down = PLACES[place]
+    points = SHAPES[shape] * 0.22 * min(height, width) + (
         across * width,
         down * height,
     )
     return _polygon(image, points, shade)
 
 
+@family(
+    "ribbon",
+    kind=KIND,
+    presets=presets(
+        "corner shade",
+        ("top left", "red"),
+        ("top right", "red"),
+        ("bottom left", "green"),
+        ("bottom right", "green"),
+    ),
+    corner=Parameter("where", choices=tuple(CORNERS)),
+    shade=NAMED_COLOUR,
+    instruction="put a {shade} ribbon across the {corner} corner",
+)
 def ribbon(image: np.ndarray, corner: str, shade: str) -> np.ndarray:
+    """Paint a ribbon across a corner."""
     x, y = unit(*image.shape[:2])
-    right, bottom = choose(
-        {"top left": (0, 0), "top right": (1, 0), "bottom left": (0, 1), "bottom right": (1, 1)},
-        corner,
-        "corner",
-    )
+    right, bottom = CORNERS[corner]
     reach = np.abs(x - right) + np.abs(y - bottom)
     return paint(image, ((reach > 0.35) & (reach < 0.6)), shade)
 
 
+@family(
+    "band",
+    kind=KIND,
+    presets=presets(
+        "axis place shade",
+        ("horizontal", 0.2, "black"),
+        ("horizontal", 0.5, "black"),
+        ("horizontal", 0.8, "black"),
+        ("vertical", 0.2, "yellow"),
+        ("vertical", 0.5, "yellow"),
+        ("vertical", 0.8, "yellow"),
+    ),
+    axis=AXIS,
+    place=Parameter("place of the middle of the band", 0, 1, unit="of the size"),
+    shade=NAMED_COLOUR,
+    instruction="put a {axis} {shade} band at {place}",
+)
 def band(image: np.ndarray, axis: str, place: float, shade: str) -> np.ndarray:
-    across = unit(*image.shape[:2])[choose({"horizontal": 1, "vertical": 0}, axis, "axis")]
+    """Paint a band across the picture."""
+    across = unit(*image.shape[:2])[AXES[axis]]
     return paint(image, (np.abs(across - place) < 0.09), shade)
 
 
+@family(
+    "crossed_out",
+    kind=KIND,
+    presets=presets("shade", "red", "black", "white"),
+    shade=NAMED_COLOUR,
+    instruction="cross the picture out in {shade}",
+)
 def crossed_out(image: np.ndarray, shade: str) -> np.ndarray:
+    """Paint a cross from corner to corner."""
     x, y = unit(*image.shape[:2])
     near = np.minimum(np.abs(x - y), np.abs(x + y - 1)) < 0.075
     return paint(image, near, shade)
 
 
+@family(
+    "rings",
+    kind=KIND,
+    presets=presets("count shade", (2, "white"), (3, "white"), (5, "white"), (3, "red")),
+    count=Parameter("rings per half short side", 1, 8, whole=True),
+    shade=NAMED_COLOUR,
+    instruction="lay {shade} rings, {count} per half side, over the picture",
+)
 def rings(image: np.ndarray, count: int, shade: str) -> np.ndarray:
+    """Blend rings around the centre with a colour."""
     radius = np.hypot(*centred(*image.shape[:2]))
     return blend(
-        image, colour(shade), np.where((radius * count) % 1 > 0.65, np.float32(0.8), np.float32(0))
+        image, COLOURS[shade], np.where((radius * count) % 1 > 0.65, np.float32(0.8), np.float32(0))
     )
 
 
+@family(
+    "rays",
+    kind=KIND,
+    presets=presets("count shade", (4, "yellow"), (8, "yellow"), (12, "yellow"), (8, "black")),
+    count=Parameter("rays around the centre", 2, 24, whole=True),
+    shade=NAMED_COLOUR,
+    instruction="lay {count} see-through {shade} rays from the centre over the picture",
+)
 def rays(image: np.ndarray, count: int, shade: str) -> np.ndarray:
+    """Blend rays from the centre with a colour."""
     x, y = centred(*image.shape[:2])
     turn = np.arctan2(y, x) / (2 * np.pi) * count
-    return blend(image, colour(shade), np.where(turn % 1 < 0.5, np.float32(0.6), np.float32(0)))
+    return blend(image, COLOURS[shade], np.where(turn % 1 < 0.5, np.float32(0.6), np.float32(0)))
 
 
+@family(
+    "confetti",
+    kind=KIND,
+    presets=presets("count seed", (15, 6), (40, 6), (90, 6)),
+    count=Parameter("number of pieces", 5, 200, whole=True),
+    seed=SEED,
+    instruction="scatter {count} pieces of confetti over the picture, pattern {seed}",
+)
 def confetti(image: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Scatter small discs of six colours."""
     height, width = image.shape[:2]
     draw = np.random.default_rng(seed)
     result = image.copy()
@@ -166,189 +357,6 @@ def confetti(image: np.ndarray, count: int, seed: int) -> np.ndarray:
     ):
         centre = round(place[0] * width), round(place[1] * height)
         cv2.circle(
-            result, centre, max(1, round(0.04 * min(height, width))), colour(names[tone]), -1
+            result, centre, max(1, round(0.04 * min(height, width))), COLOURS[names[tone]], -1
         )
     return result
-
-
-SHADE = {"shade": "a named colour"}
-FAMILIES = (
-    Family(
-        "stripes",
-        KIND,
-        True,
-        {"degrees": "direction, 0-180", "period": "share of the short side, 0.05-0.5", **SHADE},
-        presets(
-            "degrees period shade",
-            (0, 0.25, "white"),
-            (45, 0.25, "white"),
-            (90, 0.25, "white"),
-            (135, 0.25, "white"),
-            (0, 0.15, "black"),
-            (90, 0.15, "black"),
-            (45, 0.25, "red"),
-        ),
-        stripes,
-        "lay {shade} stripes at {degrees} degrees with a period of {period} over the picture".format,
-    ),
-    Family(
-        "lines",
-        KIND,
-        True,
-        {"cells": "cells along the short side, 2-16", **SHADE},
-        presets(
-            "cells shade",
-            (3, "white"),
-            (5, "white"),
-            (8, "white"),
-            (3, "black"),
-            (5, "black"),
-            (8, "black"),
-        ),
-        lines,
-        "draw a {shade} grid of {cells} cells over the picture".format,
-    ),
-    Family(
-        "dots",
-        KIND,
-        True,
-        {"cells": "dots along the short side, 2-12", **SHADE},
-        presets(
-            "cells shade", (4, "white"), (6, "white"), (8, "white"), (4, "magenta"), (6, "magenta")
-        ),
-        dots,
-        "lay {cells} rows of {shade} dots over the picture".format,
-    ),
-    Family(
-        "veil_checks",
-        KIND,
-        True,
-        {"cells": "cells along each side, 2-16", **SHADE},
-        presets(
-            "cells shade",
-            (2, "black"),
-            (4, "black"),
-            (6, "black"),
-            (4, "white"),
-            (6, "white"),
-            (4, "blue"),
-        ),
-        veil_checks,
-        "lay a see-through {shade} checkerboard of {cells} cells over the picture".format,
-    ),
-    Family(
-        "letter",
-        KIND,
-        True,
-        {"text": "one or two characters", **SHADE},
-        presets(
-            "text shade",
-            ("A", "red"),
-            ("K", "yellow"),
-            ("S", "blue"),
-            ("8", "white"),
-            ("4", "green"),
-            ("X", "purple"),
-        ),
-        letter,
-        "write a large {shade} {text} on the picture".format,
-    ),
-    Family(
-        "watermark",
-        KIND,
-        True,
-        {"text": "a short word", "degrees": "counterclockwise degrees, -90 to 90"},
-        presets("text degrees", ("DRAFT", 0), ("DRAFT", 40), ("COPY", 0), ("COPY", -40)),
-        watermark,
-        "write {text} across the picture in white at {degrees} degrees".format,
-    ),
-    Family(
-        "sticker",
-        KIND,
-        True,
-        {"shape": ", ".join(SHAPES), **SHADE, "place": ", ".join(PLACES)},
-        presets(
-            "shape shade place",
-            ("circle", "red", "top left"),
-            ("star", "yellow", "top right"),
-            ("heart", "red", "centre"),
-            ("triangle", "blue", "bottom left"),
-            ("square", "green", "bottom right"),
-            ("circle", "blue", "centre"),
-            ("star", "yellow", "bottom left"),
-            ("heart", "pink", "bottom right"),
-            ("triangle", "black", "centre"),
-            ("square", "white", "top left"),
-        ),
-        sticker,
-        "stick a {shade} {shape} on the {place}".format,
-    ),
-    Family(
-        "ribbon",
-        KIND,
-        True,
-        {"corner": "top left, top right, bottom left or bottom right", **SHADE},
-        presets(
-            "corner shade",
-            ("top left", "red"),
-            ("top right", "red"),
-            ("bottom left", "green"),
-            ("bottom right", "green"),
-        ),
-        ribbon,
-        "put a {shade} ribbon across the {corner} corner".format,
-    ),
-    Family(
-        "band",
-        KIND,
-        True,
-        {"axis": "horizontal or vertical", "place": "share of the size, 0-1", **SHADE},
-        presets(
-            "axis place shade",
-            ("horizontal", 0.2, "black"),
-            ("horizontal", 0.5, "black"),
-            ("horizontal", 0.8, "black"),
-            ("vertical", 0.2, "yellow"),
-            ("vertical", 0.5, "yellow"),
-            ("vertical", 0.8, "yellow"),
-        ),
-        band,
-        "put a {axis} {shade} band at {place}".format,
-    ),
-    Family(
-        "crossed_out",
-        KIND,
-        True,
-        SHADE,
-        presets("shade", "red", "black", "white"),
-        crossed_out,
-        "cross the picture out in {shade}".format,
-    ),
-    Family(
-        "rings",
-        KIND,
-        True,
-        {"count": "rings per half short side, 1-8", **SHADE},
-        presets("count shade", (2, "white"), (3, "white"), (5, "white"), (3, "red")),
-        rings,
-        "lay {shade} rings, {count} per half side, over the picture".format,
-    ),
-    Family(
-        "rays",
-        KIND,
-        True,
-        {"count": "rays around the centre, 2-24", **SHADE},
-        presets("count shade", (4, "yellow"), (8, "yellow"), (12, "yellow"), (8, "black")),
-        rays,
-        "lay {count} see-through {shade} rays from the centre over the picture".format,
-    ),
-    Family(
-        "confetti",
-        KIND,
-        True,
-        {"count": "pieces, 5-200", "seed": "integer, fixes the places"},
-        presets("count seed", (15, 6), (40, 6), (90, 6)),
-        confetti,
-        "scatter {count} pieces of confetti over the picture, pattern {seed}".format,
-    ),
-)

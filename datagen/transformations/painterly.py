@@ -6,23 +6,32 @@ import cv2
 import numpy as np
 
 from datagen.transformations.arrays import (
-    choose,
+    gradient_magnitude,
     gray3,
     grid,
     luma,
     noise,
     odd,
     pixels,
-    slope,
     to_uint8,
 )
 from datagen.transformations.blur import soften
-from datagen.transformations.family import Family, presets
+from datagen.transformations.declaration import PIXELS, SEED, Parameter, family, presets
 
 KIND = "painterly"
+SPREADING = {"bright": cv2.dilate, "dark": cv2.erode}
 
 
+@family(
+    "oil",
+    kind=KIND,
+    presets=presets("radius tones", (2, 6), (4, 6)),
+    radius=Parameter("radius of the brush", 1, 6, unit=PIXELS),
+    tones=Parameter("number of tones", 3, 12, whole=True),
+    instruction="paint the picture in oil with a brush of {radius} pixels and {tones} tones",
+)
 def oil(image: np.ndarray, radius: float, tones: int) -> np.ndarray:
+    """Replace each pixel by the mean of the most common tone around it."""
     size = odd(image, 2 * radius + 1)
     bins = (luma(image).astype(np.int32) * tones) // 256
     best = np.zeros(bins.shape, np.float32)
@@ -36,7 +45,15 @@ def oil(image: np.ndarray, radius: float, tones: int) -> np.ndarray:
     return to_uint8(result * (255 / best)[..., None])
 
 
+@family(
+    "kuwahara",
+    kind=KIND,
+    presets=presets("radius", 3, 5, 8),
+    radius=Parameter("radius of the patches", 2, 10, unit=PIXELS),
+    instruction="smooth the picture into painted patches of {radius} pixels",
+)
 def kuwahara(image: np.ndarray, radius: float) -> np.ndarray:
+    """Replace each pixel by the mean of the smoothest of four windows around it."""
     height, width = image.shape[:2]
     reach = pixels(image, radius, 2)
     size = (reach + 1, reach + 1)
@@ -61,7 +78,16 @@ def kuwahara(image: np.ndarray, radius: float) -> np.ndarray:
     return to_uint8(result)
 
 
+@family(
+    "cartoon",
+    kind=KIND,
+    presets=presets("levels", 3, 5),
+    levels=Parameter("levels per channel", 2, 8, whole=True),
+    instruction="turn the picture into a cartoon with {levels} levels per channel and black "
+    "outlines",
+)
 def cartoon(image: np.ndarray, levels: int) -> np.ndarray:
+    """Flatten the colours and draw black outlines."""
     smooth = cv2.bilateralFilter(image, 5, 60, 5)
     flat = cv2.LUT(smooth, to_uint8((np.floor(np.arange(256) * levels / 256) + 0.5) * 255 / levels))
     edge = cv2.adaptiveThreshold(
@@ -75,12 +101,38 @@ def cartoon(image: np.ndarray, levels: int) -> np.ndarray:
     return flat * (edge[..., None] > 0).astype(np.uint8)
 
 
+@family(
+    "brush",
+    kind=KIND,
+    presets=presets(
+        "tone size",
+        ("bright", 3),
+        ("bright", 7),
+        ("bright", 11),
+        ("dark", 3),
+        ("dark", 7),
+        ("dark", 11),
+    ),
+    tone=Parameter("tones that spread", choices=tuple(SPREADING)),
+    size=Parameter("width of the brush, rounded to an odd number of pixels", 3, 15, unit=PIXELS),
+    instruction="let the {tone} parts spread with a round brush of {size} pixels",
+)
 def brush(image: np.ndarray, tone: str, size: float) -> np.ndarray:
+    """Let bright or dark parts spread under a round brush."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(image, size),) * 2)
-    return choose({"bright": cv2.dilate, "dark": cv2.erode}, tone, "tone")(image, kernel)
+    return SPREADING[tone](image, kernel)
 
 
+@family(
+    "strokes",
+    kind=KIND,
+    presets=presets("degrees length", (0, 13), (45, 13), (90, 13), (135, 13)),
+    degrees=Parameter("direction, counterclockwise from the right", 0, 180, unit="degrees"),
+    length=Parameter("length of the strokes", 3, 31, unit=PIXELS),
+    instruction="paint the picture in rough strokes of {length} pixels at {degrees} degrees",
+)
 def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
+    """Smear the picture and a grain along one direction."""
     height, width = image.shape[:2]
     size = odd(image, length)
     line = np.zeros((size, size), np.float32)
@@ -96,7 +148,15 @@ def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     )
 
 
+@family(
+    "canvas",
+    kind=KIND,
+    presets=presets("spacing", 4, 8),
+    spacing=Parameter("width of the threads", 3, 16, unit=PIXELS),
+    instruction="print the picture on a woven canvas with threads {spacing} pixels wide",
+)
 def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
+    """Darken and lighten the picture with the weave of a canvas."""
     x, y = grid(*image.shape[:2])
     period = spacing * min(image.shape[:2]) / 64
     weave = np.sin(2 * np.pi * x / period) * np.cos(np.pi * y / period) + np.sin(
@@ -105,16 +165,34 @@ def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
     return to_uint8(image * (1 + 0.45 * weave[..., None]))
 
 
+@family(
+    "watercolour",
+    kind=KIND,
+    presets=presets("sigma", 1.5, 5.0),
+    sigma=Parameter("size of the blotches", 1, 8, unit=PIXELS),
+    instruction="turn the picture into a watercolour with blotches of {sigma:g} pixels",
+)
 def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Flatten the picture, let paper shine through in blotches, darken the edges."""
     height, width = image.shape[:2]
     flat = cv2.medianBlur(image, odd(image, 5)).astype(np.float32)
     blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
     paper = np.clip(0.4 + 0.25 * blotches / max(float(blotches.std()), 1e-6), 0, 0.85)
-    rims = slope(flat)
+    rims = gradient_magnitude(flat)
     return to_uint8(flat + (255 - flat) * paper[..., None] - 0.25 * np.minimum(rims, 300))
 
 
+@family(
+    "frosted_glass",
+    kind=KIND,
+    presets=presets("reach seed", (1.2, 3), (2.5, 3), (5.0, 3)),
+    reach=Parameter("how far the glass scatters", 0.5, 8, unit=PIXELS),
+    seed=SEED,
+    instruction="look at the picture through frosted glass that scatters over {reach:g} pixels, "
+    "pattern {seed}",
+)
 def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
+    """Read each pixel from a random place nearby."""
     height, width = image.shape[:2]
     x, y = grid(height, width)
     offset = noise(height, width, 2, seed) * np.float32(reach * min(height, width) / 64)
@@ -127,7 +205,16 @@ def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
     )
 
 
+@family(
+    "comic",
+    kind=KIND,
+    presets=presets("spacing", 4, 7),
+    spacing=Parameter("distance between dots", 3, 12, unit=PIXELS),
+    instruction="turn the picture into a comic print of three tones with dots {spacing} pixels "
+    "apart",
+)
 def comic(image: np.ndarray, spacing: float) -> np.ndarray:
+    """Print three tones, with dots for the middle one."""
     x, y = grid(*image.shape[:2])
     period = spacing * min(image.shape[:2]) / 64
     gray = luma(image)
@@ -136,99 +223,3 @@ def comic(image: np.ndarray, spacing: float) -> np.ndarray:
         gray > 165, 255, np.where(gray > 85, np.where(dots, 60, 235), np.where(dots, 0, 40))
     ).astype(np.uint8)
     return gray3(shade)
-
-
-FAMILIES = (
-    Family(
-        "oil",
-        KIND,
-        True,
-        {"radius": "pixels at 64 px, 1-6", "tones": "brightness bins, 3-12"},
-        presets("radius tones", (2, 6), (4, 6)),
-        oil,
-        "paint the picture in oil with a brush of {radius} pixels and {tones} tones".format,
-    ),
-    Family(
-        "kuwahara",
-        KIND,
-        True,
-        {"radius": "pixels at 64 px, 2-10"},
-        presets("radius", 3, 5, 8),
-        kuwahara,
-        "smooth the picture into painted patches of {radius} pixels".format,
-    ),
-    Family(
-        "cartoon",
-        KIND,
-        True,
-        {"levels": "levels per channel, 2-8"},
-        presets("levels", 3, 5),
-        cartoon,
-        "turn the picture into a cartoon with {levels} levels per channel and black outlines".format,
-    ),
-    Family(
-        "brush",
-        KIND,
-        True,
-        {"tone": "bright or dark", "size": "pixels at 64 px, odd, 3-15"},
-        presets(
-            "tone size",
-            ("bright", 3),
-            ("bright", 7),
-            ("bright", 11),
-            ("dark", 3),
-            ("dark", 7),
-            ("dark", 11),
-        ),
-        brush,
-        "let the {tone} parts spread with a round brush of {size} pixels".format,
-    ),
-    Family(
-        "strokes",
-        KIND,
-        True,
-        {
-            "degrees": "direction, 0-180, counterclockwise from the right",
-            "length": "pixels at 64 px, 3-31",
-        },
-        presets("degrees length", (0, 13), (45, 13), (90, 13), (135, 13)),
-        strokes,
-        "paint the picture in rough strokes of {length} pixels at {degrees} degrees".format,
-    ),
-    Family(
-        "canvas",
-        KIND,
-        True,
-        {"spacing": "pixels at 64 px, 3-16"},
-        presets("spacing", 4, 8),
-        canvas,
-        "print the picture on a woven canvas with threads {spacing} pixels wide".format,
-    ),
-    Family(
-        "watercolour",
-        KIND,
-        True,
-        {"sigma": "size of the blotches, pixels at 64 px, 1-8"},
-        presets("sigma", 1.5, 5.0),
-        watercolour,
-        "turn the picture into a watercolour with blotches of {sigma:g} pixels".format,
-    ),
-    Family(
-        "frosted_glass",
-        KIND,
-        True,
-        {"reach": "pixels at 64 px, 0.5-8", "seed": "integer, fixes the pattern"},
-        presets("reach seed", (1.2, 3), (2.5, 3), (5.0, 3)),
-        frosted_glass,
-        "look at the picture through frosted glass that scatters over {reach:g} pixels, pattern {seed}".format,
-    ),
-    Family(
-        "comic",
-        KIND,
-        True,
-        {"spacing": "pixels at 64 px, 3-12"},
-        presets("spacing", 4, 7),
-        comic,
-        "turn the picture into a comic print of three tones with dots {spacing} pixels apart".format,
-    ),
-)

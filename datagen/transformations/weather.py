@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from datagen.transformations.arrays import (
+    COLOURS,
+    CORNERS,
+    NAMED_COLOUR,
     blend,
     centred,
-    choose,
-    colour,
     disc,
     grid,
     noise,
@@ -19,19 +20,21 @@ from datagen.transformations.arrays import (
     unit,
 )
 from datagen.transformations.blur import soften
-from datagen.transformations.family import Family, presets
+from datagen.transformations.declaration import Parameter, family, presets
 
 KIND = "weather"
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}
-CORNERS = {
-    "top left": (0.0, 0.0),
-    "top right": (1.0, 0.0),
-    "bottom left": (0.0, 1.0),
-    "bottom right": (1.0, 1.0),
-}
 
 
+@family(
+    "fog",
+    kind=KIND,
+    presets=presets("density", 0.25, 0.45, 0.7),
+    density=Parameter("share of fog", 0, 0.9),
+    instruction="wrap the scene in fog of density {density}",
+)
 def fog(image: np.ndarray, density: float) -> np.ndarray:
+    """Blend the picture with clouds that are denser towards the top."""
     height, width = image.shape[:2]
     clouds = soften(noise(height, width, 1, 21)[..., 0], 7.0)
     clouds = clouds / max(float(clouds.std()), 1e-6)
@@ -41,7 +44,15 @@ def fog(image: np.ndarray, density: float) -> np.ndarray:
     )
 
 
+@family(
+    "mist_below",
+    kind=KIND,
+    presets=presets("height_share", 0.35, 0.55, 0.8),
+    height_share=Parameter("height that the mist reaches", 0.1, 1, unit="of the height"),
+    instruction="let white mist rise from below over {height_share} of the height",
+)
 def mist_below(image: np.ndarray, height_share: float) -> np.ndarray:
+    """Blend the lower part with white."""
     rise = unit(*image.shape[:2])[1]
     return blend(image, (235, 238, 240), np.clip((rise - 1 + height_share) / 0.25, 0, 0.9))
 
@@ -61,7 +72,16 @@ def _streaks(height: int, width: int, degrees: float, share: float) -> np.ndarra
     )
 
 
+@family(
+    "rain",
+    kind=KIND,
+    presets=presets("degrees share", (-30, 0.04), (0, 0.02), (0, 0.05), (30, 0.04)),
+    degrees=Parameter("counterclockwise slant", -45, 45, unit="degrees"),
+    share=Parameter("density of the drops", 0.005, 0.1),
+    instruction="let it rain with a slant of {degrees} degrees and density {share}",
+)
 def rain(image: np.ndarray, degrees: float, share: float) -> np.ndarray:
+    """Darken the picture and draw streaks."""
     return blend(
         blend(image, (70, 80, 95), 0.3),
         (215, 225, 240),
@@ -89,19 +109,43 @@ def _flakes(height: int, width: int, share: float) -> np.ndarray:
     return np.clip(field, 0, 1)
 
 
+@family(
+    "snow",
+    kind=KIND,
+    presets=presets("share", 0.01, 0.025, 0.06),
+    share=Parameter("density of the flakes", 0.005, 0.1),
+    instruction="let it snow with density {share}",
+)
 def snow(image: np.ndarray, share: float) -> np.ndarray:
+    """Lighten the picture and draw flakes."""
     return blend(
         blend(image, (225, 230, 240), 0.2), (255, 255, 255), _flakes(*image.shape[:2], share)
     )
 
 
+@family(
+    "snow_cover",
+    kind=KIND,
+    presets=presets("level", 50, 90, 130),
+    level=Parameter("luma from which on snow lies", 0, 255),
+    instruction="cover everything brighter than level {level} with snow",
+)
 def snow_cover(image: np.ndarray, level: float) -> np.ndarray:
+    """Blend bright parts with white."""
     bright = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return blend(image, (245, 248, 255), np.clip((bright - level) / 40, 0, 1))
 
 
+@family(
+    "sunbeam",
+    kind=KIND,
+    presets=presets("corner", *CORNERS),
+    corner=Parameter("corner that the light comes from", choices=tuple(CORNERS)),
+    instruction="let sunbeams shine in from the {corner}",
+)
 def sunbeam(image: np.ndarray, corner: str) -> np.ndarray:
-    across, down = choose(CORNERS, corner, "corner")
+    """Add rays of warm light from a corner."""
+    across, down = CORNERS[corner]
     x, y = unit(*image.shape[:2])
     x, y = np.abs(x - across) + 0.02, np.abs(y - down) + 0.02
     rays = np.clip(0.55 + 0.6 * np.cos(np.arctan2(y, x) * 16), 0, 1) * np.clip(
@@ -110,28 +154,72 @@ def sunbeam(image: np.ndarray, corner: str) -> np.ndarray:
     return to_uint8(image + rays[..., None] * np.array([150, 125, 70], np.float32))
 
 
+@family(
+    "night",
+    kind=KIND,
+    presets=presets("depth", 0.2, 0.45, 0.65),
+    depth=Parameter("darkness", 0, 0.9),
+    instruction="turn day into a bluish night of depth {depth}",
+)
 def night(image: np.ndarray, depth: float) -> np.ndarray:
+    """Darken the picture, take colour away, add blue."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     dim = (image * np.float32(0.35) + gray * np.float32(0.65)) * (1 - depth)
     return to_uint8(dim * np.array([0.7, 0.85, 1.35], np.float32))
 
 
+@family(
+    "light_from",
+    kind=KIND,
+    presets=presets(
+        "side shade",
+        ("left", "orange"),
+        ("right", "orange"),
+        ("top", "orange"),
+        ("bottom", "orange"),
+        ("left", "cyan"),
+        ("right", "cyan"),
+        ("top", "purple"),
+        ("bottom", "purple"),
+    ),
+    side=Parameter("side that the light comes from", choices=tuple(DIRECTIONS)),
+    shade=NAMED_COLOUR,
+    instruction="let {shade} light fall in from the {side}",
+)
 def light_from(image: np.ndarray, side: str, shade: str) -> np.ndarray:
-    right, down = choose(DIRECTIONS, side, "side")
+    """Blend the picture with a colour, more so towards one side."""
+    right, down = DIRECTIONS[side]
     x, y = unit(*image.shape[:2])
     lit = (x - 0.5) * right + (y - 0.5) * down
-    return blend(image, colour(shade), np.clip(0.4 + 0.8 * lit, 0, 0.85))
+    return blend(image, COLOURS[shade], np.clip(0.4 + 0.8 * lit, 0, 0.85))
 
 
+@family(
+    "shade_from",
+    kind=KIND,
+    presets=presets("side", *DIRECTIONS),
+    side=Parameter("side that the shade comes from", choices=tuple(DIRECTIONS)),
+    instruction="let a dark shade fall in from the {side}",
+)
 def shade_from(image: np.ndarray, side: str) -> np.ndarray:
-    right, down = choose(DIRECTIONS, side, "side")
+    """Darken the picture towards one side."""
+    right, down = DIRECTIONS[side]
     x, y = unit(*image.shape[:2])
     return to_uint8(
         image * np.clip(0.55 - 1.1 * ((x - 0.5) * right + (y - 0.5) * down), 0, 1.3)[..., None]
     )
 
 
+@family(
+    "lens_flare",
+    kind=KIND,
+    presets=presets("x y", (0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)),
+    x=Parameter("place from the left", 0, 1, unit="of the width"),
+    y=Parameter("place from above", 0, 1, unit="of the height"),
+    instruction="add a lens flare with the light at {x} of the width and {y} of the height",
+)
 def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Add a light and three reflections of it across the centre."""
     total = image.astype(np.float32)
     spots = (
         (0.0, 0.16, (255, 240, 200), 0.35),
@@ -145,7 +233,15 @@ def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
     return to_uint8(total)
 
 
+@family(
+    "sunset",
+    kind=KIND,
+    presets=presets("strength", 0.3, 0.5, 0.7),
+    strength=Parameter("share of the colours", 0, 0.9),
+    instruction="bathe the scene in a sunset of strength {strength}",
+)
 def sunset(image: np.ndarray, strength: float) -> np.ndarray:
+    """Blend the picture with a sky from violet to orange."""
     rise = unit(*image.shape[:2])[1][..., None]
     sky = (1 - rise) * np.array([95, 40, 130], np.float32) + rise * np.array(
         [255, 140, 50], np.float32
@@ -153,7 +249,15 @@ def sunset(image: np.ndarray, strength: float) -> np.ndarray:
     return blend(image, sky, strength)
 
 
+@family(
+    "water_mirror",
+    kind=KIND,
+    presets=presets("line", 0.5, 0.62, 0.75),
+    line=Parameter("place of the water line from above", 0.5, 0.9, unit="of the height"),
+    instruction="flood the scene below {line} of the height and mirror the rest in the water",
+)
 def water_mirror(image: np.ndarray, line: float) -> np.ndarray:
+    """Mirror the upper part in rippled water below a line."""
     height, width = image.shape[:2]
     x, y = grid(height, width)
     edge = line * height
@@ -170,7 +274,15 @@ def water_mirror(image: np.ndarray, line: float) -> np.ndarray:
     return blend(mirrored, (30, 60, 90), np.where(below, np.float32(0.35), np.float32(0)))
 
 
+@family(
+    "rainbow",
+    kind=KIND,
+    presets=presets("radius", 0.5, 0.9, 1.3),
+    radius=Parameter("radius of the bow", 0.2, 2, unit="half short sides"),
+    instruction="put a rainbow of radius {radius} over the scene",
+)
 def rainbow(image: np.ndarray, radius: float) -> np.ndarray:
+    """Draw a rainbow around the middle of the lower edge."""
     height, width = image.shape[:2]
     x, y = centred(height, width)
     away = (np.hypot(x, y - height / min(height, width)) - radius) / 0.4
@@ -182,137 +294,3 @@ def rainbow(image: np.ndarray, radius: float) -> np.ndarray:
         cv2.cvtColor(hls, cv2.COLOR_HLS2RGB_FULL),
         np.where((away > 0) & (away < 1), np.float32(0.6), np.float32(0)),
     )
-
-
-FAMILIES = (
-    Family(
-        "fog",
-        KIND,
-        True,
-        {"density": "share of fog, 0-0.9"},
-        presets("density", 0.25, 0.45, 0.7),
-        fog,
-        "wrap the scene in fog of density {density}".format,
-    ),
-    Family(
-        "mist_below",
-        KIND,
-        True,
-        {"height_share": "share of the height, 0.1-1"},
-        presets("height_share", 0.35, 0.55, 0.8),
-        mist_below,
-        "let white mist rise from below over {height_share} of the height".format,
-    ),
-    Family(
-        "rain",
-        KIND,
-        True,
-        {
-            "degrees": "slant, -45 to 45, counterclockwise",
-            "share": "density of the drops, 0.005-0.1",
-        },
-        presets("degrees share", (-30, 0.04), (0, 0.02), (0, 0.05), (30, 0.04)),
-        rain,
-        "let it rain with a slant of {degrees} degrees and density {share}".format,
-    ),
-    Family(
-        "snow",
-        KIND,
-        True,
-        {"share": "density of the flakes, 0.005-0.1"},
-        presets("share", 0.01, 0.025, 0.06),
-        snow,
-        "let it snow with density {share}".format,
-    ),
-    Family(
-        "snow_cover",
-        KIND,
-        True,
-        {"level": "brightness that is covered, 0-255"},
-        presets("level", 50, 90, 130),
-        snow_cover,
-        "cover everything brighter than level {level} with snow".format,
-    ),
-    Family(
-        "sunbeam",
-        KIND,
-        True,
-        {"corner": ", ".join(CORNERS)},
-        presets("corner", *CORNERS),
-        sunbeam,
-        "let sunbeams shine in from the {corner}".format,
-    ),
-    Family(
-        "night",
-        KIND,
-        True,
-        {"depth": "darkness, 0-0.9"},
-        presets("depth", 0.2, 0.45, 0.65),
-        night,
-        "turn day into a bluish night of depth {depth}".format,
-    ),
-    Family(
-        "light_from",
-        KIND,
-        True,
-        {"side": ", ".join(DIRECTIONS), "shade": "a named colour"},
-        presets(
-            "side shade",
-            ("left", "orange"),
-            ("right", "orange"),
-            ("top", "orange"),
-            ("bottom", "orange"),
-            ("left", "cyan"),
-            ("right", "cyan"),
-            ("top", "purple"),
-            ("bottom", "purple"),
-        ),
-        light_from,
-        "let {shade} light fall in from the {side}".format,
-    ),
-    Family(
-        "shade_from",
-        KIND,
-        True,
-        {"side": ", ".join(DIRECTIONS)},
-        presets("side", *DIRECTIONS),
-        shade_from,
-        "let a dark shade fall in from the {side}".format,
-    ),
-    Family(
-        "lens_flare",
-        KIND,
-        True,
-        {"x": "share of the width, 0-1", "y": "share of the height, 0-1"},
-        presets("x y", (0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)),
-        lens_flare,
-        "add a lens flare with the light at {x} of the width and {y} of the height".format,
-    ),
-    Family(
-        "sunset",
-        KIND,
-        True,
-        {"strength": "share of the colours, 0-0.9"},
-        presets("strength", 0.3, 0.5, 0.7),
-        sunset,
-        "bathe the scene in a sunset of strength {strength}".format,
-    ),
-    Family(
-        "water_mirror",
-        KIND,
-        True,
-        {"line": "place of the water line, share of the height from above, 0.5-0.9"},
-        presets("line", 0.5, 0.62, 0.75),
-        water_mirror,
-        "flood the scene below {line} of the height and mirror the rest in the water".format,
-    ),
-    Family(
-        "rainbow",
-        KIND,
-        True,
-        {"radius": "half short sides, 0.2-2"},
-        presets("radius", 0.5, 0.9, 1.3),
-        rainbow,
-        "put a rainbow of radius {radius} over the scene".format,
-    ),
-)

@@ -260,6 +260,15 @@ def test_the_page_on_recipes_is_current() -> None:
     )
 
 
+def test_the_page_on_transformations_is_current() -> None:
+    from datagen.transformations import library
+    from datagen.transformations.page import page
+
+    assert (DOCS / "transformations.md").read_text() == page(library()), (
+        "make it anew: lorweb-bench datagen transformations --page > docs/transformations.md"
+    )
+
+
 def test_every_field_on_disk_stands_in_formats() -> None:
     from lorweb_bench.data.manifest import Manifest, ShardEntry, SplitInfo, TransformationInfo
     from lorweb_bench.data.samples import Record

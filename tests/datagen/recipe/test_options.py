@@ -21,11 +21,12 @@ from lorweb_bench.metrics.clip import Clip
 from lorweb_bench.suites.verify import verify
 
 OWN = """
-from datagen.transformations import Family
+from datagen.transformations import Parameter, family, presets
 import numpy as np
+@family("own_roll", kind="geometry", presets=presets("times", 1, 2),
+        times=Parameter("how often", 1, 3, whole=True), instruction="roll down {times} times")
 def roll(image, times):
     return np.roll(image, 9 * times, 0)
-FAMILIES = (Family("own_roll", "geometry", True, {"times": "1-3"}, ({"times": 1}, {"times": 2}), roll, "roll down {times} times".format),)
 """
 
 

@@ -21,22 +21,21 @@ EXAMPLE = Path(__file__).parents[3] / "docs/example-card.yaml"
 SEED = 80351926447
 OWN = """
 import numpy as np
-from datagen.transformations import Family
+from datagen.transformations import Parameter, family, presets
 
+@family("ripple", kind="wavelike", presets=presets("period depth", (8, 3), (12, 5)),
+        period=Parameter("rows of a wave", 2, 64), depth=Parameter("rows it reaches", 0, 16),
+        instruction="bend the rows by {depth}")
 def ripple(image, period, depth):
     rows = np.arange(len(image)) + depth * np.sin(np.arange(len(image)) * 2 * np.pi / period)
     return image[rows.round().astype(int).clip(0, len(image) - 1)]
 
+@family("weave", kind="wavelike", presets=presets("width", 2, 4),
+        width=Parameter("side of a square", 1, 16, unit="pixels", whole=True),
+        instruction=lambda width: "swap every other square")
 def weave(image, width):
     y, x = np.indices(image.shape[:2]) // width
     return np.where(((x + y) % 2 == 0)[..., None], image, image[..., ::-1])
-
-FAMILIES = (
-    Family("ripple", "wavelike", True, {"period": "rows", "depth": "rows"},
-           ({"period": 8, "depth": 3}, {"period": 12, "depth": 5}), ripple, lambda period, depth: f"bend the rows by {depth}"),
-    Family("weave", "wavelike", True, {"width": "pixels"}, ({"width": 2}, {"width": 4}), weave,
-           lambda width: "swap every other square"),
-)
 """
 TELLTALE = (
     "ripple",
