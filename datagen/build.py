@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +31,7 @@ from lorweb_bench.data.manifest import MANIFEST, read_manifest
 from lorweb_bench.data.shards import ShardWriter, shard_done
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import DATASET_FORMAT
+from lorweb_bench.runtime.environment import COMPUTING, versions
 from lorweb_bench.runtime.files import (
     canonical_json,
     claim_output,
@@ -51,7 +51,6 @@ IMPORTED = (
     "datagen.build",
     *(f"datagen.transformations.{kind}" for kind in KIND_MODULES),
 )  # by every worker
-LIBRARIES = ("lorweb-bench", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
 
 
 class Worker(Protocol):
@@ -332,7 +331,7 @@ def _claim(recipe: Recipe, sources: Roles | Collected, training: Dataset | None)
         "relative_to": training.fingerprint if training else None,
         "library": library_name(recipe.transformations.library),
         "chosen_with": chosen_with(recipe.filters),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": versions(("lorweb-bench", *COMPUTING)),
     }
 
 

@@ -19,7 +19,7 @@ from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics.base import choose_metrics
 from lorweb_bench.predictions.format import suite_id
-from lorweb_bench.reports.report import environment
+from lorweb_bench.runtime.environment import environment
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,9 +60,26 @@ Text = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_l
 Prose = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_paragraphs)]
 Address = Annotated[str, Field(max_length=500), AfterValidator(_web_address)]
 # ASCII alone, so that no name looks like another one's.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+:/()-]{0,79}$")]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+:/()-]{0,79}$",
+        description="up to 80 letters a-z, digits, spaces and . _ + : / ( ) -",
+    ),
+]
 Count = Annotated[int, Field(ge=0, lt=10**14)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def claimed_result(content: Mapping[str, Any]) -> str | None:
+    """Why a mapping with a claimed score is refused, or None where it claims none."""
+    for field in content:
+        if str(field).lower() in SCORE_WORDS:
+            return (
+                f"{str(field)!r} is a claimed result, and no result is taken from a submission: "
+                "the board computes them from the images"
+            )
+    return None
 
 
 class Part(BaseModel):
@@ -73,12 +91,8 @@ class Part(BaseModel):
     @classmethod
     def _claims_no_result(cls, content: Any) -> Any:
         """Refuse a claimed score with its reason: to call it an unknown field would not help."""
-        for field in content if isinstance(content, dict) else ():
-            if str(field).lower() in SCORE_WORDS:
-                raise ValueError(
-                    f"{str(field)!r} is a claimed result, and no result is taken from a submission: "
-                    "the board computes them from the images"
-                )
+        if isinstance(content, dict) and (claim := claimed_result(content)):
+            raise ValueError(claim)
         return content
 
 
@@ -109,7 +123,10 @@ class TrainingData(Part):
     """A dataset that the method was adapted on. The fingerprint is the one in its `dataset.json`, where it has one."""
 
     name: Text
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    fingerprint: (
+        Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 digits in 0-9 and a-f")]
+        | None
+    ) = None
     link: Address | None = None
 
 

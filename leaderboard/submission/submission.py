@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.submission.archive import Archive, deadline, open_archive
-from leaderboard.submission.card import CARD_BYTES, Card, check_card, is_line, read_card
+from leaderboard.submission.card import (
+    CARD_BYTES,
+    Card,
+    check_card,
+    claimed_result,
+    is_line,
+    read_card,
+)
 from leaderboard.submission.png import NotPlain, check_plain, largest
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import decode, encode
@@ -236,6 +243,8 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
     """
     archive = open_archive(path, limits_of(sizes))
     declared = read_object(archive.read(MANIFEST), MANIFEST)
+    if claim := claimed_result(declared):
+        raise InputError(f"{MANIFEST}: {claim}.")
     manifest = checked(PredictionsManifest, declared, MANIFEST, "manifest of predictions")
     card = check_card(read_object(archive.read(CARD), CARD), CARD)
     if (

@@ -17,7 +17,8 @@ from leaderboard.submission.training_check import TrainingFound, check_training
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import SuiteId, suite_id
-from lorweb_bench.reports.report import Report, environment
+from lorweb_bench.reports.report import Report
+from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import read_json, sha256_file
 
 Level = Literal["re-scored", "reproduced"]

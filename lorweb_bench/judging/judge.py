@@ -43,10 +43,11 @@ from lorweb_bench.methods.predict import chosen_keys
 from lorweb_bench.predictions.format import suite_id
 from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions
 from lorweb_bench.protocol import BOOTSTRAP_SEED
-from lorweb_bench.reports.report import PAGE, Score, environment
+from lorweb_bench.reports.report import PAGE, Score
+from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import claim_output
 from lorweb_bench.runtime.progress import track
-from lorweb_bench.runtime.rerun_command import command_line, named
+from lorweb_bench.runtime.rerun_command import rerun_command
 from lorweb_bench.scoring.score import LABELS
 
 Source = str | Path | Mapping[str, Any]
@@ -179,9 +180,11 @@ def judge(
     """
     sources = [predictions] if other is None else [predictions, other]
     settings = {
+        "endpoint": endpoint.address,
+        "model": endpoint.model,
         "name": names[0],
         "other_name": names[1],
-        "votes": votes and named(votes),
+        "votes": votes and Path(votes),
         "limit": limit,
         "resize": resize,
         "repeats": None if repeats == 1 else repeats,
@@ -189,7 +192,7 @@ def judge(
         "body": dict(endpoint.body) or None,
         "seed": None if seed == BOOTSTRAP_SEED else seed,
     }
-    command = _command(sources, suite, endpoint, settings)
+    command = rerun_command("judge", sources, suite, settings, out="JUDGED")
     if repeats < 1 or anchors < 0:
         raise InputError(f"{repeats} repeats and {anchors} anchors: give 1 or more, and 0 or more.")
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
@@ -222,22 +225,6 @@ def judge(
         write_judgement_page(judgement, answers, suite, opened, Path(out) / PAGE)
         write_judgement(Path(out), judgement, table, answers)
     return judgement
-
-
-def _command(
-    sources: Sequence[Source],
-    suite: Dataset | str | Path,
-    endpoint: Endpoint,
-    settings: Mapping[str, object],
-) -> str | None:
-    """The command that repeats a judgement, or None where predictions are objects."""
-    places = [named(source) for source in sources if isinstance(source, str | Path)]
-    if len(places) < len(sources):
-        return None
-    place = named(suite.path if isinstance(suite, Dataset) else suite)
-    words = ["judge", *places, "--suite", place]
-    words += ["--endpoint", endpoint.address, "--model", endpoint.model]
-    return command_line(words, settings, "JUDGED")
 
 
 def _ask(

@@ -1,7 +1,6 @@
 """Candidates of `retrieval`: other transformations run on b, kept by content so that scoring many methods renders them once."""
 
 import hashlib
-import importlib
 import importlib.util
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -13,6 +12,7 @@ import numpy as np
 from lorweb_bench.data.transformation_library import GROUP
 from lorweb_bench.protocol import CANDIDATES
 from lorweb_bench.runtime.cache import cache_folder, keep, read_kept
+from lorweb_bench.runtime.environment import COMPUTING, versions
 from lorweb_bench.runtime.files import canonical_json
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def library_digest(name: str) -> str:
         )
         for file in files:
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    for module in ("numpy", "cv2", "skimage", "scipy", "PIL"):
-        digest.update(f"{module} {importlib.import_module(module).__version__}\n".encode())
+    digest.update(canonical_json(versions(COMPUTING)).encode())
     return digest.hexdigest()
 
 

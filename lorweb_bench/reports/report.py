@@ -1,8 +1,6 @@
 """Reports: `report.json` with the scores, `per_sample.parquet` with one row per item, and `index.html` to look at."""
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,10 +14,8 @@ from lorweb_bench.runtime.files import atomic_path, read_json, write_json
 REPORT = "report.json"
 PER_SAMPLE = "per_sample.parquet"
 PAGE = "index.html"
-PACKAGES = ("lorweb-bench", "numpy", "opencv-python-headless", "scikit-image", "scipy", "pillow")
 HEADLINES = ("edit_recovery", "clip_direction", "clip_image", "lpips_to_b_prime")
 Kind = TypeVar("Kind", bound=BaseModel)
-WEIGHTED = ("torch", "torchvision", "open_clip_torch", "lpips")
 
 
 class Score(BaseModel):
@@ -93,17 +89,6 @@ def headline_of(metrics: Sequence[str]) -> str | None:
 def plain(value: float, places: int) -> str:
     """A number for a terminal; what rounds to 0 has no sign."""
     return f"{round(value, places) + 0.0:.{places}f}"
-
-
-def environment(weights: bool = False) -> dict[str, str]:
-    """What the scores were computed with: Python, the platform, and the packages that move a number; `weights`: of any metric."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in (*PACKAGES, *(WEIGHTED if weights else ())):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed as a package"
-    return found
 
 
 def write_report(folder: Path | str, report: Report) -> None:

@@ -1,7 +1,7 @@
 """Scoring methods from Python: `predict`, `score`, and `evaluate`, which does both."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lorweb_bench.metrics.base import Metric, choose_metrics
 from lorweb_bench.protocol import PREDICT_SEED, REPORT_FORMAT
 from lorweb_bench.reports.report import Report, open_report
 from lorweb_bench.runtime.files import claim_output
-from lorweb_bench.runtime.rerun_command import command_line, named, named_spec
+from lorweb_bench.runtime.rerun_command import rerun_command
 from lorweb_bench.scoring.score import score
 
 __all__ = ["evaluate", "predict", "score"]
@@ -50,8 +50,10 @@ def evaluate(
         **settings,
         "skip_unavailable": skip_unavailable,
     }
-    repeated |= {"shuffled": shuffled and named(shuffled), "set": repeated.pop("options", None)}
-    scoring["command"] = _command(method, suite, metrics, repeated)
+    repeated |= {"shuffled": shuffled and Path(shuffled), "set": repeated.pop("options", None)}
+    scoring["command"] = rerun_command(
+        "evaluate", [], suite, repeated, method=method, metrics=metrics
+    )
     suite = suite if isinstance(suite, Dataset) else open_suite(suite)
     if suite.public:
         raise InputError(
@@ -72,23 +74,3 @@ def evaluate(
     folder = str(Path(out) / "predictions")
     predict(method, suite, folder, prompt=prompt, workers=workers, engine=engine, **settings)
     return score(folder, suite, metrics, out=out, **scoring)
-
-
-def _command(
-    method: str | Method,
-    suite: Dataset | str | Path,
-    metrics: Sequence[str | Metric] | None,
-    settings: Mapping[str, Any],
-) -> str | None:
-    """What repeats an evaluation on the command line, or None where the method or a metric is an object."""
-    if not isinstance(method, str) or not all(isinstance(metric, str) for metric in metrics or ()):
-        return None
-    words = [
-        "evaluate",
-        "--method",
-        named_spec(method),
-        "--suite",
-        named(suite.path if isinstance(suite, Dataset) else suite),
-    ]
-    asked = None if metrics is None else [named_spec(str(metric)) for metric in metrics]
-    return command_line(words, {"metrics": asked, **settings})

@@ -22,14 +22,14 @@ from lorweb_bench.reports.report import (
     PER_SAMPLE,
     Report,
     Score,
-    environment,
     write_per_sample,
     write_report,
 )
+from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import claim_output, finish_output
 from lorweb_bench.runtime.plugins import absolute
 from lorweb_bench.runtime.progress import track
-from lorweb_bench.runtime.rerun_command import command_line, named, named_spec
+from lorweb_bench.runtime.rerun_command import rerun_command
 from lorweb_bench.runtime.workers import run_pieces
 from lorweb_bench.scoring.shuffled_control import open_shuffled, shuffled_drop
 from lorweb_bench.suites.pins import drift
@@ -88,10 +88,9 @@ def score(
         "resize": resize,
         "skip_unavailable": skip_unavailable,
         "seed": None if seed == BOOTSTRAP_SEED else seed,
+        "shuffled": shuffled and Path(shuffled),
     }
-    command = command or _command(
-        predictions, suite, metrics, {**settings, "shuffled": shuffled and named(shuffled)}
-    )
+    command = command or rerun_command("score", [predictions], suite, settings, metrics=metrics)
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     if suite.public:
         raise InputError(
@@ -131,24 +130,6 @@ def _sendable(
     own = [m for m in metrics or () if isinstance(m, str) and m.partition("[")[0] not in TABLE]
     names = {load_metric(m).identity: absolute(m, TABLE) for m in own}
     return [names.get(metric.identity, metric) for metric in chosen]
-
-
-def _command(
-    predictions: object,
-    suite: Dataset | str | Path,
-    metrics: Sequence[str | Metric] | None,
-    settings: Mapping[str, object],
-) -> str | None:
-    """What repeats a scoring on the command line, or None where the predictions or a metric are objects."""
-    if not isinstance(predictions, str | Path) or not all(
-        isinstance(metric, str) for metric in metrics or ()
-    ):
-        return None
-    place = suite.path if isinstance(suite, Dataset) else suite
-    asked = None if metrics is None else [named_spec(str(metric)) for metric in metrics]
-    return command_line(
-        ["score", named(predictions), "--suite", named(place)], {"metrics": asked, **settings}
-    )
 
 
 def write_report_folder(

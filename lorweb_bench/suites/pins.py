@@ -7,7 +7,6 @@ Scores on such a build are real, and marked: they are not those of the suite tha
 
 import hashlib
 import json
-import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.shards import read_sidecar
-from lorweb_bench.reports.report import environment
+from lorweb_bench.runtime.environment import build_environment
 
 SHOWN = 6  # names in a sentence
 
@@ -82,19 +81,9 @@ def pin_of(suite: Dataset) -> Pin:
         targets_fingerprint=suite.manifest.targets_fingerprint,
         tiers_relative_to=suite.manifest.tiers_relative_to,
         shown=shown,
-        environment=built_with(),
+        environment=build_environment(),
         transformations=transformations,
     )
-
-
-def built_with() -> dict[str, str]:
-    """What the pixels of a build depend on: the machine's class, and the versions of the libraries that compute images."""
-    kept = {
-        name: value
-        for name, value in environment().items()
-        if name not in ("lorweb-bench", "platform", "python")
-    }
-    return {"machine": platform.machine(), **kept}
 
 
 def drift(suite: Dataset) -> Drift | None:
@@ -109,11 +98,11 @@ def drift(suite: Dataset) -> Drift | None:
         suite.public or suite.manifest.targets_fingerprint == pin.targets_fingerprint
     ):
         return None
-    here = built_with()
+    here = build_environment()
     libraries = tuple(
-        f"{name} {here.get(name, 'not there')}, not {v}"
-        for name, v in pin.environment.items()
-        if here.get(name) != v
+        f"{name} {here[name]}, not {version}"
+        for name, version in pin.environment.items()
+        if name in here and here[name] != version
     )
     causes = []
     drifted: tuple[str, ...] = ()

@@ -138,7 +138,10 @@ FORGERIES: dict[str, tuple[Callable[[Members], Members], str]] = {
         lambda m: [*m, ("report.json", b'{"unseen": 1}')],
         "the board computes them",
     ),
-    "unknown field": (lambda m: edited(m, "card.json", team="us"), "'team' is not a field"),
+    "unknown field": (
+        lambda m: edited(m, "card.json", team="us"),
+        "card.json: there is no key 'team' in a card",
+    ),
     "other suite": (
         lambda m: edited(
             m, "predictions.json", suite={"name": "x", "version": "1", "fingerprint": "0" * 64}
@@ -155,7 +158,10 @@ FORGERIES: dict[str, tuple[Callable[[Members], Members], str]] = {
     ),
     "partial": (lambda m: edited(m, "predictions.json", partial=True), "partial"),
     "fewer samples": (lambda m: edited(m, "predictions.json", samples=3), "whole runs of 48"),
-    "markup as a name": (lambda m: edited(m, "card.json", method="<b>x</b>"), "'method'"),
+    "markup as a name": (
+        lambda m: edited(m, "card.json", method="<b>x</b>"),
+        "card.json: method is '<b>x</b>', and it must be like",
+    ),
     "card that is a list": (
         lambda m: [m[0], ("card.json", b"[]"), *m[2:]],
         "card.json is not a mapping",

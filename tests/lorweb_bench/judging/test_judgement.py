@@ -147,5 +147,5 @@ def test_a_judgement_holds_the_command_that_repeats_it(
     assert judgement.command is not None and "secret" not in judgement.command
     assert judgement.command.startswith("lorweb-bench judge copies --suite ../")
     assert judgement.command.endswith(
-        f"small --endpoint {server.url} --model m --limit 3 --seed 5 -o JUDGED"
+        f"small --endpoint {server.url} --limit 3 --model m --seed 5 -o JUDGED"
     )
