@@ -24,7 +24,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterConfig(Strict):
-    """What is trained: `lorweb` (basis and router), `single-lora` (no router) or `token-control` (no router, features as prompt tokens)."""
+    """What is trained: `lorweb` (basis and router), `single-lora` (no router) or `token-control`
+    (no router, features as prompt tokens).
+    """
 
     kind: Literal["lorweb", "single-lora", "token-control"]
     elements: int = Field(
@@ -52,7 +54,9 @@ class AdapterConfig(Strict):
 
 
 class TrainingConfig(Strict):
-    """The optimisation: AdamW with warm-up and a schedule that falls to zero from `decay_from` (share of the steps) on."""
+    """The optimisation: AdamW with warm-up and a schedule that falls to zero from `decay_from`
+    (share of the steps) on.
+    """
 
     steps: int = Field(ge=1)
     batch: int = Field(
@@ -106,7 +110,8 @@ class TrainingConfig(Strict):
     def _is_cut_evenly(self) -> Self:
         if self.batch % self.accumulation:
             raise ValueError(
-                f"`accumulation` cuts the batch of {self.batch} into {self.accumulation} parts, and they are not equal"
+                f"`accumulation` cuts the batch of {self.batch} into {self.accumulation} parts, "
+                "and they are not equal"
             )
         return self
 
@@ -125,10 +130,10 @@ class TrainConfig(Strict):
         description="target-only: the panels a and a' are shrunk by this factor, so cost fewer tokens",
     )
     encoder: str = Field(
-        description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or SigLIP tower"
+        description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or SigLIP backbone"
     )
     encoder_input: Literal["separate", "concatenated", "grid", "a_prime-a", "a_prime-a+b"] = Field(
-        "separate", description="what a tower is shown, and how its embeddings become features"
+        "separate", description="what a backbone is shown, and how its embeddings become features"
     )
     prompt: Literal["none", "task", "instruction"] = Field(
         "none", description="what the text encoder is told in training"
@@ -145,21 +150,26 @@ class TrainConfig(Strict):
     def _shrinks_where_it_can(self) -> Self:
         if self.pair_shrink > 1 and self.layout == "paper":
             raise ValueError(
-                "`pair_shrink` needs the layout target-only: in the paper's grid all panels are of one size"
+                "`pair_shrink` needs the layout target-only: in the paper's grid all panels are of "
+                "one size"
             )
         if self.encoder == "pair" and self.encoder_input != "separate":
             raise ValueError(
-                f"`encoder_input` {self.encoder_input} is for vision towers; the encoder `pair` sees a and a_prime its own way"
+                f"`encoder_input` {self.encoder_input} is for vision backbones; the encoder `pair` "
+                "sees a and a_prime its own way"
             )
         if self.adapter.key_width % self.adapter.heads:
             raise ValueError(
-                f"`adapter.heads` cuts a key_width of {self.adapter.key_width} into {self.adapter.heads} parts, and they are not equal"
+                f"`adapter.heads` cuts a key_width of {self.adapter.key_width} into "
+                f"{self.adapter.heads} parts, and they are not equal"
             )
         return self
 
 
 def find_config(path: Path) -> Path:
-    """The file of a config: the path itself, or the shipped config of that bare name (`tiny-lorweb`)."""
+    """The file of a config: the path itself, or the shipped config of that bare name
+    (`tiny-lorweb`).
+    """
     ready = CONFIGS / f"{path}.yaml"
     return ready if not path.exists() and ready.exists() else path
 
