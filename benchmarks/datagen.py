@@ -33,7 +33,7 @@ from PIL import Image
 
 from datagen.build import build
 from datagen.recipe.schema import Recipe, read_recipe
-from datagen.sources import Panel, panel
+from datagen.sources.crops import Panel, cut_panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset
@@ -134,7 +134,7 @@ def relation(folder: Path, pairs: int, size: int) -> Recipe:
     group.mkdir(parents=True, exist_ok=True)
     sources, rows = [source for source in bundled() if min(source.load().shape[:2]) >= size], []
     for i in range(pairs):
-        before = panel(sources[i % len(sources)], Panel(square=size), i)
+        before = cut_panel(sources[i % len(sources)], Panel(square=size), i)
         Image.fromarray(np.hstack([before, 255 - before])).save(
             group / f"{i:04d}.png", compress_level=1
         )

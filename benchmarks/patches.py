@@ -19,7 +19,7 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import numpy as np
 
 from datagen.recipe.schema import read_recipe
-from datagen.sources import Panel, panel
+from datagen.sources.crops import Panel, cut_panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
 from lorweb_bench.methods.baselines import affine_colour_transfer
@@ -40,7 +40,8 @@ def items() -> Iterator[Item]:
             first = (turn + f) % len(own)
             sources = own[first], own[(first + 1 + turn % (len(own) - 1)) % len(own)]
             a, b = (
-                panel(source, Panel(square=SIZE), 2 * turn + i) for i, source in enumerate(sources)
+                cut_panel(source, Panel(square=SIZE), 2 * turn + i)
+                for i, source in enumerate(sources)
             )
             a_prime, b_prime = (
                 library().apply(specs[turn % len(specs)], image) for image in (a, b)
@@ -81,7 +82,7 @@ def main() -> None:
             print("  " + ", ".join(f"{family} {value:.2f}" for family, value in means.items()))
     source = next(source for source in bundled() if source.name == PHOTOGRAPHS[0])
     for size in SIZES:
-        a, b = (panel(source, Panel(square=size), seed) for seed in (0, 1))
+        a, b = (cut_panel(source, Panel(square=size), seed) for seed in (0, 1))
         times = []
         for _ in range(3):
             started = time.process_time()

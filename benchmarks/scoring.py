@@ -24,7 +24,7 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import cv2
 import numpy as np
 
-from datagen.sources import Panel, panel
+from datagen.sources.crops import Panel, cut_panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
@@ -64,7 +64,9 @@ def make(folder: Path, items: int, size: int) -> Dataset:
                         specs[i % len(specs)],
                         photographs[i % len(photographs)],
                     )
-                    a, b = (panel(source, Panel(square=size), seed) for seed in (2 * i, 2 * i + 1))
+                    a, b = (
+                        cut_panel(source, Panel(square=size), seed) for seed in (2 * i, 2 * i + 1)
+                    )
                     panels = {
                         "a": a,
                         "a_prime": library().apply(spec, a),

@@ -1,9 +1,13 @@
-"""Building a dataset from a recipe: plan, make shard by shard in any number of processes, finish. Resumes by itself."""
+"""Building a dataset from a recipe: plan it, make its shards in any number of processes, finish it.
+
+A build that was stopped goes on where it was.
+"""
 
 import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import os
 import shutil
 import sys
@@ -14,14 +18,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from datagen.making.build_notes import Dropped, Note, left_out, told
+from datagen.making.build_notes import Dropped, Note, left_out, sentences
 from datagen.making.filters import chosen_with
-from datagen.making.pair_items import Collected, PairWork, collect, plan_pairs
-from datagen.making.photograph_items import Made, Work, plan_items
+from datagen.making.pair_items import CollectedPairs, PairItems, collect_pairs, plan_pairs
+from datagen.making.photograph_items import Made, PhotographItems, plan_items
 from datagen.planning import tiers
 from datagen.planning.calibration import calibrate, own_images
 from datagen.planning.compositions import Described
-from datagen.planning.item_table import Items, Piece, Pieces
+from datagen.planning.item_table import ItemTable, ShardPlan, ShardPlans
 from datagen.planning.source_roles import Roles, share_out
 from datagen.recipe.library import library_name, library_of
 from datagen.recipe.schema import Recipe
@@ -44,36 +48,49 @@ from lorweb_bench.runtime.workers import run_pieces, warm_up
 from lorweb_bench.suites.pins import drift
 
 SHARD = 512  # items of a shard, of panels up to 128 x 128 pixels
-LEAST = 32  # and of panels however large
+LEAST = 32  # items of a shard, of panels however large
 BUILDING = ".building.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-IMPORTED = (
+IMPORTED = (  # by every worker
     "datagen.build",
     *(f"datagen.transformations.{kind}" for kind in KIND_MODULES),
-)  # by every worker
+)
 
 
-class Worker(Protocol):
-    """Makes the items of one split: `Work` from photographs, `PairWork` from pairs."""
+class ItemMaker(Protocol):
+    """Makes the items of one split: `PhotographItems` or `PairItems`."""
 
-    def make(self, item: Any) -> Made | Dropped:
-        """The item, or which of the recipe's filters it failed."""
+    def make_all(self, items: Iterable[Any]) -> Iterator[tuple[Any, Made | Dropped]]:
+        """Make items in their order; each comes with what was made, or the filter it failed."""
         ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided before the first item is made."""
+    """Everything that is decided before the first item is made.
 
-    work: Mapping[str, Worker]
-    items: Mapping[str, Items[Any]]
+    Attributes:
+        makers: What makes the items, by split.
+        items: The items by split.
+        transformations: By id, as the manifest lists them.
+        notes: What was left out, and what else there is to say.
+    """
+
+    makers: Mapping[str, ItemMaker]
+    items: Mapping[str, ItemTable[Any]]
     transformations: Mapping[str, Described]
     notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: the dataset, how many items of each split were dropped, and what was left out and why."""
+    """A finished build.
+
+    Attributes:
+        dataset: The dataset.
+        dropped: How many items of each split could not be made.
+        notes: What was left out, and what else there is to say.
+    """
 
     dataset: Dataset
     dropped: Mapping[str, int]
@@ -87,20 +104,33 @@ def build(
     engine: str = "local",
     part: tuple[int, int] = (1, 1),
 ) -> Built | None:
-    """Build the recipe's dataset in `folder`. The result does not depend on workers, engine, parts, or how often it was begun.
+    """Build a recipe's dataset.
 
-    Shards that are whole are kept. A finished dataset of the same recipe is left as it is. `part` (i, n), counted from 1, makes
-    every n-th shard alone; parts may run at once on machines that share the folder. The run that finds all shards there writes
-    the manifest, any other gives None. InputError when the folder holds something else or another recipe's work, naming what
-    differs, when there is no space left, and for whatever the recipe cannot be built from.
+    The result does not depend on workers, engine, parts, or how often the build was begun. Shards
+    that are whole are kept, and a finished dataset of the same recipe is left as it is.
+
+    Args:
+        recipe: What is asked for.
+        folder: Where the dataset goes.
+        workers: How many processes make it.
+        engine: `local` or `ray`.
+        part: (i, n), counted from 1: makes every n-th shard alone. Parts may run at once on
+            machines that share the folder; the run that finds all shards there writes the manifest.
+
+    Returns:
+        The finished build; None where other parts have shards to make.
+
+    Raises:
+        InputError: The folder holds something else or another recipe's work (the error names what
+            differs), there is no space left, or the recipe cannot be built from its sources.
     """
     library_of.cache_clear()  # a file of families may be another one since the last build
-    folder, training = Path(folder), _training(recipe)
+    folder, training = Path(folder), _open_training(recipe)
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"There is no part {part[0]} of {part[1]}; parts are counted from 1.")
     if (folder / MANIFEST).is_file():
-        return Built(_finished(folder, recipe, training), {}, ())
-    with _space_told(folder):
+        return Built(_open_finished(folder, recipe, training), {}, ())
+    with _full_disk_as_input_error(folder):
         return _build(recipe, folder, training, workers, engine, part)
 
 
@@ -114,184 +144,196 @@ def _build(
 ) -> Built | None:
     if workers > 1:
         warm_up(*IMPORTED)
-    sources: Roles | Collected = (
-        collect(recipe, workers) if recipe.from_pairs else share_out(recipe, workers)
-    )
+    sources: Roles | CollectedPairs
+    if recipe.from_pairs:
+        sources = collect_pairs(recipe, workers)
+    else:
+        sources = share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
-    resumed = _take(folder, _claim(recipe, sources, training))
+    resumed = _take_folder(folder, _claim(recipe, sources, training))
     alone = part[1] == 1
     with only_run(folder, shared=not alone):
-        for stale in folder.rglob(".*.tmp") if alone else ():
-            stale.unlink(
-                missing_ok=True
-            )  # what killed runs left may be just what a full disk lacks
+        if alone:
+            _remove_temporary_files(folder)
+        planners = workers if engine == "local" else min(workers, os.cpu_count() or 1)
         try:
-            plan = make_plan(
-                recipe,
-                sources,
-                training,
-                workers if engine == "local" else min(workers, os.cpu_count() or 1),
-            )
+            plan = make_plan(recipe, sources, training, planners)
         except InputError:
-            if (
-                not resumed
-            ):  # nothing was made: the corrected recipe shall find the folder as it was
-                _release(folder)
+            if not resumed:  # nothing was made: a corrected recipe finds the folder as it was
+                _release_folder(folder)
             raise
-        if (missing := _make_shards(recipe, folder, plan, workers, engine, part)) is None:
+        missing = _make_shards(recipe, folder, plan, workers, engine, part)
+        if missing is None:
             return _finish(recipe, folder, plan, training, alone)
         if alone:
             raise InputError(
-                f"{folder}: the shard {missing} is gone again; another run is at work there. Start again when it has ended."
+                f"{folder}: the shard {missing} is gone again; another run is at work there. "
+                "Start again when it has ended."
             )
         return None
+
+
+def _remove_temporary_files(folder: Path) -> None:
+    """Remove what killed runs left, which may be just what a full disk lacks."""
+    for stale in folder.rglob(".*.tmp"):
+        stale.unlink(missing_ok=True)
 
 
 def _make_shards(
     recipe: Recipe, folder: Path, plan: Plan, workers: int, engine: str, part: tuple[int, int]
 ) -> str | None:
-    """Make this part's shards that are not whole yet; a shard of any part that is still missing then, None where all are there."""
+    """Make this part's shards that are not whole yet.
+
+    Returns:
+        A shard of any part that is still missing then; None where all are there.
+    """
     size = shard_size(recipe)
-    places = [
-        (split, index)
-        for split, items in plan.items.items()
-        for index in range(-(-len(items) // size))
-    ]
-    waiting = Pieces(
-        [place for place in places[part[0] - 1 :: part[1]] if not shard_done(folder, *place)],
-        plan.items,
-        size,
-    )
+    shards: list[tuple[str, int]] = []
+    for split, items in plan.items.items():
+        shards += [(split, index) for index in range(-(-len(items) // size))]
+    own = shards[part[0] - 1 :: part[1]]
+    waiting = [shard for shard in own if not shard_done(folder, *shard)]
     for _ in run_pieces(
-        functools.partial(build_shard, str(folder), plan.work),
-        waiting,
+        functools.partial(build_shard, str(folder), plan.makers),
+        ShardPlans(waiting, plan.items, size),
         workers,
         engine,
         f"building {recipe.name}",
     ):
         pass
-    return next(
-        (f"{split}/{index:06d}" for split, index in places if not shard_done(folder, split, index)),
-        None,
-    )
+    missing = (shard for shard in shards if not shard_done(folder, *shard))
+    return next((f"{split}/{index:06d}" for split, index in missing), None)
 
 
 def _finish(
     recipe: Recipe, folder: Path, plan: Plan, training: Dataset | None, alone: bool
 ) -> Built:
-    """Write the manifest of a folder that has all shards; a folder of which every item was dropped is left as it was found."""
+    """Write the manifest of a folder that has all shards.
+
+    A folder of which every item was dropped is left as it was found.
+    """
     try:
-        dataset = finish_dataset(folder, _fields(recipe, plan, training))
+        dataset = finish_dataset(folder, _manifest_fields(recipe, plan, training))
     except InputError:
         if alone and not any(folder.rglob("*.tar")):
-            _release(folder, recipe.splits)
+            _release_folder(folder, recipe.splits)
         raise
-    _tidy(folder)
+    _remove_marks(folder)
     dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
     return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
 
 
 def shard_size(recipe: Recipe) -> int:
-    """How many items a shard has: fewer of large panels, so that workers have something to share and little is made again."""
+    """How many items a shard has.
+
+    It has fewer of large panels, so that workers have something to share and little is made again.
+    """
     edge = recipe.panel.square or recipe.panel.long_edge or 1
     return min(SHARD, max(LEAST, SHARD * 128 * 128 // (edge * edge)))
 
 
 @contextlib.contextmanager
-def _space_told(folder: Path) -> Iterator[None]:
+def _full_disk_as_input_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
         if e.errno not in NO_SPACE:
             raise
         raise InputError(
-            f"{folder}: there is no space left to write to ({e.strerror}); make room and start the same command again, it goes on "
-            "from the last whole shard."
+            f"{folder}: there is no space left to write to ({e.strerror}); make room and start the "
+            "same command again, it goes on from the last whole shard."
         ) from e
 
 
 def make_plan(
-    recipe: Recipe, sources: Roles | Collected, training: Dataset | None, workers: int = 1
+    recipe: Recipe, sources: Roles | CollectedPairs, training: Dataset | None, workers: int = 1
 ) -> Plan:
-    """Decide on transformations, tiers, hardness and items, in `workers` processes; the plan does not depend on their number."""
-    known = (
-        {
-            name: info.model_dump(mode="json")
-            for name, info in training.manifest.transformations.items()
-        }
-        if training
-        else None
-    )
-    if isinstance(sources, Collected):
-        tasks, pairs = plan_pairs(recipe, sources, known)
-        return Plan(
-            {split: PairWork(recipe, tasks) for split in pairs}, pairs, tasks, sources.notes
-        )
-    library, calibration = (
-        library_of(recipe.transformations.library),
-        calibrate(recipe, sources, workers),
-    )
+    """Decide on transformations, tiers, hardness and items.
+
+    Args:
+        recipe: What is asked for.
+        sources: The recipe's sources, with their roles.
+        training: The dataset that a suite is relative to.
+        workers: Processes; the plan does not depend on their number.
+    """
+    known: dict[str, Described] | None = None
+    if training is not None:
+        listed = training.manifest.transformations
+        known = {name: info.model_dump(mode="json") for name, info in listed.items()}
+    if isinstance(sources, CollectedPairs):
+        tasks, analogies = plan_pairs(recipe, sources, known)
+        makers = {split: PairItems(recipe, tasks) for split in analogies}
+        return Plan(makers, analogies, tasks, sources.notes)
+    return _plan_photographs(recipe, sources, known, workers)
+
+
+def _plan_photographs(
+    recipe: Recipe, sources: Roles, known: Mapping[str, Described] | None, workers: int
+) -> Plan:
+    library = library_of(recipe.transformations.library)
+    calibration = calibrate(recipe, sources, workers)
     if known is None:
-        chosen = tiers.trained(recipe, library, calibration)
+        selection = tiers.trained(recipe, library, calibration)
     else:
-        chosen = tiers.suite_tiers(
-            recipe, library, calibration, own_images(recipe, sources, workers), known
-        )
-    names = list(chosen.transformations)
-    items = {split: plan_items(recipe, split, chosen.used, names) for split in recipe.splits}
-    used = {names[i] for group in items.values() for i in np.unique(group.rows["transformation"])}
-    listed = {
-        name: info
-        for name, info in chosen.transformations.items()
-        if known is not None or name in used
-    }
+        own = own_images(recipe, sources, workers)
+        selection = tiers.suite_tiers(recipe, library, calibration, own, known)
+    names = list(selection.transformations)
+    items = {split: plan_items(recipe, split, selection.used, names) for split in recipe.splits}
+    numbers = [np.unique(table.rows["transformation"]) for table in items.values()]
+    used = {names[i] for i in np.unique(np.concatenate(numbers))}
+    listed = selection.transformations
+    if known is None:
+        listed = {name: info for name, info in listed.items() if name in used}
     hard: Mapping[str, bool] = {}
     rivals: Mapping[str, Sequence[str]] = {}
     if recipe.is_suite:
-        hard = calibration.hard(
-            {name: listed[name] for name in sorted(used)}, recipe.filters.minimum_change
-        )
+        specs = {name: listed[name] for name in sorted(used)}
+        hard = calibration.hard(specs, recipe.filters.minimum_change)
         rivals = calibration.nearest(sorted(used), listed)
-    work = {}
+    makers = {}
     for split in recipe.splits:
         a_role, b_role = ("a", "b") if recipe.is_suite else (split, split)
-        work[split] = Work(
-            recipe, listed, sources.needed(a_role), sources.needed(b_role), hard, rivals
-        )
-    return Plan(work, items, listed, (*sources.notes, *chosen.notes))
+        a, b = sources.needed(a_role), sources.needed(b_role)
+        makers[split] = PhotographItems(recipe, listed, a, b, hard, rivals)
+    return Plan(makers, items, listed, (*sources.notes, *selection.notes))
 
 
-def build_shard(folder: str, work: Mapping[str, Worker], piece: Piece) -> int:
-    """Make and write one shard; how many of its items could be made. A pure function of the plan and the piece."""
+def build_shard(folder: str, makers: Mapping[str, ItemMaker], plan: ShardPlan) -> int:
+    """Make and write one shard: a pure function of the plan.
+
+    Returns:
+        How many of its items could be made.
+    """
     import cv2
 
     cv2.setNumThreads(1)  # the processes are the parallelism
-    with ShardWriter(folder, piece.split, piece.index) as shard:
-        made = 0
-        for item in piece.items:
-            sample = work[piece.split].make(item)
+    with ShardWriter(folder, plan.split, plan.index) as shard:
+        written = 0
+        for item, sample in makers[plan.split].make_all(plan.items):
             if isinstance(sample, Dropped):
                 shard.drop(sample.filter)
             else:
                 shard.add(item.key, sample.images, sample.record)
-                made += 1
-    return made
+                written += 1
+    return written
 
 
-def _training(recipe: Recipe) -> Dataset | None:
+def _open_training(recipe: Recipe) -> Dataset | None:
     """The training dataset that a suite is relative to; None for training data itself."""
     path = recipe.tiers.relative_to
     if not recipe.is_suite:
         if path is not None:
             raise InputError(
-                "tiers.relative_to is for suites (splits seen and unseen); leave it out of training data's recipe."
+                "tiers.relative_to is for suites (splits seen and unseen); leave it out of "
+                "training data's recipe."
             )
         return None
     if path is None and recipe.tiers.new_task == "all":
         return None
     if path is None:
         raise InputError(
-            "A suite's tiers are relative to a training dataset; name its folder: --set tiers.relative_to=FOLDER."
+            "A suite's tiers are relative to a training dataset; name its folder: "
+            "--set tiers.relative_to=FOLDER."
         )
     try:
         training = open_dataset(Path(path).expanduser())
@@ -299,7 +341,8 @@ def _training(recipe: Recipe) -> Dataset | None:
         raise InputError(f"tiers.relative_to: {e}") from None
     if "train" not in training.splits:
         raise InputError(
-            f"tiers.relative_to: {path} is no training dataset; it has the splits {', '.join(training.splits)} and no train."
+            f"tiers.relative_to: {path} is no training dataset; it has the splits "
+            f"{', '.join(training.splits)} and no train."
         )
     return training
 
@@ -307,27 +350,28 @@ def _training(recipe: Recipe) -> Dataset | None:
 def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | None) -> None:
     if training is None:
         return
-    used = {name for split in training.splits for name in training.sources(split)}
+    used = set(itertools.chain.from_iterable(map(training.sources, training.splits)))
     for role in ("a", "b", "calibration"):
         if both := sorted(used & set(names.get(role, ()))):
             raise InputError(
-                f"The training dataset {training.path} uses {len(both)} sources that the suite's role {role!r} has, {both[0]} for one; "
-                "build both with the same seed and the same source section."
+                f"The training dataset {training.path} uses {len(both)} sources that the suite's "
+                f"role {role!r} has, {both[0]} for one; build both with the same seed and the same "
+                "source section."
             )
 
 
-def _claim(recipe: Recipe, sources: Roles | Collected, training: Dataset | None) -> dict[str, Any]:
+def _claim(
+    recipe: Recipe, sources: Roles | CollectedPairs, training: Dataset | None
+) -> dict[str, Any]:
     """What a build depends on: two builds with one claim have one result."""
+    counted = {
+        role: {"count": len(names), "names": _json_digest(names)}
+        for role, names in sources.names.items()
+    }
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "sources": {
-            role: {
-                "count": len(group),
-                "names": hashlib.sha256(canonical_json(group).encode()).hexdigest(),
-            }
-            for role, group in sources.names.items()
-        },
-        "source_pixels": hashlib.sha256(canonical_json(sources.pixels).encode()).hexdigest(),
+        "sources": counted,
+        "source_pixels": _json_digest(sources.pixels),
         "relative_to": training.fingerprint if training else None,
         "library": library_name(recipe.transformations.library),
         "chosen_with": chosen_with(recipe.filters),
@@ -335,42 +379,53 @@ def _claim(recipe: Recipe, sources: Roles | Collected, training: Dataset | None)
     }
 
 
-def _take(folder: Path, claim: dict[str, Any]) -> bool:
-    """Claim the output folder, and whether it was begun before; InputError naming what differs when other work was begun there."""
-    identity = hashlib.sha256(canonical_json(claim).encode()).hexdigest()
+def _json_digest(value: Any) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _take_folder(folder: Path, claim: dict[str, Any]) -> bool:
+    """Claim the output folder.
+
+    Returns:
+        Whether the same build was begun there before.
+
+    Raises:
+        InputError: Other work was begun there; the error names what differs.
+    """
     marker = folder / BUILDING
     resumed = marker.is_file()
     if resumed and (differs := _differences(read_json(marker), claim)):
         raise InputError(
-            f"{folder} holds a build that was begun with {differs}; choose another folder with -o, or delete it."
+            f"{folder} holds a build that was begun with {differs}; "
+            "choose another folder with -o, or delete it."
         )
-    claim_output(folder, DATASET_FORMAT, identity)
+    claim_output(folder, DATASET_FORMAT, _json_digest(claim))
     write_json(marker, claim)
     return resumed
 
 
-def _release(folder: Path, splits: Iterable[str] = ()) -> None:
-    """Undo `_take`, and take away the folders of splits that no shard came into."""
+def _release_folder(folder: Path, splits: Iterable[str] = ()) -> None:
+    """Undo `_take_folder`, and remove the folders of splits that no shard came into."""
     for split in splits:
         shutil.rmtree(folder / split, ignore_errors=True)
-    _tidy(folder)
-    with contextlib.suppress(
-        OSError
-    ):  # it holds something, or a part that ran at the same time was quicker
+    _remove_marks(folder)
+    with contextlib.suppress(OSError):  # it holds something, or another part was quicker
         folder.rmdir()
 
 
-def _tidy(folder: Path) -> None:
-    """Take away the marks of a build in progress."""
+def _remove_marks(folder: Path) -> None:
+    """Remove the marks of a build in progress."""
     (folder / BUILDING).unlink(missing_ok=True)
     finish_output(folder)
 
 
-def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
+def _open_finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
+    """The finished dataset in a folder; InputError where another recipe made it."""
     manifest = read_manifest(folder)
     if manifest.recipe is None:
         raise InputError(
-            f"{folder} holds a dataset that was not built from a recipe; choose another folder with -o."
+            f"{folder} holds a dataset that was not built from a recipe; "
+            "choose another folder with -o."
         )
     old = {"recipe": manifest.recipe, "relative_to": manifest.tiers_relative_to}
     new = {
@@ -379,42 +434,43 @@ def _finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset
     }
     if differs := _differences(old, new):
         raise InputError(
-            f"{folder} holds a dataset that was built with {differs}; choose another folder with -o, or delete it."
+            f"{folder} holds a dataset that was built with {differs}; "
+            "choose another folder with -o, or delete it."
         )
-    _tidy(folder)  # of a build that was killed between its manifest and its end
+    _remove_marks(folder)  # of a build that was killed between its manifest and its end
     return open_dataset(folder)
 
 
-def _differences(old: Any, new: Any, name: str = "") -> str:
-    """What differs, in words: the first three keys with the old value and the new one. Empty when nothing does."""
-    found = [
-        f"{key} {_short(before)} and not {_short(after)}"
-        for key, before, after in _unequal(old, new, name)
+def _differences(old: Any, new: Any) -> str:
+    """What differs, in words: the first three keys, each with the old value and the new one.
+
+    Empty where nothing differs.
+    """
+    unequal = [
+        f"{key} {_shorten(before)} and not {_shorten(after)}"
+        for key, before, after in _unequal_keys(old, new, "")
     ]
-    return ", ".join(found[:3]) + (f", and {len(found) - 3} more" if len(found) > 3 else "")
+    more = f", and {len(unequal) - 3} more" if len(unequal) > 3 else ""
+    return ", ".join(unequal[:3]) + more
 
 
-def _unequal(old: Any, new: Any, name: str) -> list[tuple[str, Any, Any]]:
+def _unequal_keys(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys whose values differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [
-            one
-            for k in keys
-            for one in _unequal(old.get(k), new.get(k), f"{name}.{k}" if name else str(k))
-        ]
-    return (
-        []
-        if canonical_json(old) == canonical_json(new)
-        else [(name.removeprefix("recipe."), old, new)]
-    )
+        for key in dict.fromkeys([*old, *new]):
+            dotted = f"{name}.{key}" if name else str(key)
+            yield from _unequal_keys(old.get(key), new.get(key), dotted)
+    elif canonical_json(old) != canonical_json(new):
+        yield name.removeprefix("recipe."), old, new
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = canonical_json(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, Any]:
+def _manifest_fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, Any]:
+    library = None if recipe.from_pairs else library_name(recipe.transformations.library)
     return {
         "name": recipe.name,
         "version": recipe.version,
@@ -422,9 +478,7 @@ def _fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, A
         "view": "full",
         "recipe": recipe.model_dump(mode="json"),
         "transformations": dict(plan.transformations),
-        "transformation_library": None
-        if recipe.from_pairs
-        else library_name(recipe.transformations.library),
+        "transformation_library": library,
         "left_out": left_out(plan.notes),
         "chosen_with": chosen_with(recipe.filters),
         "tiers_relative_to": training.fingerprint if training else None,
@@ -436,13 +490,14 @@ def _samples(dataset: Dataset, split: str) -> int:
 
 
 def report(built: Built) -> None:
-    """Print on stderr what was left out, how many items were dropped, and how a pinned suite differs from its pin."""
-    for note in told(built.notes):
+    """Print on stderr what was left out and dropped, and where a pinned suite left its pin."""
+    for note in sentences(built.notes):
         print(f"note: {note}", file=sys.stderr)
     if differs := drift(built.dataset):
         print(f"note: {differs}", file=sys.stderr)
     for split, count in built.dropped.items():
         print(
-            f"note: {count} items of {split} were dropped: nothing that was tried passes the filters",
+            f"note: {count} items of {split} were dropped: nothing that was tried passes the "
+            "filters",
             file=sys.stderr,
         )

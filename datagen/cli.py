@@ -59,10 +59,10 @@ def build(
     engine: str,
     shard: tuple[int, int] | None,
 ) -> None:
-    """Build the dataset that RECIPE asks for: a YAML file, or the name of a ready one such as photos-mini.
+    """Build the dataset that RECIPE asks for: a YAML file, or a ready one such as photos-mini.
 
-    Started again, it goes on where it was stopped. Of several runs with --shard the last to end writes the manifest; so does a run
-    without it.
+    Started again, it goes on where it was stopped. Of several runs with --shard the last to end
+    writes the manifest; so does a run without it.
     """
     from datagen.build import build as build_dataset
     from datagen.build import report
@@ -75,11 +75,11 @@ def build(
         )
         return
     report(built)
-    counts = ", ".join(
-        f"{info.samples:,} {split}" for split, info in built.dataset.manifest.splits.items()
-    )
+    dataset = built.dataset
+    counts = [f"{info.samples:,} {split}" for split, info in dataset.manifest.splits.items()]
     click.echo(
-        f"{output}: {built.dataset.name} {built.dataset.version}, {counts}, fingerprint {built.dataset.fingerprint}"
+        f"{output}: {dataset.name} {dataset.version}, {', '.join(counts)}, "
+        f"fingerprint {dataset.fingerprint}"
     )
 
 
@@ -122,12 +122,15 @@ def recipes(page: bool) -> None:
     help="Processes to check the files in.",
 )
 def pin(recipe: str, output: Path, settings: tuple[str, ...], workers: int) -> None:
-    """Write RECIPE with the sha256 of every photograph that it uses: two labs with these files build one suite."""
-    from datagen.making.build_notes import told
+    """Write RECIPE with the sha256 of every photograph that it uses.
+
+    Two labs with these files then build one suite.
+    """
+    from datagen.making.build_notes import sentences
     from datagen.pinning import pin as pin_recipe
 
     count, notes = pin_recipe(recipe, output, settings, workers)
-    for note in told(notes):
+    for note in sentences(notes):
         click.echo(f"note: {note}", err=True)
     click.echo(f"{output}: {count} photographs pinned")
 
@@ -145,20 +148,23 @@ def pin(recipe: str, output: Path, settings: tuple[str, ...], workers: int) -> N
 def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | None) -> None:
     """Put DATASET on the hub as the dataset repository OWNER/NAME.
 
-    Each shard is compared with the manifest first. A suite that goes out in full is no longer a test: publish its public view.
+    Each shard is compared with the manifest first. A suite that goes out in full is no longer a
+    test: publish its public view.
     """
-    from datagen import push as pushing
+    from datagen.push import collect_upload
+    from datagen.push import push as push_dataset
 
-    upload = pushing.what_goes(dataset)
+    upload = collect_upload(dataset)
     if dry_run:
         for name, size in upload.files:
             click.echo(f"{size:>15,}  {name}")
         where = f"{repo}, {'public' if public else 'private'} if it is new"
         click.echo(
-            f"{upload.bytes:>15,}  bytes in {len(upload.files)} files would go to the dataset repository {where}"
+            f"{upload.bytes:>15,}  bytes in {len(upload.files)} files would go to the dataset "
+            f"repository {where}"
         )
         return
-    click.echo(f"{dataset} is at {pushing.push(upload, repo, public, revision)}")
+    click.echo(f"{dataset} is at {push_dataset(upload, repo, public, revision)}")
 
 
 @datagen.command()
@@ -184,13 +190,13 @@ def transformations(output: Path | None, page: bool) -> None:
 
     if output is not None and output.suffix.lower() != ".png":
         raise InputError(f"{output}: the gallery is a PNG; give a name that ends in .png.")
-    _show(library())
+    _print_table(library())
     if output is not None:
-        _draw(library(), output)
+        _draw_gallery(library(), output)
         click.echo(f"Gallery: {output}")
 
 
-def _show(found: "Library") -> None:
+def _print_table(library: "Library") -> None:
     import json
 
     from rich.console import Console
@@ -202,24 +208,20 @@ def _show(found: "Library") -> None:
     table = Table(header_style="bold")
     for column in ("id", "kind", "parameters", "instruction"):
         table.add_column(column, overflow="fold")
-    listed = [
-        found.describe(family.name, values)
-        for family in found.families.values()
-        for values in family.presets
-    ]
-    for one in listed:
-        name = one["id"] if one["deterministic"] else f"{one['id']} (a fresh seed each time)"
-        table.add_row(
-            name, one["kind"], json.dumps(one["parameters"]).strip("{}"), one["instruction"]
-        )
+    for family in library.families.values():
+        for values in family.presets:
+            spec = library.describe(family.name, values)
+            fresh = "" if spec["deterministic"] else " (a fresh seed each time)"
+            parameters = json.dumps(spec["parameters"]).strip("{}")
+            table.add_row(spec["id"] + fresh, spec["kind"], parameters, spec["instruction"])
     console.print(table)
     console.print(
-        f"{len(listed)} transformations of {len(found.families)} families; --page lists what else "
-        "their parameters take."
+        f"{table.row_count} transformations of {len(library.families)} families; "
+        "--page lists what else their parameters take."
     )
 
 
-def _draw(found: "Library", output: Path) -> None:
+def _draw_gallery(library: "Library", output: Path) -> None:
     import io
 
     from datagen.making.panels import fit
@@ -229,5 +231,5 @@ def _draw(found: "Library", output: Path) -> None:
 
     source = next(source for source in bundled() if source.name == "astronaut")
     buffer = io.BytesIO()
-    gallery(found, fit(source.load(), (GALLERY_PIXELS, GALLERY_PIXELS))).save(buffer, "PNG")
+    gallery(library, fit(source.load(), (GALLERY_PIXELS, GALLERY_PIXELS))).save(buffer, "PNG")
     write_atomic(output, buffer.getvalue())

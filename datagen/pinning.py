@@ -1,4 +1,7 @@
-"""Pinning: a recipe that names every photograph by its sha256, so that two labs with the same files build one dataset."""
+"""Pinning: a recipe that names every photograph by its sha256.
+
+Two labs with the same files then build one dataset.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,29 +19,39 @@ from lorweb_bench.runtime.yaml_files import to_yaml
 def pin(
     recipe: str | Path, output: Path, settings: Sequence[str] = (), workers: int = 1
 ) -> tuple[int, tuple[Note, ...]]:
-    """Write `recipe`, with its overrides, and the sha256 of each photograph that its filters let pass; how many, and what was left out.
+    """Write a recipe with the sha256 of each photograph that its filters let pass.
 
-    The new recipe uses exactly these files, whatever else lies in the folder. InputError for a recipe whose photographs are not
-    files in a folder.
+    The new recipe uses exactly these files, whatever else lies in the folder.
+
+    Args:
+        recipe: The recipe's file, or the name of a ready one.
+        output: The pinned recipe.
+        settings: Overrides `key.subkey=YAML value`.
+        workers: Processes that decode the files.
+
+    Returns:
+        How many photographs are pinned, and what was left out.
+
+    Raises:
+        InputError: The recipe's photographs are not files in a folder.
     """
     read, content = read_content(recipe, settings)
     section = read.source
     if section.kind not in ("photographs", "editor") or section.path in (None, "bundled"):
         raise InputError(
-            f"{recipe}: only photographs in a folder can be pinned, and this recipe's source is {section.path or section.kind}."
+            f"{recipe}: only photographs in a folder can be pinned, and this recipe's source is "
+            f"{section.path or section.kind}."
         )
     photographs, notes = read_photographs(read, workers)
     root = image_files(str(section.path))[0].absolute()
     files = [Path(source.load.path) for source in photographs if isinstance(source.load, ImageFile)]
     pins = {file.relative_to(root).as_posix(): sha256_file(file) for file in files}
     path = str(root) if any(sign in str(section.path) for sign in "*?[") else section.path
-    pinned: dict[str, Any] = {
-        **content,
-        "source": {**content["source"], "path": path, "sha256": pins},
-    }
-    text = to_yaml(pinned)
-    write_atomic(
-        output,
-        f"# Pinned by `lorweb-bench datagen pin {recipe}`: exactly these files, at source.path, which may be another folder.\n{text}",
+    source = {**content["source"], "path": path, "sha256": pins}
+    pinned: dict[str, Any] = {**content, "source": source}
+    head = (
+        f"# Pinned by `lorweb-bench datagen pin {recipe}`: exactly these files, at source.path, "
+        "which may be another folder.\n"
     )
+    write_atomic(output, head + to_yaml(pinned))
     return len(pins), notes

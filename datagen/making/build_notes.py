@@ -7,44 +7,69 @@ from dataclasses import dataclass
 SHOWN = 12  # sentences of one filter that are printed; the manifest has all counts
 
 
-class Note(str):
-    """A sentence; `filter` names what left the thing out, and is empty where nothing was left out."""
+@dataclass(frozen=True)
+class LeftOut:
+    """A file, row, pair or transformation that a build does not use, and why.
 
-    filter: str
+    Attributes:
+        name: What it is called: a file's name relative to the source, a row, a transformation's id.
+        reason: The rest of the sentence that begins with the name.
+        filter: What the manifest counts it under. `unreadable` marks a file that is broken; every
+            other filter is a choice, which `on_bad: fail` does not stop at.
+    """
 
-    def __new__(cls, text: str, filter: str = "") -> "Note":
-        """The sentence `text`, counted in the manifest under `filter`; signs in names of files that would steer a terminal are shown."""
-        note = super().__new__(
-            cls,
-            "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text),
-        )
-        note.filter = filter
-        return note
+    name: str
+    reason: str
+    filter: str = "unreadable"
+
+    def __str__(self) -> str:
+        """The whole sentence, with signs that would steer a terminal written out."""
+        return printable(f"{self.name}: {self.reason}")
+
+
+Note = str | LeftOut  # a plain sentence leaves nothing out
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """An item that could not be made, and the filter that the last attempt failed."""
+    """A planned item that could not be made, and the filter that its last attempt failed."""
 
     filter: str
 
 
+def printable(text: str) -> str:
+    r"""Write out every sign that a terminal would not show as itself.
+
+    >>> printable("a\nb.png")
+    'a\\nb.png'
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def left_out(notes: Iterable[Note]) -> dict[str, int]:
-    """How often each filter left something out, by its name."""
-    return dict(sorted(Counter(note.filter for note in notes if note.filter).items()))
+    """Count what each filter left out, by the filter's name."""
+    counts = Counter(note.filter for note in notes if isinstance(note, LeftOut))
+    return dict(sorted(counts.items()))
 
 
-def told(notes: Iterable[Note]) -> list[str]:
-    """The sentences to print: all that leave nothing out, and of each filter the first ones and how many more there are."""
+def sentences(notes: Iterable[Note]) -> list[str]:
+    """The sentences to print.
+
+    Plain sentences all appear. Of each filter the first `SHOWN` appear, then how many more it left
+    out.
+    """
     counts: Counter[str] = Counter()
     lines = []
     for note in notes:
+        if isinstance(note, str):
+            lines.append(printable(note))
+            continue
         counts[note.filter] += 1
-        if not note.filter or counts[note.filter] <= SHOWN:
+        if counts[note.filter] <= SHOWN:
             lines.append(str(note))
-    lines += [
-        f"{name}: {count - SHOWN} more were left out"
-        for name, count in counts.items()
-        if name and count > SHOWN
-    ]
+    for name, count in counts.items():
+        if count > SHOWN:
+            lines.append(f"{name}: {count - SHOWN} more were left out")
     return lines

@@ -1,4 +1,4 @@
-"""What a recipe lets pass: pairs with a change that can be seen, and items whose two changes agree."""
+"""What a recipe lets pass: visible changes, and items whose two changes agree."""
 
 from collections.abc import Mapping
 
@@ -18,14 +18,21 @@ def levels(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def blank(image: np.ndarray) -> float:
-    """The share of an image's pixels (uint8 H x W x 3) that its most common colour has, in steps of 8 levels: 1 is nothing to see."""
+    """The share of an image's pixels that its most common colour has.
+
+    Args:
+        image: uint8 H x W x 3.
+
+    Returns:
+        A share in (0, 1]; colours are compared in steps of 8 levels. At 1 there is nothing to see.
+    """
     red, green, blue = (image[..., channel].astype(np.uint16) >> 3 for channel in range(3))
     bins = red | green << 5 | blue << 10
     return float(np.bincount(bins.reshape(-1)).max() / bins.size)
 
 
-def failed(before: np.ndarray, after: np.ndarray, filters: FiltersSection) -> str | None:
-    """The name of the first filter of a recipe that a pair does not pass; None when it passes all."""
+def failed_filter(before: np.ndarray, after: np.ndarray, filters: FiltersSection) -> str | None:
+    """The name of the first filter of a recipe that a pair fails; None when it passes them all."""
     change = levels(before, after)
     if change < filters.minimum_change:
         return "minimum_change"
@@ -35,9 +42,13 @@ def failed(before: np.ndarray, after: np.ndarray, filters: FiltersSection) -> st
 
 
 def chosen_with(filters: FiltersSection) -> dict[str, str]:
-    """The encoder that `clip_direction` chooses items with, by name, and the sha256 of its weights; empty where none does.
+    """The encoder that `clip_direction` chooses items with, and the sha256 of its weights.
 
-    InputError when its packages or weights are not there.
+    Returns:
+        One entry, or none where the recipe names no encoder.
+
+    Raises:
+        InputError: The encoder's packages or weights are not there.
     """
     if filters.clip_direction.model is None:
         return {}
@@ -45,10 +56,16 @@ def chosen_with(filters: FiltersSection) -> dict[str, str]:
     return {clip.name: digest(clip.file())}
 
 
-def disagree(filters: FiltersSection, files: Mapping[str, tuple[bytes, str]]) -> bool:
-    """Whether the changes of the two pairs of an item, its encoded images, have too small a cosine to the recipe's encoder.
+def changes_disagree(filters: FiltersSection, files: Mapping[str, tuple[bytes, str]]) -> bool:
+    """Whether the two changes of an item point apart in the space of the recipe's encoder.
 
-    So they do when one of them is no change at all to the encoder. False where the recipe names no encoder.
+    Args:
+        filters: The recipe's filters; without an encoder no changes disagree.
+        files: The item's encoded images by role, each (bytes, extension).
+
+    Returns:
+        True when the cosine of the two changes is under `clip_direction.minimum`, or when one of
+        them is no change at all to the encoder.
     """
     wanted = filters.clip_direction
     if wanted.model is None:
@@ -57,6 +74,6 @@ def disagree(filters: FiltersSection, files: Mapping[str, tuple[bytes, str]]) ->
     features = Clip(wanted.model).features(panels).astype(np.float64)
     first, second = features[1] - features[0], features[3] - features[2]
     lengths = np.linalg.norm(first), np.linalg.norm(second)
-    return bool(
-        min(lengths) < NO_DIRECTION or first @ second / (lengths[0] * lengths[1]) < wanted.minimum
-    )
+    if min(lengths) < NO_DIRECTION:
+        return True
+    return bool(first @ second / (lengths[0] * lengths[1]) < wanted.minimum)

@@ -1,36 +1,39 @@
-"""From pairs that somebody else edited to items: any two pairs of one task make an analogy."""
+"""Items from pairs that somebody else edited: any two pairs of one task make an analogy."""
 
 import functools
+import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cached
 
-from datagen.making.build_notes import Dropped, Note
-from datagen.making.filters import disagree
-from datagen.making.pair_panels import ready
+from datagen.making.build_notes import Dropped, LeftOut, Note
+from datagen.making.filters import changes_disagree, failed_filter
+from datagen.making.panels import fit
 from datagen.making.photograph_items import Made
 from datagen.planning.compositions import Described
-from datagen.planning.item_table import Items, key_of
+from datagen.planning.item_table import ItemTable, key_number
 from datagen.planning.seeding import draw, generator
 from datagen.planning.source_roles import pair_role, panel_of
-from datagen.recipe.schema import Recipe
-from datagen.sources import Pair
+from datagen.recipe.schema import FiltersSection, Recipe
+from datagen.sources.crops import Panel, cut_pair
 from datagen.sources.image_files import slugs
-from datagen.sources.pair_sources import read_pairs
+from datagen.sources.pair_reader import read_pairs
+from datagen.sources.source import Pair
+from lorweb_bench.data import images
 from lorweb_bench.errors import InputError, did_you_mean
-from lorweb_bench.protocol import ROLES as PANELS
+from lorweb_bench.protocol import ROLES as PANEL_ROLES
 
 REVERSED = "-reversed"
-PAIRED = np.dtype(
-    [("key", np.uint64), ("task", np.int32), ("first", np.int32), ("second", np.int32)]
-)
+ROW = np.dtype([("key", np.uint64), ("task", np.int32), ("first", np.int32), ("second", np.int32)])
+CACHE_BYTES = 512 * 2**20  # enough for 150 pairs of 1024 x 1024 pixels
 
 
 @dataclass(frozen=True)
-class PlannedPairs:
+class PlannedAnalogy:
     """One item before it is made: two pairs of one task."""
 
     key: str
@@ -41,29 +44,84 @@ class PlannedPairs:
 
 
 @dataclass(frozen=True)
-class PairWork:
-    """What is needed to make any item of one split from pairs."""
+class EncodedPair:
+    """A pair as it goes into a shard.
+
+    Attributes:
+        size: Width and height of both panels, in pixels.
+        files: The files of before and after; None where the pair failed a filter.
+        failure: The filter that the pair failed.
+    """
+
+    size: tuple[int, int]
+    files: tuple[bytes, bytes] | None
+    failure: str | None
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+        return sum(map(len, self.files or ())) + 1000
+
+
+_encoded: LRUCache[Any, EncodedPair] = LRUCache(CACHE_BYTES, getsizeof=lambda pair: pair.nbytes)
+
+
+@cached(_encoded)
+def _encode_pair(
+    pair: Pair,
+    panel: Panel,
+    seed: int,
+    filters: FiltersSection,
+    size: tuple[int, int] | None = None,
+) -> EncodedPair:
+    """Make the files of a pair's panels, fitted to `size` where it is given.
+
+    Each is made once in a process, however many analogies it stands in, while it is in the cache.
+    """
+    before, after = cut_pair(pair, panel, seed)
+    size = size or (before.shape[1], before.shape[0])
+    if (failure := failed_filter(before, after, filters)) is not None:
+        return EncodedPair((before.shape[1], before.shape[0]), None, failure)
+    first, second = (images.encode(fit(image, size), panel.format) for image in (before, after))
+    return EncodedPair(size, (first, second), None)
+
+
+@dataclass(frozen=True)
+class PairItems:
+    """Makes the items of one split from pairs.
+
+    Attributes:
+        recipe: The recipe.
+        transformations: The tasks, as the manifest lists them.
+    """
 
     recipe: Recipe
     transformations: Mapping[str, Described]
 
-    def make(self, item: PlannedPairs) -> Made | Dropped:
-        """The item, with a fitted to the size of b; dropped when a pair does not pass `filters`."""
-        settings = (panel_of(self.recipe), self.recipe.seed, self.recipe.filters)
-        first, second = ready(item.first, *settings), ready(item.second, *settings)
+    def make_all(
+        self, items: Iterable[PlannedAnalogy]
+    ) -> Iterator[tuple[PlannedAnalogy, Made | Dropped]]:
+        """Make items; each comes with what was made, or with the filter that it failed."""
+        for item in items:
+            yield item, self._make(item)
+
+    def _make(self, item: PlannedAnalogy) -> Made | Dropped:
+        """Make an item, with a fitted to the size of b."""
+        panel, seed, filters = panel_of(self.recipe), self.recipe.seed, self.recipe.filters
+        first = _encode_pair(item.first, panel, seed, filters)
+        second = _encode_pair(item.second, panel, seed, filters)
         if first.files is not None and first.size != second.size:
-            first = ready(item.first, *settings, second.size)
+            first = _encode_pair(item.first, panel, seed, filters, second.size)
         if first.files is None or second.files is None:
             return Dropped(first.failure or second.failure or "")
-        files = dict(zip(PANELS, (*first.files, *second.files), strict=True))
-        made = Made(
-            {role: (data, settings[0].format) for role, data in files.items()},
-            self._record(item, second.size),
-        )
-        return Dropped("clip_direction") if disagree(self.recipe.filters, made.images) else made
+        files = zip(PANEL_ROLES, (*first.files, *second.files), strict=True)
+        encoded = {role: (data, str(panel.format)) for role, data in files}
+        if changes_disagree(filters, encoded):
+            return Dropped("clip_direction")
+        return Made(encoded, self._record(item, second.size))
 
-    def _record(self, item: PlannedPairs, size: tuple[int, int]) -> dict[str, Any]:
-        spec, both = self.transformations[item.transformation], (item.first, item.second)
+    def _record(self, item: PlannedAnalogy, size: tuple[int, int]) -> dict[str, Any]:
+        spec, pairs = self.transformations[item.transformation], (item.first, item.second)
         return {
             "id": item.key,
             "transformation": item.transformation,
@@ -73,96 +131,111 @@ class PairWork:
             "instruction": item.second.instruction or spec["instruction"],
             "a_source": item.first.photograph,
             "b_source": item.second.photograph,
-            "licence": "; ".join(dict.fromkeys(pair.licence for pair in both)),
-            "attribution": "; ".join(dict.fromkeys(pair.attribution for pair in both)),
+            "licence": "; ".join(dict.fromkeys(pair.licence for pair in pairs)),
+            "attribution": "; ".join(dict.fromkeys(pair.attribution for pair in pairs)),
             "width": size[0],
             "height": size[1],
         }
 
 
 @dataclass(frozen=True)
-class Collected:
-    """The pairs by task, the tasks held out, the role of every photograph, and what the sources had to say."""
+class CollectedPairs:
+    """The pairs of a recipe, and who plays which role.
+
+    Attributes:
+        tasks: The pairs by task.
+        held: The tasks that are held out of training.
+        roles: The role of every photograph.
+        notes: What was left out, and what else there is to say.
+        parameters: By task, what the manifest says of how it was made.
+        fixed: Whether they are quadruplets: of every two pairs the first is (a, a_prime) and the
+            second (b, b_prime).
+    """
 
     tasks: Mapping[str, Sequence[Pair]]
     held: Collection[str]
     roles: Mapping[str, str]
     notes: tuple[Note, ...] = ()
-    parameters: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # by task: what the manifest says of how it was made
-    fixed: bool = (
-        False  # quadruplets: the first pair of two is (a, a_prime), the second (b, b_prime)
-    )
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fixed: bool = False
 
     @property
     def names(self) -> dict[str, list[str]]:
         """The photographs by role."""
-        return {
-            role: sorted(n for n, r in self.roles.items() if r == role)
-            for role in ("train", "dev", "a", "b")
-        }
+        by_role: dict[str, list[str]] = {role: [] for role in ("train", "dev", "a", "b")}
+        for name, role in sorted(self.roles.items()):
+            by_role.setdefault(role, []).append(name)
+        return {role: by_role[role] for role in ("train", "dev", "a", "b")}
 
     @property
     def pixels(self) -> dict[str, str]:
-        """The hashes of the pairs' images by name."""
-        return {pair.name: pair.pixels for group in self.tasks.values() for pair in group}
+        """The pixel hashes of the pairs by name."""
+        pairs = itertools.chain.from_iterable(self.tasks.values())
+        return {pair.name: pair.pixels for pair in pairs}
 
 
-def collect(recipe: Recipe, workers: int = 1) -> Collected:
-    """Read the pairs of a recipe and give each photograph a role.
+def collect_pairs(recipe: Recipe, workers: int = 1) -> CollectedPairs:
+    """Read the pairs of a recipe and give each photograph a role; see `pair_role`.
 
-    All of it is `train` unless the recipe gives other shares; see `pair_role`.
-    InputError for an unknown held-out task, with the nearest name, and for sources without two pairs of one task.
+    Args:
+        recipe: A recipe whose source is of pairs.
+        workers: Processes that decode the images.
+
+    Raises:
+        InputError: A held-out task is not there (the error gives the nearest name), or no task has
+            two pairs.
     """
     read = read_pairs(recipe, workers)
     pairs = list(read.pairs)
     forward = list(dict.fromkeys(pair.task for pair in pairs))
     if recipe.source.directions == "both":
-        if both := [name for name in forward if name + REVERSED in forward]:
-            raise InputError(
-                f"{recipe.source.path} has the task {both[0] + REVERSED!r}, as {both[0]!r} used backwards would be called; rename its "
-                "folder, or leave source.directions at forward."
-            )
+        _refuse_reversed_names(recipe, forward)
         pairs += [_reverse(pair) for pair in pairs]
     tasks: dict[str, list[Pair]] = {}
     for pair in pairs:
         tasks.setdefault(pair.task, []).append(pair)
     if max(map(len, tasks.values()), default=0) < 2:
-        left = (
-            f" ({len(told)} were left out, the first: {told[0]})"
-            if (told := [note for note in read.notes if note.filter])
-            else ""
-        )
+        left_out = [note for note in read.notes if isinstance(note, LeftOut)]
+        why = f" ({len(left_out)} were left out, the first: {left_out[0]})" if left_out else ""
         raise InputError(
-            f"{recipe.source.path}: no task has two pairs{left}, and an analogy is made of two; put pairs of one edit into one folder."
+            f"{recipe.source.path}: no task has two pairs{why}, and an analogy is made of two; "
+            "put pairs of one edit into one folder."
         )
     notes = read.notes
-    if recipe.is_suite and (count := sum(not pair.as_b for pair in read.pairs)):
-        notes = (
-            *notes,
-            Note(
-                f"{count} pairs start or end where another edit ends or starts: as a b they would show an answer"
-            ),
+    answering = sum(not pair.as_b for pair in read.pairs)
+    if recipe.is_suite and answering:
+        sentence = (
+            f"{answering} pairs start or end where another edit ends or starts: "
+            "as a b they would show an answer"
         )
+        notes = (*notes, sentence)
     held = held_out(recipe, forward)
     held |= {name + REVERSED for name in held if name + REVERSED in tasks}
-    trained = {
-        pair.photograph for name, group in tasks.items() if name not in held for pair in group
-    }
-    roles = {
-        name: pair_role(recipe, name, name in trained)
-        for name in sorted({pair.photograph for pair in pairs})
-    }
-    return Collected(
-        tasks, held, roles, notes, read.parameters, recipe.source.kind == "quadruplets"
-    )
+    trained = {pair.photograph for pair in pairs if pair.task not in held}
+    names = sorted({pair.photograph for pair in pairs})
+    roles = {name: pair_role(recipe, name, name in trained) for name in names}
+    fixed = recipe.source.kind == "quadruplets"
+    return CollectedPairs(tasks, held, roles, notes, read.parameters, fixed)
+
+
+def _refuse_reversed_names(recipe: Recipe, tasks: Sequence[str]) -> None:
+    """InputError when a task is called as another one used backwards would be."""
+    for name in tasks:
+        if name + REVERSED in tasks:
+            raise InputError(
+                f"{recipe.source.path} has the task {name + REVERSED!r}, as {name!r} used "
+                "backwards would be called; rename its folder, or leave source.directions at "
+                "forward."
+            )
 
 
 def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
-    """The tasks that `tiers.new_task` holds out: by name, as many as it says in an order by the seed, or all.
+    """The tasks that `tiers.new_task` holds out: by name, all, or as many as it says by the seed.
 
-    Upper case, spaces, signs and a number before a name do not matter. InputError, with the nearest name, for one that is not there.
+    Case, spaces, signs and a number before a name do not matter.
+
+    Raises:
+        InputError: A task is not there; the error gives the nearest name.
     """
     wanted = recipe.tiers.new_task
     if wanted == "all":
@@ -170,28 +243,30 @@ def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
     if isinstance(wanted, int):
         if not 0 <= wanted < len(tasks):
             raise InputError(
-                f"tiers.new_task: {wanted} tasks cannot be held out, {recipe.source.path} has {len(tasks)}."
+                f"tiers.new_task: {wanted} tasks cannot be held out, {recipe.source.path} has "
+                f"{len(tasks)}."
             )
         return set(sorted(tasks, key=lambda name: draw(recipe.seed, "new_task", name))[:wanted])
-    named = _by_letters(tasks)
+    by_letters = _by_letters(tasks)
     for name in wanted:
-        if _letters(name) not in named:
-            hint = did_you_mean(
-                _letters(name), named, f"there are {', '.join(tasks)}.", shown=named
-            )
+        if _letters(name) not in by_letters:
+            there = f"there are {', '.join(tasks)}."
+            hint = did_you_mean(_letters(name), by_letters, there, shown=by_letters)
             raise InputError(f"There is no task for tiers.new_task: {name!r}; {hint}")
-    return {named[_letters(name)] for name in wanted}
+    return {by_letters[_letters(name)] for name in wanted}
 
 
 def _by_letters(tasks: Sequence[str]) -> dict[str, str]:
-    """Tasks by the letters of their names, and without the number before it where that leaves one task alone."""
+    """Tasks by the letters of their names.
+
+    The number before a name can be left out where that leaves one task alone.
+    """
     bare = [_letters(name).lstrip("0123456789") for name in tasks]
-    alone = {
-        short: name
-        for short, name in zip(bare, tasks, strict=True)
-        if short and bare.count(short) == 1
-    }
-    return {**alone, **{_letters(name): name for name in tasks}}
+    by_letters = {}
+    for short, name in zip(bare, tasks, strict=True):
+        if short and bare.count(short) == 1:
+            by_letters[short] = name
+    return {**by_letters, **{_letters(name): name for name in tasks}}
 
 
 def _letters(name: str) -> str:
@@ -211,121 +286,128 @@ def _reverse(pair: Pair) -> Pair:
 
 
 def plan_pairs(
-    recipe: Recipe, collected: Collected, training: Mapping[str, Described] | None
-) -> tuple[dict[str, Described], dict[str, Items[PlannedPairs]]]:
-    """The tasks as the manifest lists them, and the items by split.
+    recipe: Recipe, collected: CollectedPairs, training: Mapping[str, Described] | None
+) -> tuple[dict[str, Described], dict[str, ItemTable[PlannedAnalogy]]]:
+    """Plan the analogies of every split.
 
-    Of each task every pair serves as (a, a_prime) for `analogies_per_pair` others, or for all. Training data takes both from the
-    role train (or dev); a suite takes a and b from their roles, seen from tasks that `training` has and unseen from the others.
+    Of each task every pair serves as (a, a_prime) for `analogies_per_pair` others, or for all.
+    Training data takes both pairs from one role, train or dev. A suite takes a and b from their
+    roles: seen from tasks that `training` has, and unseen from the others.
+
+    Args:
+        recipe: The recipe.
+        collected: Its pairs.
+        training: The tasks of the dataset that a suite is relative to.
+
+    Returns:
+        The tasks as the manifest lists them, and the items by split.
+
+    Raises:
+        InputError: A split would be empty, a held-out task is trained on, or quadruplets are to
+            make a suite.
     """
     if collected.fixed and recipe.is_suite:
         raise InputError(
-            "Quadruplets make training data (splits train and dev); a suite needs pairs, whose photographs can be kept apart."
+            "Quadruplets make training data (splits train and dev); a suite needs pairs, whose "
+            "photographs can be kept apart."
         )
-    held = collected.held
-    if training is not None and (both := sorted(set(held) & set(training))):
+    known = training or {}
+    if both := sorted(set(collected.held) & set(known)):
         raise InputError(
-            f"tiers.new_task: {both[0]!r} is trained on in the dataset that tiers.relative_to names."
+            f"tiers.new_task: {both[0]!r} is trained on in the dataset that tiers.relative_to "
+            "names."
         )
-    items: dict[str, Items[PlannedPairs]] = {}
+    items = {split: _plan_split(recipe, collected, split, known) for split in recipe.splits}
     names = list(collected.tasks)
-    for split in recipe.splits:
-        wanted = {t: p for t, p in collected.tasks.items() if (t in held) == (split == "unseen")}
-        if split == "seen":
-            wanted = {t: p for t, p in wanted.items() if t in (training or {})}
-        found = np.fromiter(
-            (
-                row
-                for task in wanted
-                for row in _analogies(recipe, collected, split, names.index(task), task)
-            ),
-            PAIRED,
-        )
-        if not len(found):
-            raise InputError(
-                f"The split {split} would be empty: no task has pairs for it; see tiers.new_task and source.shares."
-            )
-        items[split] = Items(
-            _limited(recipe, split, found), functools.partial(_planned, collected, split, names)
-        )
-    used = {names[i] for group in items.values() for i in np.unique(group.rows["task"])}
-    listed = {
-        task: _task(
-            task,
-            group,
-            "new_task" if task in held else "seen_single",
-            collected.parameters.get(task, {}),
-        )
-        for task, group in collected.tasks.items()
-        if task in used
-    }
-    for name, info in (training or {}).items():
-        listed.setdefault(name, {**info, "tier": info["tier"], "trained": True})
+    used: set[str] = set()
+    for table in items.values():
+        used.update(names[i] for i in np.unique(table.rows["task"]))
+    listed = {}
+    for task, group in collected.tasks.items():
+        if task in used:
+            tier = "new_task" if task in collected.held else "seen_single"
+            listed[task] = _listed(task, group, tier, collected.parameters.get(task, {}))
+    for name, info in known.items():
+        listed.setdefault(name, {**info, "trained": True})
     return listed, items
 
 
-def _planned(
-    collected: Collected, split: str, names: Sequence[str], key: str, row: Any
-) -> PlannedPairs:
-    task = names[row["task"]]
-    return PlannedPairs(
-        key, split, task, collected.tasks[task][row["first"]], collected.tasks[task][row["second"]]
+def _plan_split(
+    recipe: Recipe, collected: CollectedPairs, split: str, training: Mapping[str, Described]
+) -> ItemTable[PlannedAnalogy]:
+    names = list(collected.tasks)
+    wanted = [name for name in names if (name in collected.held) == (split == "unseen")]
+    if split == "seen":
+        wanted = [name for name in wanted if name in training]
+    analogies = itertools.chain.from_iterable(
+        _analogies(recipe, collected, split, names.index(task), task) for task in wanted
     )
+    rows = np.fromiter(analogies, ROW)
+    if not len(rows):
+        raise InputError(
+            f"The split {split} would be empty: no task has pairs for it; see tiers.new_task and "
+            "source.shares."
+        )
+    to_item = functools.partial(_planned_analogy, collected, split, names)
+    return ItemTable(_limit(recipe, split, rows), to_item)
+
+
+def _planned_analogy(
+    collected: CollectedPairs, split: str, names: Sequence[str], key: str, row: Any
+) -> PlannedAnalogy:
+    task = names[row["task"]]
+    group = collected.tasks[task]
+    return PlannedAnalogy(key, split, task, group[row["first"]], group[row["second"]])
 
 
 def _analogies(
-    recipe: Recipe, collected: Collected, split: str, number: int, task: str
+    recipe: Recipe, collected: CollectedPairs, split: str, number: int, task: str
 ) -> Iterator[tuple[int, int, int, int]]:
-    """The rows of a task's analogies: the number of their key, that of the task, and the places of both pairs in it."""
-    group = collected.tasks[task]
+    """The rows of a task's analogies.
+
+    Yields:
+        The number of an item's key, that of its task, and the places of both pairs in the task.
+    """
+    group, roles = collected.tasks[task], collected.roles
     place = {id(pair): i for i, pair in enumerate(group)}
     first_role, second_role = ("a", "b") if recipe.is_suite else (split, split)
+    couples: Iterator[tuple[Pair, Pair]]
     if collected.fixed:
-        couples: Iterator[tuple[Pair, Pair]] = zip(group[::2], group[1::2], strict=True)
+        couples = zip(group[::2], group[1::2], strict=True)
     else:
-        couples = _couples(recipe, collected, task, group, first_role, second_role)
+        firsts = [pair for pair in group if roles[pair.photograph] == first_role]
+        seconds = [pair for pair in group if roles[pair.photograph] == second_role]
+        seconds = [pair for pair in seconds if _may_be_b(recipe, collected, task, pair)]
+        couples = _couples(recipe, task, firsts, seconds)
     for first, second in couples:
-        if (
-            collected.roles[first.photograph] == first_role
-            and collected.roles[second.photograph] == second_role
-        ):
-            key = key_of(draw(recipe.seed, recipe.name, split, task, first.name, second.name))
+        if (roles[first.photograph], roles[second.photograph]) == (first_role, second_role):
+            key = key_number(draw(recipe.seed, recipe.name, split, task, first.name, second.name))
             yield key, number, place[id(first)], place[id(second)]
 
 
 def _couples(
-    recipe: Recipe,
-    collected: Collected,
-    task: str,
-    group: Sequence[Pair],
-    first_role: str,
-    second_role: str,
+    recipe: Recipe, task: str, firsts: Sequence[Pair], seconds: Sequence[Pair]
 ) -> Iterator[tuple[Pair, Pair]]:
-    firsts = [pair for pair in group if collected.roles[pair.photograph] == first_role]
-    seconds = [
-        pair
-        for pair in group
-        if collected.roles[pair.photograph] == second_role and _shown(recipe, collected, task, pair)
-    ]
+    """Two pairs for each analogy: each of `firsts` with some of `seconds`, as many as asked for."""
+    most = recipe.analogies_per_pair
     for first in firsts:
         others = [
             pair
             for pair in seconds
-            if pair.photograph != first.photograph and _same_form(first, pair, recipe)
+            if pair.photograph != first.photograph and _same_aspect(first, pair, recipe)
         ]
-        if recipe.analogies_per_pair == "all" or len(others) <= recipe.analogies_per_pair:
-            yield from ((first, other) for other in others)
-        else:
-            chosen = generator(recipe.seed, "couples", task, first.name).permutation(len(others))[
-                : recipe.analogies_per_pair
-            ]
-            yield from ((first, others[int(i)]) for i in sorted(chosen))
+        if most != "all" and len(others) > most:
+            order = generator(recipe.seed, "couples", task, first.name).permutation(len(others))
+            others = [others[int(i)] for i in sorted(order[:most])]
+        for other in others:
+            yield first, other
 
 
-def _shown(recipe: Recipe, collected: Collected, task: str, pair: Pair) -> bool:
-    """Whether a pair may be (b, b_prime): in a suite not where it would show the answer of another item.
+def _may_be_b(recipe: Recipe, collected: CollectedPairs, task: str, pair: Pair) -> bool:
+    """Whether a pair may be (b, b_prime): in a suite not where it would show another answer.
 
-    Where edits are used in both directions, all pairs of one photograph are used in one, which the seed chooses.
+    Where edits are used in both directions, all pairs of one photograph are used in one, which the
+    seed chooses.
     """
     if not recipe.is_suite:
         return True
@@ -335,7 +417,7 @@ def _shown(recipe: Recipe, collected: Collected, task: str, pair: Pair) -> bool:
     return pair.as_b and backwards == bool(draw(recipe.seed, "direction", pair.photograph)[0] & 1)
 
 
-def _same_form(first: Pair, second: Pair, recipe: Recipe) -> bool:
+def _same_aspect(first: Pair, second: Pair, recipe: Recipe) -> bool:
     """Whether the ratios width / height of two pairs are near enough for one analogy."""
     tolerance = recipe.filters.aspect_tolerance
     if tolerance is None or first.aspect is None or second.aspect is None:
@@ -343,22 +425,26 @@ def _same_form(first: Pair, second: Pair, recipe: Recipe) -> bool:
     return abs(first.aspect / second.aspect - 1) <= tolerance
 
 
-def _limited(recipe: Recipe, split: str, found: np.ndarray) -> np.ndarray:
-    """At most as many items as the split asks for, the tasks in turn; a suite's in the order of keys, which groups nothing."""
+def _limit(recipe: Recipe, split: str, rows: np.ndarray) -> np.ndarray:
+    """At most as many items as the split asks for, the tasks in turn.
+
+    A suite's come in the order of keys, which groups nothing. Training data keeps the pairs of a
+    task together, so that a panel is encoded once; its loader shuffles.
+    """
     count = recipe.splits[split]
-    if count != "all" and len(found) > count:
-        order = np.lexsort(
-            (found["key"], found["task"])
-        )  # the tasks one after the other, each by key
-        tasks, begins = np.unique(found["task"][order], return_index=True)
-        turns = np.empty(len(found), np.int64)
-        turns[order] = np.arange(len(found)) - begins[np.searchsorted(tasks, found["task"][order])]
-        found = found[np.sort(np.lexsort((found["key"], turns))[:count])]
-    # Training data keeps the pairs of a task together, so that a panel is encoded once; its loader shuffles.
-    return found[np.argsort(found["key"])] if recipe.is_suite else found
+    if count != "all" and len(rows) > count:
+        order = np.lexsort((rows["key"], rows["task"]))  # task after task, each by key
+        tasks, begins = np.unique(rows["task"][order], return_index=True)
+        turns = np.empty(len(rows), np.int64)
+        turns[order] = np.arange(len(rows)) - begins[np.searchsorted(tasks, rows["task"][order])]
+        rows = rows[np.sort(np.lexsort((rows["key"], turns))[:count])]
+    return rows[np.argsort(rows["key"])] if recipe.is_suite else rows
 
 
-def _task(task: str, group: Sequence[Pair], tier: str, parameters: Mapping[str, Any]) -> Described:
+def _listed(
+    task: str, group: Sequence[Pair], tier: str, parameters: Mapping[str, Any]
+) -> Described:
+    """A task as the manifest lists it."""
     instruction = next((pair.instruction for pair in group if pair.instruction), "")
     return {
         "family": task,

@@ -1,39 +1,66 @@
-"""Panels: seeded crops of photographs and scenes, of the recipe's size; photographs used lately are kept decoded."""
+"""Panels: seeded crops of photographs and scenes, in the size that the recipe asks for.
+
+Items draw their photographs in random order, so each process keeps those that it used lately
+decoded.
+"""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cached
 
-from datagen.making.kept import Kept
 from datagen.planning.source_roles import panel_of
 from datagen.recipe.schema import Recipe
-from datagen.sources import Load, Source, panel
+from datagen.sources.crops import cut_panel
+from datagen.sources.source import Load, Source
 from lorweb_bench.data import images
 
-KEPT_BYTES = 256 * 2**20
-_PHOTOGRAPHS: Kept[Load, np.ndarray] = Kept(KEPT_BYTES, lambda image: image.nbytes)
+CACHE_BYTES = 256 * 2**20
+_decoded: LRUCache[Any, np.ndarray] = LRUCache(CACHE_BYTES, getsizeof=lambda image: image.nbytes)
 
 
 def cut(source: Source, recipe: Recipe, seed: int) -> np.ndarray:
-    """A panel of the recipe's size from a source, uint8 H x W x 3; `seed` chooses the place."""
-    kept = (
-        replace(source, load=_Kept(source.load)) if not source.name.startswith("scene-") else source
-    )
-    return panel(kept, panel_of(recipe), seed)
+    """Cut a panel of the recipe's size from a source.
+
+    Args:
+        source: A photograph or a scene.
+        recipe: Gives the panel's size.
+        seed: Chooses the place of a square crop.
+
+    Returns:
+        uint8 H x W x 3.
+    """
+    if not source.name.startswith("scene-"):
+        source = replace(source, load=_CachedLoad(source.load))
+    return cut_panel(source, panel_of(recipe), seed)
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """Loads a photograph from memory where it was used lately: items draw them in random order."""
+class _CachedLoad:
+    """Loads a photograph from this process's cache, and decodes it when it is not there."""
 
     load: Load
 
     def __call__(self) -> np.ndarray:
-        return _PHOTOGRAPHS.get(self.load, self.load)
+        return _load(self.load)
+
+
+@cached(_decoded)
+def _load(load: Load) -> np.ndarray:
+    return load()
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale an image to cover (width, height), and cut its centre out. The image itself when it has that size."""
+    """Scale an image to cover a size and cut out its centre.
+
+    Args:
+        image: uint8 H x W x 3.
+        size: Width and height of the result, in pixels.
+
+    Returns:
+        uint8 height x width x 3; the image itself when it has that size already.
+    """
     width, height = size
     if image.shape[:2] == (height, width):
         return image

@@ -1,6 +1,10 @@
-"""From transformations and sources to items: what each item is (the plan), and making one (pure functions of seed and names)."""
+"""Items from photographs and scenes: the plan of a split, and the making of one item.
 
-from collections.abc import Iterator, Mapping, Sequence
+Both are pure functions of the seed and of names.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,50 +12,34 @@ from typing import Any
 import numpy as np
 
 from datagen.making.build_notes import Dropped
-from datagen.making.filters import disagree, failed
+from datagen.making.filters import changes_disagree, failed_filter
 from datagen.making.panels import cut, fit
 from datagen.planning.candidates import choose_candidates
 from datagen.planning.compositions import Described
-from datagen.planning.item_table import Items, key_of
+from datagen.planning.item_table import ItemTable, key_number
 from datagen.planning.seeding import draw, generator
 from datagen.planning.source_roles import Pool
 from datagen.recipe.library import library_of
 from datagen.recipe.schema import Recipe
-from datagen.sources import Source
+from datagen.sources.source import Source
 from lorweb_bench.data import images
 from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
 
 TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
-PLANNED = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
-_SHARED: "list[tuple[Work, tuple[str, str, int], Side | Dropped]]" = []  # the (a, a_prime) made last, and for what
+ROW = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One item before it is made: the `turn`-th of a transformation in a split. Its key says nothing about it."""
+class PlannedItem:
+    """One item before it is made: the `turn`-th of a transformation in a split.
+
+    Its key says nothing about it.
+    """
 
     key: str
     split: str
     transformation: str
     turn: int
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is needed to make any item of one split."""
-
-    recipe: Recipe
-    transformations: Mapping[str, Described]
-    a: Pool
-    b: Pool
-    hard: Mapping[str, bool]
-    rivals: Mapping[
-        str, Sequence[str]
-    ]  # of a suite's transformations, those that are most like each
-
-    def make(self, item: Planned) -> "Made | Dropped":
-        """See `make`."""
-        return make(self, item)
 
 
 @dataclass(frozen=True)
@@ -64,65 +52,97 @@ class Made:
 
 def plan_items(
     recipe: Recipe, split: str, used: Mapping[str, Sequence[str]], names: Sequence[str]
-) -> Items[Planned]:
-    """The items of a split, in the order of their keys, which is a random one; see `_order` for training data.
+) -> ItemTable[PlannedItem]:
+    """Plan the items of a split.
 
-    `used` has the transformations to make them with by tier, `names` all of the manifest's. A suite's items are shared out evenly
-    over the split's tiers, and over each tier's transformations; of training data `single_share` are single transformations.
+    A suite's items are shared out evenly over the split's tiers, and over each tier's
+    transformations. Of training data `single_share` are single transformations.
+
+    Args:
+        recipe: The recipe.
+        split: The split.
+        used: By tier, the transformations to make items with.
+        names: All transformations of the manifest.
+
+    Returns:
+        The items in the order of their keys, which is a random one; see `_order` for training
+        data.
     """
-    count, seed = recipe.splits[split], recipe.seed
-    assert isinstance(count, int)
-    tiers = (SEEN_TIERS if split == "seen" else UNSEEN_TIERS) if recipe.is_suite else SEEN_TIERS
-    groups = {tier: used[tier] for tier in tiers if used.get(tier)}
-    if recipe.is_suite:
-        counts = {
-            tier: count // len(groups) + (i < count % len(groups)) for i, tier in enumerate(groups)
-        }
-    else:
-        share = recipe.transformations.single_share if len(groups) == 2 else 1.0
-        singles = round(count * share) if "seen_single" in groups else 0
-        counts = {"seen_single": singles, "seen_composition": count - singles}
+    rows = np.fromiter(_planned_rows(recipe, split, used, names), ROW)
+
+    def to_item(key: str, row: Any) -> PlannedItem:
+        return PlannedItem(key, split, names[row["transformation"]], int(row["turn"]))
+
+    return ItemTable(rows[_order(recipe, rows)], to_item)
+
+
+def _planned_rows(
+    recipe: Recipe, split: str, used: Mapping[str, Sequence[str]], names: Sequence[str]
+) -> Iterator[tuple[int, int, int]]:
+    """The key, transformation and turn of every item, the transformations of a tier by turns."""
     number = {name: i for i, name in enumerate(names)}
-    planned = (
-        (key_of(draw(seed, recipe.name, split, name, turn)), number[name], turn)
-        for tier, group in groups.items()
-        for name, turn in _turns(
-            sorted(group, key=lambda n: draw(seed, "order", split, n)), counts[tier]
-        )
-    )
-    rows = np.fromiter(planned, PLANNED)
-    return Items(
-        rows[_order(recipe, rows)],
-        lambda key, row: Planned(key, split, names[row["transformation"]], int(row["turn"])),
-    )
+    for tier, count in _items_by_tier(recipe, split, used).items():
+        group = sorted(used[tier], key=lambda name: draw(recipe.seed, "order", split, name))
+        for i in range(count):
+            name, turn = group[i % len(group)], i // len(group)
+            key = key_number(draw(recipe.seed, recipe.name, split, name, turn))
+            yield key, number[name], turn
 
 
-def _turns(names: Sequence[str], count: int) -> Iterator[tuple[str, int]]:
-    return ((names[i % len(names)], i // len(names)) for i in range(count))
+def _items_by_tier(recipe: Recipe, split: str, used: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many items of a split each tier gets."""
+    count = recipe.splits[split]
+    assert isinstance(count, int)
+    if recipe.is_suite:
+        tiers = [t for t in (SEEN_TIERS if split == "seen" else UNSEEN_TIERS) if used.get(t)]
+        more = count % len(tiers) if tiers else 0
+        return {tier: count // len(tiers) + (i < more) for i, tier in enumerate(tiers)}
+    tiers = [tier for tier in SEEN_TIERS if used.get(tier)]
+    share = recipe.transformations.single_share if len(tiers) == 2 else 1.0
+    singles = round(count * share) if "seen_single" in tiers else 0
+    counts = {"seen_single": singles, "seen_composition": count - singles}
+    return {tier: counts[tier] for tier in tiers}
 
 
 def _order(recipe: Recipe, rows: np.ndarray) -> np.ndarray:
-    """By key; of training data those that share one (a, a_prime) stand together, so that it is made once, where the first would be."""
+    """The order of a split's items: by key.
+
+    Those of training data that share one (a, a_prime) stand together, where the first would be, so
+    that the pair is made once.
+    """
     if recipe.is_suite:
         return np.argsort(rows["key"])
-    assert isinstance(recipe.analogies_per_pair, int)
     order = np.lexsort((rows["turn"], rows["transformation"]))
-    begins = rows["turn"][order] % recipe.analogies_per_pair == 0
+    begins = rows["turn"][order] % _sharing(recipe) == 0
     first = np.maximum.accumulate(np.where(begins, np.arange(len(rows)), 0))
     leader = np.empty_like(rows["key"])
     leader[order] = rows["key"][order][first]
     return np.lexsort((rows["key"], leader))
 
 
+def _sharing(recipe: Recipe) -> int:
+    """How many items in turn share one (a, a_prime)."""
+    assert isinstance(recipe.analogies_per_pair, int)
+    return recipe.analogies_per_pair
+
+
 @dataclass(frozen=True)
-class Side:
-    """One pair of an item: its source, the panel as its file decodes, that transformed, and the files, made when they are wanted."""
+class PanelPair:
+    """One pair of an item: a panel as its file decodes, and that transformed.
+
+    Attributes:
+        source: Where the panel is from.
+        before: uint8 H x W x 3.
+        after: uint8 H x W x 3.
+        format: The extension of the files.
+        lossy_file: The panel as a lossy file, which cannot be made again from what it decodes to.
+    """
 
     source: Source
     before: np.ndarray
     after: np.ndarray
     format: str
-    lossy_file: bytes | None  # a lossy file cannot be made again from what it decodes to
+    lossy_file: bytes | None
 
     @cached_property
     def file(self) -> bytes:
@@ -135,126 +155,165 @@ class Side:
         return images.encode(self.after, self.format)
 
 
-def make(work: Work, item: Planned) -> Made | Dropped:
-    """Make an item: crops are drawn until the change is visible in both pairs; dropped when `filters.attempts` were not enough.
+@dataclass(frozen=True)
+class PhotographItems:
+    """Makes the items of one split from photographs and scenes.
 
-    In training data `analogies_per_pair` items in turn share one (a, a_prime).
+    Attributes:
+        recipe: The recipe.
+        transformations: By id, as the manifest lists them.
+        a: The sources of a.
+        b: The sources of b.
+        hard: Of a suite, which transformations are hard.
+        rivals: Of a suite's transformations, those that are most like each.
     """
-    recipe, library = work.recipe, library_of(work.recipe.transformations.library)
-    first = _first(work, item)
-    if isinstance(first, Dropped):
-        return first
-    for start in range(TIED if recipe.is_suite else 1):
-        second = _side(
-            work, item, f"b{start}" if start else "b", item.turn, work.b, first.source.name
-        )
-        if isinstance(second, Dropped):
-            return second
-        candidates = None
-        if recipe.is_suite:
-            known, truth = work.transformations, item.transformation
-            candidates = choose_candidates(
-                library,
-                known,
-                truth,
-                work.rivals[truth],
-                item.key,
-                second.before,
-                second.after,
-                recipe,
-            )
-            if candidates is None:
+
+    recipe: Recipe
+    transformations: Mapping[str, Described]
+    a: Pool
+    b: Pool
+    hard: Mapping[str, bool]
+    rivals: Mapping[str, Sequence[str]]
+
+    def make_all(
+        self, items: Iterable[PlannedItem]
+    ) -> Iterator[tuple[PlannedItem, Made | Dropped]]:
+        """Make items in their order.
+
+        Items that share an (a, a_prime) and follow one another share one made pair.
+
+        Yields:
+            Each item with what was made, or with the filter that it failed.
+        """
+        for _, group in itertools.groupby(items, key=self._shared_pair):
+            first: PanelPair | Dropped | None = None
+            for item in group:
+                first = first or self._first_pair(item)
+                if isinstance(first, Dropped):
+                    yield item, first
+                else:
+                    yield item, self._make(item, first)
+
+    def _shared_pair(self, item: PlannedItem) -> tuple[str, str, int]:
+        """What names the (a, a_prime) of an item."""
+        return item.split, item.transformation, item.turn // _sharing(self.recipe)
+
+    def _first_pair(self, item: PlannedItem) -> PanelPair | Dropped:
+        return self._draw_pair(item, "a", item.turn // _sharing(self.recipe), self.a, None)
+
+    def _make(self, item: PlannedItem, first: PanelPair) -> Made | Dropped:
+        """Make an item with its (a, a_prime); of a suite with a b that tells candidates apart."""
+        is_suite = self.recipe.is_suite
+        for start in range(TIED if is_suite else 1):
+            role = f"b{start}" if start else "b"
+            second = self._draw_pair(item, role, item.turn, self.b, first.source.name)
+            if isinstance(second, Dropped):
+                return second
+            candidates = self._candidates(item, second) if is_suite else None
+            if is_suite and candidates is None:
                 continue
-        if first.before.shape != second.before.shape:  # panels by their long edge
-            height, width = second.before.shape[:2]
-            first = _transformed(work, item, first.source, fit(first.before, (width, height)))
-        made = _made(work, item, first, second, candidates)
-        return Dropped("clip_direction") if disagree(recipe.filters, made.images) else made
-    return Dropped("indistinct")
+            if first.before.shape != second.before.shape:  # panels by their long edge
+                height, width = second.before.shape[:2]
+                fitted = fit(first.before, (width, height))
+                first = self._transform(item, first.source, fitted)
+            made = self._finish(item, first, second, candidates)
+            if changes_disagree(self.recipe.filters, made.images):
+                return Dropped("clip_direction")
+            return made
+        return Dropped("indistinct")
+
+    def _candidates(self, item: PlannedItem, second: PanelPair) -> list[str] | None:
+        return choose_candidates(
+            library_of(self.recipe.transformations.library),
+            self.transformations,
+            item.transformation,
+            self.rivals[item.transformation],
+            item.key,
+            second.before,
+            second.after,
+            self.recipe,
+        )
+
+    def _draw_pair(
+        self, item: PlannedItem, role: str, turn: int, pool: Pool, other: str | None
+    ) -> PanelPair | Dropped:
+        """Draw a source and a crop of it, transformed, whose change passes the recipe's filters.
+
+        Args:
+            item: The item.
+            role: A word for the random choices.
+            turn: A number for the random choices.
+            pool: The sources.
+            other: The name of a source that is not taken.
+
+        Returns:
+            The pair; or the filter that the last of `filters.attempts` crops failed.
+        """
+        recipe, failure = self.recipe, "one_source"
+        for attempt in range(recipe.filters.attempts):
+            random = generator(recipe.seed, item.split, item.transformation, role, turn, attempt)
+            photograph = _photograph_is_due(recipe, role, turn, random)
+            source = _pick(random, pool, photograph)
+            if source.name == other:
+                continue
+            panel = cut(source, recipe, int(random.integers(2**48)))
+            pair = self._transform(item, source, panel)
+            failed = failed_filter(pair.before, pair.after, recipe.filters)
+            if failed is None:
+                return pair
+            failure = failed
+        return Dropped(failure)
+
+    def _transform(self, item: PlannedItem, source: Source, image: np.ndarray) -> PanelPair:
+        """The panel as its file decodes, and that transformed."""
+        recipe, lossy = self.recipe, None
+        if recipe.panel.format == "jpg":
+            lossy = images.encode(image, "jpg")
+            image = images.decode_array(lossy, source.name)
+        library = library_of(recipe.transformations.library)
+        after = library.apply(self.transformations[item.transformation], image)
+        return PanelPair(source, image, after, recipe.panel.format, lossy)
+
+    def _finish(
+        self,
+        item: PlannedItem,
+        first: PanelPair,
+        second: PanelPair,
+        candidates: Sequence[str] | None,
+    ) -> Made:
+        files = {
+            "a": first.file,
+            "a_prime": first.after_file,
+            "b": second.file,
+            "b_prime": second.after_file,
+        }
+        extension = self.recipe.panel.format
+        spec = self.transformations[item.transformation]
+        sources = (first.source, second.source)
+        record = {
+            "id": item.key,
+            "transformation": item.transformation,
+            "family": spec["family"],
+            "kind": spec["kind"],
+            "tier": spec["tier"],
+            "instruction": spec["instruction"],
+            "a_source": first.source.name,
+            "b_source": second.source.name,
+            "licence": "; ".join(dict.fromkeys(source.licence for source in sources)),
+            "attribution": "; ".join(dict.fromkeys(source.attribution for source in sources)),
+            "width": second.before.shape[1],
+            "height": second.before.shape[0],
+        }
+        if self.recipe.is_suite:
+            record |= {"hard": self.hard[item.transformation], "candidates": candidates}
+        return Made({role: (data, extension) for role, data in files.items()}, record)
 
 
-def _first(work: Work, item: Planned) -> Side | Dropped:
-    """The (a, a_prime) of an item: items that share one come one after the other, so it is made once."""
-    assert isinstance(work.recipe.analogies_per_pair, int)
-    turn = item.turn // work.recipe.analogies_per_pair
-    shared = (item.split, item.transformation, turn)
-    if not _SHARED or _SHARED[0][0] is not work or _SHARED[0][1] != shared:
-        _SHARED[:] = [(work, shared, _side(work, item, "a", turn, work.a, None))]
-    return _SHARED[0][2]
+def _photograph_is_due(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:
+    """Whether a photograph, and no scene, is due.
 
-
-def _made(
-    work: Work, item: Planned, first: Side, second: Side, candidates: Sequence[str] | None
-) -> Made:
-    ext = work.recipe.panel.format
-    files = {
-        "a": first.file,
-        "a_prime": first.after_file,
-        "b": second.file,
-        "b_prime": second.after_file,
-    }
-    return Made(
-        {role: (data, ext) for role, data in files.items()},
-        _record(work, item, first, second, candidates),
-    )
-
-
-def _record(
-    work: Work, item: Planned, first: Side, second: Side, candidates: Sequence[str] | None
-) -> dict[str, Any]:
-    spec = work.transformations[item.transformation]
-    both = (first.source, second.source)
-    record = {
-        "id": item.key,
-        "transformation": item.transformation,
-        "family": spec["family"],
-        "kind": spec["kind"],
-        "tier": spec["tier"],
-        "instruction": spec["instruction"],
-        "a_source": first.source.name,
-        "b_source": second.source.name,
-        "licence": "; ".join(dict.fromkeys(source.licence for source in both)),
-        "attribution": "; ".join(dict.fromkeys(source.attribution for source in both)),
-        "width": second.before.shape[1],
-        "height": second.before.shape[0],
-    }
-    if work.recipe.is_suite:
-        record |= {"hard": work.hard[item.transformation], "candidates": candidates}
-    return record
-
-
-def _side(
-    work: Work, item: Planned, role: str, turn: int, pool: Pool, other: str | None
-) -> Side | Dropped:
-    """A source, a crop of it and the crop transformed, with a change within the recipe's bounds; never the source `other`."""
-    recipe, failure = work.recipe, "one_source"
-    for attempt in range(recipe.filters.attempts):
-        random = generator(recipe.seed, item.split, item.transformation, role, turn, attempt)
-        source = _pick(random, pool, _photograph_turn(recipe, role, turn, random))
-        if source.name == other:
-            continue
-        side = _transformed(work, item, source, cut(source, recipe, int(random.integers(2**48))))
-        found = failed(side.before, side.after, recipe.filters)
-        if found is None:
-            return side
-        failure = found
-    return Dropped(failure)
-
-
-def _transformed(work: Work, item: Planned, source: Source, image: np.ndarray) -> Side:
-    """The panel as its file decodes, and that transformed."""
-    recipe, lossy = work.recipe, None
-    if recipe.panel.format == "jpg":
-        lossy = images.encode(image, "jpg")
-        image = images.decode_array(lossy, source.name)
-    after = library_of(recipe.transformations.library).apply(
-        work.transformations[item.transformation], image
-    )
-    return Side(source, image, after, recipe.panel.format, lossy)
-
-
-def _photograph_turn(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:
-    """Whether a photograph is due: in a suite the bs alternate by share, so that each transformation gets both kinds."""
+    In a suite the bs alternate by share, so that each transformation gets both kinds.
+    """
     share = recipe.source.photograph_share
     if recipe.is_suite and role.startswith("b"):
         return int((turn + 1) * share + 0.5) > int(turn * share + 0.5)

@@ -1,4 +1,4 @@
-"""Retrieval candidates: for each item of a suite 50 transformations, the truth and the most confusable among them."""
+"""Retrieval candidates: for each item of a suite 50 transformations, the truth and its rivals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,10 +24,24 @@ def choose_candidates(
     b_prime: np.ndarray,
     recipe: Recipe,
 ) -> list[str] | None:
-    """50 ids with the truth among them, sorted: of `rivals` the nearest to b_prime by MSE on b, and others drawn by the item's key.
+    """Choose an item's candidates: the rivals nearest to b_prime, and others drawn by its key.
 
-    Transformations that b cannot tell from the truth (RMSE under `tiers.indistinct` levels) are left out. With fewer than 50
-    transformations all of those that can be told apart are candidates. None when none is left.
+    Transformations that b cannot tell from the truth (RMSE under `tiers.indistinct` levels) are
+    left out. With fewer than 50 transformations all that can be told apart are candidates.
+
+    Args:
+        library: Runs the transformations.
+        transformations: All of the suite's, by id.
+        truth: The id of the item's transformation.
+        rivals: The ids that are most like the truth.
+        key: The item's key, which the others are drawn by.
+        b: uint8 H x W x 3.
+        b_prime: uint8 H x W x 3.
+        recipe: Gives `tiers.indistinct` and the seed.
+
+    Returns:
+        50 ids with the truth among them, sorted by name; None when no other transformation can be
+        told from the truth.
     """
     wanted = min(CANDIDATES, len(transformations)) - 1
     least = max(recipe.tiers.indistinct, 1e-6)  # equal results are never told apart
@@ -35,23 +49,23 @@ def choose_candidates(
     def distance(name: str) -> float:
         return levels(library.apply(transformations[name], b), b_prime)
 
-    ran = {name: distance(name) for name in rivals}
-    apart = {name: far for name, far in ran.items() if far >= least}
+    distances = {name: distance(name) for name in rivals}
+    apart = {name: far for name, far in distances.items() if far >= least}
     nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, wanted)]
     chosen = dict.fromkeys(nearest)
-    for name in _others(transformations, recipe.seed, key):
+    for name in _in_random_order(transformations, recipe.seed, key):
         if len(chosen) >= wanted:
             break
-        if (
-            name != truth
-            and name not in chosen
-            and (ran[name] if name in ran else distance(name)) >= least
-        ):
+        if name == truth or name in chosen:
+            continue
+        if name not in distances:
+            distances[name] = distance(name)
+        if distances[name] >= least:
             chosen[name] = None
     return sorted([truth, *chosen]) if len(chosen) >= min(wanted, 1) else None
 
 
-def _others(transformations: Mapping[str, Mapping[str, Any]], seed: int, key: str) -> Iterator[str]:
-    names = sorted(transformations)
-    for i in generator(seed, key, "others").permutation(len(names)):
-        yield names[int(i)]
+def _in_random_order(names: Mapping[str, Any], seed: int, key: str) -> Iterator[str]:
+    ordered = sorted(names)
+    for i in generator(seed, key, "others").permutation(len(ordered)):
+        yield ordered[int(i)]

@@ -1,4 +1,4 @@
-"""Compositions: which families go together, and one preset of each of them, one after the other."""
+"""Compositions: which families go together, and one preset of each, one after the other."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,28 +24,45 @@ AT_ONCE = 16  # the fewest that are tried at once
 
 def by_seed(seed: int, groups: Iterable[Group]) -> list[Group]:
     """Groups of families in an order that the seed and their names alone give."""
-    return sorted(
-        groups, key=lambda group: draw(seed, "pair" if len(group) == 2 else "group", *group)
-    )
+
+    def order(group: Group) -> bytes:
+        return draw(seed, "pair" if len(group) == 2 else "group", *group)
+
+    return sorted(groups, key=order)
 
 
 def pairs_of(families: Iterable[str]) -> set[frozenset[str]]:
-    """Every two families that occur in one composition; `families` as manifests spell them, joined by +."""
+    """Every two families that occur in one composition.
+
+    Args:
+        families: As manifests spell them, the families of a composition joined by `+`.
+
+    >>> sorted(sorted(pair) for pair in pairs_of(["flip+tint", "fog"]))
+    [['flip', 'tint']]
+    """
     return set[frozenset[str]]().union(*map(family_pairs, families))
 
 
 def threes_of(families: Iterable[str], allowed: set[frozenset[str]]) -> list[Group]:
     """The groups of three families of which every two are an allowed pair."""
-    return [
-        group
-        for group in itertools.combinations(sorted(families), 3)
-        if all(frozenset(p) in allowed for p in itertools.combinations(group, 2))
-    ]
+
+    def allows(group: Group) -> bool:
+        return set(map(frozenset, itertools.combinations(group, 2))) <= allowed
+
+    return list(filter(allows, itertools.combinations(sorted(families), 3)))
 
 
 @dataclass(frozen=True)
 class Composer:
-    """Chooses compositions of single transformations, by id: all of their steps can be seen, and no two look alike."""
+    """Chooses compositions of single transformations.
+
+    All steps of a chosen one can be seen, and no two chosen ones look alike.
+
+    Attributes:
+        recipe: Gives the seed and the least distances.
+        calibration: Tells what can be seen.
+        singles: Single transformations by id.
+    """
 
     recipe: Recipe
     calibration: Calibration
@@ -54,43 +71,56 @@ class Composer:
     def choose(
         self, groups: Sequence[Group], wanted: int, beside: Mapping[str, Described] | None = None
     ) -> dict[str, Described]:
-        """Up to `wanted` compositions: each group of families in turn, in every order, with other presets at every turn.
+        """Choose up to `wanted` compositions.
 
-        They also differ from the singles and from those of `beside`.
+        Each group of families comes in turn, in every order, with other presets at every turn.
+
+        Args:
+            groups: Groups of families.
+            wanted: How many compositions.
+            beside: Compositions that the chosen ones must differ from, besides the singles.
+
+        Returns:
+            The compositions by id.
         """
-        known, found = {**self.singles, **(beside or {})}, dict[str, Described]()
+        known, chosen = {**self.singles, **(beside or {})}, dict[str, Described]()
+        least = self.recipe.tiers.indistinct
         tries = (self._presets(group, turn) for turn in range(ROUNDS) for group in groups)
-        while len(found) < wanted and (
-            batch := list(itertools.islice(tries, max(wanted - len(found), AT_ONCE)))
-        ):
-            seen = {
-                spec["id"]: spec
-                for spec in self._all_seen(batch)
-                if spec is not None and spec["id"] not in found
-            }
-            near = self.calibration.distinct(seen, {**known, **found}, self.recipe.tiers.indistinct)
-            apart = {name: spec for name, spec in seen.items() if name not in near}
-            found.update(itertools.islice(apart.items(), wanted - len(found)))
-        return found
+        while len(chosen) < wanted:
+            batch = list(itertools.islice(tries, max(wanted - len(chosen), AT_ONCE)))
+            if not batch:
+                break
+            visible: dict[str, Described] = {}
+            for spec in self._visible(batch):
+                if spec is not None and spec["id"] not in chosen:
+                    visible[spec["id"]] = spec
+            near = self.calibration.too_near(visible, {**known, **chosen}, least)
+            distinct = {name: spec for name, spec in visible.items() if name not in near}
+            chosen.update(itertools.islice(distinct.items(), wanted - len(chosen)))
+        return chosen
 
     def one_each(self, groups: Sequence[Group]) -> dict[str, Described]:
-        """One composition of each group of families, where any of its turns gives one that differs from the singles."""
-        found: dict[Group, Described] = {}
+        """One composition of each group of families.
+
+        A group has none where none of its turns gives one that differs from the singles.
+        """
+        chosen: dict[Group, Described] = {}
+        least = self.recipe.tiers.indistinct
         for turn in range(ROUNDS):
-            waiting = [group for group in groups if group not in found]
-            for group, spec in zip(
-                waiting,
-                self._all_seen([self._presets(group, turn) for group in waiting]),
-                strict=True,
-            ):
-                if spec and not self.calibration.distinct(
-                    {spec["id"]: spec}, self.singles, self.recipe.tiers.indistinct
-                ):
-                    found[group] = spec
-        return {found[group]["id"]: found[group] for group in groups if group in found}
+            waiting = [group for group in groups if group not in chosen]
+            tried = self._visible([self._presets(group, turn) for group in waiting])
+            for group, spec in zip(waiting, tried, strict=True):
+                if spec is None:
+                    continue
+                if not self.calibration.too_near({spec["id"]: spec}, self.singles, least):
+                    chosen[group] = spec
+        return {chosen[group]["id"]: chosen[group] for group in groups if group in chosen}
 
     def _presets(self, group: Group, turn: int) -> Steps:
-        """A single transformation of each family of a group, in an order; both change from turn to turn."""
+        """A single transformation of each family of a group, in an order.
+
+        Both change from turn to turn.
+        """
         by_family = self._by_family
         digest = draw(self.recipe.seed, "composition", turn, *group)
         orders = list(itertools.permutations(group))
@@ -105,30 +135,37 @@ class Composer:
             by_family.setdefault(spec["family"], []).append(name)
         return by_family
 
-    def _all_seen(self, batch: Sequence[Steps]) -> Iterator[Described | None]:
+    def _visible(self, batch: Sequence[Steps]) -> Iterator[Described | None]:
         """Of each the composition, described, or None where one of its steps cannot be seen."""
         sketches = run_pieces(
-            self._seen, batch, self.calibration.workers, describe="choosing compositions"
+            self._sketch_if_visible,
+            batch,
+            self.calibration.workers,
+            describe="choosing compositions",
         )
         for names, sketch in zip(batch, sketches, strict=True):
-            spec = None if sketch is None else self._composed(names)
-            if spec is not None and sketch is not None:
-                self.calibration.learn(spec["id"], sketch)
+            if sketch is None:
+                yield None
+                continue
+            spec = self._compose(names)
+            self.calibration.learn(spec["id"], sketch)
             yield spec
 
-    def _seen(self, names: Steps) -> Sketch | None:
-        """The composition's sketch, if it changes the image, and differs visibly from what it is without any one of its steps."""
-        spec, least = self._composed(names), self.recipe.filters.minimum_change
+    def _sketch_if_visible(self, names: Steps) -> Sketch | None:
+        """The composition's sketch, if the composition and every one of its steps can be seen.
+
+        A step can be seen where the image differs visibly from what it is without that step.
+        """
+        spec, least = self._compose(names), self.recipe.filters.minimum_change
         if self.calibration.change(spec["id"], spec) < least:
             return None
-        rests = (self._composed((*names[:i], *names[i + 1 :])) for i in range(len(names)))
-        if all(
-            self.calibration.apart(spec["id"], spec, rest["id"], rest) >= least for rest in rests
-        ):
-            return self.calibration.sketch(spec["id"], spec)
-        return None
+        for i in range(len(names)):
+            rest = self._compose((*names[:i], *names[i + 1 :]))
+            if self.calibration.distance(spec["id"], spec, rest["id"], rest) < least:
+                return None
+        return self.calibration.sketch(spec["id"], spec)
 
-    def _composed(self, names: Steps) -> Described:
+    def _compose(self, names: Steps) -> Described:
         """One after the other; a single one is itself."""
         if len(names) == 1:
             return {**self.singles[names[0]], "id": names[0]}

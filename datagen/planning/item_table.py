@@ -1,4 +1,4 @@
-"""The items of a split in a few bytes each, so that a plan takes no memory to speak of however many there are."""
+"""The items of a split in a few bytes each, so that a plan of millions takes little memory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,24 @@ T = TypeVar("T")
 KEY_BYTES = 8  # a key is their 16 hex digits, so keys and these numbers have one order
 
 
-def key_of(digest: bytes) -> int:
-    """The number that stands for a key: its first bytes."""
+def key_number(digest: bytes) -> int:
+    """The number that stands for a key: the first bytes of its digest."""
     return int.from_bytes(digest[:KEY_BYTES])
 
 
 @dataclass(frozen=True, eq=False)
-class Items(Sequence[T], Generic[T]):
-    """Rows of numbers, one an item, that become items when they are asked for. A slice is a list of items."""
+class ItemTable(Sequence[T], Generic[T]):
+    """Rows of numbers, one an item, that become items when they are asked for.
 
-    rows: np.ndarray  # structured, with a field `key`, an unsigned number of 64 bits
-    item: Callable[[str, Any], T]  # from a key and a row
+    A slice is a list of items.
+
+    Attributes:
+        rows: A structured array with a field `key`, an unsigned number of 64 bits.
+        to_item: Makes an item from its key, 16 hex digits, and its row.
+    """
+
+    rows: np.ndarray
+    to_item: Callable[[str, Any], T]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -33,16 +40,16 @@ class Items(Sequence[T], Generic[T]):
 
     def __getitem__(self, index: int | slice) -> T | list[T]:
         if isinstance(index, slice):
-            return [self._made(row) for row in self.rows[index]]
-        return self._made(self.rows[index])
+            return [self._item(row) for row in self.rows[index]]
+        return self._item(self.rows[index])
 
-    def _made(self, row: Any) -> T:
-        return self.item(f"{int(row['key']):016x}", row)
+    def _item(self, row: Any) -> T:
+        return self.to_item(f"{int(row['key']):016x}", row)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One shard to make."""
+class ShardPlan:
+    """One shard to make: its split, its number there, and its items."""
 
     split: str
     index: int
@@ -50,18 +57,23 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces(Sequence[Piece]):
-    """Shards to make, by split and index, each with its items once it is asked for."""
+class ShardPlans(Sequence[ShardPlan]):
+    """Shards to make, each with its items once it is asked for.
 
-    places: Sequence[tuple[str, int]]
-    items: Mapping[str, Items[Any]]
+    Attributes:
+        shards: The (split, number) of each.
+        items: The items of every split.
+        size: How many items a shard has.
+    """
+
+    shards: Sequence[tuple[str, int]]
+    items: Mapping[str, ItemTable[Any]]
     size: int
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.shards)
 
     def __getitem__(self, index: Any) -> Any:
-        split, number = self.places[index]
-        return Piece(
-            split, number, tuple(self.items[split][number * self.size : (number + 1) * self.size])
-        )
+        split, number = self.shards[index]
+        items = self.items[split][number * self.size : (number + 1) * self.size]
+        return ShardPlan(split, number, tuple(items))

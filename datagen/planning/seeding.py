@@ -1,4 +1,7 @@
-"""Choices by the seed and names: none depends on another, on the number of workers, or on where a build was stopped."""
+"""Choices by the seed and names.
+
+None depends on another one, on the number of workers, or on where a build was stopped.
+"""
 
 import hashlib
 
@@ -6,7 +9,11 @@ import numpy as np
 
 
 def draw(seed: int, *words: object) -> bytes:
-    """A digest of the seed and words: what every choice is made by, so that none depends on another."""
+    """A digest of the seed and words: what every choice is made by.
+
+    Returns:
+        32 bytes, the sha256 of the seed and the words, joined by colons.
+    """
     return hashlib.sha256(":".join([str(seed), *map(str, words)]).encode()).digest()
 
 

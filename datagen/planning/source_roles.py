@@ -1,6 +1,7 @@
 """Roles: which source serves training, a suite's a, its b, or calibration. No source has two."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,18 +9,14 @@ from datagen.making.build_notes import Note
 from datagen.planning.seeding import draw
 from datagen.recipe.schema import Recipe
 from datagen.recipe.sources import ROLES, SourceSection
-from datagen.sources import Panel, Source
+from datagen.sources.crops import Panel
+from datagen.sources.source import Source
 from lorweb_bench.errors import InputError, did_you_mean
 
 SHOWN = 20  # names of photographs that an error lists
 TWICE = ("train", "dev", "calibration")  # the roles whose sources are both a and b
-LEAST = {
-    "train": 2,
-    "dev": 2,
-    "calibration": 2,
-    "a": 2,
-    "b": 2,
-}  # photographs that a role with a share needs
+LEAST = dict.fromkeys(ROLES, 2)  # photographs that a role with a share needs
+SUITE_SHARES = {"a": 0.5, "b": 0.5}
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Roles:
-    """The sources by role, and the files that were left out with the reason."""
+    """The sources by role, and what was left out."""
 
     pools: Mapping[str, Pool]
     notes: tuple[Note, ...] = ()
@@ -49,19 +46,17 @@ class Roles:
 
     @property
     def pixels(self) -> dict[str, str]:
-        """The hashes of the photographs by name."""
-        return {
-            source.name: source.pixels
-            for pool in self.pools.values()
-            for source in pool.photographs
-        }
+        """The pixel hashes of the photographs by name."""
+        photographs = itertools.chain.from_iterable(p.photographs for p in self.pools.values())
+        return {source.name: source.pixels for source in photographs}
 
     def needed(self, role: str) -> Pool:
         """The pool of a role; InputError when nothing is in it."""
         pool = self.pools[role]
         if not pool.photographs and not pool.scenes:
             raise InputError(
-                f"No source has the role {role!r}; give it a greater share in source.shares, names in source.assign, or more source.scenes."
+                f"No source has the role {role!r}; give it a greater share in source.shares, "
+                "names in source.assign, or more source.scenes."
             )
         return pool
 
@@ -74,34 +69,45 @@ def panel_of(recipe: Recipe) -> Panel:
 def share_out(recipe: Recipe, workers: int = 1) -> Roles:
     """Give every photograph and scene of the recipe one role.
 
-    A pure function of the seed and the names: photographs by `assign` or by share, scenes by share. A scene keeps its role
-    whatever the number of scenes. `workers` processes check the files. InputError when there are too few photographs, or
-    `assign` names one that is not there.
+    A pure function of the seed and the names: photographs by `assign` or by share, scenes by share.
+    A scene keeps its role whatever the number of scenes.
+
+    Args:
+        recipe: A recipe of photographs or scenes.
+        workers: Processes that decode the files.
+
+    Raises:
+        InputError: There are too few photographs, `assign` names one that is not there, or two
+            sources have one name.
     """
     section = recipe.source
-    photographs, skipped = (
-        read_photographs(recipe, workers) if section.kind == "photographs" else ([], ())
-    )
-    by_role = (
-        _assigned(section, photographs)
-        if section.assign
-        else _shared(section, photographs, recipe.seed)
-    )
-    scenes = _scenes(recipe)
-    names = [source.name for source in photographs] + [
-        source.name for group in scenes.values() for source in group
-    ]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"Two sources are called {twice!r}; rename the photograph.")
-    return Roles(
-        {role: Pool(tuple(by_role.get(role, ())), tuple(scenes.get(role, ()))) for role in ROLES},
-        skipped,
-    )
+    photographs: list[Source] = []
+    notes: tuple[Note, ...] = ()
+    if section.kind == "photographs":
+        photographs, notes = read_photographs(recipe, workers)
+    if section.assign:
+        by_role = _by_assignment(section, photographs)
+    else:
+        by_role = _by_share(section, photographs, recipe.seed)
+    scenes = _scenes_by_role(recipe)
+    names = [source.name for source in photographs]
+    for group in scenes.values():
+        names += [source.name for source in group]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InputError(f"Two sources are called {name!r}; rename the photograph.")
+    pools = {
+        role: Pool(tuple(by_role.get(role, ())), tuple(scenes.get(role, ()))) for role in ROLES
+    }
+    return Roles(pools, notes)
 
 
 def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tuple[Note, ...]]:
-    """The photographs of a recipe by name, less those that `filters` leave out, and what was left out."""
+    """The photographs of a recipe by name, less those that `filters` leave out.
+
+    Returns:
+        The photographs, and what was left out.
+    """
     from datagen.sources import photographs
 
     section = recipe.source
@@ -109,7 +115,7 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
     least = max(recipe.filters.minimum_side, recipe.panel.square or 16)
     if section.path == "bundled":
         return photographs.bundled_from(least)
-    found, skipped = photographs.folder(
+    sources, left_out = photographs.folder(
         section.path,
         section.on_bad,
         sha256=section.sha256,
@@ -119,75 +125,82 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
         credits=section.credits,
         workers=workers,
     )
-    notes = [one.note for one in skipped]
     if recipe.filters.near_duplicates:
-        found, near = photographs.unlike(found, workers)
-        notes += [one.note for one in near]
-    return found, tuple(notes)
+        sources, near = photographs.without_near_duplicates(sources, workers)
+        left_out += near
+    return sources, tuple(left_out)
 
 
 def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:
-    """The role of a photograph behind pairs: by `shares` where the recipe gives them, else train.
+    """The role of a photograph behind pairs.
 
-    One that only held-out tasks have (`trained` is false) is an a or a b, as often the one as the other; where an editor makes
-    the pairs, `shares` decide on all, and without them a suite's are a or b.
+    Where an editor makes the pairs, `source.shares` decide on all photographs; without them a
+    suite's are a or b, and training data's are train. Of other pairs `source.shares` decide on
+    trained photographs, which are train without them, and the others are a or b, evenly.
+
+    Args:
+        recipe: Gives the seed and the shares.
+        photograph: The photograph's name.
+        trained: Whether a task that is not held out has it.
     """
     given = recipe.source.shares if "shares" in recipe.source.model_fields_set else None
+    shares: Mapping[str, float]
     if recipe.source.kind == "editor":
-        shares = given or ({"a": 0.5, "b": 0.5} if recipe.is_suite else {"train": 1.0})
+        shares = given or (SUITE_SHARES if recipe.is_suite else {"train": 1.0})  # type: ignore[assignment]
+    elif trained:
+        shares = given or {"train": 1.0}  # type: ignore[assignment]
     else:
-        shares = (given or {"train": 1.0}) if trained else {"a": 0.5, "b": 0.5}
-    roles = [role for role in ROLES if shares.get(role, 0.0) > 0]  # type: ignore[call-overload]
-    ends = list(itertools.accumulate(shares[role] for role in roles))  # type: ignore[index]
-    at = int.from_bytes(draw(recipe.seed, "role", photograph)[:8]) / 2**64 * ends[-1]
-    return next((role for role, end in zip(roles, ends, strict=True) if at < end), roles[-1])
+        shares = SUITE_SHARES
+    roles = [role for role in ROLES if shares.get(role, 0.0) > 0]
+    ends = list(itertools.accumulate(shares[role] for role in roles))
+    position = _position(recipe.seed, photograph) * ends[-1]
+    return next((role for role, end in zip(roles, ends, strict=True) if position < end), roles[-1])
 
 
-def _assigned(section: SourceSection, photographs: Sequence[Source]) -> dict[str, list[Source]]:
+def _position(seed: int, name: str) -> float:
+    """Where a source stands among all of them by the seed, in [0, 1)."""
+    return int.from_bytes(draw(seed, "role", name)[:8]) / 2**64
+
+
+def _by_assignment(
+    section: SourceSection, photographs: Sequence[Source]
+) -> dict[str, list[Source]]:
     by_name = {source.name: source for source in photographs}
-    wanted = [name for names in section.assign.values() for name in names]
+    wanted = list(itertools.chain.from_iterable(section.assign.values()))
     if missing := [name for name in wanted if name not in by_name]:
         hint = did_you_mean(missing[0], by_name)
-        end = f"; {hint}" if hint else "."
-        there = ", ".join(list(by_name)[:SHOWN]) + (
-            f" and {len(by_name) - SHOWN} more" if len(by_name) > SHOWN else ""
-        )
+        there = ", ".join(list(by_name)[:SHOWN]) or "none"
+        if len(by_name) > SHOWN:
+            there += f" and {len(by_name) - SHOWN} more"
         raise InputError(
-            f"source.assign names {', '.join(missing)}; {section.path} has the photographs {there or 'none'}{end}"
+            f"source.assign names {', '.join(missing)}; {section.path} has the photographs "
+            f"{there}{f'; {hint}' if hint else '.'}"
         )
     for role, names in section.assign.items():
         if len(names) == 1 and role in TWICE and not section.scenes:
             raise InputError(
-                f"source.assign.{role} has one photograph, {names[0]!r}, and needs two, an a and a b; add another one."
+                f"source.assign.{role} has one photograph, {names[0]!r}, and needs two, an a and "
+                "a b; add another one."
             )
     return {role: [by_name[name] for name in names] for role, names in section.assign.items()}
 
 
-def _shared(
+def _by_share(
     section: SourceSection, photographs: Sequence[Source], seed: int
 ) -> dict[str, list[Source]]:
-    shares = {role: section.shares.get(role, 0.0) for role in ROLES}  # type: ignore[call-overload]
-    least = {role: LEAST[role] for role in ROLES if shares[role] > 0}
-    total = sum(shares.values())
     if section.kind != "photographs":
         return {}
+    given: Mapping[str, float] = section.shares  # type: ignore[assignment]
+    shares = {role: given[role] for role in ROLES if given.get(role, 0.0) > 0}
+    least = {role: LEAST[role] for role in shares}
     if len(photographs) < sum(least.values()):
         parts = ", ".join(f"{count} for {role}" for role, count in least.items())
         raise InputError(
-            f"{section.path} has {len(photographs)} usable photographs, and at least {sum(least.values())} are needed ({parts}), "
-            "because no photograph serves two roles; add some."
+            f"{section.path} has {len(photographs)} usable photographs, and at least "
+            f"{sum(least.values())} are needed ({parts}), because no photograph serves two roles; "
+            "add some."
         )
-    spare = len(photographs) - sum(least.values())
-    exact = {
-        role: max(0.0, shares[role] / total * len(photographs) - least[role]) for role in least
-    }
-    scale = spare / (sum(exact.values()) or 1.0)
-    counts = {role: least[role] + int(exact[role] * scale) for role in least}
-    for role in sorted(
-        least, key=lambda r: (int(exact[r] * scale) - exact[r] * scale, ROLES.index(r))
-    ):
-        if sum(counts.values()) < len(photographs):
-            counts[role] += 1
+    counts = _counts(len(photographs), shares, least)
     order = sorted(photographs, key=lambda source: draw(seed, "role", source.name))
     by_role: dict[str, list[Source]] = {}
     for role, count in counts.items():
@@ -195,7 +208,24 @@ def _shared(
     return by_role
 
 
-def _scenes(recipe: Recipe) -> dict[str, list[Source]]:
+def _counts(total: int, shares: Mapping[str, float], least: Mapping[str, int]) -> dict[str, int]:
+    """Photographs by role: the least number, and the rest by share, greatest remainder first."""
+    spare, whole = total - sum(least.values()), sum(shares.values())
+    over = {role: max(0.0, shares[role] / whole * total - least[role]) for role in least}
+    scale = spare / (sum(over.values()) or 1.0)
+    exact = {role: over[role] * scale for role in least}
+    counts = {role: least[role] + int(exact[role]) for role in least}
+
+    def remainder_first(role: str) -> tuple[float, int]:
+        return int(exact[role]) - exact[role], ROLES.index(role)
+
+    for role in sorted(least, key=remainder_first):
+        if sum(counts.values()) < total:
+            counts[role] += 1
+    return counts
+
+
+def _scenes_by_role(recipe: Recipe) -> dict[str, list[Source]]:
     if not recipe.source.scenes:
         return {}
     from datagen.sources.scenes.compose import scenes
@@ -204,10 +234,10 @@ def _scenes(recipe: Recipe) -> dict[str, list[Source]]:
     total, side = sum(shares.values()), recipe.panel.square or recipe.panel.long_edge or 64
     by_role: dict[str, list[Source]] = {role: [] for role in ROLES}
     for source in scenes(range(recipe.source.scenes), side, side):
-        at = int.from_bytes(draw(recipe.seed, "role", source.name)[:8]) / 2**64 * total
+        position = _position(recipe.seed, source.name) * total
         for role in ROLES:
-            at -= shares[role]
-            if at < 0:
+            position -= shares[role]
+            if position < 0:
                 by_role[role].append(source)
                 break
         else:

@@ -1,27 +1,32 @@
-"""Instruction-editing datasets on the hub: read once as a stream, kept as files, grouped into tasks by their instruction."""
+"""Instruction-editing datasets on the hub: read as a stream, kept as files, grouped into tasks.
+
+Rows with one instruction, or with one value of a column `task`, are one task.
+"""
 
 import glob
 import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.making.build_notes import Note
+from datagen.making.build_notes import LeftOut
 from datagen.recipe.sources import HubSection
-from datagen.sources import Pair, Skipped
-from datagen.sources.edit_chains import chained
+from datagen.sources.edit_chains import join_chains
 from datagen.sources.image_files import (
     BYTES_PER_PIXEL,
+    Checked,
     ImageFile,
     check_files,
     folders,
+    is_too_small,
     slugs,
     too_small,
 )
-from datagen.sources.image_sets import refuse_bad
+from datagen.sources.image_sets import refuse_broken
+from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.cache import cache_folder
@@ -36,6 +41,9 @@ from lorweb_bench.runtime.progress import track
 
 PART = 64  # rows of which one file keeps the list: what a stopped reading repeats at most
 SIGNS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp"}
+SIDES = ("before", "after")
+TEXTS = ("instruction", "task", "photograph", "licence", "attribution")
+Row = dict[str, Any]
 
 
 def hub(
@@ -49,143 +57,169 @@ def hub(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], list[Skipped]]:
-    """The pairs of a dataset by the rows' order, and the rows that were left out.
+) -> tuple[list[Pair], list[LeftOut]]:
+    """Read the pairs of a dataset, in the order of its rows.
 
-    `path` is a dataset's name on the hub, a folder that `datasets` reads, or parquet files (also a glob). Rows are read as a
-    stream into `keep` (in the cache without one), where the images stay as they came; a reading that was stopped goes on
-    there. Pairs whose instruction (or column `task`) is the same are one task; of a list of instructions the first one counts.
-    Tasks of fewer than `pairs_per_task` are left out, and pairs whose before has a short side under `min_side` pixels. `attribution`
-    falls back on the dataset's name. InputError when the dataset cannot be reached, with what to download, for a column that is not
-    there or holds no images, and with on_bad="fail" at the first row that has no two images.
+    Rows are read as a stream into a folder, where the images stay as they came; a reading that was
+    stopped goes on there. Of a list of instructions the first one counts. Tasks of fewer than
+    `pairs_per_task` pairs are left out.
+
+    Args:
+        path: A dataset's name on the hub, a folder that `datasets` reads, or parquet files (also a
+            pattern).
+        section: Which rows and columns are read.
+        keep: The folder to read into; in the cache without one.
+        on_bad: `fail` raises at the first row that has no two images.
+        licence: Recorded where a row gives none.
+        attribution: Recorded where a row gives none; the dataset's name without it.
+        min_side: Pairs whose before has a shorter side than this, in pixels, are left out.
+        max_pixels: Larger images are left out.
+        workers: Processes that decode the files.
+
+    Returns:
+        The pairs, and the rows that were left out.
+
+    Raises:
+        InputError: The dataset cannot be reached (the error says what to download), a column is
+            not there or holds no images, no task has enough pairs, or `on_bad` is `fail` and a row
+            is broken.
     """
-    folder = _folder(path, section, keep)
-    rows = _rows(path, section, folder, max_pixels)
-    skipped = [Skipped(_name(row), row["problem"]) for row in rows if row["problem"]]
+    folder = _claim_folder(path, section, keep)
+    rows = _read_rows(path, section, folder, max_pixels)
+    left_out = [LeftOut(_row_name(row), row["problem"]) for row in rows if row["problem"]]
     rows = [row for row in rows if not row["problem"]]
-    files = [folder / row[side] for row in rows for side in ("before", "after")]
+    files = [folder / row[side] for row in rows for side in SIDES]
     checks = check_files(files, max_pixels, workers)
-    kept = []
+    usable = []
     for row in rows:
         before, after = next(checks), next(checks)
         row["pixels"] = (before.digest, after.digest)
-        if (
-            problem := before.problem
-            or after.problem
-            or too_small(before.width, before.height, min_side)
-        ):
-            skipped.append(Skipped(_name(row), problem))
+        if (note := _why_left_out(_row_name(row), before, after, min_side)) is not None:
+            left_out.append(note)
         else:
-            kept.append(row)
-    refuse_bad(path, skipped, on_bad)
-    kept, few = _tasks(kept, section)
-    skipped += few
-    if not kept:
-        why = (
-            f"; the first row left out: {skipped[0].file} ({skipped[0].reason})" if skipped else ""
-        )
+            usable.append(row)
+    refuse_broken(path, left_out, on_bad)
+    usable, rare = _group_tasks(usable, section)
+    left_out += rare
+    if not usable:
+        why = ""
+        if left_out:
+            why = f"; the first row left out: {left_out[0].name} ({left_out[0].reason})"
         raise InputError(
-            f"{path}: no {section.pairs_per_task} rows that can be used have one task{why}; see source.hub.columns."
+            f"{path}: no {section.pairs_per_task} rows that can be used have one task{why}; "
+            "see source.hub.columns."
         )
-    pairs = _pairs(path, folder, kept, licence, attribution, max_pixels)
-    return chained(pairs, [row["pixels"] for row in kept]), skipped
+    pairs = _pairs(path, folder, usable, licence, attribution, max_pixels)
+    return join_chains(pairs, [row["pixels"] for row in usable]), left_out
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _why_left_out(name: str, before: Checked, after: Checked, min_side: int) -> LeftOut | None:
+    if before.problem or after.problem:
+        return LeftOut(name, before.problem or after.problem)
+    if is_too_small(before.width, before.height, min_side):
+        return too_small(name, before.width, before.height, min_side)
+    return None
+
+
+def _row_name(row: Mapping[str, Any]) -> str:
     return f"row {row['row']}"
 
 
-def _folder(path: str, section: HubSection, keep: Path | None) -> Path:
+def _claim_folder(path: str, section: HubSection, keep: Path | None) -> Path:
     """The folder to read into; InputError when it holds another reading."""
     claim = {
         "path": path,
         **section.model_dump(mode="json", exclude={"pairs_per_task"}),
-        "content": _state(path),
+        "content": _content_digest(path),
     }
     if keep is None:
         root = cache_folder()
         if root is None:
             raise InputError(
-                "A dataset from the hub is kept on disk while it is built: name a folder, source.keep=FOLDER."
+                "A dataset from the hub is kept on disk while it is built: "
+                "name a folder, source.keep=FOLDER."
             )
-        keep = root / "hub" / hashlib.sha256(canonical_json(claim).encode()).hexdigest()[:24]
+        digest = hashlib.sha256(canonical_json(claim).encode()).hexdigest()
+        keep = root / "hub" / digest[:24]
     marker = keep / "hub.json"
     if marker.is_file():
-        if (held := read_json(marker)) != claim and any(
-            keep.glob("rows/*")
-        ):  # nothing is lost of what was never read
+        held = read_json(marker)
+        if held != claim and any(keep.glob("rows/*")):  # nothing is lost of what was never read
             differs = next((key for key in claim if held.get(key) != claim[key]), "path")
             raise InputError(
-                f"{keep} holds rows that were read with another {differs}; name another folder, source.keep=FOLDER."
+                f"{keep} holds rows that were read with another {differs}; "
+                "name another folder, source.keep=FOLDER."
             )
     elif keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise InputError(
-            f"{keep} holds something else than rows of a hub dataset; name an empty or a new folder, source.keep=FOLDER."
+            f"{keep} holds something else than rows of a hub dataset; "
+            "name an empty or a new folder, source.keep=FOLDER."
         )
     write_json(marker, claim)
     return keep
 
 
-def _state(path: str) -> str | None:
-    """A digest of names, sizes and times of the files that a path on this machine stands for; None for a dataset on the hub."""
+def _content_digest(path: str) -> str | None:
+    """A digest of the names, sizes and times of local files; None for a dataset on the hub."""
     given = Path(path).expanduser()
+    files: list[Path] = []
     if given.is_dir():
-        files = [folder / name for folder, names in folders(given) for name in names]
+        for folder, names in folders(given):
+            files += [folder / name for name in names]
     else:
-        files = [Path(file) for file in sorted(glob.glob(str(given)))]  # noqa: PTH207, a pattern in any part
-    stats = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in files
-        if file.is_file()
-    ]
-    return (
-        hashlib.sha256(canonical_json(stats).encode(errors="surrogatepass")).hexdigest()
-        if stats
-        else None
-    )
+        matching = glob.glob(str(given))  # noqa: PTH207, a pattern in any part
+        files = [Path(file) for file in sorted(matching)]
+    stats = []
+    for file in files:
+        if file.is_file():
+            stat = file.stat()
+            stats.append((str(file), stat.st_size, stat.st_mtime_ns))
+    if not stats:
+        return None
+    return hashlib.sha256(canonical_json(stats).encode(errors="surrogatepass")).hexdigest()
 
 
-def _rows(path: str, section: HubSection, folder: Path, max_pixels: int) -> list[dict[str, Any]]:
-    """All rows as they are kept; what is not there yet is read."""
-    parts = sorted(folder.glob("rows/*.jsonl"))
-    done = sum(len(part.read_text("utf-8").splitlines()) for part in parts)
+def _read_rows(path: str, section: HubSection, folder: Path, max_pixels: int) -> list[Row]:
+    """All rows as the folder keeps them; what is not there yet is read."""
     if not (folder / "whole.json").is_file():
-        pending: list[dict[str, Any]] = []
-        total = section.rows
-        try:
-            for row in track(
-                _stream(path, section, done), total - done if total else None, f"reading {path}"
-            ):
-                pending.append(_kept(row, done + len(pending), path, section, folder, max_pixels))
-                if len(pending) == PART:
-                    _write_part(folder, len(parts), pending)
-                    parts, done, pending = [*parts, folder], done + PART, []
-        except InputError:
-            raise
-        except (
-            Exception
-        ) as e:  # the network, the hub and the file formats raise all sorts of errors
-            raise InputError(
-                f"Reading {path} stopped after row {done + len(pending)} ({_short(e)}); started again, it goes on from row {done}."
-            ) from e
-        if pending:
-            _write_part(folder, len(parts), pending)
-        write_json(folder / "whole.json", {"rows": done + len(pending)})
-    return [
-        json.loads(line)
-        for part in sorted(folder.glob("rows/*.jsonl"))
-        for line in part.read_text("utf-8").splitlines()
-    ]
+        _read_missing_rows(path, section, folder, max_pixels)
+    rows: list[Row] = []
+    for part in sorted(folder.glob("rows/*.jsonl")):
+        rows += map(json.loads, part.read_text("utf-8").splitlines())
+    return rows
 
 
-def _write_part(folder: Path, index: int, rows: list[dict[str, Any]]) -> None:
-    write_atomic(
-        folder / "rows" / f"{index:06d}.jsonl",
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
-    )
+def _read_missing_rows(path: str, section: HubSection, folder: Path, max_pixels: int) -> None:
+    parts = sorted(folder.glob("rows/*.jsonl"))
+    count = len(parts)
+    done = sum(len(part.read_text("utf-8").splitlines()) for part in parts)
+    pending: list[Row] = []
+    total = section.rows - done if section.rows else None
+    try:
+        for row in track(_stream(path, section, done), total, f"reading {path}"):
+            number = done + len(pending)
+            pending.append(_store_row(row, number, path, section, folder, max_pixels))
+            if len(pending) == PART:
+                _write_part(folder, count, pending)
+                count, done, pending = count + 1, done + PART, []
+    except InputError:
+        raise
+    except Exception as e:  # the network, the hub and the file formats raise all sorts of errors
+        raise InputError(
+            f"Reading {path} stopped after row {done + len(pending)} ({_short(e)}); "
+            f"started again, it goes on from row {done}."
+        ) from e
+    if pending:
+        _write_part(folder, count, pending)
+    write_json(folder / "whole.json", {"rows": done + len(pending)})
 
 
-def _stream(path: str, section: HubSection, skip: int) -> Iterator[dict[str, Any]]:
+def _write_part(folder: Path, index: int, rows: Sequence[Row]) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    write_atomic(folder / "rows" / f"{index:06d}.jsonl", "".join(lines))
+
+
+def _stream(path: str, section: HubSection, skip: int) -> Iterator[Row]:
     """The rows from number `skip` on, images as the bytes that they are stored as."""
     try:
         import datasets
@@ -194,40 +228,47 @@ def _stream(path: str, section: HubSection, skip: int) -> Iterator[dict[str, Any
             "The source hub needs the package datasets: pip install 'lorweb-bench[model]'."
         ) from None
     try:
-        found = _open(path, section)
-    except (
-        Exception
-    ) as e:  # datasets raises what its file system, the hub's client and its formats raise
-        way = f"with access to the hub, `hf download --repo-type dataset {path} --local-dir FOLDER` fetches it, then source.path=FOLDER."
-        if (
-            path.endswith(".parquet")
-            or Path(path).expanduser().exists()
-            or Path(path).is_absolute()
-        ):
-            way = "give parquet files, a folder that `datasets` reads, or the name of a dataset on the hub."
-        raise InputError(f"The dataset {path!r} cannot be reached ({_short(e)}); {way}") from e
+        dataset = _open(path, section)
+    except Exception as e:  # datasets raises what its file systems and formats raise
+        raise InputError(_unreachable(path, e)) from e
     columns = section.columns
-    known = found.column_names or []
-    for key, column in columns.model_dump().items():
-        if column is not None and column not in known:
-            raise unknown_name(f"column for source.hub.columns.{key} of {path}:", column, known)
-    wanted = [column for column in columns.model_dump().values() if column is not None]
-    found = found.select_columns(list(dict.fromkeys(wanted)))
-    for key in ("before", "after"):
+    there = dataset.column_names or []
+    named = {key: name for key, name in columns.model_dump().items() if name is not None}
+    for key, column in named.items():
+        if column not in there:
+            raise unknown_name(f"column for source.hub.columns.{key} of {path}:", column, there)
+    dataset = dataset.select_columns(list(dict.fromkeys(named.values())))
+    for key in SIDES:
         column = getattr(columns, key)
-        feature = (found.features or {}).get(column)
+        feature = (dataset.features or {}).get(column)
         if feature is not None and not _holds_images(feature):
             kind = getattr(feature, "dtype", type(feature).__name__)
             raise InputError(
-                f"{path}: the column {column!r}, source.hub.columns.{key}, holds {kind} and no images; name another one."
+                f"{path}: the column {column!r}, source.hub.columns.{key}, holds {kind} and no "
+                "images; name another one."
             )
-        found = found.cast_column(column, datasets.Image(decode=False))
-    found = found.skip(skip)
-    yield from found if section.rows is None else found.take(max(0, section.rows - skip))
+        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    dataset = dataset.skip(skip)
+    yield from dataset if section.rows is None else dataset.take(max(0, section.rows - skip))
+
+
+def _unreachable(path: str, error: Exception) -> str:
+    """What to do when a dataset cannot be opened: another path, or a download."""
+    way = (
+        f"with access to the hub, `hf download --repo-type dataset {path} --local-dir FOLDER` "
+        "fetches it, then source.path=FOLDER."
+    )
+    given = Path(path).expanduser()
+    if path.endswith(".parquet") or given.exists() or Path(path).is_absolute():
+        way = (
+            "give parquet files, a folder that `datasets` reads, "
+            "or the name of a dataset on the hub."
+        )
+    return f"The dataset {path!r} cannot be reached ({_short(error)}); {way}"
 
 
 def _holds_images(feature: Any) -> bool:
-    """Whether a column can hold images: as such, as bytes, as names of files, or as bytes with a name."""
+    """Whether a column can hold images: as such, as bytes, or as names of files."""
     import datasets
 
     if isinstance(feature, Mapping):
@@ -243,45 +284,42 @@ def _holds_images(feature: Any) -> bool:
 def _open(path: str, section: HubSection) -> Any:
     import datasets
 
-    datasets.utils.logging.set_verbosity(
-        logging.CRITICAL
-    )  # what goes wrong is told in one sentence
+    # What goes wrong is told in one sentence, so the package itself says nothing.
+    datasets.utils.logging.set_verbosity(logging.CRITICAL)
     if path.endswith(".parquet"):
-        found = datasets.load_dataset("parquet", data_files=path, split="train", streaming=True)
+        dataset = datasets.load_dataset("parquet", data_files=path, split="train", streaming=True)
     else:
-        found = datasets.load_dataset(
+        dataset = datasets.load_dataset(
             path, section.config, split=section.split, revision=section.revision, streaming=True
         )
-    return (
-        found if found.column_names else found._resolve_features()
-    )  # some formats tell their columns only with the first row
+    # Some formats tell their columns only with the first row.
+    return dataset if dataset.column_names else dataset._resolve_features()
 
 
-def _kept(
+def _store_row(
     row: Mapping[str, Any],
     number: int,
     path: str,
     section: HubSection,
     folder: Path,
     max_pixels: int,
-) -> dict[str, Any]:
-    """A row's images written as files, and what the list keeps of it."""
+) -> Row:
+    """Write a row's images as files; what the list keeps of it."""
     columns = section.columns
-    entry: dict[str, Any] = {"row": number, "problem": ""}
-    for key in ("instruction", "task", "photograph", "licence", "attribution"):
+    entry: Row = {"row": number, "problem": ""}
+    for key in TEXTS:
         column = getattr(columns, key)
         entry[key] = "" if column is None else _text(row[column])
     if not entry["task"] and not entry["instruction"]:
         entry["problem"] = "no instruction and no task"
-    for side in ("before", "after"):
-        data = _bytes(row[getattr(columns, side)], path)
+    for side in SIDES:
+        data = _image_bytes(row[getattr(columns, side)], path)
         if not data:
             entry["problem"] = entry["problem"] or f"no image {side}"
             continue
         if len(data) > BYTES_PER_PIXEL * max_pixels:
-            entry["problem"] = (
-                entry["problem"] or f"the image {side} has {len(data)} bytes, too many"
-            )
+            large = f"the image {side} has {len(data)} bytes, too many"
+            entry["problem"] = entry["problem"] or large
             continue
         ending = next((ending for sign, ending in SIGNS.items() if data.startswith(sign)), "image")
         entry[side] = f"images/{number:08d}.{side}.{ending}"
@@ -297,8 +335,11 @@ def _text(value: Any) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
-def _bytes(value: Any, path: str) -> bytes:
-    """The bytes of an image: its own, or of the file that it names in the dataset's own folder. A dataset reads no other file."""
+def _image_bytes(value: Any, path: str) -> bytes:
+    """The bytes of an image: its own, or those of the file that it names.
+
+    A dataset reads no file outside its own folder.
+    """
     if not isinstance(value, Mapping):
         return b""
     if value.get("bytes"):
@@ -306,31 +347,30 @@ def _bytes(value: Any, path: str) -> bytes:
     given = Path(path).expanduser()
     home = (given if given.is_dir() else given.parent).resolve()
     file = (home / (value.get("path") or "")).resolve()
-    return (
-        file.read_bytes()
-        if given.exists() and file.is_relative_to(home) and file.is_file()
-        else b""
-    )
+    if given.exists() and file.is_relative_to(home) and file.is_file():
+        return file.read_bytes()
+    return b""
 
 
-def _tasks(
-    rows: list[dict[str, Any]], section: HubSection
-) -> tuple[list[dict[str, Any]], list[Skipped]]:
+def _group_tasks(rows: Sequence[Row], section: HubSection) -> tuple[list[Row], list[LeftOut]]:
     """The rows with their task named, and those whose task has too few pairs."""
     for row in rows:
         row["task"] = (row["task"] or row["instruction"]).casefold().rstrip(" .!")
     counts = Counter(row["task"] for row in rows)
-    few = [row for row in rows if counts[row["task"]] < section.pairs_per_task]
-    reason = Note(f"fewer than {section.pairs_per_task} pairs have its task", "pairs_per_task")
-    return [row for row in rows if counts[row["task"]] >= section.pairs_per_task], [
-        Skipped(_name(row), reason) for row in few
-    ]
+    reason = f"fewer than {section.pairs_per_task} pairs have its task"
+    usable, rare = [], []
+    for row in rows:
+        if counts[row["task"]] >= section.pairs_per_task:
+            usable.append(row)
+        else:
+            rare.append(LeftOut(_row_name(row), reason, "pairs_per_task"))
+    return usable, rare
 
 
 def _pairs(
     path: str,
     folder: Path,
-    rows: list[dict[str, Any]],
+    rows: Sequence[Row],
     licence: str,
     attribution: str,
     max_pixels: int,
@@ -356,4 +396,6 @@ def _pairs(
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'}"
+    """The kind of an error and the first line of what it says."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"

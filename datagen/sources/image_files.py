@@ -1,4 +1,4 @@
-"""Image files as cameras, scanners and editors leave them: found in folders, named, decoded to RGB, and checked."""
+"""Image files as cameras, scanners and editors leave them: found, named, decoded and checked."""
 
 import hashlib
 import os
@@ -14,41 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from datagen.making.build_notes import Note
+from datagen.making.build_notes import LeftOut
 from lorweb_bench.data.images import MAX_PIXELS, READ_FORMATS, decode, pixel_hash
 from lorweb_bench.errors import InputError
 
-# Of what may be a photograph. Pillow reads no HEIC, but a file of that name may be a JPEG, and if not it is named and counted.
-SUFFIXES = (
-    *(
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-    ),
-    *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
+# Pillow reads no HEIC, but a file of that name may be a JPEG; if not, it is named and counted.
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm "
+    ".jp2 .j2k .avif .heic .heif".split()
 )
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF
-BYTES_PER_PIXEL = (
-    16  # of the largest uncompressed kind; a file beyond max_pixels of these is refused unread
-)
+BYTES_PER_PIXEL = 16  # of the largest uncompressed kind; larger files are refused unread
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Decodes the image file at `path` when called: uint8 H x W x 3 RGB; InputError when it cannot be read whole."""
+    """Decodes the image file at `path` when called, as `decode_file` does."""
 
     path: str
     max_pixels: int = MAX_PIXELS
@@ -58,12 +40,22 @@ class ImageFile:
 
 
 def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The image in a file as uint8 H x W x 3 RGB, upright by its EXIF orientation.
+    """Decode the image in a file to RGB, upright by its EXIF orientation.
 
-    Single png, jpg and webp images go through the benchmark's own decoder; other formats, animations and files of several pages (of
-    which the first counts) are turned to RGB here. 16-bit greys are scaled to 8 bits, 32-bit and floating-point ones by their largest
-    value, transparency is laid over white. InputError, naming the file, when it is empty, cut, damaged, of another kind, or announces
-    more than `max_pixels`.
+    Single png, jpg and webp images go through the benchmark's own decoder; other formats,
+    animations and files of several pages (of which the first counts) are turned to RGB here.
+    16-bit greys are scaled to 8 bits, 32-bit and floating-point ones by their largest value, and
+    transparency is laid over white.
+
+    Args:
+        path: The file.
+        max_pixels: Files that announce more are refused before any pixel is decoded.
+
+    Returns:
+        uint8 H x W x 3.
+
+    Raises:
+        InputError: The file, which is named, is empty, cut, damaged, of another kind or too large.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -73,7 +65,8 @@ def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise InputError(f"{path} is empty (0 bytes); remove it or copy it again")
         if size > BYTES_PER_PIXEL * max_pixels:
             raise InputError(
-                f"{path} has {size} bytes, too many for an image of at most {max_pixels} pixels; make it smaller"
+                f"{path} has {size} bytes, too many for an image of at most {max_pixels} pixels; "
+                "make it smaller"
             )
         return _first_image(path, max_pixels)
     except InputError:
@@ -86,11 +79,13 @@ def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise _too_large(path, max_pixels) from None
     except UnidentifiedImageError:
         raise InputError(
-            f"{path} is not a whole image of a kind that can be read ({', '.join(_formats())}); save it as png or jpg"
+            f"{path} is not a whole image of a kind that can be read ({', '.join(_formats())}); "
+            "save it as png or jpg"
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         raise InputError(
-            f"{path} is not a whole image that can be read ({error}); remove it or save it again as png or jpg"
+            f"{path} is not a whole image that can be read ({error}); "
+            "remove it or save it again as png or jpg"
         ) from None
 
 
@@ -101,7 +96,7 @@ def _too_large(path: Path, max_pixels: int) -> InputError:
 def _first_image(path: Path, max_pixels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    # By a file and not by its name: with that Pillow maps turned greys of TIFF into memory as if they were upright.
+    # Given a name and not a file, Pillow maps turned greys of TIFF into memory as if upright.
     with (
         warnings.catch_warnings(),
         path.open("rb") as file,
@@ -127,7 +122,7 @@ def _formats() -> list[str]:
 
 
 def _eight_bits(image: Any) -> Any:
-    """A grey image of more bits as one of 8, with the orientation that it had; any other one as it is."""
+    """A grey image of more bits as one of 8, with its orientation; any other one as it is."""
     from PIL import Image
 
     deep = image.mode == "F" or (image.mode == "I" and image.format == "TIFF")
@@ -165,7 +160,14 @@ def _to_rgb(image: Any) -> Any:
 
 @dataclass(frozen=True)
 class Checked:
-    """What decoding a file showed: its pixel hash and size, or why it cannot be used."""
+    """What decoding a file showed.
+
+    Attributes:
+        digest: The pixel hash.
+        height: In pixels.
+        width: In pixels.
+        problem: Why the file cannot be used, in a sentence; empty where it can.
+    """
 
     digest: str = ""
     height: int = 0
@@ -176,12 +178,11 @@ class Checked:
 def check_files(
     paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 1
 ) -> Iterator[Checked]:
-    """Decodes every file once and yields what it found, in order, with progress on stderr beyond two seconds."""
+    """Decode every file once, in `workers` processes, and yield what each one showed, in order."""
     from lorweb_bench.runtime.workers import run_pieces
 
-    return run_pieces(
-        partial(_check, max_pixels=max_pixels), paths, workers, describe="checking images"
-    )
+    check = partial(_check, max_pixels=max_pixels)
+    return run_pieces(check, paths, workers, describe="checking images")
 
 
 def _check(path: Path, max_pixels: int) -> Checked:
@@ -192,36 +193,38 @@ def _check(path: Path, max_pixels: int) -> Checked:
     return Checked(pixel_hash(image), image.shape[0], image.shape[1])
 
 
-def too_small(width: int, height: int, least: int) -> str:
-    """The reason why an image of this size is left out, empty where its short side has `least` pixels or more."""
-    return (
-        Note(f"{width} x {height} pixels, its short side under {least}", "minimum_side")
-        if min(width, height) < least
-        else ""
-    )
+def is_too_small(width: int, height: int, least: int) -> bool:
+    """Whether the short side of an image has fewer than `least` pixels."""
+    return min(width, height) < least
+
+
+def too_small(name: str, width: int, height: int, least: int) -> LeftOut:
+    """The note of an image whose short side has fewer than `least` pixels."""
+    reason = f"{width} x {height} pixels, its short side under {least}"
+    return LeftOut(name, reason, "minimum_side")
 
 
 def image_files(path: str | Path) -> tuple[Path, list[Path]]:
-    """The images in a folder and its subfolders, or matching a glob, by name, and the folder that their names are relative to.
+    """Find the images in a folder and its subfolders, or those that match a pattern.
 
-    Linked folders are gone into. Files of other kinds, and hidden files and folders, are passed over; so is what a zip of a Mac adds.
-    A link that leads nowhere is among the images. InputError when there is no such folder, or the pattern is none.
+    Linked folders are searched too. Files of other kinds, hidden files and folders, and what a zip
+    of a Mac adds, are passed over. A link that leads nowhere is among the images.
+
+    Args:
+        path: A folder, or a pattern such as `photos/**/*.jpg`.
+
+    Returns:
+        The folder that names are relative to, and the images, sorted by name.
+
+    Raises:
+        InputError: There is no such folder, or the pattern is none.
     """
     given = Path(path).expanduser()
+    candidates: Iterable[Path]
     if given.is_dir():
-        root = given
-        found: Iterable[Path] = (
-            folder / name for folder, names in folders(given) for name in names
-        )
-    elif any(c in str(path) for c in "*?["):
-        at = next(i for i, part in enumerate(given.parts) if any(c in part for c in "*?["))
-        root = Path(*given.parts[:at])
-        try:
-            found = list(root.glob(str(Path(*given.parts[at:]))))
-        except ValueError as error:
-            raise InputError(
-                f"{path} is no pattern of files ({error}); write one such as 'photos/**/*.jpg'"
-            ) from None
+        root, candidates = given, _files_in(given)
+    elif any(sign in str(path) for sign in "*?["):
+        root, candidates = _matching_files(given)
     else:
         what = "is a file and not a folder" if given.exists() else "is not a folder"
         raise InputError(
@@ -229,28 +232,50 @@ def image_files(path: str | Path) -> tuple[Path, list[Path]]:
         )
     files = [
         file
-        for file in found
+        for file in candidates
         if is_image(file) and not any(map(_hidden, file.relative_to(root).parts))
     ]
     return root, sorted(files, key=lambda file: file.relative_to(root).as_posix())
 
 
+def _files_in(root: Path) -> Iterator[Path]:
+    for folder, names in folders(root):
+        for name in names:
+            yield folder / name
+
+
+def _matching_files(pattern: Path) -> tuple[Path, list[Path]]:
+    """The folder before the first part with a sign of a pattern, and what matches there."""
+    parts = pattern.parts
+    first = next(i for i, part in enumerate(parts) if set(part) & set("*?["))
+    root = Path(*parts[:first])
+    try:
+        return root, list(root.glob(str(Path(*parts[first:]))))
+    except ValueError as error:
+        raise InputError(
+            f"{pattern} is no pattern of files ({error}); write one such as 'photos/**/*.jpg'"
+        ) from None
+
+
 def folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """A folder and those in it at any depth, each with the names of its files, in their order; each once, however it is linked."""
-    been: set[str] = set()
+    """A folder and those in it at any depth, each with its files' names, sorted.
+
+    Each folder comes once, however it is linked; hidden files and folders are passed over.
+    """
+    visited: set[str] = set()
     for folder, inner, names in os.walk(root, followlinks=True, onerror=_stop):
         real = os.path.realpath(folder)
-        inner[:] = [] if real in been else sorted(name for name in inner if not _hidden(name))
-        if real not in been:
-            been.add(real)
+        inner[:] = [] if real in visited else sorted(n for n in inner if not _hidden(n))
+        if real not in visited:
+            visited.add(real)
             yield Path(folder), sorted(name for name in names if not _hidden(name))
 
 
 def is_image(file: Path) -> bool:
     """Whether a file has the name of an image, and is a file or a link that leads nowhere."""
-    return file.suffix.lower() in SUFFIXES and (
-        file.is_file() or (file.is_symlink() and not file.exists())
-    )
+    if file.suffix.lower() not in SUFFIXES:
+        return False
+    return file.is_file() or (file.is_symlink() and not file.exists())
 
 
 def _hidden(name: str) -> bool:
@@ -262,31 +287,35 @@ def _stop(error: OSError) -> None:
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """For each of some different names a slug, `[a-z0-9_-]+`, unique among them and the same in every run.
+    """For each of some different names a slug, unique among them and the same in every run.
 
-    Lower case, accents dropped, all else a dash: 'Île 1.b' is 'ile-1-b'. Where letters of other alphabets are lost, or two names
-    would get the same slug, eight hex digits of the name's digest are appended.
+    Lower case, accents dropped, all else a dash. Where letters of other alphabets are lost, or two
+    names would get the same slug, eight hex digits of the name's digest are appended.
+
+    Args:
+        names: Names, each different from the others.
+
+    Returns:
+        Slugs of `[a-z0-9_-]+`, in the order of the names.
+
+    >>> slugs(["\u00cele 1.b", "plain"])
+    ['ile-1-b', 'plain']
     """
     plain, lossy = [], []
     for name in names:
-        letters = "".join(
-            c
-            for c in unicodedata.normalize("NFKD", name).casefold()
-            if not unicodedata.combining(c)
-        )
+        folded = unicodedata.normalize("NFKD", name).casefold()
+        letters = "".join(sign for sign in folded if not unicodedata.combining(sign))
         slug = re.sub(r"[^a-z0-9_]+", "-", letters).strip("-")
+        foreign = any(sign.isalnum() and not sign.isascii() for sign in letters)
         plain.append(slug[:60])
-        lossy.append(
-            not slug or len(slug) > 60 or any(c.isalnum() and not c.isascii() for c in letters)
-        )
+        lossy.append(not slug or len(slug) > 60 or foreign)
     counts = Counter(plain)
     return [
-        f"{slug}-{_digest(name)}".lstrip("-") if lost or counts[slug] > 1 else slug
+        f"{slug}-{_short_digest(name)}".lstrip("-") if lost or counts[slug] > 1 else slug
         for name, slug, lost in zip(names, plain, lossy, strict=True)
     ]
 
 
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[
-        :8
-    ]  # names of files need not be Unicode
+def _short_digest(name: str) -> str:
+    data = name.encode(errors="surrogatepass")  # names of files need not be Unicode
+    return hashlib.sha256(data).hexdigest()[:8]

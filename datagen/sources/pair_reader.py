@@ -1,16 +1,122 @@
-"""Pairs that somebody edited: folders of images before and after, or a list of them in JSON lines."""
+"""Pairs that somebody or something edited: read from whatever a recipe names, and filtered.
 
+`read_pairs` serves every kind of source; `pairs` reads folders and lists of images before and
+after an edit.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from datagen.sources import Pair, Skipped
-from datagen.sources.edit_chains import chained
+from datagen.making.build_notes import LeftOut, Note
+from datagen.recipe.schema import Recipe
+from datagen.sources.edit_chains import join_chains
 from datagen.sources.image_files import ImageFile, slugs
-from datagen.sources.image_sets import role_sets
+from datagen.sources.image_sets import read_image_sets
+from datagen.sources.near_duplicates import SeenImages, look_at_all
+from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 
-ROLES = ("before", "after")
-ENDINGS = {f"{joint}{role}": role for role in ROLES for joint in (".", "-", "_")}
+SIDES = ("before", "after")
+ENDINGS = {f"{sign}{side}": side for side, sign in itertools.product(SIDES, ".-_")}
+
+
+@dataclass(frozen=True)
+class PairsRead:
+    """What a source of pairs holds.
+
+    Attributes:
+        pairs: The pairs in the order in which the source gives them.
+        notes: What was left out, and what else there is to say.
+        parameters: By task, what the manifest says of how it was made.
+    """
+
+    pairs: Sequence[Pair]
+    notes: tuple[Note, ...]
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read_pairs(recipe: Recipe, workers: int = 1) -> PairsRead:
+    """Read the pairs of a recipe's source, less those that its filters leave out.
+
+    Args:
+        recipe: A recipe whose source is of pairs.
+        workers: Processes that decode the images.
+
+    Raises:
+        InputError: As the source says, and for broken files with `on_bad: fail`.
+    """
+    read, filters = _read_source(recipe, workers), recipe.filters
+    if not filters.near_duplicates and filters.aspect_tolerance is None:
+        return read
+    looks = look_at_all([pair.before for pair in read.pairs], workers)
+    by_task: dict[str, SeenImages] = {}
+    chosen: list[Pair] = []
+    left_out: list[LeftOut] = []
+    for pair, look in zip(read.pairs, looks, strict=True):
+        other = None
+        if filters.near_duplicates:
+            other = by_task.setdefault(pair.task, SeenImages()).like(pair.name, look)
+        if other is None:
+            chosen.append(replace(pair, aspect=look.aspect))
+        else:
+            left_out.append(LeftOut(pair.name, f"it looks like {other}", "near_duplicate"))
+    if recipe.source.kind == "quadruplets":
+        chosen = _whole_quadruplets(read.pairs, chosen)
+    return replace(read, pairs=chosen, notes=(*read.notes, *left_out))
+
+
+def _whole_quadruplets(pairs: Sequence[Pair], chosen: Sequence[Pair]) -> list[Pair]:
+    """The chosen pairs whose other half, which stands next to them in `pairs`, is chosen too."""
+    names = {pair.name for pair in chosen}
+    whole: set[str] = set()
+    for first, second in zip(pairs[::2], pairs[1::2], strict=True):
+        if {first.name, second.name} <= names:
+            whole |= {first.name, second.name}
+    return [pair for pair in chosen if pair.name in whole]
+
+
+def _read_source(recipe: Recipe, workers: int) -> PairsRead:
+    section, path = recipe.source, recipe.source.path
+    assert path is not None
+    common: dict[str, Any] = {
+        "min_side": max(recipe.filters.minimum_side, recipe.panel.square or 16),
+        "workers": workers,
+    }
+    if section.kind == "relation252k":
+        return _read_relation252k(recipe, common)
+    if section.kind == "editor":
+        from datagen.editors.edited_pairs import edited_pairs
+
+        return PairsRead(*edited_pairs(recipe, workers))
+    common |= {"licence": section.licence, "attribution": section.attribution}
+    if section.kind == "hub":
+        from datagen.sources.hub import hub
+
+        folder = Path(section.keep).expanduser() if section.keep else None
+        read, left_out = hub(path, section.hub, folder, section.on_bad, **common)
+    elif section.kind == "quadruplets":
+        from datagen.sources.quadruplets import quadruplets
+
+        read, left_out = quadruplets(path, section.on_bad, **common)
+    else:
+        read, left_out = pairs(path, section.on_bad, **common)
+    return PairsRead(read, tuple(left_out))
+
+
+def _read_relation252k(recipe: Recipe, common: Mapping[str, Any]) -> PairsRead:
+    from datagen.sources.relation252k import relation252k
+
+    section = recipe.source
+    given = {
+        key: getattr(section, key)
+        for key in ("licence", "attribution")
+        if key in section.model_fields_set
+    }
+    read, census = relation252k(str(section.path), section.on_bad, **given, **common)
+    return PairsRead(read, (*census.lines(), *census.left_out))
 
 
 def pairs(
@@ -22,18 +128,33 @@ def pairs(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], list[Skipped]]:
-    """The pairs in a folder or a .jsonl file, and what was left out, with the reason.
+) -> tuple[list[Pair], list[LeftOut]]:
+    """Read the pairs in a folder or in a .jsonl file.
 
-    In a folder, at any depth: `cat.before.jpg` and `cat.after.png`; `before/cat.jpg` and `after/cat.jpg`; or `cat/before.jpg` and
-    `cat/after.jpg`. The task is the folder that they stand in, and a file `instruction.txt` there says the edit in words. In JSON
-    lines: `before`, `after`, and optionally `task`, `instruction`, `name`, `licence`, `attribution`. Where nothing names a task
-    it is the name of the folder or file given. `licence` and `attribution` hold where a line gives none. InputError when there is no
-    pair, and with on_bad="fail" at the first thing wrong.
+    In a folder, at any depth: `cat.before.jpg` and `cat.after.png`; `before/cat.jpg` and
+    `after/cat.jpg`; or `cat/before.jpg` and `cat/after.jpg`. The task is the folder that they stand
+    in, and a file `instruction.txt` there says the edit in words. In JSON lines: `before`, `after`,
+    and optionally `task`, `instruction`, `name`, `licence`, `attribution`. Where nothing names a
+    task, it is the name of the folder or file given.
+
+    Args:
+        path: A folder, a pattern, or a .jsonl file.
+        on_bad: `fail` raises at the first file that is broken.
+        licence: Recorded where a line gives none.
+        attribution: Recorded where a line gives none.
+        min_side: Pairs whose before has a shorter side than this, in pixels, are left out.
+        max_pixels: Larger images are left out.
+        workers: Processes that decode the files.
+
+    Returns:
+        The pairs, and what was left out.
+
+    Raises:
+        InputError: There is no whole pair, or `on_bad` is `fail` and a file is broken.
     """
-    sets, skipped = role_sets(
+    sets, left_out = read_image_sets(
         path,
-        ROLES,
+        SIDES,
         ENDINGS,
         on_bad=on_bad,
         min_side=min_side,
@@ -41,36 +162,38 @@ def pairs(
         workers=workers,
     )
     home = Path(path).expanduser().resolve().stem
-    tasks = [one.task or home for one in sets]
-    by_task = dict(zip(dict.fromkeys(tasks), slugs(list(dict.fromkeys(tasks))), strict=True))
-    names = slugs([one.name for one in sets])
-    photographs = _photographs([one.files["before"] for one in sets])
-    found = [
+    tasks = [image_set.task or home for image_set in sets]
+    task_names = list(dict.fromkeys(tasks))
+    by_task = dict(zip(task_names, slugs(task_names), strict=True))
+    names = slugs([image_set.name for image_set in sets])
+    photographs = _photograph_names([image_set.files["before"] for image_set in sets])
+    read = [
         Pair(
             task=by_task[task],
             name=name,
-            before=ImageFile(str(one.files["before"].absolute()), max_pixels),
-            after=ImageFile(str(one.files["after"].absolute()), max_pixels),
-            instruction=one.instruction,
-            licence=one.licence or licence,
-            attribution=one.attribution or attribution,
+            before=ImageFile(str(image_set.files["before"].absolute()), max_pixels),
+            after=ImageFile(str(image_set.files["after"].absolute()), max_pixels),
+            instruction=image_set.instruction,
+            licence=image_set.licence or licence,
+            attribution=image_set.attribution or attribution,
             photograph=photograph,
-            pixels=" ".join(one.digests),
+            pixels=" ".join(image_set.digests),
         )
-        for one, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
+        for image_set, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
     ]
-    return chained(found, [(one.digests[0], one.digests[1]) for one in sets]), skipped
+    digests = [(image_set.digests[0], image_set.digests[1]) for image_set in sets]
+    return join_chains(read, digests), left_out
 
 
-def _photographs(files: list[Path]) -> list[str]:
-    """Names of the pictures that the pairs start from: equal where the files' names, less the role, are."""
+def _photograph_names(files: Sequence[Path]) -> list[str]:
+    """Name the pictures that pairs start from: equal where the files' names, less the role, are."""
     stems = []
     for file in files:
         stem = file.stem
         for ending in ENDINGS:
             if stem.lower().endswith(ending):
                 stem = stem[: -len(ending)]
-        stems.append(file.parent.name if stem.lower() in ROLES else stem)
+        stems.append(file.parent.name if stem.lower() in SIDES else stem)
     unique = list(dict.fromkeys(stems))
     by_stem = dict(zip(unique, slugs(unique), strict=True))
     return [by_stem[stem] for stem in stems]

@@ -8,18 +8,27 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
-from datagen.making.build_notes import Note
-from datagen.sources import Skipped, Source
-from datagen.sources.image_files import ImageFile, check_files, image_files, slugs, too_small
-from datagen.sources.near_duplicates import Likenesses, looks
+from datagen.making.build_notes import LeftOut
+from datagen.sources.image_files import (
+    Checked,
+    ImageFile,
+    check_files,
+    image_files,
+    is_too_small,
+    slugs,
+    too_small,
+)
+from datagen.sources.near_duplicates import SeenImages, look_at_all
+from datagen.sources.source import Source
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError, did_you_mean
 
 UNSTATED = "not stated for the image; distributed with scikit-image (BSD-3-Clause)"
 NASA = "public domain (NASA)"
 
-# Name -> (distribution, file, licence, attribution), in the words of the packages: the docstrings in skimage/data/_fetchers.py and
-# sklearn/datasets/images/README.txt. matplotlib states nothing for its one photograph; the note is ours.
+# Name -> (distribution, file, licence, attribution), in the words of the packages: the docstrings
+# in skimage/data/_fetchers.py and sklearn/datasets/images/README.txt. matplotlib states nothing for
+# its one photograph; the note is ours.
 BUNDLED: Mapping[str, tuple[str, str, str, str]] = {
     "astronaut": (
         "scikit-image",
@@ -103,9 +112,12 @@ BUNDLED: Mapping[str, tuple[str, str, str, str]] = {
 
 
 def bundled() -> list[Source]:
-    """The 17 photographs inside the wheels of scikit-image, scikit-learn and matplotlib, by name; none of these is imported.
+    """The 17 photographs inside the wheels of scikit-image, scikit-learn and matplotlib, by name.
 
-    Six are grey: brick, camera, coins, grass, gravel, moon. InputError when a package or a file is missing.
+    None of these packages is imported. Six are grey: brick, camera, coins, grass, gravel, moon.
+
+    Raises:
+        InputError: A package or a file is missing.
     """
     return [
         Source(name, licence, attribution, ImageFile(str(_installed(package, file))))
@@ -113,16 +125,16 @@ def bundled() -> list[Source]:
     ]
 
 
-def bundled_from(min_side: int) -> tuple[list[Source], tuple[Note, ...]]:
-    """Those whose short side has `min_side` pixels or more, and what was left out."""
-    found, notes = [], []
+def bundled_from(min_side: int) -> tuple[list[Source], tuple[LeftOut, ...]]:
+    """The bundled photographs whose short side has `min_side` pixels or more, and the others."""
+    large, small = [], []
     for source in bundled():
         width, height = _size(source)
-        if min(width, height) >= min_side:
-            found.append(source)
+        if is_too_small(width, height, min_side):
+            small.append(too_small(source.name, width, height, min_side))
         else:
-            notes.append(Skipped(source.name, too_small(width, height, min_side)).note)
-    return found, tuple(notes)
+            large.append(source)
+    return large, tuple(small)
 
 
 def _size(source: Source) -> tuple[int, int]:
@@ -139,7 +151,8 @@ def _installed(package: str, file: str) -> Path:
         path = Path(str(distribution(package).locate_file(file)))
     except PackageNotFoundError:
         raise InputError(
-            f"the photograph {file} comes with {package}, which is not installed; pip install {package}"
+            f"the photograph {file} comes with {package}, which is not installed; "
+            f"pip install {package}"
         ) from None
     if not path.is_file():
         raise InputError(f"the photograph {path} of {package} is missing; reinstall {package}")
@@ -151,123 +164,147 @@ def folder(
     on_bad: Literal["skip", "fail"] = "skip",
     *,
     sha256: Mapping[str, str] | None = None,
-    at_least: int = 1,
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     licence: str = "unknown",
     attribution: str = "",
     credits: str | Path | None = None,
     workers: int = 1,
-) -> tuple[list[Source], list[Skipped]]:
-    """The photographs in a folder (with its subfolders) or matching a glob, in the order of their names, and the files left out.
+) -> tuple[list[Source], list[LeftOut]]:
+    """Read the photographs in a folder and its subfolders, or those that match a pattern.
 
-    Every file is decoded once here, by `workers` processes. Left out, with the reason: files that cannot be read whole, copies of
-    a picture already taken, a short side under `min_side` pixels, and, where `sha256` (relative name -> hex digest) pins files, all
-    others. `credits` is a CSV file of `file`, `licence`, `attribution`; what it leaves open is filled with the two other arguments.
-    With on_bad="fail" an unreadable file raises instead. InputError also when fewer than `at_least` photographs remain, or a pinned
-    file is missing or another.
+    Every file is decoded once. Left out, with the reason, are files that cannot be read whole,
+    copies of a picture that an earlier file holds, and those with a short side under `min_side`.
+
+    Args:
+        path: A folder, or a pattern such as `photos/**/*.jpg`.
+        on_bad: `fail` raises at the first file that is broken.
+        sha256: Relative name -> hex digest: exactly these files are used.
+        min_side: The least short side, in pixels.
+        max_pixels: Larger images are left out.
+        licence: Recorded where `credits` gives none.
+        attribution: Recorded where `credits` gives none.
+        credits: A CSV file with the columns `file`, `licence`, `attribution`.
+        workers: Processes that decode the files.
+
+    Returns:
+        The photographs in the order of their names, and the files that were left out.
+
+    Raises:
+        InputError: No photograph remains, a pinned file is missing or another one, `credits` is
+            wrong, or `on_bad` is `fail` and a file is broken.
     """
     root, files = image_files(path)
     names = [file.relative_to(root).as_posix() for file in files]
-    skipped: list[Skipped] = []
+    left_out: list[LeftOut] = []
     if sha256 is not None:
         _check_pins(root, sha256)
-        skipped = [
-            Skipped(name, Note("not among the files that the recipe pins", "not_pinned"))
-            for name in names
-            if name not in sha256
-        ]
+        why = "not among the files that the recipe pins"
+        left_out = [LeftOut(name, why, "not_pinned") for name in names if name not in sha256]
         names = sorted(sha256)
         files = [root / name for name in names]
-    credited = _credits(Path(credits), names) if credits is not None else {}
+    credited = _read_credits(Path(credits), names) if credits is not None else {}
     sources: list[Source] = []
-    seen: dict[str, str] = {}
-    for name, slug, file, found in zip(
-        names, _photograph_slugs(names), files, check_files(files, max_pixels, workers), strict=True
-    ):
-        if found.problem and on_bad == "fail":
-            raise InputError(found.problem)
-        reason = found.problem
-        if not reason and (first := seen.setdefault(found.digest, name)) != name:
-            reason = Note(f"the same picture as {first}", "duplicate")
-        reason = reason or too_small(found.width, found.height, min_side)
-        if reason:
-            skipped.append(Skipped(name, reason))
-        else:
-            own = credited.get(name, ("", ""))
-            sources.append(
-                Source(
-                    slug,
-                    own[0] or licence,
-                    own[1] or attribution,
-                    ImageFile(str(file.absolute()), max_pixels),
-                    found.digest,
-                )
-            )
-    if len(sources) < at_least:
-        why = f"; the first left out: {skipped[0].file} ({skipped[0].reason})" if skipped else ""
-        why = why if names else "; nothing in it is named as an image"
-        raise InputError(
-            f"{path} has {len(sources)} usable photographs, and {at_least} are needed{why}"
+    first_with: dict[str, str] = {}  # by pixel hash
+    checks = check_files(files, max_pixels, workers)
+    for name, slug, file, checked in zip(names, _file_slugs(names), files, checks, strict=True):
+        if checked.problem and on_bad == "fail":
+            raise InputError(checked.problem)
+        if (note := _why_left_out(name, checked, first_with, min_side)) is not None:
+            left_out.append(note)
+            continue
+        own_licence, own_attribution = credited.get(name, ("", ""))
+        source = Source(
+            slug,
+            own_licence or licence,
+            own_attribution or attribution,
+            ImageFile(str(file.absolute()), max_pixels),
+            checked.digest,
         )
-    return sources, skipped
+        sources.append(source)
+    if not sources:
+        why = "nothing in it is named as an image"
+        if left_out:
+            why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
+        raise InputError(f"{path} has no usable photographs; {why}")
+    return sources, left_out
 
 
-def _credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Licence and attribution by file, from a CSV file; InputError when it is none, or names a file that is not there or two times."""
+def _why_left_out(
+    name: str, checked: Checked, first_with: dict[str, str], min_side: int
+) -> LeftOut | None:
+    """Why a file is not used; None, and its pixels are remembered, where it is."""
+    if checked.problem:
+        return LeftOut(name, checked.problem)
+    first = first_with.setdefault(checked.digest, name)
+    if first != name:
+        return LeftOut(name, f"the same picture as {first}", "duplicate")
+    if is_too_small(checked.width, checked.height, min_side):
+        return too_small(name, checked.width, checked.height, min_side)
+    return None
+
+
+def _read_credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Licence and attribution by file, from a CSV file.
+
+    Raises:
+        InputError: It is no such file, or names a photograph that is not there, or one twice.
+    """
+    where = f"source.credits: {path}"
     try:
         with path.expanduser().open(encoding="utf-8-sig", newline="") as f:
             reader = csv.DictReader(f, restkey="", restval="")
             columns, rows = reader.fieldnames or [], [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise InputError(
-            f"source.credits: {path} cannot be read ({e}); it is a CSV file in UTF-8."
-        ) from None
+        raise InputError(f"{where} cannot be read ({e}); it is a CSV file in UTF-8.") from None
     if not {"file", "licence", "attribution"} <= set(columns):
         there = ", ".join(columns) or "none"
         raise InputError(
-            f"source.credits: {path} needs the columns file, licence and attribution, with commas between; it has {there}."
+            f"{where} needs the columns file, licence and attribution, with commas between; "
+            f"it has {there}."
         )
-    known, credited = set(names), {}
+    known = set(names)
+    credited: dict[str, tuple[str, str]] = {}
     for line, row in rows:
         name = row["file"]
         if "" in row:
             raise InputError(
-                f"source.credits: {path}, line {line} has more fields than columns; put text that holds commas in quotes."
+                f"{where}, line {line} has more fields than columns; "
+                "put text that holds commas in quotes."
             )
         if name in credited:
             raise InputError(
-                f"source.credits: {path}, line {line} names {name!r} again; give each photograph one line."
+                f"{where}, line {line} names {name!r} again; give each photograph one line."
             )
         if name not in known:
             hint = did_you_mean(name, names, "names are relative to source.path.")
             raise InputError(
-                f"source.credits: {path}, line {line} names {name!r}, which is not among the photographs; {hint}"
+                f"{where}, line {line} names {name!r}, which is not among the photographs; {hint}"
             )
         credited[name] = (" ".join(row["licence"].split()), " ".join(row["attribution"].split()))
     return credited
 
 
-def unlike(photographs: Sequence[Source], workers: int = 1) -> tuple[list[Source], list[Skipped]]:
-    """The photographs that look like no earlier one, by their perceptual hash, and the others with the one that they look like."""
-    known, kept, near = Likenesses(), [], []
-    for source, seen in zip(
-        photographs, looks([source.load for source in photographs], workers), strict=True
-    ):
-        if other := known.like(source.name, seen):
-            near.append(Skipped(source.name, Note(f"it looks like {other}", "near_duplicate")))
+def without_near_duplicates(
+    photographs: Sequence[Source], workers: int = 1
+) -> tuple[list[Source], list[LeftOut]]:
+    """The photographs that are near-equal to no earlier one, and the others, left out."""
+    seen, distinct, left_out = SeenImages(), [], []
+    looks = look_at_all([source.load for source in photographs], workers)
+    for source, look in zip(photographs, looks, strict=True):
+        if other := seen.like(source.name, look):
+            left_out.append(LeftOut(source.name, f"it looks like {other}", "near_duplicate"))
         else:
-            kept.append(source)
-    return kept, near
+            distinct.append(source)
+    return distinct, left_out
 
 
-def _photograph_slugs(names: list[str]) -> list[str]:
+def _file_slugs(names: list[str]) -> list[str]:
     """Slugs without the file's suffix, unless two files differ in nothing else."""
     stems = [name[: -len(Path(name).suffix)] for name in names]
     counts = Counter(stems)
-    return slugs(
-        [stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
-    )
+    unique = [stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
+    return slugs(unique)
 
 
 def _check_pins(root: Path, pins: Mapping[str, str]) -> None:
@@ -275,11 +312,13 @@ def _check_pins(root: Path, pins: Mapping[str, str]) -> None:
         file = root / name
         if not file.is_file():
             raise InputError(
-                f"{file} is pinned by its sha256 but missing; restore the file or take the pin out of the recipe"
+                f"{file} is pinned by its sha256 but missing; "
+                "restore the file or take the pin out of the recipe"
             )
         with file.open("rb") as f:
-            found = hashlib.file_digest(f, "sha256").hexdigest()
-        if found != digest.lower():
+            actual = hashlib.file_digest(f, "sha256").hexdigest()
+        if actual != digest.lower():
             raise InputError(
-                f"{file} has the sha256 {found}, the recipe pins {digest}; use the very same file or change the pin"
+                f"{file} has the sha256 {actual}, the recipe pins {digest}; "
+                "use the very same file or change the pin"
             )

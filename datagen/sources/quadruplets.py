@@ -1,25 +1,25 @@
-"""Quadruplets that somebody made: a, a_prime, b, b_prime in a folder, or a list of them in JSON lines."""
+"""Quadruplets that somebody made: a, a_prime, b, b_prime in a folder, or as JSON lines."""
 
+import itertools
 from pathlib import Path
 from typing import Literal
 
-from datagen.sources import Pair, Skipped
+from datagen.making.build_notes import LeftOut
 from datagen.sources.image_files import ImageFile, slugs
-from datagen.sources.image_sets import is_list, role_sets
+from datagen.sources.image_sets import is_list, read_image_sets
+from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.protocol import ROLES
 
-# As RelationAdapter publishes them, and as words. The longer endings come first: `.b_prime` before `.b`.
+HALVES = (("a", "a_prime"), ("b", "b_prime"))
+# As RelationAdapter publishes them, and as words; `.b_prime` must come before `.b`.
+_LONGEST_FIRST = sorted(ROLES, key=len, reverse=True)
 ENDINGS = {
     "-cond1": "a",
     "-cond2": "a_prime",
     "-src1": "b",
     "-target": "b_prime",
-    **{
-        f"{joint}{role}": role
-        for role in sorted(ROLES, key=len, reverse=True)
-        for joint in (".", "-", "_")
-    },
+    **{f"{sign}{role}": role for sign, role in itertools.product(".-_", _LONGEST_FIRST)},
 }
 
 
@@ -32,15 +32,30 @@ def quadruplets(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], list[Skipped]]:
-    """The quadruplets in a folder or a .jsonl file as two pairs each, (a, a_prime) then (b, b_prime), and what was left out.
+) -> tuple[list[Pair], list[LeftOut]]:
+    """Read quadruplets as two pairs each, (a, a_prime) and then (b, b_prime).
 
-    In a folder, at any depth: `x-cond1`, `x-cond2`, `x-src1`, `x-target`; `x.a`, `x.a_prime`, `x.b`, `x.b_prime`; folders `a`,
-    `a_prime`, `b`, `b_prime` with files of one name; or a folder `x` with files of these names. In JSON lines: a path for
-    each role, and optionally `task`, `instruction`, `name`, `licence`, `attribution`. A quadruplet without a task is a task of its own,
-    so its two pairs make analogies with each other alone. Names end in `-a` and `-b`. InputError as in `pairs`.
+    Args:
+        path: A folder, a pattern, or a .jsonl file. In a folder, at any depth: `x-cond1`,
+            `x-cond2`, `x-src1`, `x-target`; `x.a`, `x.a_prime`, `x.b`, `x.b_prime`; folders `a`,
+            `a_prime`, `b`, `b_prime` with files of one name; or a folder `x` with files of these
+            names. In JSON lines: a path for each role, and optionally `task`, `instruction`,
+            `name`, `licence`, `attribution`.
+        on_bad: `fail` raises at the first file that is broken.
+        licence: Recorded where a line gives none.
+        attribution: Recorded where a line gives none.
+        min_side: Sets whose a or b has a shorter side than this, in pixels, are left out.
+        max_pixels: Larger images are left out.
+        workers: Processes that decode the files.
+
+    Returns:
+        The pairs, whose names end in `-a` and `-b`, and what was left out. A quadruplet without a
+        task is a task of its own, so its two pairs make analogies with each other alone.
+
+    Raises:
+        InputError: There is no whole quadruplet, or `on_bad` is `fail` and a file is broken.
     """
-    sets, skipped = role_sets(
+    sets, left_out = read_image_sets(
         path,
         ROLES,
         ENDINGS,
@@ -49,22 +64,24 @@ def quadruplets(
         max_pixels=max_pixels,
         workers=workers,
     )
-    names = slugs([one.name for one in sets])
-    given = list(dict.fromkeys(one.task for one in sets if one.task and is_list(Path(path))))
+    names = slugs([image_set.name for image_set in sets])
+    given: list[str] = []
+    if is_list(Path(path)):
+        given = list(dict.fromkeys(image_set.task for image_set in sets if image_set.task))
     by_task = dict(zip(given, slugs(given), strict=True))
-    found = [
-        Pair(
-            task=by_task.get(one.task, name),
-            name=f"{name}-{before}",
-            before=ImageFile(str(one.files[before].absolute()), max_pixels),
-            after=ImageFile(str(one.files[after].absolute()), max_pixels),
-            instruction=one.instruction,
-            licence=one.licence or licence,
-            attribution=one.attribution or attribution,
-            photograph=f"{name}-{before}",
-            pixels=" ".join(one.digests),
-        )
-        for one, name in zip(sets, names, strict=True)
-        for before, after in (("a", "a_prime"), ("b", "b_prime"))
-    ]
-    return found, skipped
+    pairs = []
+    for image_set, name in zip(sets, names, strict=True):
+        for before, after in HALVES:
+            pair = Pair(
+                task=by_task.get(image_set.task, name),
+                name=f"{name}-{before}",
+                before=ImageFile(str(image_set.files[before].absolute()), max_pixels),
+                after=ImageFile(str(image_set.files[after].absolute()), max_pixels),
+                instruction=image_set.instruction,
+                licence=image_set.licence or licence,
+                attribution=image_set.attribution or attribution,
+                photograph=f"{name}-{before}",
+                pixels=" ".join(image_set.digests),
+            )
+            pairs.append(pair)
+    return pairs, left_out

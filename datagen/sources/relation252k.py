@@ -1,9 +1,8 @@
-"""Relation252K on disk: `<category>/Group1/labels.json` and, beside it, images of (source, edited) side by side."""
+"""Relation252K on disk: `<category>/Group1/labels.json`, and beside it images of both sides."""
 
 import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -12,17 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datagen.making.build_notes import Note
-from datagen.sources import Pair, Skipped
+from datagen.making.build_notes import LeftOut
 from datagen.sources.image_files import (
+    Checked,
     check_files,
     decode_file,
     folders,
     is_image,
+    is_too_small,
     slugs,
     too_small,
 )
-from datagen.sources.image_sets import refuse_bad
+from datagen.sources.image_sets import refuse_broken
+from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError
 
@@ -32,8 +33,8 @@ ATTRIBUTION = "Relation252K (RelationAdapter)"
 
 
 @lru_cache(maxsize=2)
-def _sheet(path: str, max_pixels: int) -> np.ndarray:
-    """The whole concatenation, read-only, in memory for the pair at hand: both halves are wanted in a row."""
+def _load_sheet(path: str, max_pixels: int) -> np.ndarray:
+    """The whole image in a file, read-only. Both halves are wanted in a row, so two are kept."""
     image = decode_file(Path(path), max_pixels)
     image.setflags(write=False)
     return image
@@ -41,23 +42,37 @@ def _sheet(path: str, max_pixels: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Half:
-    """The left or the right half, uint8 H x W//2 x 3 RGB, of the concatenation in a file; of an odd width the middle column is lost."""
+    """Loads one half of the image in a file, uint8 H x W//2 x 3 RGB.
+
+    Of an odd width the middle column is lost.
+    """
 
     path: str
     side: Literal["left", "right"]
     max_pixels: int = MAX_PIXELS
 
     def __call__(self) -> np.ndarray:
-        sheet = _sheet(self.path, self.max_pixels)
+        sheet = _load_sheet(self.path, self.max_pixels)
         half = sheet.shape[1] // 2
-        return np.array(
-            sheet[:, :half] if self.side == "left" else sheet[:, sheet.shape[1] - half :]
-        )
+        if self.side == "left":
+            return np.array(sheet[:, :half])
+        return np.array(sheet[:, sheet.shape[1] - half :])
 
 
 @dataclass
-class Ingest:
-    """What a copy of Relation252K holds, counted on disk and not taken from anybody's word."""
+class Census:
+    """What a copy of Relation252K holds, counted on disk and not taken from anybody's word.
+
+    Attributes:
+        tasks: Categories with at least one pair.
+        groups: Folders with a labels.json.
+        entries: Labels.
+        images: Image files.
+        pairs: Labels with a usable image.
+        ordered_analogies: Ordered pairs of pairs of one task.
+        unlisted: Images that no label names.
+        left_out: Labels, files and folders that are not used.
+    """
 
     tasks: int = 0
     groups: int = 0
@@ -66,22 +81,26 @@ class Ingest:
     pairs: int = 0
     ordered_analogies: int = 0
     unlisted: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The counts in words, each beside the advertised one where there is one."""
         return [
             f"tasks: {self.tasks} (advertised {ADVERTISED_TASKS}) in {self.groups} groups",
-            f"images: {self.images} (advertised {ADVERTISED_IMAGES}), of which no label names {len(self.unlisted)}",
+            f"images: {self.images} (advertised {ADVERTISED_IMAGES}), of which no label names "
+            f"{len(self.unlisted)}",
             f"labels: {self.entries}, of which {self.entries - self.pairs} were left out",
-            f"pairs: {self.pairs}, which make {self.ordered_analogies} ordered analogies (advertised {ADVERTISED_SAMPLES} samples)",
+            f"pairs: {self.pairs}, which make {self.ordered_analogies} ordered analogies "
+            f"(advertised {ADVERTISED_SAMPLES} samples)",
         ]
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _Label:
+    """A label whose image exists; `name` is relative to the root, for people."""
+
     category: str
-    name: str  # relative to the root, for people
+    name: str
     file: Path
     instruction: str
     pixels: str = ""
@@ -96,152 +115,168 @@ def relation252k(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], Ingest]:
-    """The pairs of every category and group, in the order of their names, and the counts of what is there and what is not.
+) -> tuple[list[Pair], Census]:
+    """Read the pairs of every category and group, and count what is there and what is not.
 
-    Every image named by a label is decoded once, by `workers` processes. Labels whose image is missing, unreadable or narrower than
-    two pixels, halves with a side under `min_side` pixels, and folders of images without labels are left out and listed in
-    `Ingest.skipped`; with on_bad="fail" the first unreadable one raises InputError. InputError too when there is no labels.json or
-    no pair.
+    Every image that a label names is decoded once. Left out are labels whose image is missing,
+    broken or narrower than two pixels, halves with a side under `min_side`, and folders of images
+    without labels.
+
+    Args:
+        path: The folder that holds the categories.
+        on_bad: `fail` raises at the first thing that is broken.
+        licence: Recorded for every pair.
+        attribution: Recorded for every pair.
+        min_side: The least side of a half, in pixels.
+        max_pixels: Larger images are left out.
+        workers: Processes that decode the files.
+
+    Returns:
+        The pairs in the order of their names, and the counts.
+
+    Raises:
+        InputError: There is no labels.json or no pair, or `on_bad` is `fail` and something is
+            broken.
     """
     root = Path(path).expanduser()
-    ingest = Ingest()
-    entries = [
-        entry
-        for group, names in (folders(root) if root.is_dir() else ())
-        for entry in _entries(root, group, names, ingest)
-    ]
-    if not ingest.groups:
+    census = Census()
+    labels: list[_Label] = []
+    for group, names in folders(root) if root.is_dir() else ():
+        labels += _labels_of_group(root, group, names, census)
+    if not census.groups:
         raise InputError(
-            f"{path} holds no labels.json; give the folder that holds the categories of Relation252K"
+            f"{path} holds no labels.json; give the folder that holds the categories of "
+            "Relation252K"
         )
-    kept: list[_Entry] = []
-    for entry, found in zip(
-        entries, check_files([e.file for e in entries], max_pixels, workers), strict=True
-    ):
-        problem = found.problem or ("" if found.width >= 2 else "one pixel wide, no two halves")
-        if problem := problem or too_small(found.width // 2, found.height, min_side):
-            ingest.skipped.append(Skipped(entry.name, problem))
+    usable: list[_Label] = []
+    checks = check_files([label.file for label in labels], max_pixels, workers)
+    for label, checked in zip(labels, checks, strict=True):
+        if (note := _why_left_out(label.name, checked, min_side)) is not None:
+            census.left_out.append(note)
         else:
-            kept.append(replace(entry, pixels=found.digest))
-    refuse_bad(path, ingest.skipped, on_bad)
-    if not kept:
-        why = (
-            f"; the first left out: {ingest.skipped[0].file} ({ingest.skipped[0].reason})"
-            if ingest.skipped
-            else ""
-        )
+            usable.append(replace(label, pixels=checked.digest))
+    refuse_broken(path, census.left_out, on_bad)
+    if not usable:
+        why = ""
+        if census.left_out:
+            why = f"; the first left out: {census.left_out[0].name} ({census.left_out[0].reason})"
         raise InputError(f"{path} holds no pair of Relation252K{why}")
-    pairs = _pairs(kept, licence, attribution, max_pixels)
+    pairs = _pairs(usable, licence, attribution, max_pixels)
     sizes = np.unique([pair.task for pair in pairs], return_counts=True)[1]
-    ingest.tasks, ingest.pairs, ingest.ordered_analogies = (
-        len(sizes),
-        len(pairs),
-        int((sizes * (sizes - 1)).sum()),
-    )
-    return pairs, ingest
+    census.tasks, census.pairs = len(sizes), len(pairs)
+    census.ordered_analogies = int((sizes * (sizes - 1)).sum())
+    return pairs, census
 
 
-def _pairs(entries: list[_Entry], licence: str, attribution: str, max_pixels: int) -> list[Pair]:
-    categories = list(dict.fromkeys(entry.category for entry in entries))
+def _why_left_out(name: str, checked: Checked, min_side: int) -> LeftOut | None:
+    if checked.problem:
+        return LeftOut(name, checked.problem)
+    if checked.width < 2:
+        return LeftOut(name, "one pixel wide, no two halves")
+    half = checked.width // 2
+    if is_too_small(half, checked.height, min_side):
+        return too_small(name, half, checked.height, min_side)
+    return None
+
+
+def _pairs(labels: Sequence[_Label], licence: str, attribution: str, max_pixels: int) -> list[Pair]:
+    categories = list(dict.fromkeys(label.category for label in labels))
     tasks = dict(zip(categories, slugs(categories), strict=True))
-    # A photograph edited in several categories keeps its file's name there, so equal names are taken for one photograph.
-    stems = list(dict.fromkeys(entry.file.stem for entry in entries))
+    # A photograph edited in several categories keeps its file's name there, so equal names are
+    # taken for one photograph.
+    stems = list(dict.fromkeys(label.file.stem for label in labels))
     photographs = dict(zip(stems, slugs(stems), strict=True))
-    names = slugs([str(Path(entry.name).with_suffix("")) for entry in entries])
+    names = slugs([str(Path(label.name).with_suffix("")) for label in labels])
     return [
         Pair(
-            task=tasks[entry.category],
+            task=tasks[label.category],
             name=name,
-            before=Half(str(entry.file.absolute()), "left", max_pixels),
-            after=Half(str(entry.file.absolute()), "right", max_pixels),
-            instruction=entry.instruction,
+            before=Half(str(label.file.absolute()), "left", max_pixels),
+            after=Half(str(label.file.absolute()), "right", max_pixels),
+            instruction=label.instruction,
             licence=licence,
             attribution=attribution,
-            photograph=photographs[entry.file.stem],
-            pixels=entry.pixels,
+            photograph=photographs[label.file.stem],
+            pixels=label.pixels,
         )
-        for entry, name in zip(entries, names, strict=True)
+        for label, name in zip(labels, names, strict=True)
     ]
 
 
-def _entries(root: Path, group: Path, names: Sequence[str], ingest: Ingest) -> list[_Entry]:
-    """The labels of a folder whose images exist; the others go to `ingest`, which also gets the counts."""
+def _labels_of_group(root: Path, group: Path, names: Sequence[str], census: Census) -> list[_Label]:
+    """The labels of a folder whose images exist; `census` gets the counts and the others."""
     place = group.relative_to(root)
     images = {name: group / name for name in names if is_image(group / name)}
-    labels = next((group / name for name in names if name.lower() == "labels.json"), None)
-    ingest.images += len(images)
-    if labels is None:
+    census.images += len(images)
+    file = next((group / name for name in names if name.lower() == "labels.json"), None)
+    if file is None:
         if images and place.parts:
-            ingest.skipped.append(
-                Skipped(
-                    place.as_posix(),
-                    Note(f"{len(images)} images and no labels.json beside them", "unlabelled"),
-                )
-            )
-        ingest.unlisted += [(place / name).as_posix() for name in images]
+            why = f"{len(images)} images and no labels.json beside them"
+            census.left_out.append(LeftOut(place.as_posix(), why, "unlabelled"))
+        census.unlisted += [(place / name).as_posix() for name in images]
         return []
-    ingest.groups += 1
-    alike = Counter(map(_letters, images))
-    by_letters = {_letters(name): name for name in images if alike[_letters(name)] == 1}
-    entries: list[_Entry] = []
+    census.groups += 1
+    labels: list[_Label] = []
     used: set[str] = set()
-    for number, row in enumerate(_rows(labels, place, ingest), 1):
-        ingest.entries += 1
-        given = row.get("img_name") if isinstance(row, dict) else None
-        if not isinstance(given, str) or not given:
-            ingest.skipped.append(
-                Skipped((place / labels.name).as_posix(), f"entry {number} has no img_name")
-            )
-            continue
-        name = given if given in images else by_letters.get(_letters(given), given)
-        if name in used:
-            ingest.skipped.append(Skipped((place / name).as_posix(), "named twice in labels.json"))
+    for number, row in enumerate(_rows(file, place, census), 1):
+        census.entries += 1
+        name = _image_name(row, images)
+        if not name:
+            where = (place / file.name).as_posix()
+            census.left_out.append(LeftOut(where, f"entry {number} has no img_name"))
+        elif name in used:
+            census.left_out.append(LeftOut((place / name).as_posix(), "named twice in labels.json"))
         elif name not in images:
-            ingest.skipped.append(
-                Skipped(
-                    (place / name).as_posix(), "named in labels.json, but there is no such image"
-                )
-            )
+            why = "named in labels.json, but there is no such image"
+            census.left_out.append(LeftOut((place / name).as_posix(), why))
         else:
             used.add(name)
-            entries.append(
-                _Entry(
-                    _category(root, place),
-                    (place / name).as_posix(),
-                    images[name],
-                    _instruction(row),
-                )
-            )
-    ingest.unlisted += [(place / name).as_posix() for name in images if name not in used]
-    return entries
+            where = (place / name).as_posix()
+            labels.append(_Label(_category(root, place), where, images[name], _instruction(row)))
+    census.unlisted += [(place / name).as_posix() for name in images if name not in used]
+    return labels
+
+
+def _image_name(row: Any, images: Sequence[str] | dict[str, Path]) -> str:
+    """The name of a label's image as the file spells it; empty where the label has none."""
+    given = row.get("img_name") if isinstance(row, dict) else None
+    if not isinstance(given, str) or given in images:
+        return given if isinstance(given, str) else ""
+    alike = [name for name in images if _folded(name) == _folded(given)]
+    return alike[0] if len(alike) == 1 else given
 
 
 def _category(root: Path, place: Path) -> str:
-    """The category of a folder with labels: itself, or, where it is called Group with or without a number, the folder around it."""
+    """The category of a folder with labels: itself, or the folder around it if it is called Group.
+
+    A number may follow the word.
+    """
     whole = root.resolve() / place
     inner = bool(re.fullmatch(r"group[\s_-]*\d*", whole.name, re.IGNORECASE))
     category = place.parent if inner and place.parts else place
     return category.as_posix() if category.parts else (whole.parent if inner else whole).name
 
 
-def _letters(name: str) -> str:
-    """A file's name as systems compare it that know no upper case, and one spelling of each accent."""
+def _folded(name: str) -> str:
+    """A file's name as systems compare it that know no case, with one spelling of each accent."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _rows(labels: Path, place: Path, ingest: Ingest) -> list[Any]:
+def _rows(labels: Path, place: Path, census: Census) -> list[Any]:
+    where = (place / labels.name).as_posix()
     try:
         rows = json.loads(labels.read_text("utf-8-sig"))
     except (ValueError, RecursionError, OSError) as error:
-        ingest.skipped.append(Skipped((place / labels.name).as_posix(), f"no JSON ({error})"))
+        census.left_out.append(LeftOut(where, f"no JSON ({error})"))
         return []
     if not isinstance(rows, list):
-        ingest.skipped.append(Skipped((place / labels.name).as_posix(), "not a list of labels"))
+        census.left_out.append(LeftOut(where, "not a list of labels"))
         return []
     return rows
 
 
 def _instruction(row: dict[str, Any]) -> str:
     text = row.get("edit_instruction")
-    return " ".join(text.encode(errors="replace").decode().split()) if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        return ""
+    return " ".join(text.encode(errors="replace").decode().split())

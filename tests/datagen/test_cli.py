@@ -52,7 +52,7 @@ def test_errors_are_one_sentence_and_exit_2(write, train: Dataset, tmp_path: Pat
                 "--set",
                 f"source={{kind: photographs, path: {tmp_path / 'empty'}}}",
             ),
-            "0 usable",
+            "no usable photographs",
         ),
         (("build", write(), *new, "--set", "tiers.new_family=[sobbel]"), "did you mean 'sobel'"),
         (("build", write(), *new, "--set", "splits={seen: 4, unseen: 4}"), "tiers.relative_to"),

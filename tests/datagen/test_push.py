@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from datagen.push import what_goes
+from datagen.push import collect_upload
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
@@ -41,11 +41,11 @@ def test_a_dry_run_shows_the_files_and_their_bytes(
 def test_a_damaged_dataset_does_not_go(tmp_path: Path, train: Dataset) -> None:
     copy = Path(shutil.copytree(train.path, tmp_path / "copy"))
     (copy / "notes.txt").write_text("mine")
-    assert "notes.txt" not in dict(what_goes(copy).files)
+    assert "notes.txt" not in dict(collect_upload(copy).files)
     shard = copy / "train" / "000000.tar"
     shard.write_bytes(shard.read_bytes()[:-512] + bytes(511) + b"x")
     with pytest.raises(InputError, match=r"train/000000\.tar is damaged"):
-        what_goes(copy)
+        collect_upload(copy)
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -1,4 +1,7 @@
-"""Backgrounds of procedural scenes: each function returns a new canvas, float32 3 x height x width RGB about [0, 1]."""
+"""Backgrounds of procedural scenes.
+
+Each function returns a new canvas, float32 3 x height x width RGB about [0, 1].
+"""
 
 import cv2
 import numpy as np
@@ -21,7 +24,10 @@ def _rows(h: int) -> np.ndarray:
 
 
 def _below(h: int, line: np.ndarray | float) -> np.ndarray:
-    """Height x width (or 1): 1 below a line given in shares of the height, 0 above, with an edge two pixels wide."""
+    """1 below a line and 0 above, with an edge two pixels wide; height x width (or 1).
+
+    The line is given in shares of the height.
+    """
     return np.clip((_rows(h) - line) * np.float32(h / 2), 0, 1)
 
 
@@ -56,7 +62,10 @@ def _sky(random: np.random.Generator, h: int, w: int, colours: np.ndarray) -> np
 def _ground(
     random: np.random.Generator, h: int, w: int, horizon: float, a: np.ndarray, b: np.ndarray
 ) -> np.ndarray:
-    """A textured plane in perspective below the horizon (a share of the height); rows above it hold no meaning."""
+    """A textured plane in perspective below the horizon, which is a share of the height.
+
+    Rows above the horizon hold no meaning.
+    """
     y = (_rows(h) - np.float32(horizon)).clip(0.03, 1)
     x = np.arange(w, dtype=np.float32)[None, :] / w - np.float32(random.uniform(0.2, 0.8))
     turn = np.float32(random.uniform(15, 50))
@@ -78,7 +87,7 @@ def _ground(
 
 
 def landscape(random: np.random.Generator, h: int, w: int, colours: np.ndarray) -> np.ndarray:
-    """Sky, hills that fade with distance, and a plane in perspective: earth, grass, water or sand."""
+    """Sky, hills that fade with distance, and a plane of earth, grass, water or sand."""
     canvas = _sky(random, h, w, colours)
     haze = canvas[:, h // 2, w // 2].copy()
     horizon = random.uniform(0.3, 0.8)
@@ -149,7 +158,7 @@ def _facade(random: np.random.Generator, area: np.ndarray, colours: np.ndarray, 
 
 
 def room(random: np.random.Generator, h: int, w: int, colours: np.ndarray) -> np.ndarray:
-    """A wall above a table or floor, or the corner of two walls, each of its own material and light."""
+    """A wall above a table or floor, or the corner of two walls, each of its own material."""
     canvas = material(random, h, w, colours[0], colours[1])
     canvas *= np.float32(0.65) + np.float32(0.5) * ramp(random, h, w)
     if random.random() < 0.4:
@@ -230,7 +239,10 @@ def lights(random: np.random.Generator, h: int, w: int, colours: np.ndarray) -> 
 
 
 def pieces(random: np.random.Generator, h: int, w: int, colours: np.ndarray) -> np.ndarray:
-    """A plane broken into cells around random points: stones, scales, cracked earth, stained glass, fields from the air."""
+    """A plane broken into cells around random points.
+
+    Stones, scales, cracked earth, stained glass, fields from the air.
+    """
     count = int(random.integers(8, 60))
     marks = np.full((h, w), 255, np.uint8)
     marks[random.integers(h, size=count), random.integers(w, size=count)] = 0

@@ -6,20 +6,28 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datagen.sources import Source
 from datagen.sources.scenes.backgrounds import BACKGROUNDS, BOUNDS
 from datagen.sources.scenes.objects import leaves, letters, lines, portrait, things
 from datagen.sources.scenes.paint import grid, noise, palette, ramp
+from datagen.sources.source import Source
 
 LICENCE = "CC0-1.0"
 ATTRIBUTION = "procedural scene of lorweb-bench"
 
 
 def scene(seed: int, height: int, width: int) -> np.ndarray:
-    """The scene of a seed (a whole number from 0): uint8 height x width x 3 RGB, both sides at least 8 pixels.
+    """Draw the scene of a seed: a background, things in front of it, then light, lens and film.
 
-    A background, things in front of it, then light, lens and film; drawn at twice the size and area-reduced. Another size gives
-    the same kind of scene with other fine texture.
+    It is drawn at twice the size and area-reduced. Another size gives the same kind of scene with
+    other fine texture.
+
+    Args:
+        seed: A whole number from 0.
+        height: In pixels, at least 8.
+        width: In pixels, at least 8.
+
+    Returns:
+        uint8 height x width x 3 RGB.
     """
     random = np.random.default_rng((0x5CE7E, seed))
     h, w = 2 * height, 2 * width
@@ -47,7 +55,10 @@ def scene(seed: int, height: int, width: int) -> np.ndarray:
 def _photographed(
     random: np.random.Generator, canvas: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-    """Light, lens and film: uneven light, a vignette, a colour cast, a tone curve and grain, reduced to uint8."""
+    """Add light, lens and film, and reduce to uint8.
+
+    Uneven light, a vignette, a colour cast, a tone curve and grain.
+    """
     image = np.stack(
         [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in canvas]
     )
@@ -96,7 +107,7 @@ class SceneImage:
 
 
 def scenes(seeds: Iterable[int], height: int, width: int) -> list[Source]:
-    """A source for each seed, named `scene-000123`, rendered at height x width pixels when loaded."""
+    """A source for each seed, named `scene-000123`, rendered in height x width when loaded."""
     return [
         Source(f"scene-{seed:06d}", LICENCE, ATTRIBUTION, SceneImage(seed, height, width))
         for seed in seeds

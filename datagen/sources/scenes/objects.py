@@ -1,4 +1,6 @@
-"""What stands in procedural scenes: shaded things with shadows, portraits, lines, letters and leaves, drawn onto a canvas in place.
+"""What stands in procedural scenes, drawn onto a canvas in place.
+
+Shaded things with shadows, portraits, lines, letters and leaves.
 
 Canvases are float32 3 x H x W RGB about [0, 1]; light comes from the angle `light` in radians.
 """
@@ -9,7 +11,8 @@ import numpy as np
 from datagen.sources.scenes.paint import cover, material, noise, pick, ramp, rgb, tint
 from datagen.sources.scenes.shapes import ALONG, LOOSE, RING, UPRIGHT, leaf, place
 
-# Strokes through the points of a 3 x 3 grid (0 top left, 8 bottom right): letters, digits, and signs of no alphabet.
+# Strokes through the points of a 3 x 3 grid (0 top left, 8 bottom right): letters, digits, and
+# signs of no alphabet.
 LETTERS = (
     *(
         "618,35",
@@ -93,7 +96,7 @@ def draw(
     second: np.ndarray,
     light: float,
 ) -> None:
-    """Fills an outline (N x 2 pixels) with a shaded material in two colours, often over its own shadow."""
+    """Fills an outline (N x 2 pixels) with a shaded material, often over its own shadow."""
     h, w = canvas.shape[1:]
     reach = int(random.uniform(0.01, 0.05) * min(h, w)) + 1
     x0, y0 = (max(int(v) - 2 * reach, 0) for v in outline.min(0))
@@ -125,7 +128,10 @@ def draw(
 
 
 def _shade(random: np.random.Generator, rows: int, columns: int, light: float) -> np.ndarray:
-    """How a thing takes the light: evenly, fading away from it, or as a dome with a highlight; rows x columns around 1."""
+    """How a thing takes the light, rows x columns around 1.
+
+    Evenly, fading away from the light, or as a dome with a highlight.
+    """
     style, strength = random.random(), np.float32(random.uniform(0.2, 1.1))
     if style < 0.5:
         return (np.float32(1) - strength / 2) + strength * ramp(
@@ -162,60 +168,25 @@ def portrait(
         c, s = np.cos(tilt), np.sin(tilt)
         return (RING * (across, down) + (x, y)) @ np.array([[c, s], [-s, c]]) * size + centre
 
-    draw(
-        random,
-        canvas,
-        oval(0, 1.05, random.uniform(0.6, 0.85), 0.5),
-        pick(random, colours),
-        pick(random, colours),
-        light,
-    )
-    draw(random, canvas, oval(0, 0.45, 0.17, 0.3), skin * np.float32(0.8), skin, light)
-    draw(
-        random,
-        canvas,
-        oval(0, -0.08, random.uniform(0.36, 0.5), random.uniform(0.46, 0.65)),
-        hair,
-        hair * np.float32(0.5),
-        light,
-    )
-    draw(
-        random,
-        canvas,
-        oval(random.normal(0, 0.04), 0.08, 0.31, 0.4),
-        skin,
-        skin * np.float32(0.85),
-        light,
-    )
+    def paint(outline: np.ndarray, colour: np.ndarray, other: np.ndarray) -> None:
+        draw(random, canvas, outline, colour, other, light)
+
+    shoulders = oval(0, 1.05, random.uniform(0.6, 0.85), 0.5)
+    paint(shoulders, pick(random, colours), pick(random, colours))
+    paint(oval(0, 0.45, 0.17, 0.3), skin * np.float32(0.8), skin)  # the neck
+    back = oval(0, -0.08, random.uniform(0.36, 0.5), random.uniform(0.46, 0.65))
+    paint(back, hair, hair * np.float32(0.5))
+    paint(oval(random.normal(0, 0.04), 0.08, 0.31, 0.4), skin, skin * np.float32(0.85))
     aside = random.normal(0, 0.05)
     for x in (-0.13, 0.13):
-        draw(
-            random,
-            canvas,
-            oval(x + aside, 0.0, 0.055, 0.03),
-            np.full(3, 0.85, np.float32),
-            hair,
-            light,
-        )
-        draw(
-            random,
-            canvas,
-            oval(x + aside * 1.3, 0.0, 0.028, 0.03),
-            hair * np.float32(0.4),
-            hair * np.float32(0.2),
-            light,
-        )
-        draw(random, canvas, oval(x + aside, -0.08, 0.07, 0.012), hair, hair, light)
-    draw(random, canvas, oval(aside * 1.5, 0.11, 0.03, 0.07), skin * np.float32(0.75), skin, light)
+        paint(oval(x + aside, 0.0, 0.055, 0.03), np.full(3, 0.85, np.float32), hair)
+        pupil = oval(x + aside * 1.3, 0.0, 0.028, 0.03)
+        paint(pupil, hair * np.float32(0.4), hair * np.float32(0.2))
+        paint(oval(x + aside, -0.08, 0.07, 0.012), hair, hair)
+    paint(oval(aside * 1.5, 0.11, 0.03, 0.07), skin * np.float32(0.75), skin)
     lips = skin * np.array([0.85, 0.5, 0.5], np.float32)
-    draw(
-        random,
-        canvas,
-        oval(aside, 0.26, random.uniform(0.06, 0.13), random.uniform(0.015, 0.04)),
-        lips,
-        lips * np.float32(0.7),
-        light,
-    )
+    mouth = oval(aside, 0.26, random.uniform(0.06, 0.13), random.uniform(0.015, 0.04))
+    paint(mouth, lips, lips * np.float32(0.7))
 
 
 def lines(random: np.random.Generator, canvas: np.ndarray, colours: np.ndarray) -> None:

@@ -1,7 +1,7 @@
-"""The paint of procedural scenes: palettes, noise, materials and the compositing of a masked layer onto a canvas.
+"""The paint of procedural scenes: palettes, noise, materials, and layers laid over a canvas.
 
-Canvases are float32 3 x H x W RGB about [0, 1], planar because arithmetic on long rows is several times faster; every random
-draw comes from the generator that the caller passes.
+Canvases are float32 3 x H x W RGB about [0, 1], planar because arithmetic on long rows is several
+times faster. Every random draw comes from the generator that the caller passes.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ import numpy as np
 BANK = 256  # side of a noise tile in texels; tiles wrap around
 
 
-# (slope of the amplitude spectrum, stretch along one direction, ridged) of each kind of noise, from fine to smooth.
+# (slope of the amplitude spectrum, stretch along one direction, ridged) of each kind of noise, from
+# fine to smooth.
 NOISES = (
     *((0.6, 1, False), (1.0, 1, False), (1.4, 1, False), (1.8, 1, False), (2.4, 1, False)),
     *((1.0, 6, False), (1.5, 4, False), (2.0, 8, False), (1.2, 14, False)),
@@ -24,7 +25,10 @@ NOISES = (
 
 @lru_cache(maxsize=1)
 def noise_bank() -> tuple[tuple[np.ndarray, ...], ...]:
-    """For each kind of noise its tiles in four directions, float32 in [0, 1], seamless and repeated twice in both directions."""
+    """For each kind of noise its tiles in four directions, float32 in [0, 1].
+
+    They are seamless, and repeated twice in both directions.
+    """
     random = np.random.default_rng(20240607)
     fy, fx = np.meshgrid(np.fft.fftfreq(BANK), np.fft.rfftfreq(BANK), indexing="ij")
     kinds = []
@@ -53,9 +57,17 @@ def noise(
     kinds: tuple[int, ...] = (),
     scale: float | None = None,
 ) -> np.ndarray:
-    """A window, height x width float32 in [0, 1], of a noise tile at a random place, stretched a little.
+    """A window of a noise tile at a random place, stretched a little.
 
-    `kinds` are the entries of NOISES to choose from (all when empty); `scale` is the share of a tile that the short side spans.
+    Args:
+        random: Chooses the tile and the place.
+        height: In pixels.
+        width: In pixels.
+        kinds: The entries of NOISES to choose from; all when empty.
+        scale: The share of a tile that the short side spans; random when None.
+
+    Returns:
+        height x width float32 in [0, 1].
     """
     kind = pick(random, kinds) if kinds else int(random.integers(len(NOISES)))
     tile = noise_bank()[kind][int(random.integers(4))]
@@ -72,13 +84,22 @@ def noise(
 def rgb(
     hue: float | np.ndarray, saturation: float | np.ndarray, value: float | np.ndarray
 ) -> np.ndarray:
-    """The RGB colours, ... x 3 float32 in [0, 1], of hues in turns (any), saturations and values in [0, 1]."""
+    """The RGB colours of hues, saturations and values.
+
+    Args:
+        hue: In turns; any number.
+        saturation: In [0, 1].
+        value: In [0, 1].
+
+    Returns:
+        ... x 3 float32 in [0, 1].
+    """
     k = (np.array([5.0, 3.0, 1.0]) + np.asarray(hue)[..., None] * 6.0) % 6.0
     light, chroma = np.asarray(value)[..., None], np.asarray(saturation)[..., None]
     return (light - light * chroma * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)).astype(np.float32)
 
 
-# (chance, hue spread in turns, saturation range, value range): most of the world is muted, some of it is not.
+# (chance, hue spread in turns, saturation range, value range): most of the world is muted.
 MOODS = (
     (0.22, 0.08, (0.05, 0.40), (0.15, 0.95)),
     (0.20, 0.15, (0.15, 0.60), (0.15, 0.95)),
@@ -90,7 +111,7 @@ MOODS = (
     (0.12, 1.00, (0.10, 0.90), (0.08, 1.00)),
 )
 MOOD_BOUNDS = np.cumsum([mood[0] for mood in MOODS[:-1]])
-# Skin, wood, earth and sunlight; foliage; sky and water: the hues (turns) that photographs are full of.
+# Hues (in turns) that photographs are full of: skin, wood, earth and sunlight; foliage; sky, water.
 COMMON_HUES = ((0.07, 0.03), (0.10, 0.04), (0.27, 0.06), (0.57, 0.04))
 
 
@@ -117,7 +138,10 @@ def palette(random: np.random.Generator, count: int = 8) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates y (height x 1) and x (1 x width), float32, the short side one unit long and (0, 0) the centre."""
+    """Coordinates y (height x 1) and x (1 x width), float32.
+
+    The short side is one unit long, and (0, 0) is the centre.
+    """
     unit = min(height, width)
     y = (np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2) / unit
     x = (np.arange(width, dtype=np.float32)[None, :] - (width - 1) / 2) / unit
@@ -129,7 +153,10 @@ def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def ramp(
     random: np.random.Generator, height: int, width: int, angle: float | None = None
 ) -> np.ndarray:
-    """A linear ramp over the area, height x width float32 in [0, 1], at a random or given angle in radians (pi/2: downwards)."""
+    """A linear ramp over the area, height x width float32 in [0, 1].
+
+    Its angle is random or given, in radians; pi/2 is downwards.
+    """
     turn = random.uniform(0, 2 * np.pi) if angle is None else angle
     y, x = grid(height, width)
     return np.clip(
@@ -140,17 +167,20 @@ def ramp(
 
 
 def tint(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """3 x height x width: from the colour `a` where the share is 0 to the colour `b` where it is 1."""
+    """From the colour `a` where the share is 0 to `b` where it is 1; 3 x height x width."""
     return a[:, None, None] + share * (b - a)[:, None, None]
 
 
 def cover(canvas: np.ndarray, layer: np.ndarray, alpha: np.ndarray) -> None:
-    """Lays a layer (3 x height x width, or a colour as 3 x 1 x 1) over the canvas in place, as opaque as alpha says."""
+    """Lay a layer over the canvas in place, as opaque as alpha says.
+
+    The layer is 3 x height x width, or a colour as 3 x 1 x 1.
+    """
     canvas += alpha * (layer - canvas)
 
 
 def contrast(field: np.ndarray, factor: float, middle: float = 0.5) -> np.ndarray:
-    """The field with its distances from `middle` times `factor`, now around 0.5, clipped to [0, 1]."""
+    """Stretch a field by `factor` around `middle`, which becomes 0.5; clipped to [0, 1]."""
     return np.clip(field * np.float32(factor) + np.float32(0.5 - middle * factor), 0, 1)
 
 

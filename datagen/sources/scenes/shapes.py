@@ -1,4 +1,7 @@
-"""Outlines of the things in procedural scenes: closed polygons around (0, 0), about one unit large, y downwards."""
+"""Outlines of the things in procedural scenes.
+
+Closed polygons around (0, 0), about one unit large, y downwards.
+"""
 
 from collections.abc import Callable
 
@@ -144,7 +147,10 @@ LOOSE: tuple[Outline, ...] = (_round, _blob, _polygon, _star, leaf, _arrow, _box
 def place(
     outline: np.ndarray, centre: tuple[float, float], size: float, angle: float, mirrored: bool
 ) -> np.ndarray:
-    """The outline turned by `angle` radians, scaled to `size` pixels, mirrored or not, and moved to `centre` (x, y) in pixels."""
+    """Turn an outline by `angle` radians, scale it to `size` pixels and move it to `centre`.
+
+    `centre` is (x, y) in pixels; a mirrored outline is mirrored first.
+    """
     c, s = np.cos(angle), np.sin(angle)
     points = outline * (-1.0 if mirrored else 1.0, 1.0)
     return points @ np.array([[c, s], [-s, c]]) * size + centre

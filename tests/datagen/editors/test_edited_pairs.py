@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from datagen.build import build
 from datagen.editors import edited_pairs
 from datagen.editors.diffusers_pipeline import Editor, pipeline_folder
-from datagen.making.pair_items import collect
+from datagen.making.pair_items import collect_pairs
 from datagen.recipe.schema import read_recipe
 from datagen.recipe.sources import EditorSection
 from datagen.sources.pair_reader import pairs
@@ -116,7 +116,7 @@ def test_edits_are_those_of_the_pipeline_and_its_lora(
     from diffusers import FluxKontextPipeline
 
     recipe = read_recipe("lorweb-evalset", settings)
-    collect(recipe)
+    collect_pairs(recipe)
     rows = [
         json.loads(line) for line in (tmp_path / "edits" / "edits.jsonl").read_text().splitlines()
     ]
@@ -145,7 +145,7 @@ def test_what_was_edited_is_kept_and_read_by_the_source_pairs(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = read_recipe("lorweb-evalset", settings)
-    first = collect(recipe)
+    first = collect_pairs(recipe)
     found, skipped = pairs(tmp_path / "edits")
     assert {pair.task for pair in found} == set(first.tasks)
     assert len(found) == 9
@@ -154,15 +154,15 @@ def test_what_was_edited_is_kept_and_read_by_the_source_pairs(
     def none(*_: object) -> None:
         raise AssertionError("no pipeline is needed")
 
-    monkeypatch.setattr(edited_pairs, "_editor", none)
-    assert collect(recipe) == first
+    monkeypatch.setattr(edited_pairs, "_load_editor", none)
+    assert collect_pairs(recipe) == first
 
 
 def test_a_stopped_editing_goes_on_with_the_next_photograph(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = read_recipe("lorweb-evalset", settings)
-    collect(recipe)
+    collect_pairs(recipe)
     whole = {
         file.relative_to(tmp_path / "edits"): file.read_bytes()
         for file in (tmp_path / "edits").rglob("*.png")
@@ -179,9 +179,9 @@ def test_a_stopped_editing_goes_on_with_the_next_photograph(
 
     monkeypatch.setattr(Editor, "edit", stop_after_four)
     with pytest.raises(KeyboardInterrupt):
-        collect(recipe)
+        collect_pairs(recipe)
     assert len(list((tmp_path / "edits").rglob("*.after.png"))) == 4
-    collect(recipe)
+    collect_pairs(recipe)
     assert calls == 5 + 5  # nine edits, of which four were there
     assert {
         file.relative_to(tmp_path / "edits"): file.read_bytes()
@@ -210,27 +210,27 @@ def test_batches_make_the_same_edits(tiny_flux_folder: Path) -> None:
 
 
 def test_other_settings_do_not_mix_with_what_is_kept(settings: Settings, tmp_path: Path) -> None:
-    collect(read_recipe("lorweb-evalset", settings))
+    collect_pairs(read_recipe("lorweb-evalset", settings))
     for more, said in (
         ("source.editor.arguments.num_inference_steps=2", "another arguments"),
         ("seed=5", "another seed"),
         ("source.editor.long_edge=32", "another long_edge"),
     ):
         with pytest.raises(InputError, match=said):
-            collect(read_recipe("lorweb-evalset", [*settings, more]))
+            collect_pairs(read_recipe("lorweb-evalset", [*settings, more]))
     task = tmp_path / "edits" / "style" / "task.json"
     task.write_text(json.dumps({**read_json(task), "instruction": "other words"}))
     with pytest.raises(InputError, match="other words"):
-        collect(read_recipe("lorweb-evalset", settings))
+        collect_pairs(read_recipe("lorweb-evalset", settings))
 
 
 def test_too_few_photographs_of_a_role_are_named(settings: Settings) -> None:
     with pytest.raises(InputError, match="needs 7 photographs with the role 'b'"):
-        collect(
+        collect_pairs(
             read_recipe("lorweb-evalset", [*settings, "source.editor.photographs={a: 1, b: 7}"])
         )
     with pytest.raises(InputError, match="no photographs in the folder 'objects'"):
-        collect(
+        collect_pairs(
             read_recipe(
                 "lorweb-evalset",
                 [
@@ -245,7 +245,9 @@ def test_bs_have_the_form_of_their_a(settings: Settings) -> None:
     recipe = read_recipe(
         "lorweb-evalset", [*settings, "filters={minimum_change: 0, aspect_tolerance: 0.05}"]
     )
-    forms = {name: {pair.aspect for pair in group} for name, group in collect(recipe).tasks.items()}
+    forms = {
+        name: {pair.aspect for pair in group} for name, group in collect_pairs(recipe).tasks.items()
+    }
     assert any(len(form) == 1 for form in forms.values())
 
 
@@ -267,7 +269,7 @@ def test_what_cannot_edit_is_refused_in_words(
 def test_a_lora_is_one_file(settings: Settings, lora: Path) -> None:
     task = {"name": "s", "instruction": "x", "lora": str(lora)}
     with pytest.raises(InputError, match="Give weight_name"):
-        collect(
+        collect_pairs(
             read_recipe("lorweb-evalset", [*settings, f"source.editor.tasks={json.dumps([task])}"])
         )
 
@@ -277,7 +279,7 @@ def test_edits_smaller_than_the_panel_are_not_made(settings: Settings, tmp_path:
         InputError,
         match=r"no task has two pairs \(9 were left out, the first: cape-persons of .* short side under 32",
     ):
-        collect(
+        collect_pairs(
             read_recipe(
                 "lorweb-evalset", [*settings, "source.editor.long_edge=16", "panel={square: 32}"]
             )

@@ -169,7 +169,7 @@ def test_distances_agree_with_plain_numpy() -> None:
         "again": singles["invert"],
         "flip": singles["flip-axis_vertical"],
     }
-    assert calibration.distinct(twice, {}, 2.0) == {"again": ("invert", 0.0)}
+    assert calibration.too_near(twice, {}, 2.0) == {"again": ("invert", 0.0)}
 
 
 @pytest.mark.parametrize("count", [10, 17, 60])

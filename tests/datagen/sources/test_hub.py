@@ -67,7 +67,7 @@ def test_rows_with_one_instruction_are_one_task(parquet: Path, tmp_path: Path) -
     assert len(found) == 6
     assert np.array_equal(found[0].before(), scene(0, 40, 48))
     assert len({pair.photograph for pair in found}) == 6
-    assert {one.file: one.note.filter for one in skipped} == {
+    assert {one.name: one.filter for one in skipped} == {
         "row 7": "unreadable",
         "row 5": "pairs_per_task",
     }
@@ -154,7 +154,7 @@ def test_images_come_as_bytes_alone_and_instructions_as_lists(tmp_path: Path) ->
         ("invert-it", "Invert it."),
         ("invert-it", "invert it"),
     ]
-    assert [(one.file, str(one.reason)) for one in skipped] == [
+    assert [(one.name, str(one.reason)) for one in skipped] == [
         ("row 3", "no instruction and no task")
     ]
 
@@ -240,7 +240,7 @@ def test_small_images_are_left_out(tmp_path: Path) -> None:
         min_side=32,
     )
     assert len(found) == 3
-    assert [(one.file, one.note.filter) for one in skipped] == [("row 2", "minimum_side")]
+    assert [(one.name, one.filter) for one in skipped] == [("row 2", "minimum_side")]
 
 
 def turns(path: Path, sessions: int) -> Path:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datagen.sources import Pair, Panel, pair_panels
+from datagen.sources.crops import Panel, cut_pair
 from datagen.sources.pair_reader import pairs
 from datagen.sources.quadruplets import quadruplets
+from datagen.sources.source import Pair
 from lorweb_bench.errors import InputError
 
 REAL = (
@@ -112,7 +113,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     save(tmp_path / "double.after.png", 6)
     found, skipped = pairs(tmp_path)
     assert [pair.name for pair in found] == ["good"]
-    reasons = dict(skipped)
+    reasons = {one.name: one.reason for one in skipped}
     assert set(reasons) == {"alone", "broken", "double"}
     assert "no image for after" in reasons["alone"]
     assert "is empty" in reasons["broken"]
@@ -134,13 +135,10 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
     listing.write_text("\n".join([*lines, '{"before": "1.png", "after": "gone.png", "name": "g"}']))
     found, skipped = pairs(listing)
     assert len(found) == 1
-    assert [place for place, _ in skipped] == ["line 2", "line 3", "line 4", "line 5", "g"]
-    assert [
-        word in reason
-        for word, (_, reason) in zip(
-            ("JSON", "object", "no after", "not text", "exist"), skipped, strict=True
-        )
-    ] == [True] * 5
+    assert [one.name for one in skipped] == ["line 2", "line 3", "line 4", "line 5", "g"]
+    words = ("JSON", "object", "no after", "not text", "exist")
+    for word, one in zip(words, skipped, strict=True):
+        assert word in one.reason
 
 
 def test_lists_as_other_systems_write_them(tmp_path: Path) -> None:
@@ -193,7 +191,8 @@ def test_lists_as_other_systems_write_them(tmp_path: Path) -> None:
 def test_hostile_lines_are_left_out(tmp_path: Path, line: bytes, said: str) -> None:
     save(tmp_path / "1.png", 1)
     (tmp_path / "l.jsonl").write_bytes(b'{"before": "1.png", "after": "1.png"}\n' + line)
-    found, ((_, reason),) = pairs(tmp_path / "l.jsonl")
+    found, (left_out,) = pairs(tmp_path / "l.jsonl")
+    reason = left_out.reason
     assert len(found) == 1
     assert said in reason
 
@@ -211,7 +210,7 @@ def test_pairs_smaller_than_a_panel_are_left_out_before_the_build(tmp_path: Path
         save(tmp_path / f"{name}.after.png", 2, 5)  # fitted to its before
     found, skipped = pairs(tmp_path, "fail", min_side=16)
     assert [pair.name for pair in found] == ["enough"]
-    assert [(one.file, one.note.filter) for one in skipped] == [("small", "minimum_side")]
+    assert [(one.name, one.filter) for one in skipped] == [("small", "minimum_side")]
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
@@ -287,6 +286,6 @@ def test_published_quadruplets() -> None:
     assert not skipped
     for pair in found:
         assert re.fullmatch("[a-z0-9_-]+", pair.task)
-        first, second = pair_panels(pair, Panel(long_edge=256), 0)
+        first, second = cut_pair(pair, Panel(long_edge=256), 0)
         assert first.shape == second.shape
         assert max(first.shape) == 256

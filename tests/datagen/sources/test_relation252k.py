@@ -52,7 +52,7 @@ def test_every_group_of_irregularly_named_categories(tmp_path: Path) -> None:
     group(tmp_path, "115-Colored Pencil Filter/Group1", {"a.png": (1, 2), "b.png": (3, 4)})
     group(tmp_path, "115-Colored Pencil Filter/Group2", {"a.png": (5, 6)})
     group(tmp_path, "9-Disney_Style/Group1", {"a.png": (7, 8), "Ünïcode 1.v2.png": (9, 10)})
-    pairs, ingest = relation252k(tmp_path)
+    pairs, census = relation252k(tmp_path)
     assert [(p.task, int(p.before()[0, 0, 0]), int(p.after()[0, 0, 0])) for p in pairs] == [
         ("115-colored-pencil-filter", 1, 2),
         ("115-colored-pencil-filter", 3, 4),
@@ -64,15 +64,15 @@ def test_every_group_of_irregularly_named_categories(tmp_path: Path) -> None:
     assert [p.photograph for p in pairs] == ["a", "b", "a", "a", "unicode-1-v2"]
     assert {p.instruction for p in pairs} == {"do it"}
     assert all("not to be redistributed" in p.licence for p in pairs)
-    assert (ingest.tasks, ingest.groups, ingest.images, ingest.entries, ingest.pairs) == (
+    assert (census.tasks, census.groups, census.images, census.entries, census.pairs) == (
         2,
         3,
         5,
         5,
         5,
     )
-    assert ingest.ordered_analogies == 3 * 2 + 2 * 1
-    assert ingest.lines()[0] == "tasks: 2 (advertised 218) in 3 groups"
+    assert census.ordered_analogies == 3 * 2 + 2 * 1
+    assert census.lines()[0] == "tasks: 2 (advertised 218) in 3 groups"
 
 
 def test_an_odd_width_loses_its_middle_column(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_what_is_missing_is_named_and_counted(tmp_path: Path) -> None:
     group(tmp_path, "2-y/Group1", {"secret.png": (1, 1)}, {"not": "a list"})
     bad = group(tmp_path, "3-z/Group1", {})
     (bad / "labels.json").write_text("[{")
-    pairs, ingest = relation252k(tmp_path)
+    pairs, census = relation252k(tmp_path)
     assert [pair.name for pair in pairs] == ["1-x-group1-a"]
-    reasons = dict(ingest.skipped)
+    reasons = {one.name: one.reason for one in census.left_out}
     assert "named twice" in reasons["1-x/Group1/a.png"]
     assert "no such image" in reasons["1-x/Group1/gone.png"]
     assert "no such image" in reasons["1-x/Group1/../../2-y/Group1/secret.png"]
@@ -108,8 +108,8 @@ def test_what_is_missing_is_named_and_counted(tmp_path: Path) -> None:
     assert "is empty" in reasons["1-x/Group1/broken.png"]
     assert "not a list" in reasons["2-y/Group1/labels.json"]
     assert "no JSON" in reasons["3-z/Group1/labels.json"]
-    assert ingest.unlisted == ["1-x/Group1/unlisted.png", "2-y/Group1/secret.png"]
-    assert (ingest.images, ingest.entries, ingest.pairs, ingest.tasks) == (4, 6, 1, 1)
+    assert census.unlisted == ["1-x/Group1/unlisted.png", "2-y/Group1/secret.png"]
+    assert (census.images, census.entries, census.pairs, census.tasks) == (4, 6, 1, 1)
     with pytest.raises(InputError, match="1-x/Group1/a.png: named twice"):
         relation252k(tmp_path, "fail")
 
@@ -134,15 +134,15 @@ def test_groups_of_all_names_and_what_a_zip_leaves(tmp_path: Path) -> None:
     (tmp_path / "e" / "Group1" / "labels.json").mkdir(parents=True)
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "labels.json").write_text("[" * 100_000)
-    pairs, ingest = relation252k(tmp_path)
+    pairs, census = relation252k(tmp_path)
     assert [(pair.task, pair.photograph) for pair in pairs] == [
         ("group-photo", "4"),
         ("a", "1"),
         ("a", "2"),
         ("b", "3"),
     ]
-    assert (ingest.images, ingest.groups, ingest.unlisted) == (5, 5, ["d/Group1/6.png"])
-    assert [(one.file, one.note.filter) for one in ingest.skipped] == [
+    assert (census.images, census.groups, census.unlisted) == (5, 5, ["d/Group1/6.png"])
+    assert [(one.name, one.filter) for one in census.left_out] == [
         ("d/Group1", "unlabelled"),
         ("f/labels.json", "unreadable"),
     ]
@@ -157,20 +157,20 @@ def test_names_that_differ_in_case_or_accents_alone_are_found(tmp_path: Path) ->
         {"Photo.PNG": (1, 2), "é.png": (3, 4), "b.png": (5, 6), "B.PNG": (7, 8)},
         listed,
     )
-    pairs, ingest = relation252k(tmp_path)
+    pairs, census = relation252k(tmp_path)
     assert [pair.photograph for pair in pairs] == ["photo", "e"]
-    assert [reason for _, reason in ingest.skipped] == [
+    assert [one.reason for one in census.left_out] == [
         "named in labels.json, but there is no such image"
     ]  # b or B: nobody knows
-    assert ingest.lines()[2] == "labels: 3, of which 1 were left out"
+    assert census.lines()[2] == "labels: 3, of which 1 were left out"
 
 
 def test_a_licence_that_the_user_knows_and_halves_that_are_too_small(tmp_path: Path) -> None:
     group(tmp_path, "1-x/Group1", {"a.png": (1, 2)})
     group(tmp_path, "1-x/Group2", {"b.png": (1, 2)}, [label("b.png", "half \ud800")], width=20)
-    pairs, ingest = relation252k(tmp_path, "fail", licence="mine", attribution="me", min_side=16)
+    pairs, census = relation252k(tmp_path, "fail", licence="mine", attribution="me", min_side=16)
     assert [(pair.licence, pair.attribution) for pair in pairs] == [("mine", "me")]
-    assert [(one.file, str(one.reason)) for one in ingest.skipped] == [
+    assert [(one.name, str(one.reason)) for one in census.left_out] == [
         ("1-x/Group2/b.png", "10 x 20 pixels, its short side under 16")
     ]
     assert relation252k(tmp_path)[0][1].instruction == "half ?"
@@ -188,8 +188,8 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample is not here")
 def test_the_sample() -> None:
-    pairs, ingest = relation252k(SAMPLE)
-    assert (ingest.tasks, ingest.pairs, len(ingest.skipped), len(ingest.unlisted)) == (6, 40, 0, 0)
+    pairs, census = relation252k(SAMPLE)
+    assert (census.tasks, census.pairs, len(census.left_out), len(census.unlisted)) == (6, 40, 0, 0)
     for pair in pairs[::9]:
         before, after = pair.before(), pair.after()
         assert before.shape == after.shape

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.sources import Panel, panel
+from datagen.sources.crops import Panel, cut_panel
 from datagen.sources.scenes.compose import scene, scenes
 from datagen.sources.scenes.paint import noise_bank, palette
 
@@ -85,4 +85,4 @@ def test_scenes_are_sources() -> None:
 
 def test_a_panel_of_the_size_of_the_scene_is_the_scene() -> None:
     (source,) = scenes([9], 64, 64)
-    assert np.array_equal(panel(source, Panel(square=64), 1), scene(9, 64, 64))
+    assert np.array_equal(cut_panel(source, Panel(square=64), 1), scene(9, 64, 64))

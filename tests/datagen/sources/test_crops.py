@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.sources import Pair, Panel, Source, pair_panels, panel
+from datagen.sources.crops import Panel, cut_pair, cut_panel
+from datagen.sources.source import Pair, Source
 from lorweb_bench.errors import InputError
 
 
@@ -25,9 +26,10 @@ def pair(before: np.ndarray, after: np.ndarray) -> Pair:
 
 def test_a_crop_is_a_function_of_its_seed() -> None:
     it = source(coordinates(200, 250))
-    crops = [panel(it, Panel(square=32), seed) for seed in range(6)]
+    crops = [cut_panel(it, Panel(square=32), seed) for seed in range(6)]
     assert all(
-        np.array_equal(crop, panel(it, Panel(square=32), seed)) for seed, crop in enumerate(crops)
+        np.array_equal(crop, cut_panel(it, Panel(square=32), seed))
+        for seed, crop in enumerate(crops)
     )
     assert len({crop.tobytes() for crop in crops}) == 6
 
@@ -37,7 +39,7 @@ def test_crops_keep_to_their_share_of_the_short_side_and_are_never_enlarged() ->
     for square, least in ((32, 70), (120, 120)):
         sides = []
         for seed in range(60):
-            crop = panel(it, Panel(square=square), seed).astype(float)
+            crop = cut_panel(it, Panel(square=square), seed).astype(float)
             # The red channel grows by side / square a pixel; it is the same along x and y: square crops stay square.
             across, down = (
                 np.polyfit(np.arange(square), crop[:, :, 0].mean(0), 1)[0],
@@ -56,7 +58,7 @@ def test_a_crop_avoids_what_is_flat() -> None:
         np.random.default_rng(0).integers(0, 256, (15, 5, 3)), np.ones((20, 20, 1))
     ).astype(np.uint8)
     for seed in range(20):
-        assert panel(source(image), Panel(square=32), seed).mean(-1).std() > 10
+        assert cut_panel(source(image), Panel(square=32), seed).mean(-1).std() > 10
 
 
 def test_detail_in_one_corner_is_not_enough_where_more_is_to_be_had() -> None:
@@ -65,13 +67,13 @@ def test_detail_in_one_corner_is_not_enough_where_more_is_to_be_had() -> None:
         np.random.default_rng(1).integers(0, 256, (25, 25, 3)), np.ones((10, 10, 1))
     ).astype(np.uint8)
     for seed in range(20):
-        luma = panel(source(image), Panel(square=48), seed).mean(-1)
+        luma = cut_panel(source(image), Panel(square=48), seed).mean(-1)
         fields = luma.reshape(3, 16, 3, 16).std((1, 3))
         assert (fields > 3).sum() >= 4
 
 
 def test_a_flat_image_still_gives_a_panel() -> None:
-    assert panel(source(np.full((64, 80, 3), 7, np.uint8)), Panel(square=32), 0).shape == (
+    assert cut_panel(source(np.full((64, 80, 3), 7, np.uint8)), Panel(square=32), 0).shape == (
         32,
         32,
         3,
@@ -80,9 +82,9 @@ def test_a_flat_image_still_gives_a_panel() -> None:
 
 def test_an_image_smaller_than_the_panel_is_refused() -> None:
     with pytest.raises(InputError, match="40 x 30 pixels"):
-        panel(source(coordinates(30, 40)), Panel(square=32), 0)
+        cut_panel(source(coordinates(30, 40)), Panel(square=32), 0)
     with pytest.raises(InputError, match="needs 16"):
-        panel(source(coordinates(12, 40)), Panel(long_edge=64), 0)
+        cut_panel(source(coordinates(12, 40)), Panel(long_edge=64), 0)
 
 
 @given(height=st.integers(16, 5000), width=st.integers(16, 5000), long_edge=st.integers(16, 2048))
@@ -100,7 +102,7 @@ def test_whole_images_have_sides_of_sixteen_within_the_long_edge(
 
 def test_a_whole_image_shows_all_of_it() -> None:
     image = coordinates(160, 240)
-    shown = panel(source(image), Panel(long_edge=96), 5)
+    shown = cut_panel(source(image), Panel(long_edge=96), 5)
     assert shown.shape == (64, 96, 3)
     assert abs(int(shown[0, 0, 0])) <= 2
     assert abs(int(shown[-1, -1, 0]) - 238) <= 2
@@ -114,24 +116,24 @@ def test_an_image_is_decoded_once_for_many_crops() -> None:
         return coordinates(100, 100)
 
     it = Source("it", "none", "", load)
-    crops = [panel(it, Panel(square=32), seed) for seed in range(10)]
+    crops = [cut_panel(it, Panel(square=32), seed) for seed in range(10)]
     assert len(calls) == 1
     crops[0][:] = 0  # a panel belongs to its caller
-    assert panel(it, Panel(square=32), 0).any()
+    assert cut_panel(it, Panel(square=32), 0).any()
 
 
 def test_pairs_are_cut_at_the_same_place() -> None:
     before = coordinates(120, 180)
     for size in (Panel(square=32), Panel(long_edge=96)):
         for seed in range(8):
-            first, second = pair_panels(pair(before, 255 - before), size, seed)
+            first, second = cut_pair(pair(before, 255 - before), size, seed)
             assert first.shape == second.shape
             assert np.abs(255 - first.astype(int) - second).max() <= 1
 
 
 def test_an_after_of_another_size_follows_before() -> None:
     before = coordinates(128, 160)
-    first, second = pair_panels(pair(before, coordinates(256, 320) // 2), Panel(long_edge=80), 0)
+    first, second = cut_pair(pair(before, coordinates(256, 320) // 2), Panel(long_edge=80), 0)
     assert first.shape == second.shape == (64, 80, 3)
 
 
