@@ -156,7 +156,7 @@ def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore
         read_recipe(write(), [*_source(folder, licence="CC0", attribution="me"), *small]),
         tmp_path / "out",
     )
-    assert any("broken.png" in note for note in built.notes)
+    assert any("broken.png" in str(note) for note in built.notes)
     assert built.dataset.manifest.left_out["unreadable"] == 1
     assert all((r.licence, r.attribution) == ("CC0", "me") for r in built.dataset.records("train"))
     with pytest.raises(InputError, match="broken.png"):
@@ -166,7 +166,7 @@ def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore
 @pytest.mark.parametrize(
     ("count", "said"),
     [
-        (0, "0 usable"),
+        (0, "no usable photographs"),
         (1, "at least 10"),
         (8, "2 for train, 2 for dev, 2 for calibration, 2 for a, 2 for b"),
     ],
@@ -409,7 +409,7 @@ def test_bundled_photographs_that_are_too_small_are_left_out(write, tmp_path: Pa
         tmp_path / "out",
     )
     assert any(
-        "chelsea: 451 x 300 pixels, its short side under 320" in note for note in built.notes
+        "chelsea: 451 x 300 pixels, its short side under 320" in str(note) for note in built.notes
     )
     assert built.dataset.manifest.left_out["minimum_side"] == 2
     assert {r.width for r in built.dataset.records("train")} == {320}
