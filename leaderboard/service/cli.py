@@ -144,11 +144,9 @@ def serve(store: Path, database: str | None, title: str, host: str, port: int) -
 
     Needs a worker beside it.
     """
-    try:
-        from leaderboard.service.app import build
-        from leaderboard.service.server import serve as run
-    except ImportError as e:
-        raise _missing(e) from None
+    from leaderboard.service.app import build
+    from leaderboard.service.server import serve as run
+
     run(build(open_store(store, database, create=True), title), host, port)
 
 
@@ -232,10 +230,7 @@ def submit(
 
     Again: takes up the waiting. A refused one exits with 2.
     """
-    try:
-        from leaderboard.service.client import Client
-    except ImportError as e:
-        raise _missing(e) from None
+    from leaderboard.service.client import Client
     from lorweb_bench.runtime.files import sha256_file
 
     client = Client(address, _token(token_file), patience)
@@ -297,13 +292,6 @@ def _show(told: dict[str, Any], submission: Path, address: str) -> None:
             "rendering."
         )
     click.echo(f"It stands at {address.rstrip('/')}{verdict['page']}.")
-
-
-def _missing(error: ImportError) -> InputError:
-    return InputError(
-        f"The service needs more packages ({error.name} is missing): pip install "
-        "'lorweb-bench[leaderboard]'."
-    )
 
 
 COMMANDS = (team, withdraw, log, serve, worker, submit)

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import itertools
 import os
 import sys
 from typing import Any
@@ -114,6 +115,15 @@ OUTSIDE = (
 )
 
 
+def _lacking(error: ModuleNotFoundError, args: list[str]) -> str | None:
+    """The sentence for a command whose packages an extra brings; None where that is not why."""
+    from lorweb_bench.runtime.extras import explain_missing
+
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), args[:2]))
+    words = words if words[:1] in (["datagen"], ["leaderboard"]) else words[:1]
+    return explain_missing(error, f"`{' '.join(['lorweb-bench', *words])}`")
+
+
 def main(args: list[str] | None = None) -> Any:
     """Run the command line. Exits 0 when all of it worked, 2 for bad usage or bad input, 130 on Ctrl-C."""
     try:
@@ -121,6 +131,11 @@ def main(args: list[str] | None = None) -> Any:
         sys.stdout.flush()
     except InputError as e:
         click.echo(f"Error: {e}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as e:
+        if (sentence := _lacking(e, sys.argv[1:] if args is None else args)) is None:
+            raise
+        click.echo(f"Error: {sentence}", err=True)
         sys.exit(2)
     except click.ClickException as e:
         e.show()

@@ -7,31 +7,14 @@ import importlib.util
 import inspect
 import json
 import os
-import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from lorweb_bench.methods.base import GROUP, TABLE
+from lorweb_bench.runtime.extras import missing_for
 from lorweb_bench.runtime.plugins import find, installed
-
-# What the base install brings, by the names that it is imported by: no news to anybody who can read the list.
-BASE = {
-    "PIL",
-    "click",
-    "cv2",
-    "jinja2",
-    "matplotlib",
-    "numpy",
-    "pyarrow",
-    "pydantic",
-    "rich",
-    "scipy",
-    "skimage",
-    "sklearn",
-    "yaml",
-}
 
 
 @dataclass(frozen=True)
@@ -63,9 +46,9 @@ def _installed(entry: EntryPoint) -> MethodInfo:
     }
     node = defined.get(entry.attr)
     said = _said(node) if isinstance(node, ast.ClassDef) else {}
-    packages = sorted(_needed(entry.module, set()) - BASE)
-    absent = [name for name in packages if importlib.util.find_spec(name) is None]
-    needs, missing = list(packages), [f"not installed: {', '.join(absent)}"] if absent else []
+    needs = [f"the extra {extra}" for extra in entry.extras]
+    lacking = missing_for(entry)
+    missing = [lacking] if lacking else []
     if repository := said.get("weights_repository"):
         needs.append(f"the weights {repository}")
         missing += [f"no weights: hf download {repository}"] * (not weights_there(repository))
@@ -139,21 +122,3 @@ def _source(module: str) -> ast.Module | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return ast.parse(Path(spec.origin).read_text())
-
-
-def _needed(module: str, visited: set[str]) -> set[str]:
-    """The top-level packages that a module imports when it is imported, through the modules of its own package."""
-    own, needed = module.partition(".")[0], set[str]()
-    visited.add(module)
-    source = _source(module)
-    for node in source.body if source else ():
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        for name in names:
-            top = name.partition(".")[0]
-            if top == own and name not in visited:
-                needed |= _needed(name, visited)
-            elif top not in (own, "lorweb_bench") and top not in sys.stdlib_module_names:
-                needed.add(top)
-    return needed

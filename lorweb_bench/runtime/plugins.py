@@ -11,19 +11,24 @@ from types import ModuleType
 from typing import Any
 
 from lorweb_bench.errors import InputError, unknown_name
+from lorweb_bench.runtime.extras import missing_for
 
 
 def installed(group: str, reserved: Iterable[str] = ()) -> dict[str, EntryPoint]:
     """The entry points of a group by name; InputError when two packages claim one name, or one claims a reserved name."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
-        twice = entry.name in found and found[entry.name].value != entry.value
+        twice = entry.name in found and _target(found[entry.name]) != _target(entry)
         if twice or entry.name in reserved:
             raise InputError(
                 f"The name {entry.name!r} in {group} is taken already, and {entry.value} claims it too; uninstall one of them."
             )
         found[entry.name] = entry
     return found
+
+
+def _target(entry: EntryPoint) -> tuple[str, str]:
+    return entry.module, entry.attr
 
 
 def find(spec: str, what: str, table: Mapping[str, str], group: str) -> Any:
@@ -53,13 +58,13 @@ def absolute(spec: str, table: Mapping[str, str]) -> str:
 
 
 def load_entry(entry: EntryPoint) -> Any:
-    """Import what an entry point names; InputError when that fails."""
+    """Import what an entry point names; InputError when that fails, with the extra that it lacks."""
     try:
         return entry.load()
     except Exception as e:
-        raise InputError(
-            f"{entry.name!r} ({entry.value}) cannot be imported: {type(e).__name__}: {e}."
-        ) from e
+        lacking = missing_for(entry) if isinstance(e, ModuleNotFoundError) else None
+        why = lacking or f"{type(e).__name__}: {e}"
+        raise InputError(f"{entry.name!r} ({entry.value}) cannot be imported: {why}.") from e
 
 
 def _module(name: str, spec: str) -> ModuleType:

@@ -348,17 +348,22 @@ def test_an_installed_package_brings_methods_and_opens_checkpoints(
     (tmp_path / "little_opener.py").write_text(OPENER)
     info = tmp_path / "little-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: little\nVersion: 1.0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: little\nVersion: 1.0\nProvides-Extra: heavy\n"
+        'Requires-Dist: absent_package>=2; extra == "heavy"\n'
+    )
     (info / "entry_points.txt").write_text(
-        "[lorweb_bench.methods]\nlittle = little_methods:Mine\nopener = little_opener:Opened\n"
+        "[lorweb_bench.methods]\nlittle = little_methods:Mine [heavy]\nopener = little_opener:Opened\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert load_method("opener", folder=tmp_path).name == f"opened {tmp_path.name}"
-    with pytest.raises(InputError, match="No module named 'absent_package'"):
+    with pytest.raises(
+        InputError, match=r"absent_package not installed: pip install 'little\[heavy\]'"
+    ):
         load_method("little")
     listed = {info.name: info for info in list_methods()}
-    assert (listed["little"].what, listed["little"].needs) == ("Hands b on.", "absent_package")
-    assert listed["little"].missing == "not installed: absent_package"
+    assert (listed["little"].what, listed["little"].needs) == ("Hands b on.", "the extra heavy")
+    assert listed["little"].missing == "absent_package not installed: pip install 'little[heavy]'"
     assert listed["opener"].missing is None
     assert list(listed)[: len(TABLE)] == list(TABLE)
     assert "little_methods" not in sys.modules
