@@ -124,7 +124,8 @@ def encoding(folder: Path, items: int, times: int) -> None:
         times, lambda: made(wanted, folder / "out"), lambda: [encode(image) for image in images]
     )
     print(
-        f"build over encoding alone, {items} items of 512 pixels, {len(images)} images: {ratios(rounds)}; the goal is 1.5 at most"
+        f"build over encoding alone, {items} items of 512 pixels, {len(images)} images: "
+        f"{ratios(rounds)}; the goal is 1.5 at most"
     )
 
 
@@ -168,8 +169,10 @@ def pairs(folder: Path, count: int, size: int, times: int) -> None:
     rounds = [[(a[0] / analogies, a[1] / analogies), (b[0] / 100, b[1] / 100)] for a, b in rounds]
     rate = statistics.median(1 / one[0][0] for one in rounds)
     print(
-        f"analogies a second from {count} pairs of {size} pixels ({analogies:,} analogies, {rate:.0f} a second), over encoding their "
-        f"panels each time (no reading, no writing): {ratios(rounds, 1, 0)}; the goal is 10 at least"
+        f"analogies a second from {count} pairs of {size} pixels ({analogies:,} analogies, "
+        f"{rate:.0f} a second), over encoding their "
+        f"panels each time (no reading, no writing): {ratios(rounds, 1, 0)}; the goal is 10 at "
+        "least"
     )
 
 
@@ -203,7 +206,8 @@ def workers(folder: Path, items: int, times: int) -> None:
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     spread = f"{found[0]:.2f}-{found[-1]:.2f} in {times} turns"
     print(
-        f"one worker over two, {items} items of 256 pixels: {statistics.median(found):.2f} ({spread}; {load}); the goal is 1.8 at least"
+        f"one worker over two, {items} items of 256 pixels: {statistics.median(found):.2f} "
+        f"({spread}; {load}); the goal is 1.8 at least"
     )
 
 
@@ -232,7 +236,8 @@ def memory(folder: Path, items: int, times: int) -> None:
             found.append(int(done.stdout))
         few, many = statistics.median(found[::2]), statistics.median(found[1::2])
         print(
-            f"peak memory from {kind}, {10 * items:,} items over {items:,}: {many / few:.2f} ({few / 1024:.0f} MiB); goal 1.1 at most"
+            f"peak memory from {kind}, {10 * items:,} items over {items:,}: {many / few:.2f} "
+            f"({few / 1024:.0f} MiB); goal 1.1 at most"
         )
 
 
@@ -265,7 +270,8 @@ def loader(folder: Path, items: int, times: int) -> None:
             times, lambda dataset=dataset, batches=batches: bare(dataset, 32 * batches), load
         )  # type: ignore[misc]
         print(
-            f"loader over bare decoding, {batches} batches of 8 at {size} pixels: {ratios(rounds)}; the goal is 0.9 at least"
+            f"loader over bare decoding, {batches} batches of 8 at {size} pixels: "
+            f"{ratios(rounds)}; the goal is 0.9 at least"
         )
 
 

@@ -25,7 +25,8 @@ def main() -> None:
     text = write_pin(pin_of(suite))
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         sys.exit(
-            f"{path} holds another pin; a suite's version never changes, so give the new one another version."
+            f"{path} holds another pin; a suite's version never changes, so give the new one "
+            "another version."
         )
     write_atomic(path, text)
     print(path)

@@ -9,19 +9,27 @@ from lorweb_bench.errors import InputError
 
 
 def library_name(name: str) -> str:
-    """What a manifest calls a recipe's library: its entry point, or `datagen+FILE-DIGEST`, which says nothing of where the file lies."""
+    """What a manifest calls a recipe's library: its entry point, or `datagen+FILE-DIGEST`.
+
+    The digest says nothing of where the file lies.
+    """
     return f"datagen+{file_name(name)}" if name.endswith(".py") else name
 
 
 @lru_cache(maxsize=4)
 def library_of(name: str) -> Library:
-    """The library of a recipe, once per process: an installed one, or with a name in .py the built-in one with that file's families.
+    """The library of a recipe, loaded once per process.
 
-    InputError when it is not there or has no families.
+    Args:
+        name: An installed library, or a file in .py, whose families join the built-in ones.
+
+    Raises:
+        InputError: It is not there, or has no families.
     """
     library = built_in().with_file(name) if name.endswith(".py") else load_library(name)
     if not isinstance(library, Library):
         raise InputError(
-            f"The transformation library {name!r} has no families to choose from; a recipe needs one like 'datagen'."
+            f"The transformation library {name!r} has no families to choose from; a recipe needs "
+            "one like 'datagen'."
         )
     return library

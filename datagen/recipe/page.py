@@ -1,4 +1,4 @@
-"""The page of the docs on recipes, made from the models that check them and from the ready recipes."""
+"""The page of the docs on recipes, made from the models that check them."""
 
 import json
 import typing
@@ -10,9 +10,12 @@ from pydantic_core import PydanticUndefined
 from datagen.recipe.schema import Recipe, ready_recipes
 
 INTRODUCTION = (
-    "This page is made by `lorweb-bench datagen recipes --page` from the code that checks recipes. A key that a recipe does not know is "
-    "refused, with its line and the nearest key that there is. Any key can be set on the command line: `--set source.path=elsewhere`. "
-    "Exactly one of `panel.square` and `panel.long_edge` is given. `[]` stands for each entry of a list. [datasets.md](datasets.md) tells "
+    "This page is made by `lorweb-bench datagen recipes --page` from the code that checks recipes. "
+    "A key that a recipe does not know is "
+    "refused, with its line and the nearest key that there is. Any key can be set on the command "
+    "line: `--set source.path=elsewhere`. "
+    "Exactly one of `panel.square` and `panel.long_edge` is given. `[]` stands for each entry of a "
+    "list. [datasets.md](datasets.md) tells "
     "how recipes are used."
 )
 HEAD = f"""# Recipes, key by key
@@ -44,13 +47,14 @@ def summaries() -> dict[str, str]:
 
 
 def rows_of(model: type[BaseModel], name: str = "") -> Iterator[str]:
-    """The rows of the table: each key of a model and of the models in it, with its default and meaning."""
+    """The rows of the table: each key of a model and of those in it, default and meaning."""
     for key, field in model.model_fields.items():
         inner = _model_in(field.annotation)
         if isinstance(field.annotation, type) and inner is field.annotation:
             yield from rows_of(inner, f"{name}{key}.")
             continue
-        yield f"| `{name}{key}` | {_shown(field.get_default(call_default_factory=True))} | {field.description} |"
+        default = _shown(field.get_default(call_default_factory=True))
+        yield f"| `{name}{key}` | {default} | {field.description} |"
         if inner is not None:
             yield from rows_of(inner, f"{name}{key}[].")
 
@@ -58,9 +62,8 @@ def rows_of(model: type[BaseModel], name: str = "") -> Iterator[str]:
 def _model_in(annotation: object) -> type[BaseModel] | None:
     """The model that a key holds: itself, or as the entries of a list."""
     candidates = [annotation, *typing.get_args(annotation)]
-    return next(
-        (one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None
-    )
+    classes = [candidate for candidate in candidates if isinstance(candidate, type)]
+    return next((kind for kind in classes if issubclass(kind, BaseModel)), None)
 
 
 def _shown(default: object) -> str:

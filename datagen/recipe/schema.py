@@ -1,17 +1,22 @@
-"""Recipes: one page of YAML that says which analogies are wanted, checked before anything is built."""
+"""Recipes: one page of YAML that says which analogies are wanted.
 
-from collections.abc import Sequence
+They are checked before anything is built.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
 from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
-from lorweb_bench.runtime.settings import open_settings
+from lorweb_bench.runtime.settings import open_settings, override
 
 VERSION = r"^\S+( \S+)*$"
+NOT_INHERITED = ("name", "supersedes")
 
 
 class PanelSection(Section):
@@ -51,7 +56,8 @@ class CompositionsSection(Section):
         default=0,
         ge=0,
         le=100_000,
-        description="How many compositions of three steps are trained on besides; each looks different without any one of its steps.",
+        description="How many compositions of three steps are trained on besides; each looks "
+        "different without any one of its steps.",
     )
 
 
@@ -61,7 +67,8 @@ class TransformationsSection(Section):
     library: str = Field(
         default="datagen",
         min_length=1,
-        description="The transformation library: the name of an installed entry point, or a Python file with families of your own, which "
+        description="The transformation library: the name of an installed entry point, or a Python "
+        "file with families of your own, which "
         "join the built-in ones.",
     )
     families: Literal["all"] | tuple[str, ...] = Field(
@@ -69,7 +76,8 @@ class TransformationsSection(Section):
     )
     presets: dict[str, tuple[dict[str, Any], ...]] = Field(
         default_factory=dict,
-        description="By family: the parameter values to train on, instead of the library's own presets.",
+        description="By family: the parameter values to train on, instead of the library's own "
+        "presets.",
     )
     compositions: CompositionsSection = Field(
         default=CompositionsSection(), description="Which compositions are trained on."
@@ -93,7 +101,8 @@ class NewCompositionSection(Section):
     of_three: int = Field(
         default=0,
         ge=0,
-        description="Of a suite: how many compositions of three steps the tier has to choose from besides; every two of their families "
+        description="Of a suite: how many compositions of three steps the tier has to choose from "
+        "besides; every two of their families "
         "are a held-out pair.",
     )
 
@@ -103,7 +112,8 @@ class TiersSection(Section):
 
     relative_to: str | None = Field(
         default=None,
-        description="Of a suite: the folder of the training dataset that its tiers are relative to.",
+        description="Of a suite: the folder of the training dataset that its tiers are relative "
+        "to.",
     )
     new_family: tuple[str, ...] = Field(
         default=(), description="Families that are never trained on."
@@ -118,8 +128,10 @@ class TiersSection(Section):
     )
     new_task: tuple[str, ...] | int | Literal["all"] = Field(
         default=(),
-        description="Of pairs, Relation252K, hub and editor: tasks that are never trained on. A list of names (upper case, spaces, "
-        "signs and a number before the name do not matter), a number of tasks that the seed chooses, or all.",
+        description="Of pairs, Relation252K, hub and editor: tasks that are never trained on. A "
+        "list of names (upper case, spaces, "
+        "signs and a number before the name do not matter), a number of tasks that the seed "
+        "chooses, or all.",
     )
     transformations: int = Field(
         default=30,
@@ -130,22 +142,28 @@ class TiersSection(Section):
         default=8.0,
         ge=0,
         le=255,
-        description="Levels (0-255): the RMSE on calibration images that a held-out parameter keeps from trained ones.",
+        description="Levels (0-255): the RMSE on calibration images that a held-out parameter "
+        "keeps from trained ones.",
     )
     indistinct: float = Field(
         default=2.0,
         ge=0,
         le=255,
-        description="Levels: two transformations nearer than this on calibration images are one; the later is dropped.",
+        description="Levels: two transformations nearer than this on calibration images are one; "
+        "the later is dropped.",
     )
 
 
 class ClipDirectionSection(Section):
-    """The cosine of E(a_prime) - E(a) and E(b_prime) - E(b), with an image encoder E of open_clip; off without `model`."""
+    """The cosine of E(a_prime) - E(a) and E(b_prime) - E(b), with an image encoder E of open_clip.
+
+    Without `model` there is no such filter.
+    """
 
     model: str | None = Field(
         default=None,
-        description="The encoder and its weights, `MODEL/TAG` of open_clip such as `ViT-L-14/openai`, or `MODEL/FILE.safetensors`. The "
+        description="The encoder and its weights, `MODEL/TAG` of open_clip such as "
+        "`ViT-L-14/openai`, or `MODEL/FILE.safetensors`. The "
         "manifest records it, and `score` refuses metrics with the same one.",
     )
     minimum: float = Field(
@@ -172,7 +190,8 @@ class FiltersSection(Section):
         default=0.9,
         gt=0,
         le=1,
-        description="The greatest share of one colour (in steps of 8 levels) in a_prime and in b_prime: blank results say nothing.",
+        description="The greatest share of one colour (in steps of 8 levels) in a_prime and in "
+        "b_prime: blank results say nothing.",
     )
     attempts: int = Field(
         default=24,
@@ -187,12 +206,14 @@ class FiltersSection(Section):
     )
     near_duplicates: bool = Field(
         default=False,
-        description="Whether photographs, and pairs of a task, that look like an earlier one (perceptual hash) are left out.",
+        description="Whether photographs, and pairs of a task, that look like an earlier one "
+        "(perceptual hash) are left out.",
     )
     aspect_tolerance: float | None = Field(
         default=None,
         ge=0,
-        description="Of pairs: the greatest difference of the ratios width / height, as a share, of an a and a b.",
+        description="Of pairs: the greatest difference of the ratios width / height, as a share, "
+        "of an a and a b.",
     )
     clip_direction: ClipDirectionSection = Field(
         default=ClipDirectionSection(),
@@ -203,13 +224,17 @@ class FiltersSection(Section):
     def _bounds(self) -> Self:
         if self.maximum_change is not None and self.maximum_change <= self.minimum_change:
             raise ValueError(
-                f"`maximum_change` {self.maximum_change:g} lets nothing pass above `minimum_change` {self.minimum_change:g}"
+                f"`maximum_change` {self.maximum_change:g} lets nothing pass above "
+                f"`minimum_change` {self.minimum_change:g}"
             )
         return self
 
 
 class Recipe(Section):
-    """A dataset as it is asked for. The same recipe, sources and libraries give the same dataset."""
+    """A dataset as it is asked for.
+
+    The same recipe, sources and libraries give the same dataset.
+    """
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
@@ -218,12 +243,21 @@ class Recipe(Section):
     version: str = Field(
         pattern=VERSION,
         max_length=100,
-        description="The dataset's version, one line of text: a change of what is built needs another one.",
+        description="The dataset's version, one line of text: a change of what is built needs "
+        "another one.",
     )
     supersedes: str | None = Field(
         default=None,
         pattern=VERSION,
         description="The version of this dataset that this one takes the place of.",
+    )
+    extends: str | None = Field(
+        default=None,
+        exclude=True,
+        description="Another recipe that this one changes: a ready one by name, or a file next to "
+        "this one. Sections are merged key by key; every other value that stands here, `splits` "
+        "and other mappings too, takes the place of the other recipe's. `name` and `supersedes` "
+        "are not taken over.",
     )
     seed: int = Field(ge=0, description="Every random choice follows from it.")
     source: SourceSection = Field(description="The images.")
@@ -232,14 +266,16 @@ class Recipe(Section):
         default=TransformationsSection(), description="What is done to them."
     )
     splits: dict[str, int | Literal["all"]] = Field(
-        description="Items by split: train and dev, or seen and unseen. Of pairs at most so many, or `all` that can be made."
+        description="Items by split: train and dev, or seen and unseen. Of pairs at most so many, "
+        "or `all` that can be made."
     )
     tiers: TiersSection = Field(
         default=TiersSection(), description="What is held out, and what a suite is relative to."
     )
     analogies_per_pair: int | Literal["all"] = Field(
         default=8,
-        description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of pairs.",
+        description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of "
+        "pairs.",
     )
     filters: FiltersSection = Field(
         default=FiltersSection(), description="What an item must be like."
@@ -255,7 +291,8 @@ class Recipe(Section):
             raise ValueError("each split needs at least one item")
         if set(splits) & set(SUITE_SPLITS) and set(splits) - set(SUITE_SPLITS):
             raise ValueError(
-                "training data (train, dev) and a suite (seen, unseen) are two datasets: make two recipes of them"
+                "training data (train, dev) and a suite (seen, unseen) are two datasets: make two "
+                "recipes of them"
             )
         if set(splits) == {"seen"}:
             raise ValueError("a suite needs `unseen`: seen alone tells nothing new of a method")
@@ -265,7 +302,8 @@ class Recipe(Section):
     def _suite(self) -> Self:
         if self.supersedes == self.version:
             raise ValueError(
-                f"version {self.version} cannot supersede itself: a version never changes, so give the new one another"
+                f"version {self.version} cannot supersede itself: a version never changes, so give "
+                "the new one another"
             )
         transformed = not self.from_pairs
         if isinstance(self.analogies_per_pair, int) and self.analogies_per_pair < 1:
@@ -276,7 +314,8 @@ class Recipe(Section):
             self._refuse_transformed()
         if self.tiers.new_task != () and transformed:
             raise ValueError(
-                "`tiers.new_task` is for pairs that somebody or something edited; photographs have families"
+                "`tiers.new_task` is for pairs that somebody or something edited; photographs have "
+                "families"
             )
         if "all" in self.splits.values() and transformed:
             raise ValueError("`splits` of photographs are numbers; `all` is for pairs")
@@ -287,17 +326,19 @@ class Recipe(Section):
         return self
 
     def _refuse_transformed(self) -> None:
-        """ValueError for what a recipe of pairs says about transformations: nobody would heed it."""
+        """Raise ValueError for what a recipe of pairs says about transformations in vain."""
         if self.transformations != TransformationsSection():
             raise ValueError(
-                f"`transformations` is for photographs and scenes; the kind {self.source.kind} has edits already"
+                f"`transformations` is for photographs and scenes; the kind {self.source.kind} has "
+                "edits already"
             )
         for key in ("new_family", "new_parameters", "new_composition"):
             if getattr(self.tiers, key) != TiersSection.model_fields[key].get_default(
                 call_default_factory=True
             ):
                 raise ValueError(
-                    f"`tiers.{key}` is for photographs and scenes; of the kind {self.source.kind} hold out tasks, tiers.new_task"
+                    f"`tiers.{key}` is for photographs and scenes; of the kind {self.source.kind} "
+                    "hold out tasks, tiers.new_task"
                 )
 
     @property
@@ -313,54 +354,127 @@ class Recipe(Section):
 
 def ready_recipes() -> dict[str, Path]:
     """The recipes that come with the project, by name."""
-    return {
-        file.stem: file for file in sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
-    }
+    folder = Path(__file__).parents[1] / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def find_recipe(path: str | Path) -> Path:
-    """The file of a recipe: the path itself, or the ready recipe of that name (`photos-mini`); InputError when there is neither."""
+    """Find the file of a recipe: the path itself, or the ready recipe of that name.
+
+    Raises:
+        InputError: There is neither.
+    """
     path = Path(path)
     ready = ready_recipes()
+    there = f"the ready ones are {', '.join(ready)}."
     if path.is_dir() and str(path) not in ready:  # `build photos -o photos` may be started again
         raise InputError(
-            f"{path} is a folder; a recipe is a YAML file, or the name of a ready one: {', '.join(ready)}."
+            f"{path} is a folder; a recipe is a YAML file, or the name of a ready one: "
+            f"{', '.join(ready)}."
         )
-    if path.is_file() or path.name != str(path):
-        if not path.is_file():
-            raise InputError(f"There is no recipe {path}; the ready ones are {', '.join(ready)}.")
+    if path.is_file():
         return path
+    if path.name != str(path):
+        raise InputError(f"There is no recipe {path}; {there}")
     if path.stem not in ready:
-        hint = did_you_mean(path.stem, ready, f"the ready ones are {', '.join(ready)}.")
-        raise InputError(f"There is no recipe {path}; {hint}")
+        raise InputError(f"There is no recipe {path}; {did_you_mean(path.stem, ready, there)}")
     return ready[path.stem]
 
 
 def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; `settings` are overrides `key.subkey=YAML value`.
+    """Read and check a recipe.
 
-    InputError, naming file, line and key, for what is no YAML, an unknown key (with the nearest known one) or a wrong value.
+    Args:
+        path: A YAML file, or the name of a ready recipe.
+        settings: Overrides `key.subkey=YAML value`.
+
+    Raises:
+        InputError: It names file, line and key: the file is not YAML, a key is unknown (the nearest
+            known one is given), or a value is wrong.
     """
     return read_content(path, settings)[0]
 
 
 def read_content(path: str | Path, settings: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
-    """The same, and what stands in the file with the overrides: the recipe without its defaults."""
-    read = open_settings(find_recipe(path), Recipe, settings, "recipe")
-    _set_aside(read.content, settings)
-    return read.checked(), read.content
+    """Read and check a recipe; arguments and errors as `read_recipe`.
+
+    Returns:
+        The recipe, and its content without defaults: what stands in its file and in those that it
+        extends, with the overrides.
+    """
+    return _read_content(find_recipe(path), settings, ())
 
 
-def _set_aside(content: dict[str, Any], settings: Sequence[str]) -> None:
-    """Another source.path by setting: the photographs that the recipe assigns are those of the old one, unless they are pinned."""
-    given, source = (
-        {setting.partition("=")[0].strip() for setting in settings},
-        content.get("source"),
+def _read_content(
+    path: Path, settings: Sequence[str], extending: Sequence[Path]
+) -> tuple[Recipe, dict[str, Any]]:
+    """Read a recipe that the recipes `extending`, the last one directly, extend."""
+    read = open_settings(path, Recipe, (), "recipe")
+    chain = (*extending, path.resolve())
+    extends = _setting_of("extends", settings) or read.content.get("extends")
+    content = read.content
+    if extends is not None:
+        base = _find_extended(path, extends)
+        if base.resolve() in chain:
+            raise InputError(f"{path} extends {extends}, which extends it in turn; end the circle.")
+        inherited = _read_content(base, (), chain)[1]
+        _drop_assignment(inherited, content.get("source"))
+        for key in NOT_INHERITED:
+            inherited.pop(key, None)
+        content = _merge(inherited, {**content, "extends": None}, Recipe)
+        del content["extends"]
+    for setting in settings:
+        if not setting.startswith("extends="):
+            override(content, setting)
+    if _setting_of("source.path", settings) and not _setting_of("source.assign", settings):
+        _drop_assignment(content, {"path": True})
+    return replace(read, content=content, overrides=tuple(settings)).checked(), content
+
+
+def _setting_of(key: str, settings: Sequence[str]) -> str | None:
+    """The text that the last override of a key gives it."""
+    values = [value for name, _, value in (s.partition("=") for s in settings) if name == key]
+    return values[-1] if values else None
+
+
+def _find_extended(path: Path, extends: object) -> Path:
+    """The file of the recipe that another one extends."""
+    if not isinstance(extends, str) or not extends:
+        raise InputError(
+            f"{path}: extends is {extends!r}, and it must be text: the name of a ready recipe, "
+            "or of a file."
+        )
+    beside = path.parent / extends
+    if beside.is_file():
+        return beside
+    if extends in ready_recipes():
+        return ready_recipes()[extends]
+    hint = did_you_mean(
+        extends, ready_recipes(), f"name a ready recipe, or a file in {path.parent}."
     )
-    if (
-        "source.path" in given
-        and "source.assign" not in given
-        and isinstance(source, dict)
-        and not source.get("sha256")
-    ):
+    raise InputError(f"{path} extends {extends!r}, and there is no such recipe; {hint}")
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """A section with changes: sections in it are merged in turn, other values are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        field = model.model_fields.get(key)
+        section = field.annotation if field else None
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        if both and isinstance(section, type) and issubclass(section, BaseModel):
+            value = _merge(base[key], value, section)
+        merged[key] = value
+    return merged
+
+
+def _drop_assignment(content: Mapping[str, Any], changes: Any) -> None:
+    """Drop the photographs that a recipe assigns to roles where `changes` give another source.path.
+
+    They are those of the old path, unless they are pinned or `changes` assign photographs too.
+    """
+    source = content.get("source")
+    if not isinstance(source, dict) or not isinstance(changes, dict):
+        return
+    if "path" in changes and "assign" not in changes and not source.get("sha256"):
         source.pop("assign", None)

@@ -1,6 +1,8 @@
 """The section `source` of a recipe: where the images come from, and who plays which role."""
 
+import itertools
 import json
+from collections import Counter
 from typing import Any, Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -21,16 +23,12 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true, false, yes and no where a number is meant: they would be taken for 1 and 0."""
+        """Refuse true and false where a number is meant: they would be taken for 1 and 0."""
         annotation = cls.model_fields[str(info.field_name)].annotation
-        counted = (
-            isinstance(value, dict)
-            and get_origin(annotation) is dict
-            and annotation != dict[str, Any]
-        )
-        if annotation is not bool and any(
-            isinstance(one, bool) for one in (value.values() if counted else [value])
-        ):
+        values = [value]
+        if isinstance(value, dict) and get_origin(annotation) is dict:
+            values = [] if annotation == dict[str, Any] else list(value.values())
+        if annotation is not bool and any(isinstance(value, bool) for value in values):
             raise ValueError("yes, no, true and false are no number, and text only in quotes")
         return value
 
@@ -45,11 +43,13 @@ class ColumnsSection(Section):
     )
     task: str | None = Field(
         default=None,
-        description="The column that groups pairs into tasks; the instruction groups them without it.",
+        description="The column that groups pairs into tasks; the instruction groups them without "
+        "it.",
     )
     photograph: str | None = Field(
         default=None,
-        description="The column that names the photograph behind `before`; without it equal pixels are one photograph.",
+        description="The column that names the photograph behind `before`; without it equal pixels "
+        "are one photograph.",
     )
     licence: str | None = Field(default=None, description="The column of each row's licence.")
     attribution: str | None = Field(
@@ -91,7 +91,8 @@ class EditorTask(Section):
     instruction: str = Field(min_length=1, description="The words that the editor is given.")
     categories: tuple[str, ...] = Field(
         default=(),
-        description="Subfolders of the photographs: each makes a task of its own. None: all photographs, one task.",
+        description="Subfolders of the photographs: each makes a task of its own. None: all "
+        "photographs, one task.",
     )
     lora: str | None = Field(
         default=None,
@@ -115,7 +116,8 @@ class EditorSection(Section):
     tasks: tuple[EditorTask, ...] = Field(default=(), description="The edits.")
     arguments: dict[str, Any] = Field(
         default_factory=dict,
-        description="Handed to the pipeline's call as they are: `num_inference_steps`, `guidance_scale`, …",
+        description="Handed to the pipeline's call as they are: `num_inference_steps`, "
+        "`guidance_scale`, …",
     )
     photographs: dict[Role, int] = Field(
         default_factory=lambda: {"train": 8, "dev": 2, "a": 3, "b": 6},  # type: ignore[arg-type]
@@ -132,7 +134,8 @@ class EditorSection(Section):
     )
     offload: bool = Field(
         default=False,
-        description="Whether the pipeline's parts wait in main memory and come to the GPU in turn, for a GPU that cannot hold them all.",
+        description="Whether the pipeline's parts wait in main memory and come to the GPU in turn, "
+        "for a GPU that cannot hold them all.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -164,13 +167,16 @@ class SourceSection(Section):
     kind: Literal[
         "photographs", "scenes", "pairs", "quadruplets", "relation252k", "hub", "editor"
     ] = Field(
-        description="What lies at `path`: photographs to be transformed, procedural scenes alone, analogies that somebody else edited, "
+        description="What lies at `path`: photographs to be transformed, procedural scenes alone, "
+        "analogies that somebody else edited, "
         "or photographs for an image editor."
     )
     path: str | None = Field(
         default=None,
-        description="A folder, or a glob, or of photographs `bundled` (those that install with the dependencies); of `pairs` and "
-        "`quadruplets` also a .jsonl file; of `hub` a dataset's name there, a folder or parquet files. Not for `scenes`.",
+        description="A folder, or a glob, or of photographs `bundled` (those that install with the "
+        "dependencies); of `pairs` and "
+        "`quadruplets` also a .jsonl file; of `hub` a dataset's name there, a folder or parquet "
+        "files. Not for `scenes`.",
     )
     scenes: int = Field(
         default=0,
@@ -182,21 +188,26 @@ class SourceSection(Section):
         default=0.5,
         ge=0,
         le=1,
-        description="The share of the items whose a, and of those whose b, is a photograph where there are scenes too.",
+        description="The share of the items whose a, and of those whose b, is a photograph where "
+        "there are scenes too.",
     )
     shares: dict[Role, float] = Field(
         default_factory=lambda: dict(DEFAULT_SHARES),  # type: ignore[arg-type]
-        description="The share of the sources that each role gets: train and dev for training data; a and b for a suite; calibration "
-        "for deciding what is visible, distinct and hard. Of pairs all are train unless this says otherwise.",
+        description="The share of the sources that each role gets: train and dev for training "
+        "data; a and b for a suite; calibration "
+        "for deciding what is visible, distinct and hard. Of pairs all are train unless this says "
+        "otherwise.",
     )
     assign: dict[Role, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="Photographs by name for each role, instead of by share; those that stand nowhere are not used. "
+        description="Photographs by name for each role, instead of by share; those that stand "
+        "nowhere are not used. "
         "`--set source.path=…` sets this aside, unless `sha256` says that the files are the same.",
     )
     sha256: dict[str, str] | None = Field(
         default=None,
-        description="Relative file name to sha256: exactly these photographs are used, wherever they lie, so that two labs build one "
+        description="Relative file name to sha256: exactly these photographs are used, wherever "
+        "they lie, so that two labs build one "
         "suite. `lorweb-bench datagen pin` writes it.",
     )
     on_bad: Literal["skip", "fail"] = Field(
@@ -214,7 +225,8 @@ class SourceSection(Section):
     )
     credits: str | None = Field(
         default=None,
-        description="Of photographs: a CSV file with the columns `file`, `licence`, `attribution`, the file's name relative to `path`.",
+        description="Of photographs: a CSV file with the columns `file`, `licence`, `attribution`, "
+        "the file's name relative to `path`.",
     )
     directions: Literal["forward", "both"] = Field(
         default="forward",
@@ -222,7 +234,8 @@ class SourceSection(Section):
     )
     keep: str | None = Field(
         default=None,
-        description="Of `hub` and `editor`: the folder where the images that were read or edited are kept, and work goes on from. "
+        description="Of `hub` and `editor`: the folder where the images that were read or edited "
+        "are kept, and work goes on from. "
         "Without it they are in the cache.",
     )
     hub: HubSection = Field(default=HubSection(), description="Of `hub`: what is read.")
@@ -251,34 +264,25 @@ class SourceSection(Section):
             raise ValueError("the kind editor needs `editor.model`, a pipeline, and `editor.tasks`")
         if not self.shares or min(self.shares.values()) < 0 or sum(self.shares.values()) <= 0:
             raise ValueError("`shares` are numbers of 0 or more, not all 0")
-        names = [name for names in self.assign.values() for name in names]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        names = Counter(itertools.chain.from_iterable(self.assign.values()))
+        if twice := sorted(name for name, count in names.items() if count > 1):
             raise ValueError(f"`assign` gives {', '.join(twice)} two roles")
         return self
 
     def _refuse_unheeded(self) -> None:
-        """ValueError for keys that this kind of source would pass over, which the author of the recipe relies on."""
-        edited, files = (
-            self.kind in PAIR_KINDS,
-            self.kind in ("photographs", "editor") and self.path != "bundled",
-        )
+        """Raise ValueError for keys that this kind of source would ignore silently."""
+        edited = self.kind in PAIR_KINDS
+        files = self.kind in ("photographs", "editor") and self.path != "bundled"
         unheeded = {
-            "scenes": edited and self.scenes,
-            "assign": edited and self.assign,
-            "sha256": not files and self.sha256 is not None,
-            "credits": not files and self.credits is not None,
-            "directions": not edited and self.directions != "forward",
+            "scenes": (edited and self.scenes, "photographs"),
+            "assign": (edited and self.assign, "photographs"),
+            "sha256": (not files and self.sha256 is not None, "photographs in a folder"),
+            "credits": (not files and self.credits is not None, "photographs in a folder"),
+            "directions": (not edited and self.directions != "forward", "pairs"),
         }
-        for key, wrong in unheeded.items():
+        given = f"the kind {self.kind}"
+        if self.path == "bundled" and not edited:
+            given = "the bundled ones"
+        for key, (wrong, what) in unheeded.items():
             if wrong:
-                what = {
-                    "scenes": "photographs",
-                    "assign": "photographs",
-                    "directions": "pairs",
-                }.get(key, "photographs in a folder")
-                given = (
-                    "the bundled ones"
-                    if self.path == "bundled" and not edited
-                    else f"the kind {self.kind}"
-                )
                 raise ValueError(f"`{key}` is for {what}, not for {given}")

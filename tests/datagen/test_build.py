@@ -50,7 +50,8 @@ def test_a_plan_made_by_two_workers_is_that_of_one(
 def test_a_killed_build_goes_on_to_the_same_result(train: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     code = (
-        "import sys; from datagen import build as b; from datagen.recipe.schema import read_recipe; b.SHARD = 8; "
+        "import sys; from datagen import build as b; from datagen.recipe.schema import "
+        "read_recipe; b.SHARD = 8; "
         "b.build(read_recipe(sys.argv[1]), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(train.path.parent / "train.yaml"), str(folder)]

@@ -77,8 +77,10 @@ def test_transformations_lists_the_library(capsys) -> None:  # type: ignore[no-u
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; import datagen.cli; from click.testing import CliRunner; "
-        "r = CliRunner().invoke(datagen.cli.datagen, ['build', '--help']); assert r.exit_code == 0; "
-        "print([m for m in ('numpy', 'cv2', 'pydantic', 'yaml', 'torch', 'rich') if m in sys.modules])"
+        "r = CliRunner().invoke(datagen.cli.datagen, ['build', '--help']); assert r.exit_code == "
+        "0; "
+        "print([m for m in ('numpy', 'cv2', 'pydantic', 'yaml', 'torch', 'rich') if m in "
+        "sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"

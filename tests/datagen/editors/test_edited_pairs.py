@@ -277,7 +277,8 @@ def test_a_lora_is_one_file(settings: Settings, lora: Path) -> None:
 def test_edits_smaller_than_the_panel_are_not_made(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"no task has two pairs \(9 were left out, the first: cape-persons of .* short side under 32",
+        match=r"no task has two pairs \(9 were left out, the first: cape-persons of .* short side "
+        r"under 32",
     ):
         collect_pairs(
             read_recipe(

@@ -167,7 +167,8 @@ def test_twins_on_the_suites_own_images_have_no_items_and_are_reported(
 
 def test_a_recipe_may_give_its_own_parameters(write) -> None:  # type: ignore[no-untyped-def]
     settings = [
-        "transformations={families: [hue_shift, flip], presets: {hue_shift: [{degrees: 77}, {degrees: 180}]}}",
+        "transformations={families: [hue_shift, flip], presets: {hue_shift: [{degrees: 77}, "
+        "{degrees: 180}]}}",
         "tiers.new_parameters={hue_shift: [{degrees: 180}]}",
     ]
     recipe = read_recipe(write(), settings)

@@ -71,10 +71,12 @@ def test_photos_and_its_training_data(tmp_path: Path) -> None:
         f"tiers.new_family={json.dumps(sorted(few))}",
     ]
     some = [
-        "transformations={families: [tint, rotate, border, saturation, gaussian_blur, letter], compositions: {count: 12}}"
+        "transformations={families: [tint, rotate, border, saturation, gaussian_blur, letter], "
+        "compositions: {count: 12}}"
     ]
     held = [
-        "tiers.new_parameters={tint: [{colour_name: green, strength: 0.45}], rotate: [{degrees: 180}]}",
+        "tiers.new_parameters={tint: [{colour_name: green, strength: 0.45}], rotate: [{degrees: "
+        "180}]}",
         "tiers.new_composition.family_pairs=4",
     ]
     train = checked(

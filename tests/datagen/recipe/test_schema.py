@@ -14,6 +14,7 @@ TOP_LEVEL = [
     "name",
     "version",
     "supersedes",
+    "extends",
     "seed",
     "source",
     "panel",
@@ -257,7 +258,8 @@ def test_the_line_is_named_of_what_stands_in_a_list(write) -> None:  # type: ign
     path.write_text(text)
     with pytest.raises(
         InputError,
-        match=r"line 10: there is no key 'source\.editor\.tasks\.1\.instrution' .* mean 'instruction'",
+        match=r"line 10: there is no key 'source\.editor\.tasks\.1\.instrution' .* mean "
+        r"'instruction'",
     ):
         read_recipe(path)
 

@@ -172,7 +172,8 @@ def test_images_come_as_bytes_alone_and_instructions_as_lists(tmp_path: Path) ->
         ),
         (
             {"src": [str(i) for i in range(4)]},
-            "no 2 rows that can be used have one task; the first row left out: row 0 (no image before)",
+            "no 2 rows that can be used have one task; the first row left out: row 0 (no image "
+            "before)",
         ),
         (
             {"words": list("abcd")},

@@ -63,7 +63,8 @@ def test_every_bundled_photograph_is_whole_and_credited() -> None:
 def test_bundled_photographs_import_no_heavy_package() -> None:
     code = (
         "import sys; from datagen.sources.photographs import bundled; bundled()[0].load();"
-        "print([m for m in ('skimage', 'sklearn', 'matplotlib', 'scipy', 'torch') if m in sys.modules])"
+        "print([m for m in ('skimage', 'sklearn', 'matplotlib', 'scipy', 'torch') if m in "
+        "sys.modules])"
     )
     assert (
         subprocess.run(
