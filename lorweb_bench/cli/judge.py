@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorweb_bench.cli.options import key_values
+from lorweb_bench.cli.options import key_values, resize_option
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 
 if TYPE_CHECKING:
@@ -43,11 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--name", help="The method's name, for a bare folder of images.")
 @click.option("--other-name", help="The other method's name, for a bare folder of images.")
-@click.option(
-    "--resize",
-    is_flag=True,
-    help="Resize predictions of a wrong size to b's; the judgement says how many.",
-)
+@resize_option
 @click.option(
     "--body",
     multiple=True,

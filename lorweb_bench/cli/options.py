@@ -17,6 +17,16 @@ def part(
     return int(index), int(count)
 
 
+resize_option = click.option(
+    "--resize",
+    is_flag=False,
+    flag_value="scale",
+    type=click.Choice(["scale", "crop", "pad", "stretch"]),
+    help="What happens to predictions of another size than b's. Alone: those of b's aspect are "
+    "scaled. crop, pad, stretch: others, too. The report says how many.",
+)
+
+
 def key_values(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorweb_bench.cli.options import key_values, part
+from lorweb_bench.cli.options import key_values, part, resize_option
 from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
 
 if TYPE_CHECKING:
@@ -103,6 +103,16 @@ PREDICTING = (
         type=click.Choice(TRACKS),
         help="closed: adapted on the suite's training dataset only. By default the method's.",
     ),
+    click.option(
+        "--allow-missing",
+        is_flag=True,
+        help="Leave out items that the method has no answer to; they count the worst.",
+    ),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Make all predictions anew, also those of an earlier run.",
+    ),
 )
 
 
@@ -160,9 +170,15 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
             f"This part is in {out}; the run that completes the folder writes its predictions.json."
         )
     else:
-        click.echo(
-            f"{made.samples} predictions of {made.method.name} in {out}{', a part of the suite' if made.partial else ''}."
-        )
+        part_of = ", a part of the suite" if made.partial else ""
+        click.echo(f"{made.samples} predictions of {made.method.name} in {out}{part_of}.")
+        if made.unanswered:
+            names = ", ".join(list(made.unanswered)[:5])
+            names += ", …" if len(made.unanswered) > 5 else ""
+            reason = next(iter(made.unanswered.values()))
+            click.echo(
+                f"{len(made.unanswered)} items have no answer ({names}); the first: {reason}."
+            )
 
 
 @click.command()
@@ -172,9 +188,20 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
 @METRICS
 @click.option("--name", help="The method's name, for a bare folder of images.")
 @click.option(
-    "--resize",
+    "--prompt",
+    type=click.Choice(PROMPT_MODES),
+    help="The prompt mode, for a bare folder of images; none by default.",
+)
+@click.option(
+    "--track",
+    type=click.Choice(TRACKS),
+    help="The track, for a bare folder of images; open by default.",
+)
+@resize_option
+@click.option(
+    "--allow-missing",
     is_flag=True,
-    help="Resize predictions of a wrong size to b's; the report says how many.",
+    help="Score the folder of a run that is not finished; what is missing counts the worst.",
 )
 @SKIP
 @SHUFFLED
@@ -269,20 +296,30 @@ def _show(report: "Report", out: Path) -> None:
         else []
     )
     notes += [f"chance in {metric}: {value:.3g}" for metric, value in report.chance.items()]
-    notes += [f"{report.missing} predictions are missing and count the worst value"] * bool(
-        report.missing
-    )
+    if report.missing:
+        notes.append(
+            f"{report.missing} predictions are missing and count the worst value{_missing(report)}"
+        )
     notes += ["the predictions are of a part of the suite"] * report.partial
     notes += [report.unpinned] if report.unpinned else []
     notes += [f"{name} is {metric}" for metric, name in shown.items() if name != metric]
     notes += [
         f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()
     ]
-    notes += [f"{report.resized} predictions were resized"] * bool(report.resized)
+    notes += [f"{report.resized} predictions were resized ({report.resize})"] * bool(report.resized)
     notes += ["shown the pair of another transformation"] * (report.pairs == "shuffled")
     for note in notes:
         click.echo(note)
     click.echo(f"The report is in {out / 'index.html'}.")
+
+
+def _missing(report: "Report") -> str:
+    """The first keys without a prediction, in brackets."""
+    table = report.per_sample or {}
+    if "missing" not in table:
+        return ""
+    keys = [str(key) for key in table["key"][table["missing"]]]
+    return f" ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''})"
 
 
 def _cells(score: "Score", interval: bool, places: int) -> list[str]:

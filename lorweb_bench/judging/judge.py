@@ -41,7 +41,13 @@ from lorweb_bench.judging.questions import (
 from lorweb_bench.judging.votes import Votes, agreement_on_choice, agreement_on_rating, read_votes
 from lorweb_bench.methods.predict import chosen_keys
 from lorweb_bench.predictions.format import suite_id
-from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions
+from lorweb_bench.predictions.reader import (
+    Predictions,
+    Resize,
+    fitted,
+    open_predictions,
+    resize_mode,
+)
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 from lorweb_bench.reports.report import PAGE, Score
 from lorweb_bench.runtime.environment import environment
@@ -59,7 +65,7 @@ class JudgedItems:
 
     protocol: Protocol
     predictions: tuple[Predictions, ...]
-    resize: bool
+    resize: Resize | None
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def questions(self, suite: Dataset, keys: set[str]) -> Iterator[Question]:
@@ -146,7 +152,7 @@ def judge(
     out: str | Path | None = None,
     votes: str | Path | None = None,
     limit: int | None = None,
-    resize: bool = False,
+    resize: bool | str | None = None,
     repeats: int = 1,
     anchors: int = ANCHORS,
     seed: int = BOOTSTRAP_SEED,
@@ -166,7 +172,7 @@ def judge(
         out: The folder to write the judgement and its page to.
         votes: A CSV file of people's votes to compare the judge with.
         limit: Judge so many items of the public order; marks the result as partial.
-        resize: Bring predictions of another size to b's.
+        resize: What happens to predictions of another size than b's; see `score`.
         repeats: How often to ask each question, which gives the judge's own noise.
         anchors: From how many items to show known pictures; see `Judgement.anchors`.
         seed: Of the intervals.
@@ -186,7 +192,7 @@ def judge(
         "other_name": names[1],
         "votes": votes and Path(votes),
         "limit": limit,
-        "resize": resize,
+        "resize": resize_mode(resize),
         "repeats": None if repeats == 1 else repeats,
         "anchors": None if anchors == ANCHORS else anchors,
         "body": dict(endpoint.body) or None,
@@ -211,7 +217,7 @@ def judge(
         people = read_votes(Path(votes), protocol, methods, chosen_keys(suite, None, None))
     if out is not None:
         claim_output(out, JUDGEMENT_FORMAT)
-    items = JudgedItems(protocol, opened, resize)
+    items = JudgedItems(protocol, opened, resize_mode(resize))
     keys = chosen_keys(suite, limit, None)
     replies = _ask(items, suite, keys, endpoint, repeats)
     asked_anew = any(r.answer and not r.remembered for r in replies)

@@ -1,13 +1,15 @@
 """Running a method over a suite: batches, prompt modes, shuffled pairs, parts, and resuming per sample."""
 
 import hashlib
+import pickle
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -15,8 +17,8 @@ from PIL import Image
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.samples import Quadruplet, Triplet
 from lorweb_bench.errors import InputError, unknown_name
-from lorweb_bench.methods.base import TABLE, Method, checkpoint_digest, load_method
-from lorweb_bench.predictions.format import MethodId, PredictionsManifest, suite_id, suite_keys
+from lorweb_bench.methods.base import TABLE, LoadedMethod, load_method
+from lorweb_bench.predictions.format import PredictionsManifest, suite_id, suite_keys
 from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
 from lorweb_bench.predictions.writer import PredictionsWriter, cost_of
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
@@ -25,29 +27,42 @@ from lorweb_bench.runtime.plugins import absolute
 from lorweb_bench.runtime.progress import track as show
 from lorweb_bench.runtime.workers import run_pieces
 
-BATCH = 16  # items a call, where the method has no batch_size
 NAMED = 5  # further failures that are named
 GIVE_UP = 8  # failed batches in a row, none of whose items came through
+PIECE = 64  # items that a worker is given at a time, at most
 TASK_PROMPT = "Apply to the third image the change that turns the first image into the second."
 PromptMode = Literal["none", "task", "instruction"]
 Pairs = Literal["true", "shuffled"]
 PAIRS = ("true", "shuffled")
 
 
+class WrongOutput(Exception):
+    """A method gave something else than one RGB image of b's size per triplet."""
+
+
 @dataclass(frozen=True)
 class Task:
     """All that decides what a method is asked, and in what batches.
 
-    `pair_of` names whose pair an item is shown, where that is not its own; `options` are what the method is made with.
+    Attributes:
+        method: The SPEC to load in each process, or the method itself.
+        suite: What it is run on.
+        prompt: The prompt mode.
+        seed: What the items' seeds are made from.
+        pair_of: By item, whose pair it is shown, where that is not its own.
+        batch: Triplets a call, or None for the method's own number.
+        options: What a method named by a SPEC is made with.
+        allow_missing: Whether items without an answer are left out rather than failures.
     """
 
-    method: str | Method
+    method: str | LoadedMethod
     suite: Dataset
     prompt: PromptMode
     seed: int
     pair_of: Mapping[str, str] = field(default_factory=dict)
     batch: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    allow_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Piece:
 
 
 def predict(
-    method: str | Method,
+    method: Any,
     suite: Dataset | str | Path,
     out: str | Path,
     *,
@@ -72,111 +87,130 @@ def predict(
     track: str | None = None,
     batch: int | None = None,
     options: Mapping[str, Any] | None = None,
+    allow_missing: bool = False,
+    overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
 ) -> PredictionsManifest | None:
-    """Run a method on every item of a suite, or of its public view, and write predictions to the folder `out`.
+    """Run a method on every item of a suite, or of its public view, and write its predictions.
 
-    What is there of the same settings is kept. `limit` takes the first items of the public order; `shard` (i, n), counted from
-    1, takes every n-th: runs over all parts may share a folder, and the one that completes it writes the manifest (None is
-    given back while some are missing). `batch` is how many triplets the method gets at once, in place of its own
-    `batch_size`; `options` are what a method named by SPEC is made with, and are kept with the predictions. More than one
-    worker, or the engine "ray", loads the method in each process.
-    InputError when the settings do not fit, and, after all other items, when the method failed on some: they are named, and
-    the same call tries them again.
+    Predictions of the same settings and the same code are kept, which is said on stderr.
+
+    Args:
+        method: A SPEC, an object with `name` and `predict(triplets)`, or a function of triplets.
+        suite: The suite or its public view, or its folder.
+        out: The folder to write.
+        prompt: What text the method is given.
+        pairs: `shuffled` shows each item the pair of another transformation.
+        seed: What the items' seeds are made from.
+        limit: Take the first items of the public order; the predictions are then partial.
+        shard: (i, n), counted from 1, takes every n-th item. Runs over all parts may share a folder,
+            and the one that completes it writes the manifest.
+        track: In place of the method's own.
+        batch: Triplets a call, in place of the method's `batch_size`.
+        options: What a method named by a SPEC is made with.
+        allow_missing: Leave out items that the method gives None for or fails on; they are named in
+            the manifest, and count the worst when they are scored.
+        overwrite: Make all predictions anew, whatever the folder held of them.
+        workers: Processes; each loads the method.
+        engine: `local` or `ray`.
+
+    Returns:
+        The manifest, or None while other parts of the folder are missing.
+
+    Raises:
+        InputError: The settings do not fit, the method gives no RGB images of b's size, or, after all
+            other items, it failed on some: they are named, and the same call tries them again.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     options = dict(options or {})
     loaded = _load(method, options)
-    _check_words(prompt, pairs, track)
-    _check(loaded, suite, limit, shard, batch)
-    whose = describe_method(
-        loaded, checkpoint_digest(method) if isinstance(method, str) else None, options
+    _check_words(prompt, pairs, track or loaded.track)
+    _check(loaded, suite, limit, shard, batch, overwrite)
+    settings = PredictionsManifest(
+        suite=suite_id(suite),
+        method=loaded.identity(),
+        samples=0,
+        track=track or loaded.track,  # type: ignore[arg-type]
+        prompt_mode=prompt,
+        pairs=pairs,
+        seed=seed,
     )
-    asked: dict[str, Any] = {
-        "track": track or getattr(loaded, "track", "open"),
-        "prompt_mode": prompt,
-        "pairs": pairs,
-        "seed": seed,
-    }
-    settings = PredictionsManifest(suite=suite_id(suite), method=whose, samples=0, **asked)
     writer = PredictionsWriter(Path(out).resolve(), settings)
-    before, wanted = writer.finished(), chosen_keys(suite, limit, shard)
-    if before is not None and wanted <= writer.done():
-        return before
+    if overwrite:
+        writer.discard()
+    finished, wanted = writer.finished(), chosen_keys(suite, limit, shard)
+    answered = set(finished.unanswered) if finished and allow_missing else set()
+    if finished is not None and wanted <= writer.done() | answered:
+        _say_kept(writer, wanted & writer.done(), wanted)
+        return finished
     writer.begin()
+    _say_kept(writer, wanted & writer.done(), wanted)
     todo = [piece for piece in _pieces(suite, wanted - writer.done()) if piece.keys]
     pair_of = shuffled_pairs(suite, seed) if pairs == "shuffled" else {}
-    in_task = (
-        loaded
-        if workers == 1 and engine == "local"
-        else absolute(method, TABLE)
-        if isinstance(method, str)
-        else method
+    in_process = workers == 1 and engine == "local"
+    by_spec = isinstance(method, str) and not in_process
+    task = Task(
+        absolute(method, TABLE) if by_spec else loaded,
+        suite,
+        prompt,
+        seed,
+        pair_of,
+        batch,
+        options,
+        allow_missing,
     )
-    _run(
-        Task(in_task, suite, prompt, seed, pair_of, batch, options),
-        writer,
-        todo,
-        workers,
-        engine,
-        getattr(loaded, "gpus", 0),
-    )
-    complete = chosen_keys(suite, limit, None) <= writer.done()
-    return (
-        writer.finish(sum(suite.split(split).samples for split in suite.scored_splits))
-        if complete
-        else None
-    )
+    if in_process:
+        unanswered = _run_here(task, loaded, writer, todo)
+    else:
+        unanswered = _run_in_workers(task, loaded, writer, todo, workers, engine)
+    if unanswered:
+        writer.leave_out(unanswered)
+    if not chosen_keys(suite, limit, None) <= writer.done() | set(writer.left_out()):
+        return None
+    return writer.finish(sum(suite.split(split).samples for split in suite.scored_splits))
 
 
-def _load(method: str | Method, options: dict[str, Any]) -> Method:
+def _load(method: Any, options: dict[str, Any]) -> LoadedMethod:
     if isinstance(method, str):
         return load_method(method, **options)
+    loaded = LoadedMethod.wrap(method)
     if options:
         raise InputError(
-            f"{method.name} is made already; options are for a method that is named by a SPEC."
+            f"{loaded.name} is made already; options are for a method that is named by a SPEC."
         )
-    return method
+    return loaded
 
 
-def describe_method(
-    method: Method, checkpoint: str | None = None, options: Mapping[str, Any] | None = None
-) -> MethodId:
-    """The name, version and own description of a method, its options and its checkpoint's digest, as its predictions record them."""
-    describe = getattr(method, "describe", None)
-    described = dict(describe()) if callable(describe) else {}
-    if options:
-        described["options"] = dict(options)
-    if checkpoint is not None:
-        described["checkpoint_sha256"] = checkpoint
-    try:
-        whole = canonical_json(
-            {"version": getattr(method, "version", None), **described, "name": method.name}
+def _say_kept(writer: PredictionsWriter, kept: set[str], wanted: set[str]) -> None:
+    """Say on stderr how many predictions are taken over from an earlier run."""
+    if kept:
+        of = "all" if kept == wanted else f"{len(kept)} of"
+        print(
+            f"{of} {len(wanted)} predictions are kept from an earlier run in {writer.folder}; "
+            "--overwrite makes them anew",
+            file=sys.stderr,
+            flush=True,
         )
-        return MethodId.model_validate_json(whole)
-    except (TypeError, ValueError) as e:
-        raise InputError(
-            f"The method {method.name!r} describes itself in a way that cannot be kept: {e}."
-        ) from None
 
 
-def _check_words(prompt: str, pairs: str, track: str | None) -> None:
-    for value, what, known in (
+def _check_words(prompt: str, pairs: str, track: str) -> None:
+    for value, what, allowed in (
         (prompt, "prompt mode", PROMPT_MODES),
         (pairs, "way to pair", PAIRS),
-        (track or "open", "track", TRACKS),
+        (track, "track", TRACKS),
     ):
-        if value not in known:
-            raise unknown_name(what, value, known)
+        if value not in allowed:
+            raise unknown_name(what, value, allowed)
 
 
 def _check(
-    method: Method,
+    method: LoadedMethod,
     suite: Dataset,
     limit: int | None,
     shard: tuple[int, int] | None,
     batch: int | None,
+    overwrite: bool,
 ) -> None:
     if batch is not None and batch < 1:
         raise InputError(f"A batch of {batch} is none; give 1 or more.")
@@ -184,23 +218,27 @@ def _check(
         raise InputError(f"A limit of {limit} leaves nothing to predict; give 1 or more.")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise InputError(f"There is no part {shard[0]} of {shard[1]}; parts are counted from 1.")
-    if getattr(method, "needs_full_view", False) and suite.public:
+    if shard is not None and overwrite:
+        raise InputError(
+            "--overwrite with --shard would delete what the other parts wrote; delete the folder first."
+        )
+    if method.needs_full_view and suite.public:
         raise InputError(
             f"{method.name} looks at the answers, so it needs the suite's full view, not {suite.path}."
         )
 
 
 def chosen_keys(suite: Dataset, limit: int | None, shard: tuple[int, int] | None) -> set[str]:
-    """The keys of the first `limit` items of the public order, and of these every n-th; all of them where both are None."""
-    keys = [
-        key for split in suite.scored_splits for keys in suite_keys(suite, split) for key in keys
-    ]
+    """The keys of the first `limit` items of the public order, and of these every n-th; else all keys."""
+    keys: list[str] = []
+    for split in suite.scored_splits:
+        for keys_of_shard in suite_keys(suite, split):
+            keys += keys_of_shard
     if limit is None and shard is None:
         return set(keys)
-    mixed = sorted(keys, key=lambda key: hashlib.sha256(f"{PUBLISH_SALT} {key}".encode()).digest())[
-        :limit
-    ]
-    return set(mixed if shard is None else mixed[shard[0] - 1 :: shard[1]])
+    mixed = sorted(keys, key=lambda key: hashlib.sha256(f"{PUBLISH_SALT} {key}".encode()).digest())
+    first = mixed[:limit]
+    return set(first if shard is None else first[shard[0] - 1 :: shard[1]])
 
 
 def _pieces(suite: Dataset, wanted: set[str]) -> Iterator[Piece]:
@@ -209,147 +247,182 @@ def _pieces(suite: Dataset, wanted: set[str]) -> Iterator[Piece]:
             yield Piece(split, shard, tuple(key for key in keys if key in wanted))
 
 
-def _run(
-    task: Task, writer: PredictionsWriter, todo: list[Piece], workers: int, engine: str, gpus: float
-) -> None:
+def _run_here(
+    task: Task, method: LoadedMethod, writer: PredictionsWriter, todo: list[Piece]
+) -> dict[str, str]:
+    """Predict all pieces in this process; gives why items have no answer, by key."""
     total = sum(len(piece.keys) for piece in todo)
-    failures: dict[str, str] = {}
-    if workers == 1 and engine == "local":
-        ready = _prepared(task)
-        outcomes = (outcome for piece in todo for outcome in _batches(task, ready, writer, piece))
-        items = ((key, reason) for outcome in outcomes for key, reason in outcome.items())
-        failures = {
-            key: reason for key, reason in show(items, total, "predicting") if reason is not None
-        }
-    else:
-        if not isinstance(task.method, str) and workers > 1:
-            _require_picklable(task.method)
-        size = max(1, min(64, -(-total // (4 * workers))))
-        small = [
-            replace(p, keys=p.keys[i : i + size]) for p in todo for i in range(0, len(p.keys), size)
-        ]
-        for outcome in run_pieces(
-            partial(_predict_piece, task, writer), small, workers, engine, "predicting", gpus
-        ):
-            failures |= {key: reason for key, reason in outcome.items() if reason is not None}
-    if failures:
-        (key, reason), *others = sorted(failures.items())
-        also = (
-            f" (then {', '.join(repr(k) for k, _ in others[:NAMED])}{', …' if len(others) > NAMED else ''})"
-            if others
-            else ""
-        )
-        raise InputError(
-            f"The method failed on {len(failures)} of {total} samples, the first is {key!r}: {reason}{also}. "
-            f"The others are kept in {writer.folder}; mend the method and run the same command again."
-        )
+    method.prepare(task.suite)
+    runner = _Runner(task, method, writer)
+    outcomes = (outcome for piece in todo for outcome in runner.batches(piece))
+    items = (item for outcome in outcomes for item in outcome.items())
+    reasons = dict(show(items, total, "predicting"))
+    return _without_answer(task, writer, reasons, total)
 
 
-def _require_picklable(method: Method) -> None:
-    import pickle
+def _run_in_workers(
+    task: Task,
+    method: LoadedMethod,
+    writer: PredictionsWriter,
+    todo: list[Piece],
+    workers: int,
+    engine: str,
+) -> dict[str, str]:
+    """Predict all pieces in other processes; gives why items have no answer, by key."""
+    if not isinstance(task.method, str) and workers > 1:
+        _require_picklable(task.method)
+    total = sum(len(piece.keys) for piece in todo)
+    size = max(1, min(PIECE, -(-total // (4 * workers))))
+    small = [
+        replace(piece, keys=piece.keys[start : start + size])
+        for piece in todo
+        for start in range(0, len(piece.keys), size)
+    ]
+    work = partial(_predict_piece, task, writer)
+    reasons: dict[str, str | None] = {}
+    for outcome in run_pieces(work, small, workers, engine, "predicting", method.gpus):
+        reasons |= outcome
+    return _without_answer(task, writer, reasons, total)
 
+
+def _without_answer(
+    task: Task, writer: PredictionsWriter, reasons: Mapping[str, str | None], total: int
+) -> dict[str, str]:
+    """The items without an answer; InputError that names them where none may be missing."""
+    failures = sorted((key, reason) for key, reason in reasons.items() if reason is not None)
+    if not failures or (task.allow_missing and writer.done()):
+        return dict(failures)
+    (key, reason), *others = failures
+    names = [repr(key) for key, _ in others[:NAMED]] + ["…"] * (len(others) > NAMED)
+    also = f" (then {', '.join(names)})" if others else ""
+    raise InputError(
+        f"The method failed on {len(failures)} of {total} samples, the first is {key!r}: {reason}{also}. "
+        f"The others are kept in {writer.folder}; mend the method and run the same command again, "
+        "or leave these out with --allow-missing."
+    )
+
+
+def _require_picklable(method: LoadedMethod) -> None:
     try:
         pickle.dumps(method)
-    except Exception as e:
+    except Exception as error:
         raise InputError(
-            f"{method.name} cannot be sent to other processes ({e}); name it by file.py:attribute, or use one worker."
+            f"{method.name} cannot be sent to other processes ({error}); "
+            "name it by file.py:attribute, or use one worker."
         ) from None
 
 
 def _predict_piece(task: Task, writer: PredictionsWriter, piece: Piece) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for outcome in _batches(task, _loaded_once(task), writer, piece):
-        found |= outcome
-    return found
+    outcomes: dict[str, str | None] = {}
+    for outcome in _runner_of_process(task, writer).batches(piece):
+        outcomes |= outcome
+    return outcomes
 
 
-_LOADED: dict[Any, Method] = {}
+_RUNNERS: dict[Any, "_Runner"] = {}  # of a worker process: the one method that it has loaded
 
 
-def _loaded_once(task: Task) -> Method:
-    """The method, loaded and prepared at most once in a worker process."""
-    key = (
-        (task.method, canonical_json(task.options), task.suite.fingerprint)
-        if isinstance(task.method, str)
-        else id(task.method)
-    )
-    if key not in _LOADED:
-        _LOADED.clear()
-        _LOADED[key] = _prepared(task)
-    return _LOADED[key]
+def _runner_of_process(task: Task, writer: PredictionsWriter) -> "_Runner":
+    """The runner of a worker process, whose method is loaded and prepared at most once."""
+    spec = task.method
+    key: Any = id(spec)
+    if isinstance(spec, str):
+        key = (spec, canonical_json(task.options), task.suite.fingerprint)
+    if key not in _RUNNERS:
+        _RUNNERS.clear()
+        method = load_method(spec, **task.options) if isinstance(spec, str) else spec
+        method.prepare(task.suite)
+        _RUNNERS[key] = _Runner(task, method, writer)
+    return _RUNNERS[key]
 
 
-def _prepared(task: Task) -> Method:
-    method = (
-        load_method(task.method, **task.options) if isinstance(task.method, str) else task.method
-    )
-    prepare = getattr(method, "prepare", None)
-    if callable(prepare):
-        prepare(task.suite)
-    return method
+@dataclass
+class _Runner:
+    """Asks a prepared method batch by batch, and writes what it gives.
 
+    The first item is asked for alone, so that a method that gives something of the wrong type or size
+    is told after one image.
+    """
 
-def _batches(
-    task: Task, method: Method, writer: PredictionsWriter, piece: Piece
-) -> Iterator[dict[str, str | None]]:
-    """Predict and write a piece batch by batch; yields per batch why each key failed, or None where it is written."""
-    size = task.batch or max(1, int(getattr(method, "batch_size", None) or BATCH))
-    pairs = pair_reader(task.suite)
-    failed: dict[str, str | None] = {}
-    in_a_row = 0
-    stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
-    for batch in iter(lambda: list(islice(stream, size)), []):
-        shown = [
-            replace(q, **pairs.read(task.pair_of[q.key])) if task.pair_of else q for q in batch
-        ]
-        outcome = _predict_batch(task, method, writer, shown)
-        in_a_row = in_a_row + 1 if all(outcome.values()) else 0
-        failed |= {key: reason for key, reason in outcome.items() if reason}
-        if in_a_row == GIVE_UP:
-            key, reason = next(iter(failed.items()))
-            raise InputError(
-                f"The method failed on {len(failed)} samples in a row or nearly so, the first is {key!r}: {reason}. "
-                f"What came before is kept in {writer.folder}; mend the method and run the same command again."
-            )
-        yield outcome
+    task: Task
+    method: LoadedMethod
+    writer: PredictionsWriter
+    proven: bool = False  # whether the method has given a right image in this process
 
+    def batches(self, piece: Piece) -> Iterator[dict[str, str | None]]:
+        """Predict and write a piece; yields per batch why each key has no answer, or None where it has."""
+        task = self.task
+        pairs = pair_reader(task.suite)
+        failed: dict[str, str | None] = {}
+        failed_in_a_row = 0
+        stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
+        while batch := list(islice(stream, self._batch_size())):
+            if task.pair_of:
+                batch = [replace(q, **pairs.read(task.pair_of[q.key])) for q in batch]
+            outcome = self._predict(batch)
+            failed_in_a_row = failed_in_a_row + 1 if all(outcome.values()) else 0
+            failed |= {key: reason for key, reason in outcome.items() if reason}
+            if failed_in_a_row == GIVE_UP and not (task.allow_missing and self.proven):
+                key, reason = next(iter(failed.items()))
+                raise InputError(
+                    f"The method failed on {len(failed)} samples in a row or nearly so, "
+                    f"the first is {key!r}: {reason}. What came before is kept in "
+                    f"{self.writer.folder}; mend the method and run the same command again."
+                )
+            yield outcome
 
-def _predict_batch(
-    task: Task, method: Method, writer: PredictionsWriter, batch: list[Quadruplet]
-) -> dict[str, str | None]:
-    """Why each item failed, or None. A batch that raises is tried again item by item, so that one bad item costs only itself."""
-    started = time.perf_counter()
-    try:
-        results = _ask(task, method, batch)
-    except InputError:
-        raise  # a sentence about the whole run, not about an item
-    except Exception as e:
-        if len(batch) > 1:
-            return {
-                k: reason
-                for q in batch
-                for k, reason in _predict_batch(task, method, writer, [q]).items()
-            }
-        return {batch[0].key: f"{type(e).__name__}: {e}"}
-    seconds, written = time.perf_counter() - started, 0
-    outcome = {q.key: _wrong(image, q) for q, image in zip(batch, results, strict=True)}
-    for q, image in zip(batch, results, strict=True):
-        if outcome[q.key] is None:
-            writer.add(q.key, image)
-            written += 1
-    if written:
-        writer.add_cost(batch[0].key, seconds, written, cost_of(method))
-    return outcome
+    def _batch_size(self) -> int:
+        return (self.task.batch or self.method.batch_size) if self.proven else 1
 
+    def _predict(self, batch: list[Quadruplet]) -> dict[str, str | None]:
+        """Why each item has no answer, or None. A batch that raises is tried again item by item."""
+        started = time.perf_counter()
+        try:
+            images = self._ask(batch)
+        except InputError:
+            raise  # a sentence about the whole run, not about an item
+        except WrongOutput as error:
+            raise InputError(self._stopped(batch[0].key, str(error))) from None
+        except Exception as error:
+            if len(batch) == 1:
+                return {batch[0].key: f"{type(error).__name__}: {error}"}
+            outcome: dict[str, str | None] = {}
+            for q in batch:
+                outcome |= self._predict([q])
+            return outcome
+        seconds, written = time.perf_counter() - started, 0
+        outcome = {}
+        for q, image in zip(batch, images, strict=True):
+            reason = outcome[q.key] = wrong_with(image, q)
+            if reason is not None and image is not None and not self.proven:
+                raise InputError(self._stopped(q.key, reason))
+            if reason is None:
+                self.writer.add(q.key, image)
+                self.proven = True
+                written += 1
+        if written:
+            self.writer.add_cost(batch[0].key, seconds, written, cost_of(self.method))
+        return outcome
 
-def _ask(task: Task, method: Method, batch: list[Quadruplet]) -> list[Any]:
-    if getattr(method, "needs_full_view", False):
-        results = list(cast(Any, method).predict_quadruplets(batch, task.suite))
-    else:
-        results = list(method.predict([_triplet(task, q) for q in batch]))
-    if len(results) != len(batch):
-        raise ValueError(f"{len(results)} images came back for {len(batch)} triplets")
-    return results
+    def _stopped(self, key: str, reason: str) -> str:
+        return (
+            f"The method {self.method.name!r} was stopped at {key!r}: {reason}; "
+            "it has to give one RGB PIL image of b's size for each triplet."
+        )
+
+    def _ask(self, batch: list[Quadruplet]) -> list[Any]:
+        task, method = self.task, self.method
+        if method.needs_full_view:
+            images = method.predict_quadruplets(batch, task.suite)
+        else:
+            images = method.predict([_triplet(task, q) for q in batch])
+        if not isinstance(images, Iterable):
+            given = "None" if images is None else f"one {type(images).__name__}"
+            raise WrongOutput(f"{given} came back for a list of {len(batch)} triplets, not a list")
+        images = list(images)
+        if len(images) != len(batch):
+            raise WrongOutput(f"{len(images)} images came back for {len(batch)} triplets")
+        return images
 
 
 def _triplet(task: Task, q: Quadruplet) -> Triplet:
@@ -366,11 +439,15 @@ def _triplet(task: Task, q: Quadruplet) -> Triplet:
 
 
 def sample_seed(seed: int, key: str) -> int:
-    """The seed that a method is given for an item, in [0, 2**31): it does not depend on order, batches or parts."""
+    """The seed that a method is given for an item, in [0, 2**31), whatever the order, batch or part.
+
+    >>> sample_seed(0, "00000000") == sample_seed(0, "00000000") != sample_seed(1, "00000000")
+    True
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:4]) >> 1
 
 
-def _wrong(image: Any, q: Quadruplet) -> str | None:
+def wrong_with(image: Any, q: Quadruplet) -> str | None:
     """What is wrong with an output, or None."""
     if isinstance(image, np.ndarray):
         nan = " with NaN" if image.dtype.kind == "f" and bool(np.isnan(image).any()) else ""
@@ -383,6 +460,6 @@ def _wrong(image: Any, q: Quadruplet) -> str | None:
         return f"it gave an image of {image.width}x{image.height}, b is {q.b.width}x{q.b.height}"
     try:
         image.load()
-    except Exception as e:  # a file that was opened and not read yet: Pillow raises nearly anything on a damaged one
-        return f"it gave an image that cannot be read ({e})"
+    except Exception as error:  # Pillow raises nearly anything on a damaged file opened lazily
+        return f"it gave an image that cannot be read ({error})"
     return None

@@ -1,14 +1,21 @@
 """What `predictions.json` says: which suite, whose predictions, and how they were made."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.shards import read_sidecar
 from lorweb_bench.errors import InputError, first_error
-from lorweb_bench.runtime.files import read_json
+from lorweb_bench.runtime.files import canonical_json, read_json
 
 MANIFEST = "predictions.json"
 
@@ -33,7 +40,10 @@ class MethodId(BaseModel):
 
 
 class Cost(BaseModel):
-    """What the predictions took. Seconds are those spent in the method; memory is of the GPU where it ran on one."""
+    """What the predictions took.
+
+    Seconds are those spent in the method. Memory is the GPU's where the method ran on one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +54,11 @@ class Cost(BaseModel):
 
 
 class PredictionsManifest(BaseModel):
-    """`predictions.json`. `partial` marks a run with a limit or over a part of the items; it is never ranked."""
+    """`predictions.json`.
+
+    `partial` marks a run with a limit or over a part of the items; it is never ranked. `unanswered` names
+    the items that the method has no answer to, with the reasons; it is written where there are any.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,6 +73,20 @@ class PredictionsManifest(BaseModel):
     samples: int = Field(ge=0)
     partial: bool = False
     cost: Cost = Cost()
+    unanswered: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        if not content.get("unanswered"):
+            content.pop("unanswered", None)
+        return content
+
+
+def identity_of(manifest: PredictionsManifest) -> str:
+    """What has to be equal for predictions to share a folder, as canonical JSON."""
+    varying = {"samples", "partial", "cost", "unanswered"}
+    return canonical_json(manifest.model_dump(mode="json", exclude=varying))
 
 
 def suite_id(suite: Dataset) -> SuiteId:
@@ -67,16 +95,21 @@ def suite_id(suite: Dataset) -> SuiteId:
 
 
 def suite_keys(suite: Dataset, split: str) -> list[list[str]]:
-    """The keys of a split, per shard, in order; no shard is read. InputError when a sidecar's number is not the manifest's."""
-    found = []
+    """The keys of a split, per shard, in order, from the sidecars.
+
+    Raises:
+        InputError: A sidecar names another number of keys than the suite's manifest.
+    """
+    keys_by_shard = []
     for entry in suite.split(split).shards:
         keys = [item.key for item in read_sidecar(suite.path / entry.path).items]
         if len(set(keys)) != entry.samples:
             raise InputError(
-                f"{suite.path / entry.path}: its sidecar names {len(set(keys))} keys, the manifest says {entry.samples} samples."
+                f"{suite.path / entry.path}: its sidecar names {len(set(keys))} keys, "
+                f"the manifest says {entry.samples} samples."
             )
-        found.append(keys)
-    return found
+        keys_by_shard.append(keys)
+    return keys_by_shard
 
 
 def read_manifest(folder: Path) -> PredictionsManifest:

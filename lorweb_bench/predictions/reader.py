@@ -1,16 +1,18 @@
 """Reading predictions: one image per key, by whoever made them, and nothing of another suite."""
 
+import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import numpy as np
 from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset
-from lorweb_bench.data.images import decode, resize, to_image
-from lorweb_bench.errors import InputError
+from lorweb_bench.data.images import decode, resize, to_array, to_image
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.predictions.format import (
     MANIFEST,
     MethodId,
@@ -19,10 +21,13 @@ from lorweb_bench.predictions.format import (
     suite_id,
     suite_keys,
 )
-from lorweb_bench.protocol import EXTENSIONS
-from lorweb_bench.runtime.files import MARKER
+from lorweb_bench.protocol import PREDICTIONS_FORMAT, PROMPT_MODES, TRACKS
+from lorweb_bench.runtime.files import MARKER, read_json
 
-OTHER_IMAGES = (".jpeg", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".npy")
+READ = (".png", ".jpg", ".jpeg", ".webp")  # endings of images, in either case
+OTHER_IMAGES = (".jpe", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".npy")
+Resize = Literal["scale", "crop", "pad", "stretch"]
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,14 @@ class Predictions(Mapping[str, Image.Image]):
 
     def __getitem__(self, key: str) -> Image.Image:
         """The image, RGB; InputError when it is damaged."""
-        found = self.images[key]
-        if isinstance(found, Place):
-            name = f"{found.path} ({key})" if found.offset else str(found.path)
-            return decode(found.read(), name, transparent=False)
+        image = self.images[key]
+        if isinstance(image, Place):
+            name = f"{image.path} ({key})" if image.offset else str(image.path)
+            return decode(image.read(), name, transparent=False)
         try:
-            return to_image(found)
-        except (ValueError, AttributeError) as e:
-            raise InputError(f"The prediction for {key!r} is no RGB image ({e}).") from None
+            return to_image(image)
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"The prediction for {key!r} is no RGB image ({error}).") from None
 
     def __contains__(self, key: object) -> bool:
         return key in self.images  # without decoding it
@@ -69,117 +74,278 @@ class Predictions(Mapping[str, Image.Image]):
 
     def part(self, keys: Iterator[str] | list[str]) -> "Predictions":
         """The predictions of these keys alone, for a worker."""
-        return Predictions(
-            self.manifest, {key: self.images[key] for key in keys if key in self.images}
-        )
+        here = {key: self.images[key] for key in keys if key in self.images}
+        return Predictions(self.manifest, here)
+
+
+def resize_mode(resize: bool | str | None) -> Resize | None:
+    """What is done with predictions of another size than b's: None refuses them, True is `scale`.
+
+    Raises:
+        InputError: There is no such mode.
+    """
+    if resize is None or isinstance(resize, bool):
+        return "scale" if resize else None
+    if resize not in RESIZES:
+        raise unknown_name("way to resize", resize, RESIZES)
+    return resize
 
 
 def fitted(
-    image: Image.Image, key: str, size: tuple[int, int], may_resize: bool
+    image: Image.Image, key: str, size: tuple[int, int], mode: Resize | None
 ) -> tuple[Image.Image, bool]:
-    """A prediction at b's size (width, height), and whether it was resized for that. InputError where it has another and may not be."""
+    """A prediction at b's size.
+
+    Args:
+        image: The prediction.
+        key: The item's key, for errors.
+        size: b's width and height.
+        mode: None refuses another size. `scale` resizes an answer of b's aspect, to a pixel, and
+            refuses others. `crop` scales it to cover b and cuts off what hangs over on both sides alike;
+            `pad` scales it to fit in b, black around it; `stretch` changes its aspect.
+
+    Returns:
+        The image, and whether it was resized.
+
+    Raises:
+        InputError: The size, or with `scale` the aspect, is another one.
+    """
     if image.size == size:
         return image, False
-    if not may_resize:
+    (width, height), (b_width, b_height) = image.size, size
+    sizes = f"The prediction for {key!r} is {width}x{height}, b is {b_width}x{b_height}"
+    if mode is None:
         raise InputError(
-            f"The prediction for {key!r} is {image.width}x{image.height}, b is {size[0]}x{size[1]}; "
-            "predict at b's size, or score with --resize, which is marked in the report."
+            f"{sizes}; predict at b's size, or score with --resize, which is marked in the report."
         )
-    return resize(image, size), True
+    if mode == "scale" and abs(width * b_height - height * b_width) > max(width, height):
+        raise InputError(
+            f"{sizes}: another aspect, which --resize alone does not change; "
+            "say what to do with --resize crop, pad or stretch."
+        )
+    if mode in ("scale", "stretch"):
+        return resize(image, size), True
+    ratios = (b_width / width, b_height / height)
+    scale = max(ratios) if mode == "crop" else min(ratios)
+    scaled = to_array(resize(image, (_side(width * scale), _side(height * scale))))
+    return to_image(_centred(scaled, size)), True
+
+
+def _side(length: float) -> int:
+    return max(1, round(length))
+
+
+def _centred(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of an image on black, at a size (width, height): cut where larger, padded where smaller."""
+    result = np.zeros((size[1], size[0], 3), np.uint8)
+    source, target = [], []
+    for have, want in zip(image.shape[:2], result.shape[:2], strict=True):
+        length = min(have, want)
+        source.append(slice((have - length) // 2, (have - length) // 2 + length))
+        target.append(slice((want - length) // 2, (want - length) // 2 + length))
+    result[target[0], target[1]] = image[source[0], source[1]]
+    return result
 
 
 def open_predictions(
-    source: str | Path | Mapping[str, Any], suite: Dataset, name: str | None = None
+    source: str | Path | Mapping[str, Any],
+    suite: Dataset,
+    name: str | None = None,
+    *,
+    prompt: str | None = None,
+    track: str | None = None,
+    allow_missing: bool = False,
 ) -> Predictions:
-    """Open a predictions folder, a bare folder of `<key>.png|jpg|webp` (then `name` is the method's), or images by key.
+    """Open predictions: a folder with a manifest, a bare folder of images, or images by key.
 
-    InputError when they were made for another suite or are unfinished, when there are none, and for keys that the suite does
-    not have or that occur twice. Images that are missing are no error here.
+    Args:
+        source: The folder, or images by key.
+        suite: The suite that they are of.
+        name: The method's name, where no manifest says it.
+        prompt: The prompt mode, where no manifest says it; `none` by default.
+        track: The track, where no manifest says it; `open` by default.
+        allow_missing: Open the folder of a run that is not finished, too.
+
+    Raises:
+        InputError: They were made for another suite or are unfinished, there are none, or a key occurs
+            twice or is not the suite's. Images that are missing are no error here.
     """
     if isinstance(source, Predictions):
         opened = source
     elif isinstance(source, Mapping):
-        opened = Predictions(_nameless(suite, name or "in-memory", len(source)), source)
+        manifest = _bare_manifest(suite, name or "in-memory", prompt, track, len(source))
+        opened = Predictions(manifest, source)
     else:
-        opened = _open_folder(Path(source).resolve(), suite, name)
+        folder = Path(source).resolve()
+        opened = _open_folder(folder, suite, name, prompt, track, allow_missing)
     place = "The mapping" if isinstance(source, Mapping) else str(source)
+    keys: set[str] = set()
+    for split in suite.scored_splits:
+        keys.update(*suite_keys(suite, split))
+    if not isinstance(source, Mapping):
+        _refuse_nested(Path(source), keys - set(opened.images), bool(opened.images))
     if not opened.images:
         raise InputError(
-            f"{place} holds no predictions by key; one image per key is needed, <key>.png, .jpg or .webp."
+            f"{place} holds no predictions by key; one image per key is needed, "
+            "<key>.png, .jpg, .jpeg or .webp."
         )
-    known = {
-        key for split in suite.scored_splits for keys in suite_keys(suite, split) for key in keys
-    }
-    if extra := sorted(set(opened.images) - known):
+    if extra := sorted(set(opened.images) - keys):
         raise InputError(
-            f"{place} has {len(extra)} images whose keys {suite.name} does not have, the first is {extra[0]!r}; take them out."
+            f"{place} has {len(extra)} images whose keys {suite.name} does not have, "
+            f"the first is {extra[0]!r}; take them out."
         )
     return opened
 
 
-def _nameless(suite: Dataset, name: str, samples: int) -> PredictionsManifest:
-    return PredictionsManifest(suite=suite_id(suite), method=MethodId(name=name), samples=samples)
+def _bare_manifest(
+    suite: Dataset, name: str, prompt: str | None, track: str | None, samples: int
+) -> PredictionsManifest:
+    """What is said of predictions that come without a manifest."""
+    for value, what, allowed in (
+        (prompt, "prompt mode", PROMPT_MODES),
+        (track, "track", TRACKS),
+    ):
+        if value is not None and value not in allowed:
+            raise unknown_name(what, value, allowed)
+    return PredictionsManifest.model_validate(
+        {
+            "suite": suite_id(suite).model_dump(),
+            "method": MethodId(name=name).model_dump(),
+            "samples": samples,
+            "prompt_mode": prompt or "none",
+            "track": track or "open",
+        }
+    )
 
 
-def _open_folder(folder: Path, suite: Dataset, name: str | None) -> Predictions:
+def _open_folder(
+    folder: Path,
+    suite: Dataset,
+    name: str | None,
+    prompt: str | None,
+    track: str | None,
+    allow_missing: bool,
+) -> Predictions:
     if not folder.is_dir():
         raise InputError(
             f"{folder} is not a folder; predictions are a folder with one image per key."
         )
+    unfinished = (folder / MARKER).is_file()
     if (folder / MANIFEST).is_file():
         manifest = read_manifest(folder)
-        if name is not None and name != manifest.method.name:
-            raise InputError(
-                f"{folder} says that its method is {manifest.method.name!r}; --name is for bare folders of images."
-            )
-        check_suite(folder, manifest, suite)
-    elif (folder / MARKER).is_file():
+    elif unfinished and allow_missing:
+        manifest = _unfinished_manifest(folder)
+    elif unfinished:
         raise InputError(
-            f"{folder} holds unfinished predictions; run the same `lorweb-bench predict` again to finish them."
+            f"{folder} holds unfinished predictions; run the same `lorweb-bench predict` again to "
+            "finish them, or score what is there with --allow-missing."
         )
     elif name is None:
         raise InputError(
             f"{folder} has no {MANIFEST}, so say whose predictions they are with --name."
         )
     else:
-        manifest = _nameless(suite, name, 0)
-    images = dict(_places(folder))
-    return Predictions(manifest, images)
+        manifest = _bare_manifest(suite, name, prompt, track, 0)
+        return Predictions(manifest, dict(_places(folder)))
+    _refuse_contradiction(folder, manifest, name, prompt, track)
+    check_suite(folder, manifest, suite)
+    return Predictions(manifest, dict(_places(folder)))
+
+
+def _refuse_contradiction(
+    folder: Path,
+    manifest: PredictionsManifest,
+    name: str | None,
+    prompt: str | None,
+    track: str | None,
+) -> None:
+    """InputError where something is said of a folder that its manifest says otherwise."""
+    for option, given, what, stated in (
+        ("--name", name, "method", manifest.method.name),
+        ("--prompt", prompt, "prompt mode", manifest.prompt_mode),
+        ("--track", track, "track", manifest.track),
+    ):
+        if given is not None and given != stated:
+            raise InputError(
+                f"{folder} says that its {what} is {stated!r}; "
+                f"{option} is for bare folders of images."
+            )
+
+
+def _unfinished_manifest(folder: Path) -> PredictionsManifest:
+    """What a run that is not finished wrote about itself when it began."""
+    claim = read_json(folder / MARKER)
+    if not isinstance(claim, dict) or claim.get("format") != PREDICTIONS_FORMAT:
+        raise InputError(f"{folder} holds unfinished work of another sort; give predictions.")
+    try:
+        identity = json.loads(str(claim.get("identity")))
+        return PredictionsManifest.model_validate({**identity, "samples": 0})
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{folder / MARKER} is damaged; delete it and score the folder with --name."
+        ) from None
 
 
 def check_suite(folder: Path, manifest: PredictionsManifest, suite: Dataset) -> None:
     """InputError when the predictions were made for another suite, or another version of it."""
-    made = manifest.suite
-    if made.fingerprint != suite.fingerprint:
+    made_for = manifest.suite
+    if made_for.fingerprint != suite.fingerprint:
         raise InputError(
-            f"{folder} holds predictions for {made.name} {made.version} ({made.fingerprint[:12]}), "
-            f"not for {suite.name} {suite.version} ({suite.fingerprint[:12]}); predict again on this suite."
+            f"{folder} holds predictions for {made_for.name} {made_for.version} "
+            f"({made_for.fingerprint[:12]}), not for {suite.name} {suite.version} "
+            f"({suite.fingerprint[:12]}); predict again on this suite."
         )
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in READ
+
+
+def _refuse_nested(folder: Path, missing: set[str], has_images: bool) -> None:
+    """InputError where predictions that are missing lie in a folder further down."""
+    if not missing:
+        return
+    nested: dict[Path, int] = {}
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.parent != folder and not hidden and _is_image(path.name) and path.stem in missing:
+            nested[path.parent] = nested.get(path.parent, 0) + 1
+    if not nested:
+        return
+    inner, count = max(nested.items(), key=lambda item: (item[1], str(item[0])))
+    if len(nested) == 1 and not has_images:
+        raise InputError(
+            f"{folder} holds no predictions by key, but {inner} holds {count}; give that."
+        )
+    raise InputError(
+        f"{inner} holds {count} of the predictions that {folder} lacks; "
+        "predictions lie in one folder, so move them up or take them out."
+    )
 
 
 def _places(folder: Path) -> Iterator[tuple[str, Place]]:
     """Each key's image in a folder: plain files, and the members of its shards. InputError for a key that occurs twice."""
-    seen: dict[str, str] = {}
+    names: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
             continue
         if path.suffix == ".tar":
-            found = list(_members(path))
-        elif path.suffix[1:] in EXTENSIONS:
-            found = [(path.name, Place(path))]
-        elif path.suffix.lower() in OTHER_IMAGES or path.suffix.lower()[1:] in EXTENSIONS:
+            places = list(_members(path))
+        elif _is_image(path.name):
+            places = [(path.name, Place(path))]
+        elif path.suffix.lower() in OTHER_IMAGES:
             raise InputError(
-                f"{path} cannot be scored; predictions are <key>.png, <key>.jpg or <key>.webp."
+                f"{path} cannot be scored; predictions are <key>.png, <key>.jpg, <key>.jpeg or <key>.webp."
             )
         else:
             continue
-        for name, place in found:
+        for name, place in places:
             key = name.rpartition(".")[0]
-            if key in seen:
+            if key in names:
                 raise InputError(
-                    f"{folder} has two predictions for {key!r}, {seen[key]} and {name}; take one out."
+                    f"{folder} has two predictions for {key!r}, {names[key]} and {name}; take one out."
                 )
-            seen[key] = name
+            names[key] = name
             yield key, place
 
 
@@ -187,10 +353,10 @@ def _members(path: Path) -> Iterator[tuple[str, Place]]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                if not member.isreg() or member.name.rpartition(".")[2] not in EXTENSIONS:
+                if not member.isreg() or not _is_image(member.name):
                     raise InputError(
-                        f"{path}: {member.name!r} is not <key>.png, <key>.jpg or <key>.webp."
+                        f"{path}: {member.name!r} is not <key>.png, <key>.jpg, <key>.jpeg or <key>.webp."
                     )
                 yield member.name, Place(path, member.offset_data, member.size)
-    except (tarfile.TarError, OSError) as e:
-        raise InputError(f"{path} is cut or damaged ({e}); write it again.") from None
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{path} is cut or damaged ({error}); write it again.") from None

@@ -35,7 +35,7 @@ class Report(BaseModel):
     """`report.json`. `scores` is by group, then by metric identity; `per_sample` holds the columns of `per_sample.parquet`.
 
     `gap` is None on the open track. `chance` is what guessing gets, for the metrics where that is known. `resized` counts the
-    predictions that had another size and were resized on request; `partial` marks predictions of a part of the suite.
+    predictions that had another size and were resized on request, by `resize`; `partial` marks predictions of a part of the suite.
     `shuffled` is what a run on shuffled pairs lost, where one was given.
     `unpinned` says how the suite differs from its pinned build, where it does.
     `command` repeats it, from the files as they were named; None where it was made from Python with objects.
@@ -64,6 +64,7 @@ class Report(BaseModel):
     command: str | None = None
     missing: int
     resized: int = 0
+    resize: Literal["scale", "crop", "pad", "stretch"] | None = None
     cost: Cost = Cost()
     environment: dict[str, Any]
     per_sample: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)

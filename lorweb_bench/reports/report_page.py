@@ -142,7 +142,8 @@ def notes(report: Report) -> list[str]:
     ]
     if report.resized:
         said.append(
-            f"{report.resized:,} predictions had another size than b and were resized on request."
+            f"{report.resized:,} predictions had another size than b and were resized on request "
+            f"({report.resize or 'scale'})."
         )
     return said
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.errors import InputError
-from lorweb_bench.methods.base import Method
 from lorweb_bench.methods.predict import PromptMode, predict
 from lorweb_bench.metrics.base import Metric, choose_metrics
 from lorweb_bench.protocol import PREDICT_SEED, REPORT_FORMAT
@@ -20,7 +19,7 @@ __all__ = ["evaluate", "predict", "score"]
 
 
 def evaluate(
-    method: str | Method,
+    method: Any,
     suite: Dataset | str | Path,
     metrics: Sequence[str | Metric] | None = None,
     *,
@@ -34,8 +33,21 @@ def evaluate(
 ) -> Report:
     """Run a method on a suite and score it; the report's folder `out` keeps the predictions in `predictions`.
 
-    `method` is an object with `name` and `predict(triplets)`, or a SPEC. `settings` are further ones of `predict`: pairs,
-    seed, limit, track, batch, options. Without `out`, images lie in a temporary folder meanwhile. InputError as of `predict` and `score`.
+    Args:
+        method: A SPEC, an object with `name` and `predict(triplets)`, or a function of triplets.
+        suite: The suite's full view, or its folder.
+        metrics: Which metrics; None is every one without downloaded weights that the suite supports.
+        out: The folder to write; without it the images lie in a temporary folder meanwhile.
+        prompt: What text the method is given.
+        skip_unavailable: Leave out metrics whose weights or packages are not there.
+        shuffled: The report of a run on shuffled pairs, to tell what the method lost by them.
+        workers: Processes.
+        engine: `local` or `ray`.
+        **settings: Further settings of `predict`: pairs, seed, limit, track, batch, options,
+            allow_missing, overwrite.
+
+    Raises:
+        InputError: Something does not fit, as for `predict` and `score`.
     """
     scoring: dict[str, Any] = {
         "skip_unavailable": skip_unavailable,
@@ -50,6 +62,7 @@ def evaluate(
         **settings,
         "skip_unavailable": skip_unavailable,
     }
+    repeated.pop("overwrite", None)
     repeated |= {"shuffled": shuffled and Path(shuffled), "set": repeated.pop("options", None)}
     scoring["command"] = rerun_command(
         "evaluate", [], suite, repeated, method=method, metrics=metrics

@@ -15,7 +15,13 @@ from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics.base import TABLE, Metric, Scored, choose_metrics, load_metric
 from lorweb_bench.predictions.format import suite_id, suite_keys
-from lorweb_bench.predictions.reader import Predictions, fitted, open_predictions
+from lorweb_bench.predictions.reader import (
+    Predictions,
+    Resize,
+    fitted,
+    open_predictions,
+    resize_mode,
+)
 from lorweb_bench.protocol import BOOTSTRAP_SEED, REPORT_FORMAT
 from lorweb_bench.reports.report import (
     PAGE,
@@ -46,7 +52,7 @@ class Task:
 
     suite: Dataset
     metrics: tuple[str | Metric, ...]
-    resize: bool
+    resize: Resize | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,10 @@ def score(
     *,
     name: str | None = None,
     out: str | Path | None = None,
-    resize: bool = False,
+    prompt: str | None = None,
+    track: str | None = None,
+    resize: bool | str | None = None,
+    allow_missing: bool = False,
     skip_unavailable: bool = False,
     shuffled: str | Path | None = None,
     workers: int = 1,
@@ -74,18 +83,37 @@ def score(
     seed: int = BOOTSTRAP_SEED,
     command: str | None = None,
 ) -> Report:
-    """Score a predictions folder, a bare folder of images, or images by key, against a suite; write the report's folder `out`.
+    """Score predictions against a suite: a folder that `predict` wrote, a bare folder of images, or images by key.
 
-    `metrics` None: every metric without downloaded weights that the suite supports. `name` is the method's, where no manifest
-    says it. A metric whose weights are not there is refused, or with `skip_unavailable` left out, which the report says.
-    `shuffled` is the report of a run of the same method on shuffled pairs: what it lost by them is reported beside. Missing
-    predictions count the worst value of each metric. A prediction of another size is refused, or with `resize` brought to b's
-    size by the fixed kernel and counted in the report. `command` is what repeats the whole, where that is more than this
-    scoring. InputError for whatever does not fit.
+    Missing predictions count the worst value of each metric.
+
+    Args:
+        predictions: The folder, or images by key.
+        suite: The suite's full view, or its folder.
+        metrics: Which metrics; None is every one without downloaded weights that the suite supports.
+        name: The method's name, where no manifest says it; likewise `prompt` and `track`.
+        out: The folder to write the report to.
+        prompt: The prompt mode of predictions without a manifest.
+        track: The track of predictions without a manifest.
+        resize: What happens to predictions of another size than b's: None refuses them, True or
+            `scale` resizes those of b's aspect, `crop`, `pad` and `stretch` also others.
+        allow_missing: Score the folder of a run that is not finished, too.
+        skip_unavailable: Leave out metrics whose weights or packages are not there; the report says so.
+        shuffled: The report of a run of the same method on shuffled pairs, to tell what it lost by them.
+        workers: Processes.
+        engine: `local` or `ray`.
+        seed: Of the intervals.
+        command: The command that repeats the whole, where that is more than this scoring.
+
+    Raises:
+        InputError: Something does not fit.
     """
     settings = {
         "name": name,
-        "resize": resize,
+        "prompt": prompt,
+        "track": track,
+        "resize": resize_mode(resize),
+        "allow_missing": allow_missing,
         "skip_unavailable": skip_unavailable,
         "seed": None if seed == BOOTSTRAP_SEED else seed,
         "shuffled": shuffled and Path(shuffled),
@@ -98,7 +126,10 @@ def score(
         )
     selection = choose_metrics(metrics, suite, skip_unavailable)
     chosen = selection.metrics
-    opened = open_predictions(predictions, suite, name)
+    opened = open_predictions(
+        predictions, suite, name, prompt=prompt, track=track, allow_missing=allow_missing
+    )
+    mode = resize_mode(resize)
     other = open_shuffled(shuffled, opened.manifest) if shuffled is not None else None
     if out is not None:
         claim_output(out, REPORT_FORMAT)
@@ -107,11 +138,12 @@ def score(
             f"A metric cannot be called {taken!r}: the per-item table has a column of that name."
         )
     sent = _sendable(chosen, metrics) if workers > 1 or engine != "local" else chosen
-    table = _table(Task(suite, tuple(sent), resize), opened, workers, engine)
+    table = _table(Task(suite, tuple(sent), mode), opened, workers, engine)
     report = _report(table, opened, suite, chosen, seed).model_copy(
         update={
             "not_computed": selection.not_computed,
             "command": command,
+            "resize": mode,
             "unpinned": str(differs) if (differs := drift(suite)) else None,
             "shuffled": shuffled_drop(table, [m.identity for m in chosen], other, seed)
             if other
@@ -269,8 +301,8 @@ def _labels(piece: Piece, batch: list[Quadruplet]) -> Columns:
     }
 
 
-def _scored(q: Quadruplet, predictions: Predictions, may_resize: bool) -> tuple[Scored, bool]:
-    image, resized = fitted(predictions[q.key], q.key, q.b.size, may_resize)
+def _scored(q: Quadruplet, predictions: Predictions, resize: Resize | None) -> tuple[Scored, bool]:
+    image, resized = fitted(predictions[q.key], q.key, q.b.size, resize)
     return Scored(q, to_array(image)), resized
 
 

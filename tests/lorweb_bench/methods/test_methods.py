@@ -22,6 +22,7 @@ from lorweb_bench.methods.base import TABLE, Method, load_method
 from lorweb_bench.methods.baselines import affine_colour_transfer
 from lorweb_bench.methods.image_analogies import patch_analogy
 from lorweb_bench.methods.listing import list_methods
+from lorweb_bench.methods.predict import predict
 from lorweb_bench.methods.search import LibrarySearch, NearestSeen, Renderer
 
 METHOD_FILE = """
@@ -218,8 +219,8 @@ def test_methods_load_by_name_module_file_class_factory_and_instance(
     for attribute, gain in (("Mine", 1), ("mine", 1), ("make", 2)):
         method = load_method(f"{path}:{attribute}")
         assert isinstance(method, Method)
-        assert method.gain == gain  # type: ignore[attr-defined]
-    assert load_method(f"{path}:Mine", gain=5).gain == 5  # type: ignore[attr-defined]
+        assert method.instance.gain == gain
+    assert load_method(f"{path}:Mine", gain=5).instance.gain == 5
     (tmp_path / "mine_by_module.py").write_text(METHOD_FILE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -329,6 +330,7 @@ def test_what_pip_installs_is_a_method_by_name(
     done = command(*run, "--set", "by=3")
     assert (done.returncode, "2 predictions of halving" in done.stdout) == (0, True), done.stderr
     about = json.loads((tmp_path / "p" / "predictions.json").read_text())["method"]
+    assert len(about.pop("code_sha256")) == 64
     assert about == {"name": "halving", "version": "2.5", "options": {"by": 3}}
     refused = command(*run, "--set", "by=4")
     assert (refused.returncode, "method.options.by 3 instead of 4" in refused.stderr) == (2, True)
@@ -428,3 +430,84 @@ def test_predictions_have_the_size_of_b() -> None:
 
     (image,) = load_method("color-transfer").predict([Triplet("k", a, a, a)])
     assert image.size == (20, 12)
+
+
+FUNCTIONS = """
+import functools
+from neighbour import darken
+
+def darker(triplets, by=2):
+    return [darken(t.b, by) for t in triplets]
+
+half = functools.partial(darker, by=4)
+"""
+
+
+def test_a_plain_function_is_a_method_by_name_and_by_itself(
+    small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    (tmp_path / "neighbour.py").write_text(
+        "def darken(image, by):\n    return image.point(lambda level: level // by)\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    q = next(small_suite.quadruplets("seen"))
+    for spec, options, by in (("darker", {}, 2), ("darker", {"by": 3}, 3)):
+        method = load_method(f"{tmp_path / 'functions.py'}:{spec}", **options)
+        assert (method.name, method.options) == ("darker", options)
+        (image,) = method.predict([q.triplet()])
+        assert (to_array(image) == to_array(q.b) // by).all()
+
+    def unchanged(triplets: list) -> list:
+        return [t.b for t in triplets]
+
+    manifest = predict(unchanged, small_suite, tmp_path / "p", limit=3)
+    assert manifest is not None
+    assert (manifest.method.name, manifest.samples) == ("unchanged", 3)
+    with pytest.raises(InputError, match="Recorder is a class; give a method, for instance Rec"):
+        predict(type("Recorder", (), {"name": "x", "predict": unchanged}), small_suite, "p")
+
+
+def test_the_digest_of_the_code_follows_a_file_and_what_it_refers_to(tmp_path: Path) -> None:
+    """In processes of their own, as a module is imported once in each."""
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    neighbour, other = tmp_path / "neighbour.py", tmp_path / "other.py"
+    neighbour.write_text("def darken(image, by): return image\n")
+    other.write_text("unrelated = 1\n")
+    script = (
+        "import sys; from lorweb_bench.methods.base import load_method; "
+        "print(load_method(sys.argv[1]).code_sha256)"
+    )
+
+    def digest(folder: Path) -> str:
+        words = [sys.executable, "-c", script, f"{folder / 'functions.py'}:darker"]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+    first = digest(tmp_path)
+    other.write_text("unrelated = 2\n")
+    assert digest(tmp_path) == first
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    for path in (tmp_path / "functions.py", neighbour):
+        (copy / path.name).write_bytes(path.read_bytes())
+    assert digest(copy) == first  # wherever it lies
+    neighbour.write_text("def darken(image, by): return image.copy()\n")
+    assert digest(tmp_path) != first
+    assert load_method("copy-b").code_sha256 is None  # goes by the package's version
+
+
+def test_a_prepare_that_fails_is_one_sentence(small_suite: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "unprepared.py").write_text(
+        "class Unprepared:\n    name = 'unprepared'\n    def prepare(self, suite):\n"
+        "        raise OSError('no weights here')\n    def predict(self, triplets):\n        return []\n"
+    )
+    for workers in (1, 2):
+        with pytest.raises(
+            InputError, match="'unprepared' cannot be prepared for .*: OSError: no weights here"
+        ):
+            predict(
+                f"{tmp_path / 'unprepared.py'}:Unprepared",
+                small_suite,
+                tmp_path / f"p{workers}",
+                workers=workers,
+            )

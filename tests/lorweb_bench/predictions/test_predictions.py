@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +20,9 @@ from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import TASK_PROMPT, sample_seed
 from lorweb_bench.predictions.format import MANIFEST, read_manifest
-from lorweb_bench.predictions.reader import open_predictions
+from lorweb_bench.predictions.reader import fitted, open_predictions
 from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
+from lorweb_bench.protocol import SUITE_SPLITS
 from lorweb_bench.scoring.evaluate import predict, score
 
 
@@ -445,7 +448,10 @@ def test_extra_and_duplicate_keys_and_other_formats_are_refused(
     (bare / f"{first.stem}.jpg").rename(bare / "stranger.jpg")
     with pytest.raises(InputError, match="the first is 'stranger'"):
         open_predictions(bare, small_suite, "x")
-    (bare / "stranger.jpg").rename(bare / f"{first.stem}.jpeg")
+    (bare / "stranger.jpg").rename(bare / f"{first.stem}.JPEG")
+    with pytest.raises(InputError, match=f"two predictions for '{first.stem}'"):
+        open_predictions(bare, small_suite, "x")
+    (bare / f"{first.stem}.JPEG").rename(bare / f"{first.stem}.bmp")
     with pytest.raises(InputError, match="cannot be scored"):
         open_predictions(bare, small_suite, "x")
 
@@ -501,7 +507,52 @@ def test_another_size_is_refused_or_resized_and_counted(bare: Path, small_suite:
     path.write_bytes(encode(Image.new("RGB", (16, 8))))
     with pytest.raises(InputError, match=f"'{path.stem}' is 16x8, b is 32x32.*--resize"):
         score(bare, small_suite, ["mse"], name="x")
+    with pytest.raises(InputError, match="another aspect.*--resize crop, pad or stretch"):
+        score(bare, small_suite, ["mse"], name="x", resize=True)
+    for mode in ("crop", "pad", "stretch"):
+        report = score(bare, small_suite, ["mse"], name="x", resize=mode)
+        assert (report.resized, report.resize) == (1, mode)
+    path.write_bytes(encode(Image.new("RGB", (16, 16))))
     assert score(bare, small_suite, ["mse"], name="x", resize=True).resized == 1
+    with pytest.raises(InputError, match="way to resize 'squash'"):
+        score(bare, small_suite, ["mse"], name="x", resize="squash")
+
+
+@pytest.mark.parametrize("size", [(40, 20), (20, 40), (10, 5), (7, 30)])
+def test_cropped_padded_and_stretched_answers_are_what_the_words_say(size: tuple[int, int]) -> None:
+    """A picture that is red on its left half and blue on its right, brought to 20x20."""
+    width, height = size
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, : width // 2, 0], picture[:, width // 2 :, 2] = 255, 255
+    image = Image.fromarray(picture)
+
+    def brought(mode: Any) -> np.ndarray:
+        result, resized = fitted(image, "k", (20, 20), mode)
+        assert (result.size, resized) == ((20, 20), True)
+        return np.asarray(result).astype(int)
+
+    stretched, cropped, padded = brought("stretch"), brought("crop"), brought("pad")
+    for whole in (stretched, cropped):
+        assert whole.sum(2).min() > 150  # no black anywhere
+        assert (whole[:, 0, 0] > 200).all()
+        assert (whole[:, -1, 2] > 200).all()
+    black = padded.sum(2) == 0
+    assert black.any()
+    covered = 20 * min(width, height) / max(width, height)
+    if width > height:  # black rows above and below, as many of each to a pixel
+        assert abs((~black.all(1)).sum() - covered) <= 1
+        assert abs(int(black[:10].all(1).sum()) - int(black[10:].all(1).sum())) <= 1
+    else:
+        assert abs((~black.all(0)).sum() - covered) <= 1
+        assert abs(int(black[:, :10].all(0).sum()) - int(black[:, 10:].all(0).sum())) <= 1
+
+
+def test_an_answer_of_nearly_b_s_aspect_is_scaled() -> None:
+    """Sizes that a model rounds to multiples of 16 are the same aspect to a pixel of b, or they are not."""
+    image = Image.new("RGB", (512, 336))
+    assert fitted(image, "k", (480, 315), "scale")[0].size == (480, 315)
+    with pytest.raises(InputError, match="another aspect"):
+        fitted(image, "k", (480, 300), "scale")
 
 
 def test_nothing_to_read_is_told(small_suite: Dataset, tmp_path: Path) -> None:
@@ -554,3 +605,199 @@ def test_two_trainings_of_one_checkpoint_are_never_mixed(
     (folder / "adapter_model.safetensors").write_bytes(b"2")
     with pytest.raises(InputError, match="method.checkpoint_sha256"):
         predict(str(folder), small_suite, tmp_path / "p", limit=4)
+
+
+# What a folder of predictions is
+
+DARKENING = """
+class Darkening:
+    name = "darkening"
+    def predict(self, triplets):
+        return [t.b.point(lambda level: level // {by}) for t in triplets]
+"""
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own: a module is imported once in each."""
+    called = [sys.executable, "-m", "lorweb_bench", *map(str, words)]
+    return subprocess.run(called, capture_output=True, text=True)
+
+
+def test_predictions_of_edited_code_are_refused_or_made_anew(
+    small_suite: Dataset, tmp_path: Path
+) -> None:
+    file, folder = tmp_path / "darkening.py", tmp_path / "p"
+    file.write_text(DARKENING.format(by=2))
+    run = ("predict", "--method", f"{file}:Darkening", "--suite", small_suite.path, "-o", folder)
+    assert command(*run, "--limit", 4).returncode == 0
+    goes_on = command(*run, "--limit", 6)
+    assert goes_on.returncode == 0
+    assert "4 of 6 predictions are kept from an earlier run" in goes_on.stderr
+    again = command(*run, "--limit", 6)
+    assert "all 6 predictions are kept from an earlier run" in again.stderr
+    before = contents(folder)
+    file.write_text(DARKENING.format(by=3))
+    refused = command(*run, "--limit", 6)
+    assert refused.returncode == 2
+    assert "an earlier state of the method's code made" in refused.stderr
+    assert "choose another folder with -o, or make them anew with --overwrite" in refused.stderr
+    assert contents(folder) == before
+    anew = command(*run, "--limit", 6, "--overwrite")
+    assert (anew.returncode, "kept" in anew.stderr) == (0, False)
+    opened = open_predictions(folder, small_suite)
+    for key, q in ((q.key, q) for s in SUITE_SPLITS for q in small_suite.quadruplets(s)):
+        if key in opened:
+            assert (np.asarray(opened[key]) == np.asarray(q.b) // 3).all()
+    assert len(opened) == 6
+
+
+def test_overwrite_deletes_predictions_alone(small_suite: Dataset, tmp_path: Path) -> None:
+    predict("copy-b", small_suite, tmp_path / "p", limit=3)
+    predict("copy-a-prime", small_suite, tmp_path / "p", limit=2, overwrite=True)
+    opened = open_predictions(tmp_path / "p", small_suite)
+    assert (opened.manifest.method.name, len(opened)) == ("copy-a-prime", 2)
+    (tmp_path / "holiday.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="something else"):
+        predict("copy-b", small_suite, tmp_path, overwrite=True)
+    assert (tmp_path / "holiday.png").read_bytes() == b"x"
+    with pytest.raises(InputError, match="--overwrite with --shard"):
+        predict("copy-b", small_suite, tmp_path / "q", overwrite=True, shard=(1, 2))
+
+
+class Choosy(Recorder):
+    """Has no answer to every fourth item: it raises, or gives None."""
+
+    def __init__(self, raises: bool) -> None:
+        super().__init__()
+        self.raises = raises
+
+    def predict(self, triplets: Sequence[Triplet]) -> list[Any]:
+        hard = [int(t.key, 16) % 4 == 0 for t in triplets]
+        if self.raises and any(hard):
+            raise ValueError("too hard")
+        return [None if h else t.b for h, t in zip(hard, triplets, strict=True)]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_method_that_cannot_answer_some_items_can_be_scored(
+    raises: bool, small_suite: Dataset, tmp_path: Path
+) -> None:
+    hard = {key for key in keys_of(small_suite) if int(key, 16) % 4 == 0}
+    with pytest.raises(InputError, match="leave these out with --allow-missing"):
+        predict(Choosy(raises), small_suite, tmp_path / "p")
+    manifest = predict(Choosy(raises), small_suite, tmp_path / "p", allow_missing=True)
+    assert manifest is not None
+    assert set(manifest.unanswered) == hard != set()
+    assert set(manifest.unanswered.values()) == {
+        "ValueError: too hard" if raises else "it gave None, not a PIL image"
+    }
+    assert (manifest.samples, manifest.partial) == (48 - len(hard), False)
+    assert read_manifest(tmp_path / "p") == manifest
+    report = score(tmp_path / "p", small_suite, ["edit_recovery"])
+    columns = report.per_sample or {}
+    assert report.missing == len(hard)
+    assert set(columns["key"][columns["missing"]]) == hard
+    assert set(columns["edit_recovery"][columns["missing"]]) == {-1.0}
+    assert predict(Choosy(raises), small_suite, tmp_path / "p", allow_missing=True) == manifest
+
+
+def test_what_an_unfinished_run_has_can_be_scored_on_request(
+    small_suite: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        predict(Recorder(stop_after=12), small_suite, tmp_path / "p", seed=4)
+    with pytest.raises(InputError, match="unfinished predictions.*--allow-missing"):
+        score(tmp_path / "p", small_suite, ["mse"])
+    report = score(tmp_path / "p", small_suite, ["mse"], allow_missing=True)
+    assert (report.method.name, report.seed) == ("recorder", 4)
+    assert report.missing == 48 - len(list((tmp_path / "p").glob("*.png")))
+
+
+WRONG = """
+from PIL import Image
+class Wrong:
+    name, batch_size = "wrong", 8
+    def __init__(self, notes, fault):
+        self.notes, self.fault = notes, fault
+    def predict(self, triplets):
+        with open(self.notes, "a") as f:
+            f.write("x" * len(triplets))
+        images = [t.b for t in triplets]
+        return {
+            "size": [image.resize((7, 5)) for image in images],
+            "type": [str(image) for image in images],
+            "mode": [image.convert("L") for image in images],
+            "number": images[1:],
+            "no list": None,
+        }[self.fault]
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("size", "7x5, b is 32x32"),
+        ("type", "it gave str"),
+        ("mode", "mode L, not RGB"),
+        ("number", "0 images came back for 1 triplets"),
+        ("no list", "None came back for a list of 1 triplets"),
+    ],
+)
+def test_a_wrong_kind_of_answer_is_told_after_the_first_image(
+    workers: int, fault: str, sentence: str, small_suite: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    notes = tmp_path / "notes"
+    with pytest.raises(InputError, match=f"'wrong' was stopped at .*{sentence}"):
+        predict(
+            f"{tmp_path / 'wrong.py'}:Wrong",
+            small_suite,
+            tmp_path / "p",
+            options={"notes": str(notes), "fault": fault},
+            workers=workers,
+        )
+    assert len(notes.read_text()) <= workers
+
+
+def test_endings_are_read_in_either_case(
+    small_suite: Dataset, truth: dict[str, Image.Image], tmp_path: Path
+) -> None:
+    for i, (key, image) in enumerate(sorted(truth.items())):
+        ext = ("PNG", "jpeg", "JPG", "WebP")[i % 4]
+        image.save(tmp_path / f"{key}.{ext}", "JPEG" if ext[:2].lower() == "jp" else ext)
+    assert set(open_predictions(tmp_path, small_suite, "x")) == set(truth)
+
+
+def test_a_folder_further_down_is_named(bare: Path, small_suite: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "outer").mkdir()
+    bare.rename(tmp_path / "outer" / "images")
+    with pytest.raises(InputError, match="outer/images holds 48; give that"):
+        open_predictions(tmp_path / "outer", small_suite, "x")
+    inner = tmp_path / "outer" / "images"
+    (inner / "more").mkdir()
+    for path in sorted(inner.glob("*.png"))[:5]:
+        path.rename(inner / "more" / path.name)
+    with pytest.raises(InputError, match="images/more holds 5 of the predictions that .* lacks"):
+        open_predictions(inner, small_suite, "x")
+
+
+def test_a_bare_folder_can_say_how_it_was_made(bare: Path, small_suite: Dataset) -> None:
+    manifest = open_predictions(
+        bare, small_suite, "x", prompt="instruction", track="closed"
+    ).manifest
+    assert (manifest.prompt_mode, manifest.track) == ("instruction", "closed")
+    report = score(bare, small_suite, ["mse"], name="x", prompt="task")
+    assert (report.prompt_mode, report.track) == ("task", "open")
+    with pytest.raises(InputError, match="'tasks'"):
+        score(bare, small_suite, ["mse"], name="x", prompt="tasks")
+
+
+def test_what_a_manifest_says_cannot_be_said_otherwise(
+    small_suite: Dataset, tmp_path: Path
+) -> None:
+    predict("copy-b", small_suite, tmp_path / "p")
+    with pytest.raises(InputError, match="--prompt is for bare folders"):
+        open_predictions(tmp_path / "p", small_suite, prompt="task")
+    with pytest.raises(InputError, match="--track is for bare folders"):
+        open_predictions(tmp_path / "p", small_suite, track="open")
