@@ -27,9 +27,10 @@ import numpy as np
 from datagen.sources.crops import Panel, cut_panel
 from datagen.sources.photographs import bundled
 from datagen.transformations import library
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode, to_array
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.metrics.base import Scored, load_metric
 from lorweb_bench.predictions.reader import open_predictions
 from lorweb_bench.protocol import CANDIDATES

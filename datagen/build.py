@@ -30,9 +30,11 @@ from datagen.planning.source_roles import Roles, share_out
 from datagen.recipe.library import library_name, library_of
 from datagen.recipe.schema import Recipe
 from datagen.transformations import KIND_MODULES
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_dataset
+from lorweb_bench.data.dataset import Dataset, open_dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.manifest import MANIFEST, read_manifest
-from lorweb_bench.data.shards import ShardWriter, shard_done
+from lorweb_bench.data.shard_format import shard_done
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.runtime.environment import COMPUTING, versions

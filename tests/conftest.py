@@ -18,9 +18,10 @@ from PIL import Image
 
 from datagen.sources.scenes.compose import scene
 from datagen.transformations import library
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.protocol import CANDIDATES, SEEN_TIERS, UNSEEN_TIERS
 from lorweb_bench.suites.publish import publish
 

@@ -1,4 +1,4 @@
-"""The grammar of compositions: how ids, families and parameters name transformations that run in turn.
+"""The grammar of compositions: ids, families and parameters of transformations that run in turn.
 
 A composition of `rotate-degrees_90` and `invert` has the id `rotate-degrees_90__invert`, the family
 `rotate+invert`, and as its parameters `{"steps": [{"family": …, "parameters": …}, …]}`. No family

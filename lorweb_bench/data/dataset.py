@@ -1,53 +1,47 @@
-"""Datasets and suites: opening, reading that hands out nothing unchecked, and finishing what was written."""
+"""Datasets and suites: opening them, and reading that hands out nothing unchecked."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from lorweb_bench.data import images
-from lorweb_bench.data.dataset_card import card
-from lorweb_bench.data.gathering import gather
-from lorweb_bench.data.manifest import (
-    MANIFEST,
-    Manifest,
-    ShardEntry,
-    SplitInfo,
-    described,
-    read_manifest,
-)
+from lorweb_bench.data.manifest import Manifest, ShardEntry, SplitInfo, read_manifest
 from lorweb_bench.data.samples import Quadruplet, Record
-from lorweb_bench.data.shards import (
-    Places,
-    Sample,
-    check_record,
-    find_places,
-    listed_places,
-    read_place,
+from lorweb_bench.data.shard_format import Sample, check_record, read_sidecar
+from lorweb_bench.data.shard_reader import (
+    ShardIndex,
+    index_of,
+    read_sample,
     read_shard,
-    read_sidecar,
+    scan_index,
 )
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
-from lorweb_bench.errors import InputError, first_error
-from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
-from lorweb_bench.runtime.files import finish_output, sha256_file, write_atomic, write_json
+from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
+from lorweb_bench.runtime.files import sha256_file
 
 
 class Dataset:
-    """An open dataset. Reading checks each shard against the manifest once, before its first sample is handed out."""
+    """An open dataset.
+
+    Each shard is checked against the manifest once, before its first sample is handed out.
+
+    Attributes:
+        path: The dataset's folder.
+        manifest: Its `dataset.json`.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, check: bool = True) -> None:
         self.path = path
         self.manifest = manifest
         self._check = check
         self._checked: set[str] = set()
-        self._places: dict[str, Places] = {}
+        self._indices: dict[str, ShardIndex] = {}
 
     def __repr__(self) -> str:
-        return f"Dataset({str(self.path)!r}, {self.manifest.name} {self.manifest.version}, {self.manifest.view})"
+        about = f"{self.manifest.name} {self.manifest.version}, {self.manifest.view}"
+        return f"Dataset({str(self.path)!r}, {about})"
 
     @property
     def name(self) -> str:
@@ -61,7 +55,10 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 over keys and decoded pixels of what the public view holds: equal for both views of a suite."""
+        """The sha256 over keys and decoded pixels of what the public view holds.
+
+        It is the same for both views of a suite.
+        """
         return self.manifest.fingerprint
 
     @property
@@ -84,7 +81,7 @@ class Dataset:
         )
 
     def library(self) -> TransformationLibrary:
-        """The library that runs this dataset's transformations; InputError when it is not installed."""
+        """The library that runs its transformations; InputError where it is not installed."""
         return load_library(self.manifest.transformation_library)
 
     def split(self, name: str) -> SplitInfo:
@@ -100,7 +97,8 @@ class Dataset:
             raise InputError(f"{path} is missing; fetch or build it again.")
         if path.stat().st_size != entry.bytes:
             raise InputError(
-                f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; fetch or build it again."
+                f"{path} has {path.stat().st_size} bytes, the manifest says {entry.bytes}; "
+                "fetch or build it again."
             )
         if self._check and entry.path not in self._checked:
             if sha256_file(path) != entry.sha256:
@@ -110,7 +108,12 @@ class Dataset:
             self._checked.add(entry.path)
 
     def samples(self, split: str, shards: Collection[int] | None = None) -> Iterator[Sample]:
-        """The samples of a split as encoded bytes, in order; of the shards with these indices alone where given."""
+        """The samples of a split as encoded bytes, in order.
+
+        Args:
+            split: The name of the split.
+            shards: The numbers of the shards to read; all of them where none are given.
+        """
         for index, entry in enumerate(self.split(split).shards):
             if shards is not None and index not in shards:
                 continue
@@ -118,38 +121,31 @@ class Dataset:
             path, count = self.path / entry.path, 0
             for sample in read_shard(path):
                 if ("b_prime" in sample.images) == self.public:
-                    raise InputError(
-                        f"{path}: sample {sample.key!r} does not suit a {self.manifest.view} view."
-                    )
+                    view = self.manifest.view
+                    raise InputError(f"{path}: sample {sample.key!r} does not suit a {view} view.")
                 count += 1
                 yield sample
             if count != entry.samples:
-                raise InputError(
-                    f"{path} holds {count} samples, the manifest says {entry.samples}; fetch or build it again."
-                )
+                raise _miscounted(path, count, entry)
 
-    def places(self, split: str, shard: int) -> Places:
-        """Where the samples of a shard lie, once its sum has been compared; `sample_at` reads one of them."""
+    def index(self, split: str, shard: int) -> ShardIndex:
+        """Where the samples of a shard lie, once its sha256 has been compared."""
         entry = self.split(split).shards[shard]
-        if entry.path not in self._places:
+        if entry.path not in self._indices:
             path = self.path / entry.path
             self.check_shard(entry)
-            listed = (
-                listed_places(read_sidecar(path)) if path.with_suffix(".json").is_file() else None
-            )
-            places = listed or find_places(path)
-            if len(places.sizes) != entry.samples:
-                raise InputError(
-                    f"{path} holds {len(places.sizes)} samples, the manifest says {entry.samples}; fetch or build it again."
-                )
-            self._places[entry.path] = places
-        return self._places[entry.path]
+            has_sidecar = path.with_suffix(".json").is_file()
+            stated = index_of(read_sidecar(path)) if has_sidecar else None
+            index = stated or scan_index(path)
+            if len(index.sizes) != entry.samples:
+                raise _miscounted(path, len(index.sizes), entry)
+            self._indices[entry.path] = index
+        return self._indices[entry.path]
 
     def sample_at(self, split: str, shard: int, number: int) -> Sample:
         """The sample of that number in a shard, as encoded bytes."""
-        return read_place(
-            self.path / self.split(split).shards[shard].path, self.places(split, shard), number
-        )
+        path = self.path / self.split(split).shards[shard].path
+        return read_sample(path, self.index(split, shard), number)
 
     def records(self, split: str, shards: Collection[int] | None = None) -> Iterator[Record]:
         """The records of a split, in order; no image is decoded."""
@@ -157,25 +153,31 @@ class Dataset:
             yield check_record(sample.record, f"{self.path}: sample {sample.key!r}")
 
     def sources(self, split: str) -> set[str]:
-        """The photographs and scenes behind the a and b of a split: as the sidecars have them, else from the records."""
-        found: set[str] = set()
-        for index, entry in enumerate(self.split(split).shards):
+        """The photographs and scenes behind the a and b of a split.
+
+        They are taken from the sidecars, or from the records where a sidecar does not state them.
+        """
+        names: set[str] = set()
+        for number, entry in enumerate(self.split(split).shards):
             path = self.path / entry.path
-            listed = read_sidecar(path).sources if path.with_suffix(".json").is_file() else None
-            if listed is None:
-                listed = tuple(
-                    name
-                    for record in self.records(split, [index])
-                    for name in (record.a_source, record.b_source)
-                    if name
-                )
-            found.update(listed)
-        return found
+            stated = read_sidecar(path).sources if path.with_suffix(".json").is_file() else None
+            if stated is not None:
+                names.update(stated)
+                continue
+            for record in self.records(split, [number]):
+                names |= {record.a_source, record.b_source} - {""}
+        return names
 
     def quadruplets(
         self, split: str, shards: Collection[int] | None = None, keys: Collection[str] | None = None
     ) -> Iterator[Quadruplet]:
-        """The quadruplets of a split, decoded, in order; of these shards or keys alone where given."""
+        """The quadruplets of a split, decoded, in order.
+
+        Args:
+            split: The name of the split.
+            shards: The numbers of the shards to read; all of them where none are given.
+            keys: The keys of the quadruplets to decode; all of them where none are given.
+        """
         for sample in self.samples(split, shards):
             if keys is None or sample.key in keys:
                 yield self.decode(sample)
@@ -194,67 +196,57 @@ class Dataset:
         )
 
     def panels(self, sample: Sample) -> tuple[Record, dict[str, np.ndarray]]:
-        """A sample's record, and its images by role as uint8 H x W x 3 arrays; InputError as `decode`."""
+        """A sample's record, and its images by role as uint8 H x W x 3 arrays.
+
+        Raises:
+            InputError: As of `decode`.
+        """
         name = f"{self.path}: sample {sample.key!r}"
         record = check_record(sample.record, name)
         panels: dict[str, np.ndarray] = {}
         for role, data in sample.images.items():
             panels[role] = images.decode_array(data, f"{name} {role}")
             if panels[role].shape[:2] != (record.height, record.width):
-                raise InputError(
-                    f"{name}: {role} is not {record.width}x{record.height} pixels, as its record says."
-                )
+                size = f"{record.width}x{record.height}"
+                raise InputError(f"{name}: {role} is not {size} pixels, as its record says.")
         return record, panels
 
 
+def _miscounted(path: Path, samples: int, entry: ShardEntry) -> InputError:
+    return InputError(
+        f"{path} holds {samples} samples, the manifest says {entry.samples}; "
+        "fetch or build it again."
+    )
+
+
 def open_dataset(path: Path | str, check: bool = True) -> Dataset:
-    """Open a dataset folder. With `check`, each shard's sha256 is compared with the manifest before it is read."""
+    """Open a dataset folder.
+
+    Args:
+        path: The folder.
+        check: Whether each shard's sha256 is compared with the manifest before it is read.
+
+    Raises:
+        InputError: The folder has no `dataset.json`, or one of another format.
+    """
     return Dataset(Path(path), read_manifest(path), check)
 
 
 def open_suite(path: Path | str, check: bool = True) -> Dataset:
-    """Open a dataset that methods are scored on: one with the split unseen, and seen where it was trained on, or a public view."""
+    """Open a dataset that methods are scored on.
+
+    Args:
+        path: The folder of a suite or of a suite's public view.
+        check: Whether each shard's sha256 is compared with the manifest before it is read.
+
+    Raises:
+        InputError: There is no dataset, or it has no split `unseen` (a public view: `test`).
+    """
     dataset = open_dataset(path, check)
-    wanted = {PUBLIC_SPLIT} if dataset.public else {SUITE_SPLITS[-1]}
-    if not wanted <= set(dataset.splits):
+    needed = PUBLIC_SPLIT if dataset.public else SUITE_SPLITS[-1]
+    if needed not in dataset.splits:
         raise InputError(
-            f"{path} is no suite: it has the splits {', '.join(dataset.splits)}, a suite has {' and '.join(sorted(wanted))}."
+            f"{path} is no suite: it has the splits {', '.join(dataset.splits)}, "
+            f"a suite has {needed}."
         )
     return dataset
-
-
-def finish_dataset(
-    folder: Path | str, fields: Mapping[str, Any], credits: Iterable[tuple[str, str]] = ()
-) -> Dataset:
-    """Derive `dataset.json` and the card from the sidecars under `folder`, and give the dataset back.
-
-    `fields` are the manifest's own: name, version, view, recipe, transformations, transformation_library, tiers_relative_to,
-    left_out, to which the sidecars' counts are added.
-    `credits` adds pairs of licence and attribution to those of the records. InputError when a shard is not whole, a key occurs
-    twice, or image extensions differ.
-    """
-    found = gather(Path(folder))
-    found.credit(credits)
-    dropped = Counter(fields.get("left_out", {})) + found.dropped
-    draft = {
-        "format": DATASET_FORMAT,
-        "format_version": FORMAT_VERSION,
-        **fields,
-        "splits": found.splits,
-        **({"left_out": dict(sorted(dropped.items()))} if dropped else {}),
-        "fingerprint": found.public.hexdigest(),
-    }
-    try:
-        manifest = Manifest.model_validate(draft)
-    except ValidationError as e:
-        raise InputError(f"{found.folder / MANIFEST}: {first_error(e)}.") from None
-    if manifest.view == "full":
-        found.targets.update(described(manifest))
-        manifest = manifest.model_copy(update={"targets_fingerprint": found.targets.hexdigest()})
-    write_atomic(found.folder / "README.md", card(manifest, found.credits))
-    write_json(
-        found.folder / MANIFEST,
-        manifest.model_dump(mode="json", exclude_unset=manifest.view == "public"),
-    )
-    finish_output(found.folder)
-    return Dataset(found.folder, manifest)

@@ -9,9 +9,13 @@ MAX_CREDITS = 200
 
 
 def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
-    """The card as Markdown with YAML front matter, which lists the tars of each split (not their sidecars).
+    """The card as Markdown with YAML front matter, which lists the tars of each split.
 
-    `credits` are pairs of a licence and an attribution. A card depends on nothing else, so it is the same in every build.
+    It depends on the manifest and the credits alone, so it is the same in every build.
+
+    Args:
+        manifest: What the card describes.
+        credits: Pairs of a licence and an attribution.
     """
     data_files = [{"split": split, "path": f"{split}/*.tar"} for split in manifest.splits]
     front = {
@@ -40,7 +44,8 @@ def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
     ]
     if manifest.view == "public":
         lines += [
-            "This is the public view of a suite: without answers, and in an order that says nothing.",
+            "This is the public view of a suite: without answers, "
+            "and in an order that says nothing.",
             "",
         ]
     lines += ["| split | samples | shards |", "|---|---|---|"]

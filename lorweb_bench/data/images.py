@@ -1,4 +1,4 @@
-"""Images: bounded and strict decoding, deterministic encoding, the pixel hash, and the one resize kernel."""
+"""Images: bounded and strict decoding, deterministic encoding, pixel hashes, one resize kernel."""
 
 import hashlib
 import io
@@ -20,9 +20,16 @@ def decode(
 ) -> Image.Image:
     """Decode a png, jpg or webp into an RGB image, in full.
 
-    The size in the header is checked against `max_pixels` before any pixel is decoded. The EXIF orientation is applied,
-    transparency is laid over white (or, with `transparent` False, refused), 16-bit greys are scaled to 8 bits. `name` is what
-    an error calls the image. InputError when it is larger, cut, damaged, animated or no such image.
+    The EXIF orientation is applied, and 16-bit greys are scaled to 8 bits.
+
+    Args:
+        data: The encoded image.
+        name: What an error calls the image.
+        max_pixels: The most pixels; the header is checked before any pixel is decoded.
+        transparent: Whether transparency is laid over white; otherwise it is refused.
+
+    Raises:
+        InputError: The image is larger, cut, damaged, animated, or not a png, jpg or webp.
     """
     return _read(data, name, max_pixels, transparent).copy()  # a plain image, which holds no file
 
@@ -35,14 +42,13 @@ def decode_array(data: bytes, name: str) -> np.ndarray:
 def _read(data: bytes, name: str, max_pixels: int, transparent: bool) -> Image.Image:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow's own bomb warning: the bound below is stricter
+            warnings.simplefilter("ignore")  # Pillow's bomb warning: the bound below is stricter
             image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
             width, height = image.size
             if width * height > max_pixels:
                 raise InputError(
-                    f"{name} is {width}x{height} pixels, more than the limit of {max_pixels}; make it smaller."
+                    f"{name} is {width}x{height} pixels, more than the limit of {max_pixels}; "
+                    "make it smaller."
                 )
             if getattr(image, "n_frames", 1) != 1:
                 raise InputError(f"{name} is an animation; give a single image.")
@@ -55,7 +61,8 @@ def _read(data: bytes, name: str, max_pixels: int, transparent: bool) -> Image.I
                 and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
             ):
                 raise InputError(
-                    f"{name} has transparent pixels, whose colour nobody can tell; write it without an alpha channel."
+                    f"{name} has transparent pixels, whose colour nobody can tell; "
+                    "write it without an alpha channel."
                 )
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
@@ -84,9 +91,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def encode(image: Image.Image | np.ndarray, ext: str = "png") -> bytes:
-    """Encode an RGB image (PIL, or uint8 H x W x 3) as png (lossless), jpg (quality 95, 4:4:4) or webp (lossless).
+    """Encode an RGB image; the same pixels give the same bytes with the same libraries.
 
-    The same pixels give the same bytes with the same versions of the libraries. InputError for another extension.
+    Args:
+        image: A PIL image, or a uint8 array H x W x 3.
+        ext: png and webp are lossless, jpg has quality 95 and no chroma subsampling.
+
+    Raises:
+        InputError: There is no such extension.
+
+    >>> from PIL import Image
+    >>> encode(Image.new("RGB", (8, 8)))[:4]
+    b'\\x89PNG'
     """
     options: dict[str, dict[str, Any]] = {
         "png": {"format": "PNG", "compress_level": 3},
@@ -101,7 +117,7 @@ def encode(image: Image.Image | np.ndarray, ext: str = "png") -> bytes:
 
 
 def pixel_hash(image: Image.Image | np.ndarray) -> str:
-    """The sha256 in hex over an image's size and its RGB pixels: equal exactly when the pixels are."""
+    """The sha256 in hex over an image's size and its RGB pixels."""
     array = to_array(image)
     digest = hashlib.sha256(f"{array.shape[1]}x{array.shape[0]}:".encode())
     digest.update(np.ascontiguousarray(array).data)
@@ -109,9 +125,11 @@ def pixel_hash(image: Image.Image | np.ndarray) -> str:
 
 
 def resize(image: Any, size: tuple[int, int]) -> Any:
-    """Resize to (width, height) with the fixed kernel: area when both sides shrink or stay, cubic otherwise.
+    """Resize with the fixed kernel: area when both sides shrink or stay, cubic otherwise.
 
-    Takes and gives back a PIL RGB image, or a uint8 H x W x 3 array. An image of that size already comes back as it is.
+    Args:
+        image: A PIL RGB image, or a uint8 array H x W x 3; the result is of the same type.
+        size: The (width, height) in pixels. An image of that size comes back as it is.
     """
     import cv2
 
@@ -127,7 +145,11 @@ def resize(image: Any, size: tuple[int, int]) -> Any:
 
 
 def to_array(image: Image.Image | np.ndarray) -> np.ndarray:
-    """A uint8 H x W x 3 RGB array of a PIL image, or the array itself; ValueError for another dtype or shape."""
+    """A uint8 H x W x 3 RGB array of a PIL image, or the array itself.
+
+    Raises:
+        ValueError: The array is of another dtype or shape.
+    """
     if isinstance(image, Image.Image):
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

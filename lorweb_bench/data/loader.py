@@ -1,6 +1,7 @@
-"""A training loader for torch: batches of quadruplets streamed from shards over workers and nodes, resumable by sample.
+"""A training loader for torch: batches of quadruplets from shards, resumable by sample.
 
-It reads with this package's own strict reader, so that no half sample reaches a training. Importing this module imports torch.
+Samples are streamed over workers and nodes by this package's own strict reader, so that no half
+sample reaches a training. Importing this module imports torch.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ class BatchStream(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        # torch takes batches from worker 0, 1, … in turns; after a skip the turn that comes first is another one's
+        # torch takes batches from worker 0, 1, … in turns; after a skip another turn comes first.
         turn = (number + self.skip) % workers
         skip = self.skip // workers + (turn < self.skip % workers)
         reader, readers = self.rank * workers + turn, self.world * workers
@@ -39,29 +40,32 @@ class BatchStream(IterableDataset[Batch]):
 
 
 class TrainingLoader(DataLoader[Batch]):
-    """Endless batches, going on after those that were given; see `training_loader`. Its state is what `state_dict` says."""
+    """Endless batches that go on after those that were handed out; see `training_loader`."""
 
     stream: BatchStream
     identity: dict[str, Any]
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        """The batches after those that were given so far, whoever asked for them."""
+        """The batches after those that were handed out so far, whoever asked for them."""
         for batch in super().__iter__():
-            self.stream.skip += (
-                1  # counted when it is handed out: what workers hold ready is not given yet
-            )
+            self.stream.skip += 1  # what workers hold ready was not handed out yet
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """How many samples this rank was given, and what the order of the others depends on; JSON-able."""
+        """How many samples this rank had, and what the order of the rest depends on; JSON-able."""
         return {"samples": self.stream.skip * self.stream.order.batch_size, **self.identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after a state, from the next `iter` on: the very batches that would have come. InputError when the order differs."""
+        """Go on after a state, from the next `iter` on, with the batches that would have come.
+
+        Raises:
+            InputError: The state is of a loader of another order.
+        """
         for name, value in self.identity.items():
             if state.get(name) != value:
                 raise InputError(
-                    f"The state of a loader has {name} {state.get(name)!r} and this one {value!r}; make both alike."
+                    f"The state of a loader has {name} {state.get(name)!r} "
+                    f"and this one {value!r}; make both alike."
                 )
         self.stream.skip = state["samples"] // self.stream.order.batch_size
 
@@ -78,13 +82,29 @@ def training_loader(
     world: int = 1,
     buffer: int = 1000,
 ) -> TrainingLoader:
-    """An endless DataLoader of batches: `a`, `a_prime`, `b`, `b_prime` as uint8 tensors B x 3 x H x W, and a list of `records`.
+    """An endless torch DataLoader of batches of quadruplets.
 
-    All samples of a batch have one size. The order depends on the dataset, the seed, the batch size, the buffer (samples shuffled
-    at a time) and on workers and world, nothing else. `start` is the number of samples that this rank has already had, a multiple
-    of the batch size: the loader goes on as if it had given them, and reads none of them; `state_dict` and `load_state_dict` do
-    the same, and refuse a state of another order. Rank `rank` of `world` nodes gets its own part of each epoch. InputError when
-    there is no such split, or no answers (a public view).
+    The order depends on the dataset, the seed, the batch size, the buffer, and on workers and
+    world, and on nothing else. `state_dict` and `load_state_dict` take a run up where it stopped.
+
+    Args:
+        dataset: The folder of a training dataset.
+        batch_size: Samples in a batch, all of one panel size.
+        split: The split to read.
+        seed: What the order is drawn from.
+        start: How many samples this rank already had, a multiple of the batch size; they are not
+            read again.
+        workers: Processes of torch that read, 0 for this one.
+        rank: The number of this node, from 0.
+        world: How many nodes there are; each gets its own part of an epoch.
+        buffer: How many samples are shuffled at a time.
+
+    Returns:
+        A loader whose batches are `a`, `a_prime`, `b`, `b_prime` as uint8 tensors B x 3 x H x W,
+        and a list `records`.
+
+    Raises:
+        InputError: There is no such split, or no answers (a public view).
     """
     opened = open_dataset(dataset)
     opened.split(split)
@@ -92,7 +112,8 @@ def training_loader(
         raise InputError(f"{dataset} is a public view, which has no answers to train on.")
     if batch_size < 1 or start < 0 or start % batch_size:
         raise InputError(
-            f"A start at sample {start} is in the middle of a batch of {batch_size}; give a multiple of it."
+            f"A start at sample {start} is in the middle of a batch of {batch_size}; "
+            "give a multiple of it."
         )
     if not 0 <= rank < world:
         raise InputError(f"There is no rank {rank} in a world of {world}.")

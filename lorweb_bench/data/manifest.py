@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lorweb_bench.data.shards import Item
+from lorweb_bench.data.shard_format import Item
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.protocol import PUBLIC_ROLES, SPLITS, TIERS
 from lorweb_bench.runtime.files import canonical_json, read_json
@@ -21,7 +21,10 @@ class _Strict(BaseModel):
 
 
 class TransformationInfo(_Strict):
-    """What the manifest says of a transformation; `tier` is None where it is only a retrieval candidate."""
+    """What the manifest says of a transformation.
+
+    `tier` is None where the transformation is a candidate of `retrieval` only.
+    """
 
     family: str = ""
     kind: str = ""
@@ -45,7 +48,7 @@ class TransformationInfo(_Strict):
 
 
 class ShardEntry(_Strict):
-    """A shard as the manifest lists it; `path` is relative to the dataset's folder, `bytes` is the file's size."""
+    """A shard in the manifest, by its path in the dataset's folder; `bytes` is its size."""
 
     path: str = Field(pattern=r"^[a-z]+/[0-9]{6,9}\.tar$")  # never leads out of the folder
     sha256: str
@@ -83,7 +86,8 @@ class Manifest(_Strict):
     @classmethod
     def _known_splits(cls, splits: dict[str, SplitInfo]) -> dict[str, SplitInfo]:
         if unknown := set(splits) - set(SPLITS):
-            raise ValueError(f"splits {', '.join(sorted(unknown))} are none of {', '.join(SPLITS)}")
+            names = ", ".join(sorted(unknown))
+            raise ValueError(f"splits {names} are none of {', '.join(SPLITS)}")
         paths = Counter(entry.path for split in splits.values() for entry in split.shards)
         if twice := [path for path, count in paths.items() if count > 1]:
             raise ValueError(f"the shard {twice[0]} is listed twice")
@@ -105,17 +109,20 @@ def read_manifest(folder: Path | str) -> Manifest:
 
 
 def public_line(item: Item) -> str:
-    """What the fingerprint is taken over, of one sample: its key and the pixels of a, a_prime and b."""
+    """What the fingerprint is taken over: a sample's key and the pixels of a, a_prime and b."""
     return " ".join([item.key, *(item.pixels[role] for role in PUBLIC_ROLES)])
 
 
 def target_line(item: Item) -> str:
-    """What the fingerprint of the targets is taken over, of one sample: its key, the pixels of b_prime, its record."""
+    """What the targets' fingerprint is taken over: a sample's key, b_prime's pixels, its record."""
     return f"{item.key} {item.pixels.get('b_prime', '')} {item.labels}"
 
 
 def fingerprint_of(items: Iterable[Item]) -> str:
-    """The sha256 over keys and the pixels of a, a_prime and b, by key: shards, splits and order do not matter."""
+    """The sha256 over keys and the pixels of a, a_prime and b, sorted by key.
+
+    So it does not depend on shards, splits and order.
+    """
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.key):
         digest.update(public_line(item).encode() + b"\n")
@@ -123,15 +130,15 @@ def fingerprint_of(items: Iterable[Item]) -> str:
 
 
 def targets_fingerprint_of(items: Iterable[Item], manifest: Manifest) -> str:
-    """The sha256 over keys, the pixels of b_prime, the records, and what the manifest says of the transformations."""
+    """The sha256 over keys, b_prime's pixels, records, and the manifest's transformations."""
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.key):
         digest.update(target_line(item).encode() + b"\n")
-    digest.update(described(manifest))
+    digest.update(transformations_line(manifest))
     return digest.hexdigest()
 
 
-def described(manifest: Manifest) -> bytes:
-    """What ends the targets: the transformations and their library, as canonical JSON."""
+def transformations_line(manifest: Manifest) -> bytes:
+    """What the targets' fingerprint ends with: transformations and their library, in JSON."""
     listed = {name: info.model_dump(mode="json") for name, info in manifest.transformations.items()}
     return canonical_json([listed, manifest.transformation_library]).encode()

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class Record(BaseModel):
     """The labels of one sample, `<key>.json`.
 
-    A public view holds only `id`, `width`, `height` and, where allowed, `prompt`; there the other words are empty.
-    `width` and `height` are those of all four panels, in pixels. `hard` and `candidates` stand in suites alone.
+    A public view has only `id`, `width`, `height` and, where allowed, `prompt`; the other fields
+    are empty there. `width` and `height` are those of all four panels, in pixels. Only suites have
+    `hard` and `candidates`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,7 +36,16 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class Triplet:
-    """What a method is shown: three RGB images of one size, a prompt where the prompt mode gives one, and a seed."""
+    """What a method is shown: three RGB images of one size.
+
+    Attributes:
+        key: The item's key.
+        a: The image before the edit.
+        a_prime: The image after the edit.
+        b: The image to edit in the same way.
+        prompt: Text about the edit, where the prompt mode gives one.
+        seed: What the method's random choices for this item are drawn from.
+    """
 
     key: str
     a: Image.Image

@@ -1,7 +1,8 @@
-"""The order of training: an endless, seeded stream of batches from shards, for one of several readers.
+"""The order of training: an endless, seeded stream of batches for one of several readers.
 
-It is a pure function of the dataset, the order's fields, and which reader of how many it is for; so it can be taken up anywhere.
-The order is decided on places (shard, number) alone; a sample is read when its batch is due.
+The order is a pure function of the dataset, the order's settings, and the number of the reader
+among all readers, so that a run can go on from any batch. It is decided on positions alone, which
+are a shard and a sample's number in it; a sample is read when its batch is due.
 """
 
 import itertools
@@ -14,16 +15,23 @@ import numpy as np
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.samples import Record
-from lorweb_bench.data.shards import read_sidecar
+from lorweb_bench.data.shard_format import read_sidecar
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
 
-Place = tuple[int, int]  # the index of a shard, the number of a sample in it
+Position = tuple[int, int]  # the number of a shard, the number of a sample in it
 
 
 @dataclass(frozen=True)
 class Order:
-    """What decides which samples come when: batches of one panel size, shards shuffled, then `buffer` samples at a time."""
+    """What decides which samples come when.
+
+    Attributes:
+        split: The split to read.
+        batch_size: Samples in a batch, all of one panel size.
+        seed: What shards and samples are shuffled by.
+        buffer: How many samples are shuffled at a time, after the shards.
+    """
 
     split: str
     batch_size: int
@@ -34,100 +42,109 @@ class Order:
 def batches(
     dataset: Dataset, order: Order, reader: int = 0, readers: int = 1, skip: int = 0
 ) -> Iterator[dict[str, Any]]:
-    """The batches of one reader from the `skip`-th on, without end.
+    """The batches of one reader, without end.
 
-    A batch is `a`, `a_prime`, `b`, `b_prime` as uint8 arrays B x 3 x H x W, and `records`. All of its samples have one size;
-    what an epoch leaves incomplete is filled from the next. Of skipped batches no image is read.
+    All samples of a batch have one size; what an epoch leaves incomplete is filled from the next.
+
+    Args:
+        dataset: The dataset to read.
+        order: What decides the order.
+        reader: The number of this reader, from 0.
+        readers: How many readers there are.
+        skip: The first batch to read; no image of an earlier one is read.
+
+    Yields:
+        `a`, `a_prime`, `b`, `b_prime` as uint8 arrays B x 3 x H x W, and the list `records`.
     """
-    for group in _groups(dataset, order, reader, readers, skip):
-        yield _decoded(dataset, order.split, group)
+    for positions in _positions_of_batches(dataset, order, reader, readers, skip):
+        yield _decode_batch(dataset, order.split, positions)
 
 
-def _groups(
+def _positions_of_batches(
     dataset: Dataset, order: Order, reader: int, readers: int, skip: int
-) -> Iterator[list[Place]]:
+) -> Iterator[list[Position]]:
     if dataset.split(order.split).samples < readers:
         raise InputError(
-            f"{dataset.path} has fewer samples in {order.split} than readers ({readers}); use fewer workers or nodes."
+            f"{dataset.path} has fewer samples in {order.split} than readers ({readers}); "
+            "use fewer workers or nodes."
         )
-    alike = _one_size(dataset, order.split)
-    epoch = left = 0
-    if (
-        alike
-    ):  # then batches are cut off one after the other, and epochs are skipped by their length
-        left, skip = skip * order.batch_size, 0
-        while left >= (length := _length(dataset, order, epoch, reader, readers)):
-            left, epoch = left - length, epoch + 1
-    groups = _cut(dataset, order, _places(dataset, order, reader, readers, epoch, left), alike)
-    return itertools.islice(groups, skip, None)
+    one_size = _has_one_size(dataset, order.split)
+    epoch = samples = 0
+    if one_size:  # then batches follow each other in order, and whole epochs can be skipped
+        samples, skip = skip * order.batch_size, 0
+        while samples >= (length := _epoch_length(dataset, order, epoch, reader, readers)):
+            samples, epoch = samples - length, epoch + 1
+    positions = _positions(dataset, order, reader, readers, epoch, samples)
+    return itertools.islice(_batched(dataset, order, positions, one_size), skip, None)
 
 
-def _one_size(dataset: Dataset, split: str) -> bool:
-    """Whether the sidecars say that all panels of a split have one size; without them it is looked up sample by sample."""
-    found: set[str] = set()
+def _has_one_size(dataset: Dataset, split: str) -> bool:
+    """Whether the sidecars say that all panels of a split have one size.
+
+    Where they do not, the size is looked up sample by sample.
+    """
+    sizes: set[str] = set()
     for entry in dataset.split(split).shards:
         if not (dataset.path / entry.path).with_suffix(".json").is_file():
             return False
-        found |= set(read_sidecar(dataset.path / entry.path).sizes) or {""}
-    return len(found) == 1 and "" not in found
+        sizes |= set(read_sidecar(dataset.path / entry.path).sizes) or {""}
+    return len(sizes) == 1 and "" not in sizes
 
 
-def _cut(
-    dataset: Dataset, order: Order, places: Iterator[Place], alike: bool
-) -> Iterator[list[Place]]:
-    groups: dict[tuple[int, int] | None, list[Place]] = {}
-    for shard, number in places:
-        size = None if alike else dataset.places(order.split, shard).sizes[number]
-        group = groups.setdefault(size, [])
-        group.append((shard, number))
-        if len(group) == order.batch_size:
-            del groups[size]
-            yield group
+def _batched(
+    dataset: Dataset, order: Order, positions: Iterator[Position], one_size: bool
+) -> Iterator[list[Position]]:
+    """Positions in batches of one panel size, each handed out when it is full."""
+    filling: dict[tuple[int, int] | None, list[Position]] = {}
+    for shard, number in positions:
+        size = None if one_size else dataset.index(order.split, shard).sizes[number]
+        batch = filling.setdefault(size, [])
+        batch.append((shard, number))
+        if len(batch) == order.batch_size:
+            del filling[size]
+            yield batch
 
 
-def _decoded(dataset: Dataset, split: str, group: list[Place]) -> dict[str, Any]:
+def _decode_batch(dataset: Dataset, split: str, positions: list[Position]) -> dict[str, Any]:
     import cv2
 
     records: list[Record] = []
     batch: dict[str, Any] = {"records": records}
-    for place in group:
-        record, panels = dataset.panels(dataset.sample_at(split, *place))
-        if (record.width, record.height) != dataset.places(split, place[0]).sizes[place[1]]:
-            shard = dataset.path / dataset.split(split).shards[place[0]].path
+    for shard, number in positions:
+        record, panels = dataset.panels(dataset.sample_at(split, shard, number))
+        if (record.width, record.height) != dataset.index(split, shard).sizes[number]:
+            path = dataset.path / dataset.split(split).shards[shard].path
             raise InputError(
-                f"{shard}: sample {record.id!r} is not of the size that the sidecar says; fetch or build both again."
+                f"{path}: sample {record.id!r} is not of the size that the sidecar says; "
+                "fetch or build both again."
             )
         for role in ROLES:
             if not records:
-                batch[role] = np.empty((len(group), 3, record.height, record.width), np.uint8)
-            cv2.split(
-                panels[role], list(batch[role][len(records)])
-            )  # several times as fast as NumPy's transposition
+                batch[role] = np.empty((len(positions), 3, record.height, record.width), np.uint8)
+            # Several times as fast as NumPy's transposition.
+            cv2.split(panels[role], list(batch[role][len(records)]))
         records.append(record)
     return batch
 
 
-def _places(
+def _positions(
     dataset: Dataset, order: Order, reader: int, readers: int, epoch: int, skip: int
-) -> Iterator[Place]:
-    """The places of this reader, shuffled, from the `skip`-th of an epoch on, epoch after epoch."""
+) -> Iterator[Position]:
+    """This reader's positions, shuffled, from the `skip`-th of an epoch on, epoch after epoch."""
     while True:
-        shuffled = _shuffled(
-            _share(dataset, order, epoch, reader, readers),
-            order.buffer,
-            f"{order.seed} {epoch} {reader}",
-        )
+        share = _share(dataset, order, epoch, reader, readers)
+        shuffled = _shuffled(share, order.buffer, f"{order.seed} {epoch} {reader}")
         for _ in range(skip):
             next(shuffled)
         yield from shuffled
         epoch, skip = epoch + 1, 0
 
 
-def _shuffled(places: Iterator[Place], buffer: int, seed: str) -> Iterator[Place]:
+def _shuffled(positions: Iterator[Position], buffer: int, seed: str) -> Iterator[Position]:
     rng = random.Random(seed)
-    pool: list[Place] = []
-    for place in places:
-        pool.append(place)
+    pool: list[Position] = []
+    for position in positions:
+        pool.append(position)
         if len(pool) > buffer:
             i = rng.randrange(len(pool))
             pool[i], pool[-1] = pool[-1], pool[i]
@@ -138,17 +155,23 @@ def _shuffled(places: Iterator[Place], buffer: int, seed: str) -> Iterator[Place
 
 def _share(
     dataset: Dataset, order: Order, epoch: int, reader: int, readers: int
-) -> Iterator[Place]:
-    """The part of an epoch that is this reader's: whole shards where there are enough of them, else every n-th sample."""
-    entries, shards = dataset.split(order.split).shards, _shard_order(dataset, order, epoch)
+) -> Iterator[Position]:
+    """This reader's part of an epoch.
+
+    Readers get whole shards where there is one for each of them, and every n-th sample otherwise.
+    """
+    shards = _shard_order(dataset, order, epoch)
     if len(shards) >= readers:
-        return (
-            (shard, number)
-            for shard in shards[reader::readers]
-            for number in range(entries[shard].samples)
-        )
-    places = ((shard, number) for shard in shards for number in range(entries[shard].samples))
-    return itertools.islice(places, reader, None, readers)
+        return _positions_in(dataset, order.split, shards[reader::readers])
+    positions = _positions_in(dataset, order.split, shards)
+    return itertools.islice(positions, reader, None, readers)
+
+
+def _positions_in(dataset: Dataset, split: str, shards: list[int]) -> Iterator[Position]:
+    entries = dataset.split(split).shards
+    for shard in shards:
+        for number in range(entries[shard].samples):
+            yield shard, number
 
 
 def _shard_order(dataset: Dataset, order: Order, epoch: int) -> list[int]:
@@ -157,12 +180,10 @@ def _shard_order(dataset: Dataset, order: Order, epoch: int) -> list[int]:
     return shards
 
 
-def _length(dataset: Dataset, order: Order, epoch: int, reader: int, readers: int) -> int:
+def _epoch_length(dataset: Dataset, order: Order, epoch: int, reader: int, readers: int) -> int:
     """How many samples of an epoch are this reader's."""
     split = dataset.split(order.split)
     if len(split.shards) >= readers:
-        return sum(
-            split.shards[shard].samples
-            for shard in _shard_order(dataset, order, epoch)[reader::readers]
-        )
+        shards = _shard_order(dataset, order, epoch)[reader::readers]
+        return sum(split.shards[shard].samples for shard in shards)
     return len(range(reader, split.samples, readers))

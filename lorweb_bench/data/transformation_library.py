@@ -1,4 +1,4 @@
-"""Transformation libraries, found by entry point: what runs a suite's transformations on an image."""
+"""Transformation libraries, found by entry point, which run a suite's transformations on images."""
 
 import os
 from collections.abc import Mapping
@@ -12,26 +12,31 @@ from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.plugins import installed, load_entry
 
 GROUP = "lorweb_bench.transformations"
-FAMILIES_VARIABLE = (
-    "LORWEB_BENCH_FAMILIES"  # files of families that may be run, separated as in PATH
-)
+# An environment variable with files of families that may be run, separated as in PATH.
+FAMILIES_VARIABLE = "LORWEB_BENCH_FAMILIES"
 
 
 @runtime_checkable
 class TransformationLibrary(Protocol):
-    """Anything that runs a transformation: `spec` has `family` and `parameters`, the image is uint8 H x W x 3."""
+    """Anything that runs a transformation, given by `family` and `parameters`, on an image."""
 
     def apply(self, spec: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
-        """A pure function of the two; the result has the image's height and width."""
+        """The transformed image: a pure function of `spec` and the uint8 array H x W x 3.
+
+        The result has the image's height and width.
+        """
         ...
 
 
 def load_library(name: str | None) -> TransformationLibrary:
-    """Load the library that a dataset's manifest names, from the entry points in `lorweb_bench.transformations`.
+    """Load the library that a dataset's manifest names, from the installed entry points.
 
-    `datagen+my_families-1a2b3c4d` is the installed library with the families of a file of that name and digest, one of those that
-    the variable LORWEB_BENCH_FAMILIES lists: a dataset cannot make this code run. InputError when none is named, installed or
-    listed under that name.
+    `datagen+my_families-1a2b3c4d` is the installed library with the families of a file of that name
+    and digest. The file has to be one that the variable LORWEB_BENCH_FAMILIES lists, so that a
+    dataset cannot choose which code runs.
+
+    Raises:
+        InputError: None is named, installed or listed under that name.
     """
     if not name:
         raise InputError(
@@ -48,7 +53,11 @@ def load_library(name: str | None) -> TransformationLibrary:
 
 
 def file_name(path: str | Path) -> str:
-    """What a manifest calls a file of families: its stem and the first 8 digits of its sha256. InputError when it is not there."""
+    """What a manifest calls a file of families: its stem and the first 8 digits of its sha256.
+
+    Raises:
+        InputError: There is no such file.
+    """
     if not Path(path).is_file():
         raise InputError(
             f"{path} is no file; a library of your own is a Python file that defines FAMILIES."
@@ -66,6 +75,7 @@ def _families_file(name: str) -> Path:
     stem, _, digest = name.rpartition("-")
     there = ", ".join(map(str, listed)) or "it is empty"
     raise InputError(
-        f"The dataset was made with its author's own families, the file {stem}.py (sha256 {digest}…), and {FAMILIES_VARIABLE} does not "
-        f"list that very file ({there}); set it to the file's path."
+        f"The dataset was made with its author's own families, the file {stem}.py (sha256 "
+        f"{digest}…), and {FAMILIES_VARIABLE} does not list that very file ({there}); "
+        "set it to the file's path."
     )

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from lorweb_bench.data.dataset import Dataset
-from lorweb_bench.data.shards import read_sidecar
+from lorweb_bench.data.shard_format import read_sidecar
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.runtime.files import canonical_json, read_json
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pydantic import BaseModel, ConfigDict
 
 from lorweb_bench.data.dataset import Dataset
-from lorweb_bench.data.shards import read_sidecar
+from lorweb_bench.data.shard_format import read_sidecar
 from lorweb_bench.runtime.environment import build_environment
 
 SHOWN = 6  # names in a sentence

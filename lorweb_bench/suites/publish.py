@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_dataset, open_suite
+from lorweb_bench.data.dataset import Dataset, open_dataset, open_suite
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.manifest import MANIFEST, fingerprint_of
-from lorweb_bench.data.shards import Item, ShardWriter, item_of, read_sidecar, shard_done
+from lorweb_bench.data.shard_format import Item, item_of, read_sidecar, shard_done
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import DATASET_FORMAT, PUBLIC_ROLES, PUBLIC_SPLIT, PUBLISH_SALT
 from lorweb_bench.runtime.files import canonical_json, claim_output

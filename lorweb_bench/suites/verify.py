@@ -12,16 +12,15 @@ from lorweb_bench.data import images
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.manifest import Manifest, ShardEntry, fingerprint_of, targets_fingerprint_of
 from lorweb_bench.data.samples import Record
-from lorweb_bench.data.shards import (
+from lorweb_bench.data.shard_format import (
     Item,
     Sample,
     check_record,
-    find_places,
     item_of,
     keys_digest,
-    read_shard,
     read_sidecar,
 )
+from lorweb_bench.data.shard_reader import read_shard, scan_index
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PUBLIC_ROLES, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
@@ -138,8 +137,8 @@ def _sidecar_problems(
         entry.bytes,
     )
     agrees = agrees and sidecar.sizes in ({}, sizes)
-    if not checked.problems:  # the places of samples that are not whole say nothing new
-        agrees = agrees and sidecar.starts in ((), tuple(find_places(shard).starts))
+    if not checked.problems:  # else the starts say nothing new
+        agrees = agrees and sidecar.starts in ((), tuple(scan_index(shard).starts))
         agrees = (
             agrees
             and {sidecar.extension} == checked.extensions

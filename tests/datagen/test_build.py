@@ -18,7 +18,7 @@ from datagen.sources.scenes.compose import scene
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.images import decode, encode
-from lorweb_bench.data.shards import read_shard
+from lorweb_bench.data.shard_reader import read_shard
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.files import read_json

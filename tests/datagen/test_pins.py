@@ -8,9 +8,10 @@ import pytest
 from datagen.build import build, report
 from datagen.recipe.schema import read_recipe
 from lorweb_bench.cli.main import main
-from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import decode, encode
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.runtime.environment import build_environment
 from lorweb_bench.scoring.evaluate import evaluate
 from lorweb_bench.suites import pins

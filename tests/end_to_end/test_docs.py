@@ -272,7 +272,7 @@ def test_the_page_on_transformations_is_current() -> None:
 def test_every_field_on_disk_stands_in_formats() -> None:
     from lorweb_bench.data.manifest import Manifest, ShardEntry, SplitInfo, TransformationInfo
     from lorweb_bench.data.samples import Record
-    from lorweb_bench.data.shards import Item, Sidecar
+    from lorweb_bench.data.shard_format import Item, Sidecar
     from lorweb_bench.judging.judgement import Agreement, Judged, Judgement, Position
     from lorweb_bench.predictions.format import Cost, PredictionsManifest
     from lorweb_bench.reports.report import Report, Score

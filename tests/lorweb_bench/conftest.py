@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.judging.endpoint import Endpoint
 from lorweb_bench.judging.questions import rating_question
 from lorweb_bench.protocol import ROLES, SUITE_SPLITS

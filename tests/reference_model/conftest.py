@@ -14,10 +14,10 @@ from diffusers import FluxTransformer2DModel
 
 from datagen.sources.scenes.compose import scene
 from datagen.transformations import library
-from lorweb_bench.data.dataset import finish_dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode, to_image
 from lorweb_bench.data.samples import Triplet
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from reference_model.config import TrainConfig
 from reference_model.model.base import Base, UnshuffleCodec, load_base, new_tiny_base
 from reference_model.training.pretraining import Phase, PretrainingConfig, pretrain

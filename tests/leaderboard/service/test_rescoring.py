@@ -17,8 +17,9 @@ from leaderboard.store.audit import read
 from leaderboard.store.store import Store
 from leaderboard.store.tables import JobRow, SuiteRow, VerdictRow
 from leaderboard.submission.submission import pack
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.finalize import finish_dataset
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 
 Score = Callable[[Store], None]

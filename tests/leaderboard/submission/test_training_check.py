@@ -15,8 +15,9 @@ from leaderboard.board.board import boards
 from leaderboard.store.store import Store
 from leaderboard.submission.submission import pack
 from leaderboard.submission.verify import verify
-from lorweb_bench.data.dataset import Dataset, finish_dataset
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MANIFEST
 

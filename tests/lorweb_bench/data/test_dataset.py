@@ -16,9 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_dataset, open_suite
+from lorweb_bench.data.dataset import Dataset, open_dataset, open_suite
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import pixel_hash, to_array
-from lorweb_bench.data.shards import ShardWriter, read_shard, read_sidecar, shard_done
+from lorweb_bench.data.shard_format import read_sidecar, shard_done
+from lorweb_bench.data.shard_reader import read_shard
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PUBLIC_ROLES, ROLES
@@ -260,7 +263,7 @@ def test_the_writer_refuses_what_readers_would(tmp_path: Path, sample: SampleOf)
 KILLED = """
 import sys, time
 from lorweb_bench.data.images import encode
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 import numpy as np
 image = (encode(np.zeros((4, 4, 3), np.uint8)), "png")
 with ShardWriter(sys.argv[1], "train", 0) as shard:

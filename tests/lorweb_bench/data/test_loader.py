@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_dataset
+from lorweb_bench.data.dataset import Dataset, open_dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.data.sampling_order import Order, batches
-from lorweb_bench.data.shards import Places, ShardWriter, read_place
+from lorweb_bench.data.shard_reader import ShardIndex, read_sample
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.files import read_json, write_json
@@ -257,7 +259,7 @@ def test_no_sample_of_a_damaged_shard_reaches_a_training(tiny: Dataset) -> None:
         assert not {"t4", "t5", "t6", "t7"} & set(given)
 
 
-def test_places_of_another_shard_hand_out_nothing(tiny: Dataset) -> None:
+def test_the_index_of_another_shard_hands_out_nothing(tiny: Dataset) -> None:
     sidecar = tiny.path / "train" / "000000.json"
     content = read_json(sidecar)
     content["starts"] = [start + 512 for start in content["starts"]]
@@ -280,12 +282,12 @@ def test_a_sidecar_that_lies_about_sizes_hands_out_no_batch(tmp_path: Path) -> N
         next(batches(dataset, Order("train", 3)))
 
 
-def test_places_within_a_sample_hand_out_nothing(tiny: Dataset) -> None:
-    places, path = tiny.places("train", 0), tiny.path / "train" / "000000.tar"
-    start, end = places.starts[:2]
-    assert read_place(path, places, 0).key == "t0"
+def test_an_index_within_a_sample_hands_out_nothing(tiny: Dataset) -> None:
+    index, path = tiny.index("train", 0), tiny.path / "train" / "000000.tar"
+    start, end = index.starts[:2]
+    assert read_sample(path, index, 0).key == "t0"
     for first, last in [(at, end) for at in range(start + 512, end, 512)] + [
         (start, at) for at in range(start, end, 512)
     ]:
         with pytest.raises(InputError, match=r"train/000000\.tar"):
-            read_place(path, Places((first, last), places.sizes), 0)
+            read_sample(path, ShardIndex((first, last), index.sizes), 0)

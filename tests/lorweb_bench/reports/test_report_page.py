@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from lorweb_bench.data import images
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_suite
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.finalize import finish_dataset
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.reports.bars import Scale, digits, transformation_bars

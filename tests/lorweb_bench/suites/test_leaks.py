@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from datagen.sources.scenes.compose import scene
-from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import decode, encode, pixel_hash, resize, to_array
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.suites.leaks import Seen, find_leaks, like_images, write_sheet
 from lorweb_bench.suites.near_duplicates import NEAR_BITS, Known, dhash, thumbnail

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from lorweb_bench.cli.terminal_tables import show_counts
-from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.samples import Record
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.reports.sheet import Row, Section, contact_sheet
 from lorweb_bench.suites.overview import choose, count, selected, write_page, write_sheet
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lorweb_bench.data.dataset import Dataset, finish_dataset, open_dataset
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.dataset import Dataset, open_dataset
+from lorweb_bench.data.finalize import finish_dataset
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json
 from lorweb_bench.suites.publish import publish

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode, to_array
-from lorweb_bench.data.shards import ShardWriter
+from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json, write_json
 from lorweb_bench.suites.verify import label_problems, verify

@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorweb_bench.data import sorting
-from lorweb_bench.data.dataset import Dataset, finish_dataset
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset, sorted_lines
 from lorweb_bench.data.manifest import fingerprint_of, targets_fingerprint_of
-from lorweb_bench.data.shards import read_sidecar
-from lorweb_bench.data.sorting import sorted_lines
+from lorweb_bench.data.shard_format import read_sidecar
 
 LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]))
 
@@ -21,7 +20,7 @@ def test_lines_come_in_order(lines: list[str], run: int) -> None:
 def test_fingerprints_do_not_depend_on_what_fits_into_memory(
     tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sorting.sorted_lines, "__defaults__", (3,))
+    monkeypatch.setattr(sorted_lines, "__defaults__", (3,))
     again = finish_dataset(
         tiny.path,
         tiny.manifest.model_dump(
