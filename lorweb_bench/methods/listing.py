@@ -1,6 +1,10 @@
-"""The list of methods: what each does, what it needs, and whether that is there. Installed ones are read, not imported: they
-may take seconds to import, and the list is to be had where their packages are missing. A class may say what else it needs:
-`weights_repository`, on the model hub, and `gpus`, each a plain value in its body."""
+"""The list of methods: what each does, what it needs, and whether that is there.
+
+Installed methods are not imported: that takes seconds, and the list is wanted where their packages are
+missing. What they need is named by the extras of their entry points. The docstring comes from the
+source, and so do `weights_repository` (on the model hub) and `gpus`, where a class has them as plain
+values in its body.
+"""
 
 import ast
 import importlib.util
@@ -29,57 +33,63 @@ class MethodInfo:
 
 def list_methods() -> list[MethodInfo]:
     """The built-in methods and the installed ones."""
-    built_in = [(name, find(name, "method", TABLE, GROUP)) for name in TABLE]
-    known = [
-        MethodInfo(name, _first_line(inspect.getdoc(method)), getattr(method, "needs", ""), None)
-        for name, method in built_in
-    ]
-    return known + [_installed(entry) for entry in installed(GROUP, reserved=TABLE).values()]
+    lines = []
+    for name in TABLE:
+        method = find(name, "method", TABLE, GROUP)
+        lines.append(MethodInfo(name, _first_line(inspect.getdoc(method)), method.needs, None))
+    return lines + [_installed(entry) for entry in installed(GROUP, reserved=TABLE).values()]
 
 
 def _installed(entry: EntryPoint) -> MethodInfo:
-    source = _source(entry.module)
-    if source is None:
+    node = _definition(entry)
+    if node is None:
         return MethodInfo(entry.name, entry.value, "", f"{entry.module} is not there")
-    defined = {
-        node.name: node for node in source.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    }
-    node = defined.get(entry.attr)
-    said = _said(node) if isinstance(node, ast.ClassDef) else {}
+    values = _plain_values(node) if isinstance(node, ast.ClassDef) else {}
     needs = [f"the extra {extra}" for extra in entry.extras]
     lacking = missing_for(entry)
     missing = [lacking] if lacking else []
-    if repository := said.get("weights_repository"):
+    if repository := values.get("weights_repository"):
         needs.append(f"the weights {repository}")
-        missing += [f"no weights: hf download {repository}"] * (not weights_there(repository))
-    if said.get("gpus"):
+        if not weights_there(repository):
+            missing.append(f"no weights: hf download {repository}")
+    if values.get("gpus"):
         needs.append("a GPU")
-        missing += ["no GPU"] * (not gpu_there())
-    what = _first_line(ast.get_docstring(node)) if node else entry.value
-    return MethodInfo(entry.name, what, ", ".join(needs), "; ".join(missing) or None)
+        if not gpu_there():
+            missing.append("no GPU")
+    what = "" if isinstance(node, ast.Module) else _first_line(ast.get_docstring(node))
+    return MethodInfo(entry.name, what or entry.value, ", ".join(needs), "; ".join(missing) or None)
 
 
-def _said(node: ast.ClassDef) -> dict[str, Any]:
-    """The plain values in the body of a class, by name."""
-    plain = [
-        item
-        for item in node.body
-        if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant)
-    ]
-    return {
-        target.id: ast.literal_eval(item.value)
-        for item in plain
-        for target in item.targets
-        if isinstance(target, ast.Name)
-    }
+def _definition(entry: EntryPoint) -> ast.FunctionDef | ast.ClassDef | ast.Module | None:
+    """What defines a method in its module's source; the module for anything else, None without a source."""
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except ImportError:
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    module = ast.parse(Path(spec.origin).read_text())
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == entry.attr:
+            return node
+    return module
+
+
+def _plain_values(node: ast.ClassDef) -> dict[str, Any]:
+    """The constants that a class assigns in its body, by name."""
+    values: dict[str, Any] = {}
+    for item in node.body:
+        if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant):
+            for target in item.targets:
+                if isinstance(target, ast.Name):
+                    values[target.id] = item.value.value
+    return values
 
 
 def weights_there(repository: str) -> bool:
-    """Whether the hub's cache on this machine has a whole pipeline: each part that its index names, with every file of its shards."""
-    home = Path(
-        os.environ.get("HF_HOME")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    )
+    """Whether the hub's cache has a whole pipeline: each part of its index, with every file of its shards."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("HF_HOME") or caches / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
     return any(_whole_pipeline(index.parent) for index in snapshots.glob("*/model_index.json"))
@@ -89,11 +99,10 @@ def _whole_pipeline(folder: Path) -> bool:
     try:
         index = json.loads((folder / "model_index.json").read_bytes())
         parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
-        shards = [
-            path.parent / name
-            for path in folder.glob("*/*.index.json")
-            for name in json.loads(path.read_bytes())["weight_map"].values()
-        ]
+        shards: list[Path] = []
+        for path in folder.glob("*/*.index.json"):
+            names = json.loads(path.read_bytes())["weight_map"].values()
+            shards += [path.parent / name for name in names]
     except (OSError, ValueError, KeyError, AttributeError):
         return False
     return all((folder / part).is_dir() for part in parts) and all(
@@ -112,13 +121,3 @@ def gpu_there() -> bool:
 
 def _first_line(text: str | None) -> str:
     return (text or "").partition("\n")[0]
-
-
-def _source(module: str) -> ast.Module | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ImportError:
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return ast.parse(Path(spec.origin).read_text())

@@ -1,11 +1,11 @@
 """Bounds by search: what an open book of the library can do, and how near an item comes to what was trained on."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 
 from lorweb_bench.data.composition import steps_of
@@ -28,28 +28,25 @@ MEMORY = 256 << 20  # bytes of rendered images that are kept at hand
 Spec = Mapping[str, Any]
 
 
-@dataclass
 class Renderer:
-    """Runs single transformations, remembering what it rendered of the images seen last (analogies share their panels)."""
+    """Runs single transformations, and keeps what it rendered last within a budget of bytes.
 
-    library: TransformationLibrary
-    budget: int = MEMORY
-    _kept: "OrderedDict[str, dict[str, np.ndarray]]" = field(default_factory=OrderedDict)
-    _bytes: int = 0
+    Analogies share their panels, so the same image is asked for again and again.
+    """
+
+    def __init__(self, library: TransformationLibrary, budget: int = MEMORY) -> None:
+        self.library = library
+        self.rendered: LRUCache[tuple[str, str], np.ndarray] = LRUCache(
+            budget, getsizeof=lambda image: image.nbytes
+        )
 
     def run(self, name: str, spec: Spec, image: np.ndarray, digest: str) -> np.ndarray:
         """`spec` run on an image; `name` stands for the spec and `digest` for the image."""
-        of_image = self._kept.setdefault(digest, {})
-        self._kept.move_to_end(digest)
-        if name in of_image:
-            return of_image[name]
-        result = self.library.apply(spec, image)
-        while self._bytes + result.nbytes > self.budget and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= sum(array.nbytes for array in dropped.values())
-        if self._bytes + result.nbytes <= self.budget:
-            of_image[name] = result
-            self._bytes += result.nbytes
+        result = self.rendered.get((digest, name))
+        if result is None:
+            result = self.library.apply(spec, image)
+            if result.nbytes <= self.rendered.maxsize:
+                self.rendered[digest, name] = result
         return result
 
 
@@ -104,50 +101,45 @@ class LibrarySearch:
         return self._found[pair]
 
     def _search(self, a: np.ndarray, a_prime: np.ndarray, digest: str) -> tuple[str, ...]:
-        def once(name: str) -> np.ndarray:
-            return self._renderer.run(name, self._singles[name], a, digest)
-
-        def then(name: str, image: np.ndarray) -> np.ndarray:
-            return self._library.apply(self._singles[name], image)
-
-        errors = {name: mse(once(name), a_prime) for name in self._singles}
-        best, error = min(errors, key=errors.__getitem__), min(errors.values())
+        """The names of the one or two singles that bring a nearest to a_prime."""
+        errors = {name: mse(self._run(name, a, digest), a_prime) for name in self._singles}
+        best = min(errors, key=errors.__getitem__)
         answer: tuple[str, ...] = (best,)
-        leaders = sorted(
-            (min(names, key=errors.__getitem__) for names in self._families.values()),
-            key=errors.__getitem__,
-        )
-        for part in leaders[:BEAM]:
-            for first in (True, False):
-                if error == 0.0:
-                    return answer
-                start = once(part)
-                tried: dict[str, float] = {}
-
-                def attempt(
-                    names: Iterable[str],
-                    first: bool = first,
-                    part: str = part,
-                    start: np.ndarray = start,
-                    tried: Any = tried,
-                ) -> None:
-                    for name in names:
-                        if name not in tried:
-                            tried[name] = mse(
-                                then(name, start) if first else then(part, once(name)), a_prime
-                            )
-
-                attempt(names[len(names) // 2] for names in self._families.values())
-                nearest = sorted(tried, key=tried.__getitem__)[:FAMILIES]
-                attempt(
-                    name
-                    for near in nearest
-                    for name in self._families[self._singles[near]["family"]]
-                )
-                other = min(tried, key=tried.__getitem__)
-                if tried[other] < error:
-                    answer, error = ((part, other) if first else (other, part)), tried[other]
+        error = errors[best]
+        of_families = (min(names, key=errors.__getitem__) for names in self._families.values())
+        leaders = sorted(of_families, key=errors.__getitem__)
+        for part, is_first in product(leaders[:BEAM], (True, False)):
+            if error == 0.0:
+                break
+            partner, partner_error = self._best_partner(part, is_first, a, a_prime, digest)
+            if partner_error < error:
+                answer, error = ((part, partner) if is_first else (partner, part)), partner_error
         return answer
+
+    def _best_partner(
+        self, part: str, is_first: bool, a: np.ndarray, a_prime: np.ndarray, digest: str
+    ) -> tuple[str, float]:
+        """The single that composes best with `part`, which runs first or second, and its error.
+
+        One preset of every family is tried, then every preset of the families that came nearest.
+        """
+
+        def error_with(name: str) -> float:
+            first, second = (part, name) if is_first else (name, part)
+            result = self._library.apply(self._singles[second], self._run(first, a, digest))
+            return mse(result, a_prime)
+
+        middle = [names[len(names) // 2] for names in self._families.values()]
+        errors = {name: error_with(name) for name in middle}
+        for name in sorted(errors, key=errors.__getitem__)[:FAMILIES]:
+            for preset in self._families[self._singles[name]["family"]]:
+                if preset not in errors:
+                    errors[preset] = error_with(preset)
+        partner = min(errors, key=errors.__getitem__)
+        return partner, errors[partner]
+
+    def _run(self, name: str, image: np.ndarray, digest: str) -> np.ndarray:
+        return self._renderer.run(name, self._singles[name], image, digest)
 
 
 class NearestSeen:
@@ -208,12 +200,10 @@ class NearestSeen:
             if len(steps) == 1
         }
         near = sorted(errors, key=errors.__getitem__)[:NEAREST]
-        for name in dict.fromkeys(
-            c
-            for single in near
-            for c in self._holding.get(canonical_json(self._steps[single][0]), ())
-        ):
-            errors[name] = mse(self._run(name, b, digest), b_prime)
+        for single in near:
+            for name in self._holding.get(canonical_json(self._steps[single][0]), ()):
+                if name not in errors:
+                    errors[name] = mse(self._run(name, b, digest), b_prime)
         return self._run(min(errors, key=errors.__getitem__), b, digest)
 
     def _run(self, name: str, b: np.ndarray, digest: str) -> np.ndarray:

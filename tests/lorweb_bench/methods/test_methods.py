@@ -208,7 +208,7 @@ def test_the_renderer_keeps_within_its_memory() -> None:
         for by in (1, 2):
             assert (renderer.run(str(by), {"by": by}, image, digest) == by).all()
     assert Counting.runs == 8
-    assert renderer._bytes <= 3 * image.nbytes
+    assert renderer.rendered.currsize <= 3 * image.nbytes
 
 
 def test_methods_load_by_name_module_file_class_factory_and_instance(
