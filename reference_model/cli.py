@@ -6,7 +6,7 @@ Train, apply, compose, import-lorweb, inspect-model, pretrain-tiny.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -79,6 +79,29 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
         click.echo(f"checkpoint: {checkpoint}")
 
 
+FIT = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Fit the mix to the pair itself, e.g. fit.steps=20.",
+)
+
+
+def _read_fit(settings: tuple[str, ...]) -> "dict[str, Any] | None":
+    """The settings of a fit from `--set`; InputError where there are others."""
+    from lorweb_bench.errors import InputError
+    from lorweb_bench.runtime.settings import parse_options
+
+    options = parse_options(settings)
+    if others := [key for key in options if key != "fit"]:
+        raise InputError(f"--set {others[0]}: there is only `fit`, e.g. --set fit.steps=20")
+    fit = options.get("fit")
+    if fit is not None and not isinstance(fit, dict):
+        raise InputError(f"--set fit={fit}: name a setting of the fit, e.g. --set fit.steps=20")
+    return fit
+
+
 MODEL = click.option(
     "--model",
     required=True,
@@ -119,20 +142,32 @@ def _read_images(*paths: Path) -> "list[Image]":
     help="PNG to write.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
-def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int) -> None:
+@FIT
+def apply(
+    model: Path,
+    a: Path,
+    a_prime: Path,
+    b: Path,
+    output: Path,
+    seed: int,
+    settings: tuple[str, ...],
+) -> None:
     """Make b' so that A : A_PRIME :: B : b'."""
     from lorweb_bench.data.images import encode
     from lorweb_bench.data.samples import Triplet
     from lorweb_bench.errors import InputError
     from lorweb_bench.runtime.files import write_atomic
-    from reference_model.method import from_checkpoint
+    from reference_model.method import check_pair, from_checkpoint
 
     if output.suffix.lower() != ".png":
         raise InputError(
             f"{output}: the answer is written as PNG; give it a name that ends in .png"
         )
     images = _read_images(a, a_prime, b)
-    method = from_checkpoint(model, merge=True)
+    fit = _read_fit(settings)
+    if fit is not None:
+        check_pair(images[0], images[1], f"{a} and {a_prime}")
+    method = from_checkpoint(model, merge=True, fit=fit)
     answer = method.predict(
         [Triplet(key="b", a=images[0], a_prime=images[1], b=images[2], prompt=None, seed=seed)]
     )[0]
@@ -177,6 +212,7 @@ def apply(model: Path, a: Path, a_prime: Path, b: Path, output: Path, seed: int)
     show_default=True,
     help="Of the file.",
 )
+@FIT
 def compose(
     model: Path,
     a: Path,
@@ -187,6 +223,7 @@ def compose(
     mix: tuple[Path, Path] | None,
     weight: float | None,
     dtype: str,
+    settings: tuple[str, ...],
 ) -> None:
     """Write the LoRA of one analogy as a file that stock diffusers loads."""
     from lorweb_bench.errors import InputError
@@ -197,12 +234,19 @@ def compose(
         )
     if weight is not None and not mix:
         raise InputError("--weight says how far to walk to a second pair; add `--mix A2 A2_PRIME`")
+    from reference_model.method import check_pair
     from reference_model.model.composing import compose_file
 
-    pairs = [_read_images(*pair) for pair in ((a, a_prime), mix or ()) if pair]
-    for line in compose_file(
-        model, pairs, _read_images(b)[0], output, rank, 0.5 if weight is None else weight, dtype
-    ):
+    fit = _read_fit(settings)
+    pairs = []
+    for pair in filter(None, ((a, a_prime), mix)):
+        first, second = _read_images(*pair)
+        pairs.append((first, second))
+        if fit is not None:
+            check_pair(first, second, f"{pair[0]} and {pair[1]}")
+    walked = 0.5 if weight is None else weight
+    image_b = _read_images(b)[0]
+    for line in compose_file(model, pairs, image_b, output, rank, walked, dtype, fit):
         click.echo(line)
 
 

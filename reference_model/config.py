@@ -1,12 +1,12 @@
 """The YAML of `lorweb-bench train`, checked before anything is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lorweb_bench.runtime.settings import read_settings
+from lorweb_bench.runtime.settings import checked, read_settings
 from reference_model.training.flow import Times
 
 ADAPTED = r"(transformer_blocks|single_transformer_blocks)\..*"  # as in the paper
@@ -164,6 +164,32 @@ class TrainConfig(Strict):
                 f"{self.adapter.heads} parts, and they are not equal"
             )
         return self
+
+
+class FitConfig(Strict):
+    """A search at inference for what adapts the base to an item's own pairs."""
+
+    steps: int = Field(20, ge=1, description="steps of the search")
+    space: Literal["hull", "span", "tokens", "lora"] | None = Field(
+        None,
+        description="what is searched: hull (mixes that the router could give) or span (any mix) "
+        "of a basis, tokens of the token control, lora (a fresh one beside what was trained)",
+    )
+    rate: float | None = Field(
+        None, gt=0, description="first step size, in units of the space; it falls to zero"
+    )
+    draws: int = Field(1, ge=1, description="draws of noise in each step")
+    held_out: int = Field(4, ge=1, description="draws of noise that choose the step")
+    rank: int = Field(4, ge=1, description="rank of a fresh LoRA")
+    hide_pair: bool = Field(
+        True, description="whether the pair's panels are hidden at prediction, as in the search"
+    )
+    seed: int = Field(0, ge=0, description="seed of all noise of the search")
+
+
+def read_fit(options: Mapping[str, Any] | None) -> FitConfig | None:
+    """The settings of a fit from options such as `{"steps": 20}`; None where none is asked for."""
+    return None if options is None else checked(FitConfig, options, "--set fit", "fit")
 
 
 def find_config(path: Path) -> Path:

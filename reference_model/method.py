@@ -3,7 +3,7 @@
 Checkpoints, and the base told the true transformation (`ceiling`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,29 @@ from lorweb_bench.data.images import resize, to_image
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json
-from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint
+from reference_model.checkpoints.checkpoint import (
+    checkpoint_folder,
+    load_checkpoint,
+    read_config,
+)
 from reference_model.checkpoints.merging import can_merge, merged
-from reference_model.config import TrainConfig
+from reference_model.config import FitConfig, TrainConfig, read_fit
+from reference_model.fitting.adaptation import Adaptation, Pairs, routed
+from reference_model.fitting.fit import fit as fit_pairs
+from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.model.adapter import Adapter
 from reference_model.model.base import Base, load_base
 from reference_model.model.base_models import is_stock, sample_stock
 from reference_model.model.flux import VaeCodec
-from reference_model.model.grid_layout import (
-    CONTEXT,
-    Picture,
-    TokenSequence,
-    context_sequence,
-    picture_pixels,
-    token_sequence,
-)
+from reference_model.model.grid_layout import context_sequence
+from reference_model.model.panels import decode_answer, encode_context, hide_pair
 from reference_model.sampling import sample
 from reference_model.training.quadruplets import SIDE_MULTIPLE
+
+SMALLEST_CHANGE = 1.0  # RMSE in levels of 255 under which two pictures are one, re-encoded
+
+# From exemplar pairs, b, prompts and seeds to b'; images are uint8 (batch, 3, height, width).
+Predictor = Callable[[Pairs, Tensor, Sequence[str], Sequence[int]], Tensor]
 
 
 def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
@@ -62,13 +68,15 @@ def by_size(
 ) -> list[Image.Image]:
     """One b' per triplet, of the size of its b.
 
-    `complete` gives those of triplets that have one panel size, uint8 height x width x 3.
+    `complete` gives those of triplets that have one panel size and one number of pairs, uint8
+    height x width x 3.
     """
-    sizes = [panel_size(*t.b.size, longest) for t in triplets]
+    shapes = [(panel_size(*t.b.size, longest), len(t.pairs)) for t in triplets]
     answers: dict[int, Image.Image] = {}
-    for size in dict.fromkeys(sizes):
-        chosen = [i for i, s in enumerate(sizes) if s == size]
-        with torch.inference_mode():
+    for shape in dict.fromkeys(shapes):
+        chosen = [i for i, s in enumerate(shapes) if s == shape]
+        size = shape[0]
+        with torch.no_grad():  # not inference mode: a fit needs gradients inside
             found = complete([triplets[i] for i in chosen], size)
         for i, pixels in zip(chosen, found, strict=True):
             answers[i] = to_image(resize(pixels, triplets[i].b.size))
@@ -76,8 +84,10 @@ def by_size(
 
 
 class Method:
-    """Predicts batches of triplets with one function from (a, a', b, prompts, seeds) to b', all
-    uint8 (batch, 3, height, width).
+    """Predicts batches of triplets with one function.
+
+    The function maps exemplar pairs, b, prompts and seeds to b', all images being uint8 (batch, 3,
+    height, width).
     """
 
     version = "1"
@@ -85,7 +95,7 @@ class Method:
     def __init__(
         self,
         name: str,
-        predict_panels: Callable[..., Tensor],
+        predict_panels: Predictor,
         longest: int,
         device: torch.device,
         sampling_steps: int,
@@ -116,15 +126,21 @@ class Method:
 
         Uint8 (batch, height, width, 3).
         """
-        panels = [
-            to_tensor([getattr(t, role) for t in triplets], size, self.device)
-            for role in ("a", "a_prime", "b")
-        ]
+        exemplars = zip(*(t.pairs for t in triplets), strict=True)
+        pairs = [self._pair(pair, size) for pair in exemplars]
+        b = to_tensor([t.b for t in triplets], size, self.device)
         found = self.predict_panels(
-            *panels, [t.prompt or "" for t in triplets], [t.seed for t in triplets]
+            pairs, b, [t.prompt or "" for t in triplets], [t.seed for t in triplets]
         )
         pixels: np.ndarray = found.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
+
+    def _pair(
+        self, pair: Sequence[tuple[Image.Image, Image.Image]], size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """The k-th pairs of a batch as two tensors."""
+        before, after = zip(*pair, strict=True)
+        return to_tensor(before, size, self.device), to_tensor(after, size, self.device)
 
 
 def best_device() -> torch.device:
@@ -133,78 +149,90 @@ def best_device() -> torch.device:
 
 
 def adapter_predictor(
-    adapter: Adapter, config: TrainConfig, merge: bool = False
-) -> Callable[..., Tensor]:
-    """The adapter as a function from (a, a', b, prompts, seeds) to b'.
+    adapter: Adapter, config: TrainConfig, merge: bool = False, fit: FitConfig | None = None
+) -> Predictor:
+    """The adapter as a function from exemplar pairs, b, prompts and seeds to b'.
 
-    The mix is computed once for the batch, not once per step.
+    What adapts the base is found once for a batch, not once per step.
 
-    With `merge`, it is merged into the weights while a batch of one is sampled, where these are not
-    quantised.
+    Args:
+        adapter: a checkpoint on its base.
+        config: its config.
+        merge: merge the mix into the weights while a batch of one is sampled, where these are not
+            quantised.
+        fit: search for the adaptation on the items' own pairs; without it the router decides.
     """
     base = adapter.base
     merge = merge and can_merge(adapter.basis)
     draw = sample_stock if is_stock(base, config.layout) else sample
 
     def predict_panels(
-        a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]
+        pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Tensor:
-        features = adapter.features(a, a_prime, b)
-        adapter.gate(features)
-        sequenced = encode_context(base, config, {"a": a, "a_prime": a_prime, "b": b})
-        with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
-            tokens = draw(
-                base, sequenced, adapter.prompt(prompts, features), seeds, base.sampling_steps
-            )
-        return decode_answer(base, config.layout, tokens, sequenced)
+        adaptation = adapt(adapter, config, fit, pairs, b, prompts)
+        panels = {"a": pairs[0][0], "a_prime": pairs[0][1], "b": b}
+        if fit is not None and fit.hide_pair:
+            panels = hide_pair(panels)
+        context = encode_context(base, config, panels)
+        prompt = adaptation.extend(base.text_encoder(list(prompts)))
+        with adaptation.on(adapter):
+            with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
+                tokens = draw(base, context, prompt, list(seeds), base.sampling_steps)
+        return decode_answer(base, config.layout, tokens, context)
 
     return predict_panels
 
 
-def encode_context(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> TokenSequence:
-    """The clean context of panels, uint8 (batch, 3, height, width) by role.
-
-    A grid is encode_context as the one picture that it is.
-    """
-    shrinks: dict[Picture, int] = {("a",): config.pair_shrink, ("a_prime",): config.pair_shrink}
-    pictures = [
-        base.codec.encode(picture_pixels(picture, panels), shrinks.get(picture, 1))
-        for picture in CONTEXT[config.layout]
-    ]
-    return token_sequence(config.layout, pictures)
-
-
-def decode_answer(base: Base, layout: str, tokens: Tensor, sequenced: TokenSequence) -> Tensor:
-    """b', uint8 (batch, 3, height, width), of predicted target tokens.
-
-    Of a grid its bottom right quarter, in pixels.
-    """
-    if layout != "paper":
-        return base.codec.decode(tokens.unflatten(1, (sequenced.rows, sequenced.columns)))
-    grid = base.codec.decode(tokens.unflatten(1, (2 * sequenced.rows, 2 * sequenced.columns)))
-    return grid[..., grid.shape[2] // 2 :, grid.shape[3] // 2 :]
+def adapt(
+    adapter: Adapter,
+    config: TrainConfig,
+    settings: FitConfig | None,
+    pairs: Pairs,
+    b: Tensor,
+    prompts: Sequence[str],
+) -> Adaptation:
+    """What adapts the base to a batch of analogies: as the router says, or fitted from there on."""
+    start = routed(adapter, pairs, b)
+    if settings is None:
+        return start
+    space = space_for(adapter, config, settings, start, len(b))
+    return fit_pairs(adapter, config, settings, space, pairs, prompts).adaptation
 
 
-def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
+def from_checkpoint(
+    folder: str | Path, merge: bool = False, fit: Mapping[str, Any] | None = None
+) -> Method:
     """The method in a checkpoint folder.
 
-    `merge` suits one triplet at a time, see `adapter_predictor`.
+    Args:
+        folder: a checkpoint, or `lorweb` for the one that ships.
+        merge: suits one triplet at a time, see `adapter_predictor`.
+        fit: settings of a fit to each item's own pairs, such as `{"steps": 20}`; the method is then
+            called `<name>-fit`.
+
+    Raises:
+        InputError: the folder holds no whole checkpoint, or a setting of the fit is wrong.
     """
     folder = checkpoint_folder(folder)
+    settings = read_fit(fit)
     adapter, config = load_checkpoint(folder)
+    if settings is not None:
+        chosen_space(config, settings)
     device = best_device()
-    about = {
+    about: dict[str, Any] = {
         "base": config.base,
         "kind": config.adapter.kind,
         "trainable_parameters": adapter.trainable_parameters,
     }
+    if settings is not None:
+        about["fit"] = settings.model_dump(exclude_none=True)
     track = "open" if "imported_from" in read_json(folder / "config.json") else "closed"
-    predict = adapter_predictor(adapter.to(device), config, merge)
+    predict = adapter_predictor(adapter.to(device), config, merge, settings)
     batch_size = (
         4 if isinstance(adapter.base.codec, VaeCodec) else 32
     )  # beside 12 billion weights there is room for few
     return Method(
-        config.name,
+        config.name if settings is None else fit_name(config),
         predict,
         config.panel,
         device,
@@ -215,23 +243,82 @@ def from_checkpoint(folder: str | Path, merge: bool = False) -> Method:
     )
 
 
-def shipped() -> Method:
-    """LoRWeB as it ships with the package, trained on the tiny base."""
-    return from_checkpoint("lorweb")
+def check_pair(a: Image.Image, a_prime: Image.Image, names: str) -> None:
+    """Refuse a pair that nothing can be fitted to.
+
+    Raises:
+        InputError: the two pictures have different sizes, or show no change.
+    """
+    if a.size != a_prime.size:
+        sizes = " and ".join(f"{image.width}x{image.height}" for image in (a, a_prime))
+        raise InputError(
+            f"{names} are of two sizes, {sizes}; a fit compares them pixel by pixel, so crop or "
+            "resize one to the other's size"
+        )
+    before, after = (np.asarray(image.convert("RGB"), np.float32) for image in (a, a_prime))
+    change = float(np.sqrt(np.square(before - after).mean()))
+    if change < SMALLEST_CHANGE:
+        raise InputError(
+            f"{names} show no change (they differ by {change:.1f} of 255 levels), so there is "
+            "nothing to fit; leave the fit out, or name another pair"
+        )
 
 
-def instruction_predictor(base: Base) -> Callable[..., Tensor]:
+def fit_name(config: TrainConfig) -> str:
+    """The name of a fitted method: `lorweb-fit`, `token-fit` and `lora-fit` for our three kinds."""
+    short = {"token-control": "token", "single-lora": "lora"}
+    return f"{short.get(config.name, config.name)}-fit"
+
+
+def shipped(fit: Mapping[str, Any] | None = None) -> Method:
+    """LoRWeB as it ships with the package, trained on the tiny base; `fit` as `from_checkpoint`."""
+    return from_checkpoint("lorweb", fit=fit)
+
+
+def shipped_fit(fit: Mapping[str, Any] | None = None) -> Method:
+    """LoRWeB as it ships, fitted to each item's own pairs."""
+    return from_checkpoint("lorweb", fit=fit or {})
+
+
+def token_fit(model: str | Path | None = None, fit: Mapping[str, Any] | None = None) -> Method:
+    """A token control fitted to each item's own pairs: its tokens are searched for."""
+    return _fitted("token-fit", "token-control", model, fit)
+
+
+def lora_fit(model: str | Path | None = None, fit: Mapping[str, Any] | None = None) -> Method:
+    """A single LoRA fitted to each item's own pairs: a fresh LoRA beside it is searched for."""
+    return _fitted("lora-fit", "single-lora", model, fit)
+
+
+def _fitted(
+    name: str, kind: str, model: str | Path | None, fit: Mapping[str, Any] | None
+) -> Method:
+    """A checkpoint of some kind with a fit; InputError where none is named or it is another."""
+    if model is None:
+        raise InputError(f"{name}: name a checkpoint of kind {kind} with --set model=FOLDER")
+    config = read_config(checkpoint_folder(model), with_base=False)
+    if config.adapter.kind != kind:
+        raise InputError(
+            f"{name}: {model} is a checkpoint of kind {config.adapter.kind}, and it takes one of "
+            f"kind {kind}"
+        )
+    return from_checkpoint(model, fit=fit or {})
+
+
+def instruction_predictor(base: Base) -> Predictor:
     """The bare base as an instruction editor: b' from b and the prompt alone."""
 
     def predict_panels(
-        a: Tensor, a_prime: Tensor, b: Tensor, prompts: list[str], seeds: list[int]
+        pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Tensor:
         if not all(prompts):
             raise InputError(
                 "ceiling: the base must be told the transformation; add `--prompt instruction`"
             )
         sequenced = context_sequence("edit", None, None, base.codec.encode(b))
-        tokens = sample(base, sequenced, base.text_encoder(prompts), seeds, base.sampling_steps)
+        tokens = sample(
+            base, sequenced, base.text_encoder(list(prompts)), list(seeds), base.sampling_steps
+        )
         return decode_answer(base, "edit", tokens, sequenced)
 
     return predict_panels

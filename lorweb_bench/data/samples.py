@@ -34,6 +34,9 @@ class Record(BaseModel):
     prompt: str | None = None
 
 
+Pair = tuple[Image.Image, Image.Image]  # a picture before and after the transformation
+
+
 @dataclass(frozen=True)
 class Triplet:
     """What a method is shown: three RGB images of one size.
@@ -45,6 +48,7 @@ class Triplet:
         b: The image to edit in the same way.
         prompt: Text about the edit, where the prompt mode gives one.
         seed: What the method's random choices for this item are drawn from.
+        further_pairs: Up to seven more exemplars of the same edit.
     """
 
     key: str
@@ -53,6 +57,12 @@ class Triplet:
     b: Image.Image
     prompt: str | None = None
     seed: int = 0
+    further_pairs: tuple[Pair, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All exemplars, the first being (a, a_prime)."""
+        return ((self.a, self.a_prime), *self.further_pairs)
 
 
 @dataclass(frozen=True)

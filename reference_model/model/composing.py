@@ -1,24 +1,45 @@
 """`compose`: one analogy, or a point on the way between two, as a LoRA file for other tools."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from lorweb_bench.errors import InputError
 from reference_model.analysis.space import Lora, Space, energy, lora_tensors, open_space, shrink
+from reference_model.checkpoints.checkpoint import (
+    checkpoint_folder,
+    load_checkpoint,
+    read_config,
+)
+from reference_model.config import read_fit
+from reference_model.method import adapt, best_device, panel_size, to_tensor
 from reference_model.training.resume_state import write_tensors
+
+Pair = tuple[Image.Image, Image.Image]
 
 
 def mixed_lora(
-    space: Space, pairs: Sequence[Sequence[Image.Image]], b: Image.Image, weight: float
+    space: Space,
+    pairs: Sequence[Pair],
+    b: Image.Image,
+    weight: float,
+    coefficients: Tensor | None = None,
 ) -> Lora:
-    """The LoRA of the analogy of one pair (a, a') with b, or `weight` of the way to that of a
-    second pair with the same b.
+    """The LoRA of one analogy, or a point on the way from it to another with the same b.
 
     The walk mixes coefficients, (1 - weight) e + weight e2; as the update is linear in them, it
     runs along a straight line in weights.
+
+    Args:
+        space: a checkpoint without its base.
+        pairs: one pair (a, a'), or two to walk between.
+        b: the picture to edit.
+        weight: how far to walk, from 0 to 1.
+        coefficients: (pairs, layers, elements) where they were fitted; without them, the router's.
     """
     if space.router is None:
         if len(pairs) > 1:
@@ -27,26 +48,63 @@ def mixed_lora(
                 "between; leave --mix out"
             )
         return space.fold(None)
-    found = space.coefficients([(a, a_prime, b) for a, a_prime in pairs])
-    return space.fold(torch.lerp(found[0], found[-1], weight) if len(pairs) > 1 else found[0])
+    if coefficients is None:
+        coefficients = space.coefficients([(a, a_prime, b) for a, a_prime in pairs])
+    mix = coefficients[0]
+    if len(pairs) > 1:
+        mix = torch.lerp(mix, coefficients[-1], weight)
+    return space.fold(mix)
+
+
+def fitted_coefficients(
+    model: Path, pairs: Sequence[Pair], b: Image.Image, fit: Mapping[str, Any]
+) -> Tensor:
+    """Coefficients (pairs, layers, elements) fitted to each of some pairs by itself.
+
+    The base is loaded for it, other than for the router's own coefficients.
+
+    Raises:
+        InputError: the checkpoint has no router, or the fit is not one of coefficients.
+    """
+    settings = read_fit(fit)
+    folder = checkpoint_folder(model)
+    config = read_config(folder)
+    if config.adapter.kind != "lorweb" or (settings and settings.space == "lora"):
+        raise InputError(
+            f"--set fit: compose writes fitted coefficients, and {model} with this setting has "
+            "none; name a checkpoint of kind lorweb, and fit.space hull or span"
+        )
+    adapter, config = load_checkpoint(folder)
+    device = best_device()
+    adapter.to(device)
+    size = panel_size(*b.size, config.panel)
+    mixes = []
+    for pair in pairs:
+        a, a_prime, panel_b = (to_tensor([image], size, device) for image in (*pair, b))
+        adaptation = adapt(adapter, config, settings, [(a, a_prime)], panel_b, [""])
+        assert adaptation.gates is not None
+        mixes.append(adaptation.gates[0].float().cpu())
+    return torch.stack(mixes)
 
 
 def compose_file(
     model: Path,
-    pairs: Sequence[Sequence[Image.Image]],
+    pairs: Sequence[Pair],
     b: Image.Image,
     output: Path,
     rank: int | None,
     weight: float,
     dtype: str,
+    fit: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """Write the LoRA of `mixed_lora` to a safetensors file, shrunk to `rank` where that is given.
 
-    Yields what to tell the user.
+    Yields what to tell the user. With `fit`, its settings, the mix is fitted to each pair.
     """
     space = open_space(model)
     whole = space.config.adapter.elements * space.config.adapter.rank
-    lora = mixed_lora(space, pairs, b, weight)
+    fitted = None if fit is None else fitted_coefficients(model, pairs, b, fit)
+    lora = mixed_lora(space, pairs, b, weight, fitted)
     if rank is not None:
         rank = min(rank, whole)
         before = energy(lora)

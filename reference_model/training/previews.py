@@ -14,9 +14,9 @@ from lorweb_bench.data.images import encode
 from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.files import write_atomic
 from reference_model.config import TrainConfig
-from reference_model.method import decode_answer
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import token_sequence
+from reference_model.model.panels import decode_answer
 from reference_model.sampling import sample
 from reference_model.training.batches import encode_batch, load_frozen_encoders, split_prompts
 

@@ -53,12 +53,14 @@ def test_what_is_written_predicts_the_same_when_read_again(
     write_checkpoint(tmp_path, adapter, settings, {"identity": "x"})
     again, found = load_checkpoint(tmp_path)
     assert found.model_dump(exclude={"dataset"}) == settings.model_dump(exclude={"dataset"})
+    a, a_prime, b = panels()
+    analogy = ([(a, a_prime)], b)
     with torch.inference_mode():
         ours, theirs = (
-            adapter_predictor(x, settings)(*panels(), ["", ""], [1, 2]) for x in (adapter, again)
+            adapter_predictor(x, settings)(*analogy, ["", ""], [1, 2]) for x in (adapter, again)
         )
         untrained = adapter_predictor(new_adapter(settings, seed=3), settings)(
-            *panels(), ["", ""], [1, 2]
+            *analogy, ["", ""], [1, 2]
         )
     assert torch.equal(ours, theirs)
     assert not torch.equal(ours, untrained)

@@ -11,9 +11,9 @@ from PIL import Image
 
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.errors import InputError
-from reference_model.method import decode_answer
 from reference_model.model.base import Base, load_base
 from reference_model.model.grid_layout import context_sequence
+from reference_model.model.panels import decode_answer
 from reference_model.sampling import sample
 
 PROMPTS = ["invert the image", ""]

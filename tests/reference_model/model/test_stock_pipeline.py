@@ -19,10 +19,11 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
-from reference_model.method import encode_context, from_checkpoint, to_tensor
+from reference_model.method import from_checkpoint, to_tensor
 from reference_model.model.adapter import new_adapter
 from reference_model.model.base_models import is_stock, sample_stock
 from reference_model.model.flux import GUIDANCE
+from reference_model.model.panels import encode_context
 from reference_model.sampling import sample
 
 Checkpoint = Callable[..., Path]

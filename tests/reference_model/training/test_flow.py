@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reference_model.method import decode_answer
 from reference_model.model.base import Base, new_tiny_base, place_features
 from reference_model.model.grid_layout import TokenSequence, context_sequence
+from reference_model.model.panels import decode_answer
 from reference_model.sampling import predict_velocity, sample
 from reference_model.training.flow import Times, draw, draw_times, flow_loss
 

@@ -1,0 +1,179 @@
+"""Where a fit searches: how free numbers become what adapts the base.
+
+In each space the numbers start at zero, zero is what the router says, and a step of one size means
+the same on every base: logits of a mix have no unit, everything else is in units of its own start.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lorweb_bench.errors import InputError
+from reference_model.config import FitConfig, TrainConfig
+from reference_model.fitting.adaptation import Adaptation
+from reference_model.model.adapter import Adapter
+
+SMALLEST = 1e-6  # a coefficient under it could not be moved by its logarithm
+
+
+class Space(Protocol):
+    """Free numbers, each tensor with the batch as its first axis, and what they stand for."""
+
+    @property
+    def step_size(self) -> float:
+        """The first step of Adam where the settings name none."""
+        ...
+
+    def zeros(self) -> list[Tensor]:
+        """The free numbers at the start."""
+        ...
+
+    def at(self, values: Sequence[Tensor]) -> Adaptation:
+        """What adapts the base at these numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hull:
+    """The mixes that the router could give: e = softmax(log e0 + z), or tanh(artanh e0 + z).
+
+    A softmax keeps every layer's coefficients positive with the sum 1, so that the fitted LoRA is a
+    weighted mean of the trained ones; tanh, or a clamped sum of heads, keeps each within [-1, 1].
+    """
+
+    start: Tensor
+    on_simplex: bool
+    step_size: float = 0.5
+
+    def zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(self.start)]
+
+    def at(self, values: Sequence[Tensor]) -> Adaptation:
+        if self.on_simplex:
+            return Adaptation((self.start.clamp_min(SMALLEST).log() + values[0]).softmax(-1))
+        inside = self.start.clamp(SMALLEST - 1, 1 - SMALLEST)
+        return Adaptation((inside.atanh() + values[0]).tanh())
+
+
+@dataclass(frozen=True)
+class Span:
+    """Any real coefficients: e = e0 + s z, where s is the RMS of an item's e0."""
+
+    start: Tensor
+    step_size: float = 0.3
+
+    def zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(self.start)]
+
+    def at(self, values: Sequence[Tensor]) -> Adaptation:
+        return Adaptation(self.start + _rms(self.start) * values[0])
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The control's tokens: t = t0 + s z, where s is the RMS of an item's t0."""
+
+    start: Tensor
+    step_size: float = 0.3
+
+    def zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(self.start)]
+
+    def at(self, values: Sequence[Tensor]) -> Adaptation:
+        return Adaptation(tokens=self.start + _rms(self.start) * values[0])
+
+
+@dataclass(frozen=True)
+class FreshLora:
+    """A LoRA of its own for each item, on every adapted layer, beside what was trained.
+
+    A starts at noise, the same for all items, and B at zero (arXiv 2106.09685). B is in units of
+    the RMS of the layer's weights, so that z is about the update's size relative to these.
+    """
+
+    starts: dict[str, Tensor]  # A (rank, in) by module path
+    scales: dict[str, float]  # the RMS of the layer's weights
+    outputs: dict[str, int]
+    beside: Adaptation
+    items: int
+    step_size: float = 0.01
+
+    def zeros(self) -> list[Tensor]:
+        zeros = []
+        for name, a in self.starts.items():
+            zeros.append(a.new_zeros(self.items, *a.shape))
+            zeros.append(a.new_zeros(self.items, self.outputs[name], len(a)))
+        return zeros
+
+    def at(self, values: Sequence[Tensor]) -> Adaptation:
+        loras = {}
+        for i, (name, a) in enumerate(self.starts.items()):
+            loras[name] = (a + values[2 * i], self.scales[name] * values[2 * i + 1])
+        return Adaptation(self.beside.gates, self.beside.tokens, loras)
+
+
+def _rms(start: Tensor) -> Tensor:
+    """The RMS of each item's numbers, with axes of length one for the others."""
+    axes = tuple(range(1, start.ndim))
+    return start.square().mean(axes, keepdim=True).sqrt().clamp_min(SMALLEST)
+
+
+def fresh_lora(adapter: Adapter, rank: int, items: int, beside: Adaptation, seed: int) -> FreshLora:
+    """The space of LoRAs of some rank for a batch of items."""
+    generator = torch.Generator().manual_seed(seed)
+    starts, scales, outputs = {}, {}, {}
+    for name, layer in adapter.basis.layers.items():
+        linear = layer.base_layer
+        drawn = torch.randn(rank, linear.in_features, generator=generator) / rank**0.5
+        weight = linear.weight
+        starts[name] = drawn.to(weight.device)
+        outputs[name] = linear.out_features
+        # A quantised weight does not show its values; 1 / sqrt(in) is what a linear layer starts
+        # at.
+        known = weight.is_floating_point() and weight.shape == (outputs[name], linear.in_features)
+        rms = float(weight.float().square().mean().sqrt()) if known else 0.0
+        scales[name] = rms or linear.in_features**-0.5
+    return FreshLora(starts, scales, outputs, beside, items)
+
+
+# What can be searched by the kind of a checkpoint, its own space first.
+SEARCHED = {
+    "lorweb": ("hull", "span", "lora"),
+    "token-control": ("tokens", "lora"),
+    "single-lora": ("lora",),
+}
+
+
+def chosen_space(config: TrainConfig, settings: FitConfig) -> str:
+    """The name of the space that a fit searches on a checkpoint.
+
+    Raises:
+        InputError: the setting names a space that this kind of checkpoint does not have.
+    """
+    known = SEARCHED[config.adapter.kind]
+    if settings.space is not None and settings.space not in known:
+        raise InputError(
+            f"--set fit.space={settings.space}: a checkpoint of kind {config.adapter.kind} has "
+            f"{' and '.join(known)}; leave it out, and {known[0]} is searched"
+        )
+    return settings.space or known[0]
+
+
+def space_for(
+    adapter: Adapter, config: TrainConfig, settings: FitConfig, start: Adaptation, items: int
+) -> Space:
+    """The space that a fit searches, for a batch of `items` that start at `start`."""
+    name = chosen_space(config, settings)
+    if name == "lora":
+        return fresh_lora(adapter, settings.rank, items, start, settings.seed)
+    if name == "tokens":
+        assert start.tokens is not None
+        return Tokens(start.tokens)
+    assert start.gates is not None
+    if name == "span":
+        return Span(start.gates)
+    mean = config.adapter.heads == 1 or config.adapter.over_heads == "mean"
+    return Hull(start.gates, config.adapter.mixing == "softmax" and mean)
