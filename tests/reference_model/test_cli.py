@@ -113,7 +113,7 @@ def test_a_wrong_key_is_one_sentence_and_exit_code_2(
     )
     assert (code, said) == (2, "")
     assert (
-        err.startswith("Error: ") and "did you mean `steps`?" in err and len(err.splitlines()) == 1
+        err.startswith("Error: ") and "did you mean 'steps'?" in err and len(err.splitlines()) == 1
     )
     assert not (tmp_path / "out").exists()
 

@@ -176,8 +176,8 @@ def change(path: Path, **changes: Any) -> None:
     [
         ({"format": "lorweb-bench/suite"}, "not of format `lorweb-bench/checkpoint`"),
         ({"format_version": 2}, "not of format `lorweb-bench/checkpoint` 1"),
-        ({"adapter": {"kind": "lora"}}, "`adapter.kind`"),
-        ({"panel": "wide"}, "`panel`"),
+        ({"adapter": {"kind": "lora"}}, r"adapter\.kind is 'lora'"),
+        ({"panel": "wide"}, "panel is 'wide'"),
         ({"base": "no-such-base"}, "no-such-base: no whole base there"),
         ({"base_sha256": "0" * 64}, "was trained on another"),
         ({"encoder_sha256": "0" * 64}, "was trained on another"),
