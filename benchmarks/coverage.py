@@ -18,8 +18,9 @@ import numpy as np
 
 from lorweb_bench.data.composition import families_of, joined_family
 from lorweb_bench.stats import aggregate
-from lorweb_bench.stats.bootstrap import Part, between_trainings, intervals
-from lorweb_bench.stats.significance import sign_flip
+from lorweb_bench.stats.bootstrap import between_trainings, intervals
+from lorweb_bench.stats.clusters import Part
+from lorweb_bench.stats.significance import pairwise_p
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def estimates(table: dict[str, np.ndarray]) -> dict[str, list[Part]]:
     }
     gaps = {
         f"gap {name}": aggregate.difference(pair, transformation)
-        for name, pair in aggregate.compared(table).items()
+        for name, pair in aggregate.gap_sides(table).items()
     }
     return wanted | gaps
 

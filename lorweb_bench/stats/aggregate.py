@@ -1,18 +1,26 @@
-"""From one value per item to the numbers of a report: means over transformations and tiers, intervals, and the gap."""
+"""From one value per item to the numbers of a report: means over tiers, intervals, and the gap."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import BOOTSTRAP_SEED, SUITE_SPLITS, TIERS
-from lorweb_bench.stats.bootstrap import RESAMPLES, Clusters, Part, between_trainings, intervals
+from lorweb_bench.protocol import BOOTSTRAP_SEED, PSNR_CAP, SUITE_SPLITS, TIERS
+from lorweb_bench.stats.bootstrap import (
+    RESAMPLES,
+    Bounds,
+    Trainings,
+    between_trainings,
+    intervals,
+)
+from lorweb_bench.stats.clusters import Clusters, Part
 
 Table = Mapping[str, np.ndarray]
 Group = list[np.ndarray]  # one array of row indices per tier
+Numbers = dict[str, Any]
 
 COLUMNS = (
     "key",
@@ -25,13 +33,48 @@ COLUMNS = (
     "b_source",
     "hard",
 )
+BOUNDS: dict[str, Bounds] = {  # the least and the greatest value of a metric, whatever its backbone
+    "edit_recovery": (-1.0, 1.0),
+    "retrieval": (0.0, 1.0),
+    "ssim": (-1.0, 1.0),
+    "psnr": (0.0, PSNR_CAP),
+    "mse": (0.0, 1.0),
+    "l1": (0.0, 1.0),
+    "lpips_to_b": (0.0, 1.0),
+    "lpips_to_b_prime": (0.0, 1.0),
+    "clip_direction": (-1.0, 1.0),
+    "clip_image": (-1.0, 1.0),
+    "judge_accuracy": (1.0, 10.0),
+    "judge_consistency": (1.0, 10.0),
+    "judge_preferred": (0.0, 1.0),
+}
+
+
+def bounds_of(metric: str, values: np.ndarray) -> Bounds | None:
+    """The least and the greatest value that a metric can have, or None where they are not known.
+
+    A metric of one's own that is only ever 0 or 1 is a proportion. Where a value lies beyond the
+    bounds that its name stands for, it is another metric of that name, and they are not known.
+    """
+    known = BOUNDS.get(metric.partition("[")[0])
+    if known is not None:
+        return known if known[0] <= values.min() and values.max() <= known[1] else None
+    return (0.0, 1.0) if np.isin(values, (0.0, 1.0)).all() else None
 
 
 def ordered(table: Table, metrics: Sequence[str]) -> dict[str, np.ndarray]:
-    """The table's columns with its rows sorted by key, metrics as float64, checked.
+    """Check a table of per-item values, and sort its rows by key.
 
-    InputError for a missing column, columns of different lengths, no rows, a key that is there twice, an unknown tier, or
-    a value that is not finite.
+    Args:
+        table: The columns of `COLUMNS`, and one per metric.
+        metrics: Which metrics; their columns become float64.
+
+    Returns:
+        These columns.
+
+    Raises:
+        InputError: A column is missing or of another length, there are no rows, a key is there twice,
+            a tier is unknown, or a value is not finite.
     """
     if missing := [name for name in (*COLUMNS, *metrics) if name not in table]:
         raise InputError(f"The table of per-item values has no column {missing[0]!r}.")
@@ -45,46 +88,51 @@ def ordered(table: Table, metrics: Sequence[str]) -> dict[str, np.ndarray]:
     keys = [str(key) for key in columns["key"]]
     if twice := [key for key, after in pairwise(keys) if key == after]:
         raise InputError(f"The table of per-item values holds the key {twice[0]!r} twice.")
-    if unknown := {str(t) for t in columns["tier"]} - set(TIERS):
+    if unknown := {str(tier) for tier in columns["tier"]} - set(TIERS):
         raise InputError(
-            f"The table of per-item values has the tier {min(unknown)!r}; tiers are {', '.join(TIERS)}."
+            f"The table of per-item values has the tier {min(unknown)!r}; "
+            f"tiers are {', '.join(TIERS)}."
         )
     for metric in metrics:
         columns[metric] = columns[metric].astype(np.float64)
         if len(bad := np.flatnonzero(~np.isfinite(columns[metric]))):
             raise InputError(
-                f"{metric} of item {keys[bad[0]]!r} is {columns[metric][bad[0]]}; only finite values are averaged."
+                f"{metric} of item {keys[bad[0]]!r} is {columns[metric][bad[0]]}; "
+                "only finite values are averaged."
             )
     return columns
 
 
 def clusters_of(table: Table) -> Clusters:
-    """The families and the sources of b that the items of a table share; where there is no family, its transformation."""
-    labels = [
-        str(f) or str(t) for f, t in zip(table["family"], table["transformation"], strict=True)
-    ]
-    return Clusters(labels, [str(s) for s in table["b_source"]])
+    """The families and the photographs behind a and b that the items of a table share.
+
+    Where an item has no family, its transformation stands for it.
+    """
+    pairs = zip(table["family"], table["transformation"], strict=True)
+    labels = [str(family) or str(transformation) for family, transformation in pairs]
+    b_sources, a_sources = ([str(s) for s in table[name]] for name in ("b_source", "a_source"))
+    return Clusters(labels, b_sources, a_sources)
 
 
 def groups(table: Table) -> dict[str, Group]:
-    """The groups of a report that have items: seen, unseen, each tier, `unseen/<kind>`, and each of these `_hard`."""
+    """The groups of a report that have items.
+
+    They are `seen`, `unseen`, each tier, each kind among the unseen as `unseen/<kind>`, and each of
+    these restricted to hard items as `<group>_hard`.
+    """
     tier, split, kind = (table[name].astype(str) for name in ("tier", "split", "kind"))
     hard = table["hard"].astype(bool)
     masks = {name: split == name for name in SUITE_SPLITS}
     masks |= {name: tier == name for name in TIERS}
-    masks |= {
-        f"unseen/{name}": (split == "unseen") & (kind == name)
-        for name in sorted(set(kind[split == "unseen"]))
-    }
+    for name in sorted(set(kind[split == "unseen"])):
+        masks[f"unseen/{name}"] = (split == "unseen") & (kind == name)
     masks |= {f"{name}_hard": mask & hard for name, mask in list(masks.items())}
-    found = {
-        name: [np.flatnonzero(mask & (tier == t)) for t in TIERS] for name, mask in masks.items()
-    }
-    return {
-        name: [rows for rows in tiers if len(rows)]
-        for name, tiers in found.items()
-        if any(len(rows) for rows in tiers)
-    }
+    present: dict[str, Group] = {}
+    for name, mask in masks.items():
+        by_tier = [np.flatnonzero(mask & (tier == t)) for t in TIERS]
+        if mask.any():
+            present[name] = [rows for rows in by_tier if len(rows)]
+    return present
 
 
 def _by_transformation(rows: np.ndarray, transformation: np.ndarray) -> list[np.ndarray]:
@@ -101,33 +149,38 @@ def tier_part(rows: np.ndarray, transformation: np.ndarray, share: float = 1.0) 
 
 
 def parts_of(group: Group, transformation: np.ndarray) -> list[Part]:
-    """A group as weighted means of items: every tier counts the same, and in it every transformation."""
+    """A group as weighted means of items: tiers count the same, and in them transformations."""
     return [tier_part(rows, transformation, 1.0 / len(group)) for rows in group]
 
 
 def mean(group: Group, transformation: np.ndarray, values: np.ndarray) -> float:
-    """The mean of a group: per transformation, then over the transformations of a tier, then over its tiers.
+    """The mean of a group: per transformation, over those of a tier, over its tiers.
 
     Sums are exactly rounded, so that the order of the items changes nothing.
     """
-    of_tier = []
+    of_tiers = []
     for rows in group:
-        means = [
-            math.fsum(values[own]) / len(own) for own in _by_transformation(rows, transformation)
-        ]
-        of_tier.append(math.fsum(means) / len(means))
-    return math.fsum(of_tier) / len(of_tier)
+        means = []
+        for own in _by_transformation(rows, transformation):
+            means.append(math.fsum(values[own]) / len(own))
+        of_tiers.append(math.fsum(means) / len(means))
+    return math.fsum(of_tiers) / len(of_tiers)
 
 
-def _bounds(
+def _within(
     point: float, offsets: np.ndarray, least: float = -math.inf, greatest: float = math.inf
 ) -> dict[str, float | None]:
-    """The interval around a point, kept between the least and the greatest value that any item has."""
-    low, high = (
-        None if math.isnan(offset) else min(max(point + float(offset), least), greatest)
-        for offset in offsets
-    )
+    """The interval around a point, kept between the least and the greatest value it can have."""
+    if np.isnan(offsets).any():
+        return {"ci_low": None, "ci_high": None}
+    low, high = (min(max(point + float(offset), least), greatest) for offset in offsets)
     return {"ci_low": low, "ci_high": high}
+
+
+def _range(metric: str, column: np.ndarray, rows: np.ndarray) -> Bounds:
+    """Within what an interval is kept: the metric's bounds, or the values of the group's items."""
+    known = bounds_of(metric, column)
+    return known or (float(column[rows].min()), float(column[rows].max()))
 
 
 def summarise(
@@ -136,49 +189,71 @@ def summarise(
     seed: int = BOOTSTRAP_SEED,
     resamples: int = RESAMPLES,
     trainings: Sequence[Table] = (),
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Per group, per metric: `mean`, `ci_low`, `ci_high` (95 %), `transformations`, `samples`.
+) -> dict[str, dict[str, Numbers]]:
+    """The means of every group and metric, with their 95 % intervals.
 
-    `table` has one row per item of the suite and the columns key, split, transformation, family, kind, tier, a_source,
-    b_source, hard, and one per metric. Every group is aggregated alike, restricted kinds and hard items too: mean per
-    transformation, over the transformations of a tier, over the tiers present. The interval is None with fewer than 8
-    families or 8 sources of b. Where `table` holds the means over several trainings, `trainings` are their own tables: what
-    differs between them widens the intervals. InputError for a table that is not whole or a value that is not finite.
+    Every group is aggregated alike, restricted kinds and hard items too: mean per transformation, over
+    the transformations of a tier, over the tiers present.
+
+    Args:
+        table: One row per item of the suite: the columns of `COLUMNS`, and one per metric.
+        metrics: The identities of the metrics.
+        seed: Of the bootstrap.
+        resamples: Its draws.
+        trainings: The tables of several trainings, where `table` holds the means over these: what
+            differs between them widens the intervals.
+
+    Returns:
+        Per group, per metric: `mean`, `ci_low`, `ci_high`, `transformations`, `samples`. The ends are
+        None with fewer than 8 families or 8 sources of b.
+
+    Raises:
+        InputError: A table is not whole, or a value is not finite.
     """
-    table, runs = ordered(table, metrics), [ordered(own, metrics) for own in trainings]
-    found = groups(table)
+    table, runs = ordered(table, metrics), [ordered(run, metrics) for run in trainings]
+    present, transformation = groups(table), table["transformation"]
     if not metrics:
-        return {name: {} for name in found}
-    transformation = table["transformation"]
-    values = np.column_stack([table[metric] for metric in metrics])
-    extra = [
-        [between_trainings([mean(group, transformation, run[m]) for run in runs]) for m in metrics]
-        for group in found.values()
-    ]
-    estimates = [parts_of(group, transformation) for group in found.values()]
-    offsets = intervals(estimates, values, clusters_of(table), seed, resamples, extra)
-    summary: dict[str, dict[str, dict[str, Any]]] = {}
-    for g, (name, group) in enumerate(found.items()):
+        return {name: {} for name in present}
+    columns = [table[metric] for metric in metrics]
+    extra = [_between(group, transformation, runs, metrics) for group in present.values()]
+    bounds = [bounds_of(metric, column) for metric, column in zip(metrics, columns, strict=True)]
+    estimates = [parts_of(group, transformation) for group in present.values()]
+    clusters, values = clusters_of(table), np.column_stack(columns)
+    offsets = intervals(estimates, values, clusters, seed, resamples, extra, bounds)
+    summary: dict[str, dict[str, Numbers]] = {}
+    for group_offsets, (name, group) in zip(offsets, present.items(), strict=True):
+        rows = np.concatenate(group)
         counts = {
-            "transformations": sum(len(_by_transformation(rows, transformation)) for rows in group),
-            "samples": sum(len(rows) for rows in group),
+            "transformations": sum(len(_by_transformation(r, transformation)) for r in group),
+            "samples": len(rows),
         }
         summary[name] = {}
-        for m, metric in enumerate(metrics):
-            point, own = (
-                mean(group, transformation, table[metric]),
-                table[metric][np.concatenate(group)],
-            )
-            summary[name][metric] = {
-                "mean": point,
-                **_bounds(point, offsets[g, m], float(own.min()), float(own.max())),
-                **counts,
-            }
+        for metric, column, own in zip(metrics, columns, group_offsets, strict=True):
+            point = mean(group, transformation, column)
+            ends = _within(point, own, *_range(metric, column, rows))
+            summary[name][metric] = {"mean": point, **ends, **counts}
     return summary
 
 
-def compared(table: Table) -> dict[str, tuple[Group, Group]]:
-    """Per unseen tier what is compared, seen and unseen: rows by family for new parameters, whole tiers for compositions."""
+def _between(
+    group: Group,
+    transformation: np.ndarray,
+    runs: Sequence[Table],
+    metrics: Sequence[str],
+) -> list[tuple[Trainings, ...]]:
+    """Per metric, what several trainings add to the variance of a group's mean."""
+    found = []
+    for metric in metrics:
+        found.append(between_trainings([mean(group, transformation, run[metric]) for run in runs]))
+    return found
+
+
+def gap_sides(table: Table) -> dict[str, tuple[Group, Group]]:
+    """Per unseen tier, what is compared: the seen and the unseen group.
+
+    For new parameters these are rows by family, over the families that both have; for compositions
+    whole tiers.
+    """
     tier, family = table["tier"].astype(str), table["family"].astype(str)
     rows = {name: np.flatnonzero(tier == name) for name in TIERS}
     seen, unseen = rows["seen_single"], rows["new_parameters"]
@@ -199,13 +274,8 @@ def difference(pair: tuple[Group, Group], transformation: np.ndarray) -> list[Pa
     joined = []
     for group, share in zip(pair, (1.0, -1.0), strict=True):
         parts = parts_of(group, transformation)
-        joined.append(
-            Part(
-                np.concatenate([p.rows for p in parts]),
-                np.concatenate([p.share * p.weights for p in parts]),
-                share,
-            )
-        )
+        rows = np.concatenate([part.rows for part in parts])
+        joined.append(Part(rows, np.concatenate([p.share * p.weights for p in parts]), share))
     return joined
 
 
@@ -216,40 +286,57 @@ def gap(
     seed: int = BOOTSTRAP_SEED,
     resamples: int = RESAMPLES,
     trainings: Sequence[Table] = (),
-) -> dict[str, dict[str, dict[str, Any]]] | None:
-    """What newness costs, like with like: per unseen tier and metric `seen`, `unseen`, `gap`, `ci_low`, `ci_high`, `families`.
+) -> dict[str, dict[str, Numbers]] | None:
+    """What newness costs, like with like.
 
-    `gap` is seen - unseen. `new_parameters` stands against `seen_single` over the families that both have, each family
-    counting the same on both sides; `new_composition` against `seen_composition`, whole tiers. None for the track `open`,
-    where nobody knows what was seen. A comparison that the suite has no items for is left out. `trainings` as of `summarise`.
+    `new_parameters` stands against `seen_single` over the families that both have, each family counting
+    the same on both sides; `new_composition` against `seen_composition`, whole tiers.
+
+    Args:
+        table: As of `summarise`.
+        metrics: The identities of the metrics.
+        track: On `open` nobody knows what a method has seen, so there is no gap.
+        seed: Of the bootstrap.
+        resamples: Its draws.
+        trainings: As of `summarise`.
+
+    Returns:
+        Per unseen tier and metric `seen`, `unseen`, `gap` (seen - unseen), `ci_low`, `ci_high`,
+        `families`; without the tiers that have no items. None for the track `open`.
     """
     if track == "open":
         return None
-    table, runs = ordered(table, metrics), [ordered(own, metrics) for own in trainings]
-    sides, transformation, clusters = compared(table), table["transformation"], clusters_of(table)
+    table, runs = ordered(table, metrics), [ordered(run, metrics) for run in trainings]
+    sides, transformation, clusters = gap_sides(table), table["transformation"], clusters_of(table)
     if not metrics or not sides:
         return {name: {} for name in sides}
     estimates = [difference(pair, transformation) for pair in sides.values()]
     values = np.column_stack([table[metric] for metric in metrics])
-    extra = [
-        [between_trainings([_gap(pair, transformation, run[m]) for run in runs]) for m in metrics]
-        for pair in sides.values()
-    ]
+    extra = []
+    for seen, unseen in sides.values():
+        of_pair = []
+        for metric in metrics:
+            of_seen = [mean(seen, transformation, run[metric]) for run in runs]
+            of_unseen = [mean(unseen, transformation, run[metric]) for run in runs]
+            of_pair.append(between_trainings(np.subtract(of_seen, of_unseen).tolist()))
+        extra.append(of_pair)
     offsets = intervals(estimates, values, clusters, seed, resamples, extra)
-    gaps: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in sides}
-    for i, (name, pair) in enumerate(sides.items()):
-        families, _ = clusters.counts(np.concatenate([part.rows for part in estimates[i]]))
-        for m, metric in enumerate(metrics):
-            seen, unseen = (mean(group, transformation, table[metric]) for group in pair)
-            known = {"seen": seen, "unseen": unseen, "gap": seen - unseen}
-            gaps[name][metric] = {
-                **known,
-                **_bounds(seen - unseen, offsets[i, m]),
-                "families": families,
-            }
+    gaps: dict[str, dict[str, Numbers]] = {}
+    for parts, own, (name, pair) in zip(estimates, offsets, sides.items(), strict=True):
+        families, _ = clusters.counts(np.concatenate([part.rows for part in parts]))
+        gaps[name] = dict(_gaps(table, metrics, pair, own, families))
     return gaps
 
 
-def _gap(pair: tuple[Group, Group], transformation: np.ndarray, values: np.ndarray) -> float:
-    seen, unseen = (mean(group, transformation, values) for group in pair)
-    return seen - unseen
+def _gaps(
+    table: Table,
+    metrics: Sequence[str],
+    pair: tuple[Group, Group],
+    offsets: np.ndarray,
+    families: int,
+) -> Iterator[tuple[str, Numbers]]:
+    """The gap of each metric between two groups."""
+    for metric, own in zip(metrics, offsets, strict=True):
+        seen, unseen = (mean(group, table["transformation"], table[metric]) for group in pair)
+        numbers = {"seen": seen, "unseen": unseen, "gap": seen - unseen}
+        yield metric, {**numbers, **_within(seen - unseen, own), "families": families}
