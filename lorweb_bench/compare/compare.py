@@ -1,40 +1,47 @@
-"""Reports side by side: paired by item, with intervals, corrected for how many pairs there are, in plain words."""
+"""Reports side by side: paired by item, with intervals, corrected over all pairs, in plain words."""
 
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from io import StringIO
+from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from lorweb_bench.compare.compared import common_metric, open_compared, paired_tables
-from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import BOOTSTRAP_SEED, TIERS
-from lorweb_bench.reports.report import Report
-from lorweb_bench.stats.aggregate import clusters_of, groups, parts_of
-from lorweb_bench.stats.bootstrap import (
-    Clusters,
-    Part,
-    Trainings,
-    between_trainings,
-    intervals,
-    spread,
+from lorweb_bench.compare.tables import (
+    Cell,
+    DocumentTable,
+    TextTable,
+    table_format,
+    terminal_text,
+    write_csv,
+    write_document,
 )
-from lorweb_bench.stats.significance import LEVEL, difference_p, holm, rank_ranges
+from lorweb_bench.errors import InputError
+from lorweb_bench.judging.judgement import JUDGEMENT, open_judgement
+from lorweb_bench.protocol import BOOTSTRAP_SEED, TIERS
+from lorweb_bench.reports.bars import digits
+from lorweb_bench.reports.report import PER_SAMPLE, Report, headline_of, open_report, plain
+from lorweb_bench.stats.aggregate import bounds_of, clusters_of, groups, ordered, parts_of
+from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
+from lorweb_bench.stats.clusters import Clusters, Part, estimable, spread
+from lorweb_bench.stats.significance import LEVEL, pairwise_p, ranks_from
 
 GROUPS = ("unseen", "seen", *reversed(TIERS))
-POWER = (
-    0.8  # the chance to see a difference, with which the number of transformations needed is stated
-)
+POWER = 0.8  # the chance to see a difference that the number of transformations is stated for
+Ends = tuple[float | None, float | None]
+Table = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A method in a comparison: one report, or those of several trainings. `ranked` is False where it covers a part of the suite
-    or was shown other pairs; `missing` is the most that any of its reports lacks."""
+class ComparedMethod:
+    """A method in a comparison: one report, or those of several trainings.
+
+    `ranked` is False where it covers a part of the suite or was shown other pairs; `missing` is the
+    most that any of its reports lacks.
+    """
 
     label: str
     track: str
@@ -44,17 +51,31 @@ class Entry:
     ranked: bool
     trainings: int = 1
 
+    @property
+    def remarks(self) -> str:
+        """What has to be known beside its numbers."""
+        said = []
+        if self.pairs != "true":
+            said.append(f"pairs {self.pairs}")
+        if self.missing:
+            said.append(f"{self.missing:,} missing")
+        if self.trainings > 1:
+            said.append(f"{self.trainings} trainings")
+        return ", ".join(said)
 
-Method = tuple[Entry, np.ndarray]  # with its values, items x trainings
+
+Method = tuple[ComparedMethod, np.ndarray]  # with its values, items x trainings
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`first` less `second`, paired by item, in one group: None where there are too few clusters to say more than the mean.
+    """`first` less `second`, paired by item, in one group.
 
-    `p` is corrected over the pairs of methods of the group. `needed` is about how many transformations would show a difference
-    of this size in four suites of five, if families and photographs grew with them; infinite where the trainings alone differ
-    too much for any number of transformations to show it.
+    The ends and `p` are None where there are too few clusters to say more than the mean. `p` is
+    corrected over all `pairs` of methods of the group, the interval is of this pair alone. `needed` is
+    about how many transformations would show a difference of this size in four suites of five, if
+    families and photographs grew with them; infinite where the trainings alone differ too much for any
+    number of transformations to show it.
     """
 
     group: str
@@ -67,21 +88,34 @@ class Difference:
     transformations: int
     needed: float | None
     higher_is_better: bool
+    pairs: int = 1
 
     @property
     def verdict(self) -> str:
-        """One clause in plain words."""
-        if self.p is None:
+        """One clause in plain words; where the test and the interval disagree it says why."""
+        if self.p is None or self.ci_low is None or self.ci_high is None:
             return "too few families or photographs to tell"
+        apart = self.ci_low > 0 or self.ci_high < 0
         if self.p <= LEVEL:
-            return f"{self.first if (self.mean > 0) == self.higher_is_better else self.second} is better"
+            better = self.first if (self.mean > 0) == self.higher_is_better else self.second
+            return f"{better} is better" + ("" if apart else ", by the signs; the interval holds 0")
+        if apart and self.pairs > 1:
+            return f"not told apart among {self.pairs:,} pairs; the interval is of this pair alone"
+        if apart:
+            return "not told apart by the signs of its families; the interval leaves 0 out"
         if self.needed is None:
             return "no difference"
         if math.isinf(self.needed):
-            return "within noise: trainings of one method differ by as much; it takes more of them, not more transformations"
+            return (
+                "within noise: trainings of one method differ by as much; "
+                "it takes more of them, not more transformations"
+            )
         if self.needed <= self.transformations:
             return "within noise, though nearly enough to tell"
-        return f"within noise; it takes about {_rounded(int(self.needed))} transformations, here are {self.transformations}"
+        return (
+            f"within noise; it takes about {_rounded(int(self.needed))} transformations, "
+            f"here are {self.transformations}"
+        )
 
 
 def _rounded(count: int) -> str:
@@ -92,52 +126,57 @@ def _rounded(count: int) -> str:
 
 
 @dataclass(frozen=True)
+class GroupResult:
+    """One group of a comparison: by label the means, 95 % intervals and ranks; and all differences.
+
+    The ends of an interval are None where there are too few clusters. Methods that are not ranked are
+    not among `ranks`.
+    """
+
+    name: str
+    means: dict[str, float]
+    intervals: dict[str, Ends]
+    ranks: dict[str, tuple[int, int]]
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Reports, or judgements, of one suite by one metric. `means`, `intervals` (None, None where there are too few clusters) and
-    `ranks` are by group, then by label; `left_out` items are not in all of the judgements; `str` is the whole as text."""
+    """Reports, or judgements, of one suite by one metric; as text, it is the tables of `compare`.
+
+    `left_out` items are not in all of the judgements.
+    """
 
     suite: str
     metric: str
-    entries: tuple[Entry, ...]
-    differences: tuple[Difference, ...]
-    means: dict[str, dict[str, float]]
-    ranks: dict[str, dict[str, tuple[int, int]]]
-    intervals: dict[str, dict[str, tuple[float | None, float | None]]]
+    higher_is_better: bool
+    methods: tuple[ComparedMethod, ...]
+    groups: dict[str, GroupResult]
     left_out: int = 0
 
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The differences of all groups."""
+        found: list[Difference] = []
+        for group in self.groups.values():
+            found += group.differences
+        return tuple(found)
+
+    @property
+    def places(self) -> int:
+        """Decimal places that the metric is read with."""
+        values: list[float] = []
+        for group in self.groups.values():
+            values += group.means.values()
+        return digits(self.metric, values)
+
     def __str__(self) -> str:
-        from rich.console import Console
-
-        from lorweb_bench.compare.tables import differences_table, ranks_table
-
-        text = StringIO()
-        console = Console(
-            file=text,
-            width=max(80, shutil.get_terminal_size((132, 0)).columns),
-            no_color=True,
-            highlight=False,
-        )
-        console.print(f"{self.metric} on {self.suite}, paired by item", markup=False)
-        for table in (ranks_table(self), *([differences_table(self)] if self.differences else [])):
-            console.print(table, markup=False)
-        several = any(entry.trainings > 1 for entry in self.entries)
-        console.print(
-            f"Intervals are 95 %, over families and photographs{', and over trainings where there are several' if several else ''}; "
-            "p by sign-flips, Holm-corrected over the pairs of methods in a group. "
-            "Ranks are ranges, among methods of one track and prompt mode.",
-            markup=False,
-        )
-        if several and (single := [entry.label for entry in self.entries if entry.trainings == 1]):
-            console.print(
-                f"Of {', '.join(single)} there is one report: how much another training would differ is not in its interval.",
-                markup=False,
-            )
-        if self.left_out:
-            console.print(
-                f"{self.left_out:,} items are left out: not all of the judgements have a verdict on them.",
-                markup=False,
-            )
-        return text.getvalue().rstrip()
+        tables = [_ranks_table(self)]
+        if self.differences:
+            tables.append(_differences_table(self))
+        width = max(80, shutil.get_terminal_size((132, 0)).columns)
+        lead = f"{self.metric} on {self.suite}, paired by item"
+        return terminal_text(lead, tables, _notes(self), width)
 
 
 def compare_reports(
@@ -146,193 +185,389 @@ def compare_reports(
     seed: int = BOOTSTRAP_SEED,
     trainings: bool = False,
 ) -> Comparison:
-    """Compare reports (folders with `report.json` and `per_sample.parquet`) by one metric, in seen, unseen and every tier.
+    """Compare reports by one metric, in seen, unseen and every tier.
 
-    So are the judgements of one judge's ratings, over the items that all have, and of one choice, whose methods stand against
-    each other. `metric` None: `edit_recovery` where all have it, else the first that all have. Differences are paired by item.
-    With `trainings`, reports of one method, track and prompt mode are its trainings from several seeds: one entry, whose values
-    are the means over them and whose intervals hold the variation between them. InputError for fewer than two, another format
-    version, a missing per-item table, other suites or items, a metric that not all have, or one training given twice.
+    So are the judgements of one judge's ratings, over the items that all have, and of one choice,
+    whose methods stand against each other. Differences are paired by item.
+
+    Args:
+        paths: Folders of reports (with `report.json` and `per_sample.parquet`) or of judgements.
+        metric: Its identity; None for `edit_recovery` where all have it, else the first that all have.
+        seed: Of the bootstrap and of the sign-flips.
+        trainings: Whether reports of one method, track and prompt mode are its trainings from several
+            seeds: one entry, whose values are the means over them and whose intervals hold the
+            variation between them.
+
+    Raises:
+        InputError: Fewer than two reports, another format version, a missing per-item table, other
+            suites or items, a metric that not all have, or one training given twice.
     """
+    return _compare(open_compared(paths), metric, seed, trainings)
+
+
+def compare_all_metrics(
+    paths: Sequence[str | Path], seed: int = BOOTSTRAP_SEED, trainings: bool = False
+) -> list[Comparison]:
+    """`compare_reports` for every metric that all reports have, the one to look at first in front."""
     compared = open_compared(paths)
-    places, reports = [c.path for c in compared], [c.report for c in compared]
-    first = reports[0]
+    first = common_metric(compared)
+    metrics = sorted(_common_metrics(compared), key=lambda metric: metric != first)
+    return [_compare(compared, metric, seed, trainings) for metric in metrics]
+
+
+def write_comparisons(path: str | Path, comparisons: Sequence[Comparison]) -> None:
+    """Write comparisons of the same reports as one table.
+
+    Args:
+        path: Ends in `.csv` (one row per mean and per difference, every digit), `.md` or `.tex` (one
+            table per metric: a row per method, a column per group; bold where the rank begins at 1).
+        comparisons: One per metric.
+
+    Raises:
+        InputError: The file has another ending.
+    """
+    path = Path(path)
+    if table_format(path) == ".csv":
+        rows: list[dict[str, object]] = []
+        for comparison in comparisons:
+            rows += _csv_rows(comparison)
+        write_csv(path, rows)
+    else:
+        write_document(path, [_document_table(comparison) for comparison in comparisons])
+
+
+# ---- opening
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A report, and where it was read from; `judged` where that is a judgement."""
+
+    path: Path
+    report: Report
+    judged: bool = False
+
+
+def open_compared(paths: Sequence[str | Path]) -> list[Compared]:
+    """Open reports and judgements of one suite; a choice between two methods gives both of them.
+
+    Raises:
+        InputError: Fewer than two methods, a missing per-item table, other suites, or a choice beside
+            anything else.
+    """
+    alone = len(paths) == 1
+    compared: list[Compared] = []
+    if not alone or _is_judgement(Path(paths[0])):
+        for path in paths:
+            compared += _open(Path(path), alone)
+    if len(compared) < 2:
+        raise InputError("A comparison needs two reports or more, or the judgement of a choice.")
+    first = compared[0]
+    for other in compared:
+        ours, theirs = first.report.suite, other.report.suite
+        if theirs.fingerprint != ours.fingerprint:
+            raise InputError(
+                f"{other.path} is of {theirs.name} {theirs.version} ({theirs.fingerprint[:12]}), "
+                f"{first.path} of {ours.name} {ours.version} ({ours.fingerprint[:12]}); "
+                "only reports of one suite can be compared."
+            )
+    return compared
+
+
+def _is_judgement(path: Path) -> bool:
+    return path.name == JUDGEMENT if path.is_file() else (path / JUDGEMENT).is_file()
+
+
+def _open(path: Path, alone: bool) -> list[Compared]:
+    folder = path.parent if path.is_file() else path
+    if _is_judgement(path):
+        judgement = open_judgement(folder)
+        if judgement.protocol == "choice" and not alone:
+            raise InputError(
+                f"{path} is a choice between two methods, which is a comparison already; "
+                "give it alone."
+            )
+        return [Compared(path, report, judged=True) for report in judgement.reports()]
+    report = open_report(path)
+    if report.per_sample is None:
+        raise InputError(
+            f"{folder / PER_SAMPLE} is missing; a comparison pairs items, "
+            "so score the predictions again."
+        )
+    return [Compared(path, report)]
+
+
+def _common_metrics(compared: Sequence[Compared]) -> list[str]:
+    others = [set(other.report.metrics) for other in compared]
+    return [m for m in compared[0].report.metrics if all(m in metrics for metrics in others)]
+
+
+def common_metric(compared: Sequence[Compared]) -> str:
+    """The metric that all have and that is looked at first; InputError where there is none."""
+    common = _common_metrics(compared)
+    if not common:
+        raise InputError(
+            "The reports have no metric in common; score them with the same --metrics, "
+            "or judge them with one model."
+        )
+    return headline_of(common) or common[0]
+
+
+def paired_tables(compared: Sequence[Compared], metric: str) -> tuple[list[Table], int]:
+    """The per-item tables, of the same items in the same order.
+
+    Returns:
+        The tables, and how many items are left out because not all judgements have them.
+
+    Raises:
+        InputError: One has no such metric, or had it computed otherwise, or is of other items.
+    """
+    _refuse_other_settings(compared, metric)
+    tables = [ordered(_table(one, metric), [metric]) for one in compared]
+    keys = [table["key"].astype(str) for table in tables]
+    for one, own in zip(compared, keys, strict=True):
+        if not one.judged and list(own) != list(keys[0]):
+            raise InputError(
+                f"{one.path / PER_SAMPLE} has other items than {compared[0].path / PER_SAMPLE}; "
+                "score both again."
+            )
+    shared = reduce(np.intersect1d, keys)
+    if not len(shared):
+        raise InputError(
+            "There is no item that all of these judgements are about; "
+            "judge the same part of the suite."
+        )
+    paired: list[Table] = []
+    for table, own in zip(tables, keys, strict=True):
+        rows = np.isin(own, shared)
+        paired.append({name: column[rows] for name, column in table.items()})
+    return paired, len(reduce(np.union1d, keys)) - len(shared)
+
+
+def _table(compared: Compared, metric: str) -> Table:
+    report = compared.report
+    if metric not in report.metrics or metric not in (report.per_sample or {}):
+        raise InputError(
+            f"{compared.path} has no metric {metric!r}; it has {', '.join(report.metrics)}."
+        )
+    return report.per_sample or {}
+
+
+def _refuse_other_settings(compared: Sequence[Compared], metric: str) -> None:
+    """Refuse a metric that was computed with other weights, kernel or words; the device may differ."""
+    first, first_path = compared[0].report.metric_settings.get(metric, {}), compared[0].path
+    for other in compared:
+        settings = other.report.metric_settings.get(metric, {})
+        for name in {**first, **settings}:
+            if name != "device" and first.get(name) != settings.get(name):
+                raise InputError(
+                    f"{metric} was computed in {other.path} with {name} {settings.get(name)}, "
+                    f"in {first_path} with {first.get(name)}; "
+                    "only values of one metric can be compared."
+                )
+
+
+# ---- comparing
+
+
+def _compare(
+    compared: Sequence[Compared], metric: str | None, seed: int, trainings: bool
+) -> Comparison:
     metric = metric or common_metric(compared)
     tables, left_out = paired_tables(compared, metric)
     columns = [table[metric] for table in tables]
-    if trainings:
-        methods = _by_method(places, reports, columns)
-    else:
-        labels = _labels(places, reports)
-        methods = [
-            (_entry(label, [r]), column[:, None])
-            for label, r, column in zip(labels, reports, columns, strict=True)
-        ]
+    methods = _by_method(compared, columns) if trainings else _by_report(compared, columns)
+    first = compared[0].report
     higher = next(iter(first.scores.values()))[metric].higher_is_better
-    made = _compared(
-        f"{first.suite.name} {first.suite.version}", metric, methods, tables[0], higher, seed
-    )
-    return replace(made, left_out=left_out)
+    table, suite = tables[0], f"{first.suite.name} {first.suite.version}"
+    clusters, present = clusters_of(table), groups(table)
+    results: dict[str, GroupResult] = {}
+    for name in GROUPS:
+        if name in present:
+            parts = parts_of(present[name], table["transformation"])
+            count = sum(len(set(table["transformation"][p.rows].astype(str))) for p in parts)
+            estimate = _Estimate(name, metric, higher, parts, clusters, count)
+            results[name] = _compare_group(estimate, methods, seed)
+    return Comparison(suite, metric, higher, tuple(m for m, _ in methods), results, left_out)
 
 
-def _by_method(
-    paths: Sequence[str | Path], reports: Sequence[Report], columns: Sequence[np.ndarray]
-) -> list[Method]:
-    """One entry for each method, track and prompt mode, with its trainings' values, items x trainings."""
-    groups_of: dict[tuple[object, ...], list[int]] = {}
-    for i, r in enumerate(reports):
+def _by_report(compared: Sequence[Compared], columns: Sequence[np.ndarray]) -> list[Method]:
+    labels = _labels(compared)
+    methods = []
+    for label, one, column in zip(labels, compared, columns, strict=True):
+        methods.append((_compared_method(label, [one.report]), column[:, None]))
+    return methods
+
+
+def _by_method(compared: Sequence[Compared], columns: Sequence[np.ndarray]) -> list[Method]:
+    """One entry for each method, track and prompt mode, with its trainings' values."""
+    members_of: dict[tuple[object, ...], list[int]] = {}
+    for i, one in enumerate(compared):
+        r = one.report
         setting = (r.method.name, r.method.version, r.track, r.prompt_mode, r.pairs, r.partial)
-        groups_of.setdefault(setting, []).append(i)
-    found: list[Method] = []
-    names = [str(setting[0]) for setting in groups_of]
-    for (name, version, *said), members in groups_of.items():
+        members_of.setdefault(setting, []).append(i)
+    names = [str(setting[0]) for setting in members_of]
+    methods: list[Method] = []
+    for (name, version, *said), members in members_of.items():
         for i, j in combinations(members, 2):
-            digests = [
-                (reports[k].method.model_extra or {}).get("checkpoint_sha256") for k in (i, j)
-            ]
-            if np.array_equal(columns[i], columns[j]) or (
-                digests[0] is not None and digests[0] == digests[1]
-            ):
+            if np.array_equal(columns[i], columns[j]) or _same_checkpoint(compared[i], compared[j]):
                 raise InputError(
-                    f"{paths[i]} and {paths[j]} are of one training of {name}, not of two; give each training once."
+                    f"{compared[i].path} and {compared[j].path} are of one training of {name}, "
+                    "not of two; give each training once."
                 )
         told = [str(word) for word in (version, *said[:3]) if word not in (None, "true")]
         label = f"{name} ({', '.join(told)})" if names.count(str(name)) > 1 else str(name)
-        found.append(
-            (
-                _entry(label, [reports[i] for i in members]),
-                np.column_stack([columns[i] for i in members]),
-            )
-        )
-    return found
+        entry = _compared_method(label, [compared[i].report for i in members])
+        methods.append((entry, np.column_stack([columns[i] for i in members])))
+    return methods
 
 
-def _labels(paths: Sequence[str | Path], reports: Sequence[Report]) -> list[str]:
-    """The methods' names, with the folder where two reports are of one method, and a number where that is the same too."""
-    names = [report.method.name for report in reports]
-    labels = [
-        f"{n} ({Path(path).resolve().name})" if names.count(n) > 1 else n
-        for n, path in zip(names, paths, strict=True)
+def _same_checkpoint(first: Compared, second: Compared) -> bool:
+    digests = [
+        (c.report.method.model_extra or {}).get("checkpoint_sha256") for c in (first, second)
     ]
-    return [
-        f"{n} #{labels[: i + 1].count(n)}" if labels.count(n) > 1 else n
-        for i, n in enumerate(labels)
-    ]
+    return digests[0] is not None and digests[0] == digests[1]
 
 
-def _entry(label: str, reports: Sequence[Report]) -> Entry:
+def _labels(compared: Sequence[Compared]) -> list[str]:
+    """The methods' names, told apart by the folder, and where that is the same by a number."""
+    names = [one.report.method.name for one in compared]
+    labels = []
+    for name, one in zip(names, compared, strict=True):
+        labels.append(f"{name} ({one.path.resolve().name})" if names.count(name) > 1 else name)
+    numbered = []
+    for i, label in enumerate(labels):
+        number = labels[: i + 1].count(label)
+        numbered.append(f"{label} #{number}" if labels.count(label) > 1 else label)
+    return numbered
+
+
+def _compared_method(label: str, reports: Sequence[Report]) -> ComparedMethod:
     first = reports[0]
+    missing = max(report.missing for report in reports)
     ranked = not first.partial and first.pairs == "true"
-    return Entry(
-        label,
-        first.track,
-        first.prompt_mode,
-        first.pairs,
-        max(r.missing for r in reports),
-        ranked,
-        len(reports),
+    return ComparedMethod(
+        label, first.track, first.prompt_mode, first.pairs, missing, ranked, len(reports)
     )
 
 
-def _compared(
-    suite: str,
-    metric: str,
-    methods: Sequence[Method],
-    table: dict[str, np.ndarray],
-    higher: bool,
+@dataclass(frozen=True)
+class _Estimate:
+    """The mean of one group by one metric."""
+
+    group: str
+    metric: str
+    higher_is_better: bool
+    parts: Sequence[Part]
+    clusters: Clusters
+    transformations: int
+
+
+def _compare_group(estimate: _Estimate, methods: Sequence[Method], seed: int) -> GroupResult:
+    parts, clusters = estimate.parts, estimate.clusters
+    values = np.column_stack([runs.mean(axis=1) for _, runs in methods])
+    between = []
+    for _, runs in methods:
+        between.append(between_trainings([_point(parts, run) for run in runs.T]))
+    bounds = [bounds_of(estimate.metric, values)] * len(methods)
+    offsets = intervals([parts], values, clusters, seed, trainings=[between], bounds=bounds)[0]
+    p = pairwise_p(values, parts, clusters, seed, trainings=between)
+    labels = [method.label for method, _ in methods]
+    points = [_point(parts, column) for column in values.T]
+    ends = [_ends(point, own) for point, own in zip(points, offsets, strict=True)]
+    return GroupResult(
+        estimate.group,
+        dict(zip(labels, points, strict=True)),
+        dict(zip(labels, ends, strict=True)),
+        _ranks([method for method, _ in methods], p, np.array(points), estimate.higher_is_better),
+        tuple(_differences(estimate, labels, values, between, p, seed)),
+    )
+
+
+def _ranks(
+    methods: Sequence[ComparedMethod], p: np.ndarray, points: np.ndarray, higher: bool
+) -> dict[str, tuple[int, int]]:
+    """Ranks among the methods of one track and prompt mode."""
+    members_of: dict[tuple[str, str], list[int]] = {}
+    for i, method in enumerate(methods):
+        if method.ranked:
+            members_of.setdefault((method.track, method.prompt_mode), []).append(i)
+    ranks: dict[str, tuple[int, int]] = {}
+    for members in members_of.values():
+        names = [methods[i].label for i in members]
+        ranks |= ranks_from(names, p[np.ix_(members, members)], points[members], higher)
+    return ranks
+
+
+def _differences(
+    estimate: _Estimate,
+    labels: Sequence[str],
+    values: np.ndarray,
+    between: Sequence[tuple[Trainings, ...]],
+    p: np.ndarray,
     seed: int,
-) -> Comparison:
-    clusters, found = clusters_of(table), groups(table)
-    names = [name for name in GROUPS if name in found]
-    estimates = [parts_of(found[name], table["transformation"]) for name in names]
-    entries = [entry for entry, _ in methods]
-    values = {entry.label: columns.mean(axis=1) for entry, columns in methods}
-    spreads = [
-        {
-            entry.label: between_trainings([_point(parts, c) for c in columns.T])
-            for entry, columns in methods
-        }
-        for parts in estimates
-    ]
-    pairs = list(combinations(values, 2))
-    columns = np.column_stack([*values.values(), *(values[a] - values[b] for a, b in pairs)])
-    extra = [[*of.values(), *(of[a] + of[b] for a, b in pairs)] for of in spreads]
-    offsets = intervals(estimates, columns, clusters, seed, trainings=extra)
-    means: dict[str, dict[str, float]] = {}
-    between: dict[str, dict[str, tuple[float | None, float | None]]] = {}
-    ranks: dict[str, dict[str, tuple[int, int]]] = {}
-    differences: list[Difference] = []
-    for g, (name, parts) in enumerate(zip(names, estimates, strict=True)):
-        means[name] = {label: _point(parts, column) for label, column in values.items()}
-        between[name] = {
-            label: _ends(means[name][label], offsets[g, i]) for i, label in enumerate(values)
-        }
-        ranks[name] = {}
-        for kind in sorted({(e.track, e.prompt_mode) for e in entries if e.ranked}):
-            of_kind = {
-                e.label: values[e.label]
-                for e in entries
-                if e.ranked and (e.track, e.prompt_mode) == kind
-            }
-            ranks[name] |= rank_ranges(of_kind, parts, clusters, higher, seed, spreads[g])
-        if pairs:
-            count = sum(len(set(table["transformation"][part.rows].astype(str))) for part in parts)
-            made = Paired(
-                name,
-                pairs,
-                columns[:, len(values) :],
-                extra[g][len(values) :],
-                offsets[g, len(values) :],
-            )
-            differences += _differences(made, parts, clusters, count, higher, seed)
-    return Comparison(suite, metric, tuple(entries), tuple(differences), means, ranks, between)
+) -> Iterator[Difference]:
+    pairs = list(combinations(range(len(labels)), 2))
+    if not pairs:
+        return
+    first, second = np.array(pairs).T
+    columns = values[:, first] - values[:, second]
+    extra = [between[i] + between[j] for i, j in pairs]
+    parts, clusters = estimate.parts, estimate.clusters
+    known = estimable(parts, clusters)
+    offsets = intervals([parts], columns, clusters, seed, trainings=[extra])[0]
+    variance = spread(parts, columns, clusters).variance if known else np.zeros(len(pairs))
+    for n, (i, j) in enumerate(pairs):
+        point = _point(parts, columns[:, n])
+        low, high = _ends(point, offsets[n])
+        between_them = sum(source.variance for source in extra[n])
+        needed = transformations_needed(
+            point, float(variance[n]), between_them, estimate.transformations
+        )
+        yield Difference(
+            estimate.group,
+            labels[i],
+            labels[j],
+            point,
+            low,
+            high,
+            float(p[i, j]) if known else None,
+            estimate.transformations,
+            needed if known else None,
+            estimate.higher_is_better,
+            len(pairs),
+        )
 
 
-def _ends(point: float, offsets: np.ndarray) -> tuple[float | None, float | None]:
+def _ends(point: float, offsets: np.ndarray) -> Ends:
     low, high = (None if math.isnan(offset) else float(point + offset) for offset in offsets)
     return low, high
 
 
-@dataclass(frozen=True)
-class Paired:
-    """The pairs of methods in one group: differences items x pairs, what trainings add to their variance, offsets of the intervals."""
-
-    group: str
-    pairs: Sequence[tuple[str, str]]
-    columns: np.ndarray
-    trainings: Sequence[tuple[Trainings, ...]]
-    offsets: np.ndarray
-
-
-def _differences(
-    made: Paired, parts: Sequence[Part], clusters: Clusters, count: int, higher: bool, seed: int
-) -> Iterator[Difference]:
-    adjusted = holm(difference_p(parts, made.columns, clusters, seed, made.trainings).tolist())
-    for i, (a, b) in enumerate(made.pairs):
-        point = _point(parts, made.columns[:, i])
-        if math.isnan(adjusted[i]):
-            yield Difference(made.group, a, b, point, None, None, None, count, None, higher)
-            continue
-        low, high = _ends(point, made.offsets[i])
-        error = float(spread(parts, made.columns[:, [i]], clusters).variance[0])
-        needed = transformations_needed(
-            point, error, sum(t.variance for t in made.trainings[i]), count
-        )
-        yield Difference(made.group, a, b, point, low, high, adjusted[i], count, needed, higher)
-
-
 def _point(parts: Sequence[Part], column: np.ndarray) -> float:
+    """The estimate of one column, exactly rounded."""
     return math.fsum(part.share * math.fsum(part.weights * column[part.rows]) for part in parts)
 
 
 def transformations_needed(
     point: float, variance: float, trainings: float, count: int
 ) -> float | None:
-    """About how many transformations show a difference like `point` with a chance of 80 % at the 5 % level; None where there is none.
+    """About how many transformations show a difference with a chance of 80 % at the 5 % level.
 
-    The sample size of a test of a mean (Cohen 1988, section 2.4; Lachin 1981, equation 1): `count` transformations gave the
-    `variance`, which falls as one over their number; `trainings` is the variance that does not. Infinite where that alone is
-    too large.
+    It is the sample size of a test of a mean (Cohen 1988, section 2.4; Lachin 1981, equation 1).
+
+    Args:
+        point: The difference.
+        variance: Its variance with `count` transformations, which falls as one over their number.
+        trainings: The variance that does not fall.
+        count: How many transformations there are.
+
+    Returns:
+        None where there is no difference; infinite where `trainings` alone is too large.
+
+    Example:
+        >>> transformations_needed(0.5, 0.1, 0.0, 10)
+        32.0
     """
     from scipy import stats
 
@@ -341,3 +576,146 @@ def transformations_needed(
     reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)) ** 2
     left = point**2 - reach * trainings
     return math.inf if left <= 0 else float(math.ceil(count * reach * variance / left))
+
+
+# ---- showing
+
+
+def _interval(ends: Ends, places: int) -> str:
+    low, high = ends
+    return "-" if low is None or high is None else f"{plain(low, places)} to {plain(high, places)}"
+
+
+def _ranks_table(comparison: Comparison) -> TextTable:
+    header = ("group", "method", "mean", "95 %", "rank", "track", "prompt", "")
+    rows: list[tuple[str, ...]] = []
+    sections, places = [], comparison.places
+    for group in comparison.groups.values():
+        sections.append(len(rows))
+        for i, method in enumerate(comparison.methods):
+            mean = plain(group.means[method.label], places)
+            interval = _interval(group.intervals[method.label], places)
+            rank = _rank(group.ranks.get(method.label))
+            words = (method.track, method.prompt_mode, method.remarks)
+            rows.append(("" if i else group.name, method.label, mean, interval, rank, *words))
+    return TextTable("Means and ranks", header, rows, sections[1:])
+
+
+def _rank(ends: tuple[int, int] | None) -> str:
+    if ends is None:
+        return "not ranked"
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
+def _differences_table(comparison: Comparison) -> TextTable:
+    header = ("group", "pair", "difference", "95 % interval", "p", "in words")
+    rows: list[tuple[str, ...]] = []
+    sections, places = [], comparison.places
+    for group in comparison.groups.values():
+        sections.append(len(rows))
+        for i, d in enumerate(group.differences):
+            p = "-" if d.p is None else f"{d.p:.3f}" if d.p >= 0.001 else "<0.001"
+            numbers = (plain(d.mean, places), _interval((d.ci_low, d.ci_high), places), p)
+            pair = f"{d.first} - {d.second}"
+            rows.append(("" if i else group.name, pair, *numbers, d.verdict))
+    return TextTable("Differences", header, rows, sections[1:])
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    several = any(method.trainings > 1 for method in comparison.methods)
+    over = "families and photographs" + (
+        ", and over trainings where there are several" if several else ""
+    )
+    yield (
+        f"Intervals are 95 %, over {over}, each of one number alone; p by sign-flips, "
+        "corrected over all pairs of methods in a group (step-down max-T). "
+        "Ranks are ranges, among methods of one track and prompt mode."
+    )
+    single = [method.label for method in comparison.methods if method.trainings == 1]
+    if several and single:
+        yield (
+            f"Of {', '.join(single)} there is one report: how much another training would differ "
+            "is not in its interval."
+        )
+    if comparison.left_out:
+        yield (
+            f"{comparison.left_out:,} items are left out: "
+            "not all of the judgements have a verdict on them."
+        )
+
+
+def _csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
+    """One row per mean, then one per difference (`method` less `minus`)."""
+    common = {"suite": comparison.suite, "metric": comparison.metric}
+    common["better"] = "higher" if comparison.higher_is_better else "lower"
+    for group in comparison.groups.values():
+        for method in comparison.methods:
+            low, high = group.intervals[method.label]
+            first, last = group.ranks.get(method.label, (None, None))
+            yield {
+                **common,
+                "group": group.name,
+                "method": method.label,
+                "minus": None,
+                "mean": group.means[method.label],
+                "ci_low": low,
+                "ci_high": high,
+                "p": None,
+                "rank_from": first,
+                "rank_to": last,
+                "track": method.track,
+                "prompt_mode": method.prompt_mode,
+                "pairs": method.pairs,
+                "missing": method.missing,
+                "trainings": method.trainings,
+                "verdict": None,
+            }
+        for d in group.differences:
+            blank = (
+                "rank_from",
+                "rank_to",
+                "track",
+                "prompt_mode",
+                "pairs",
+                "missing",
+                "trainings",
+            )
+            yield {
+                **common,
+                "group": group.name,
+                "method": d.first,
+                "minus": d.second,
+                "mean": d.mean,
+                "ci_low": d.ci_low,
+                "ci_high": d.ci_high,
+                "p": d.p,
+                **dict.fromkeys(blank),
+                "verdict": d.verdict,
+            }
+
+
+def _document_table(comparison: Comparison) -> DocumentTable:
+    groups_shown, places = list(comparison.groups.values()), comparison.places
+    rows = []
+    for method in comparison.methods:
+        told = ", ".join(
+            word for word in (method.track, method.prompt_mode, method.remarks) if word
+        )
+        row = [Cell(f"{method.label} ({told})")]
+        for group in groups_shown:
+            low, high = group.intervals[method.label]
+            mean = plain(group.means[method.label], places)
+            within = (
+                ""
+                if low is None or high is None
+                else f" [{plain(low, places)}, {plain(high, places)}]"
+            )
+            row.append(Cell(mean + within, group.ranks.get(method.label, (0, 0))[0] == 1))
+        rows.append(row)
+    arrow = "↑" if comparison.higher_is_better else "↓"
+    note = (
+        "Mean [95 % interval]; bold: no method of the same track and prompt mode is significantly "
+        "better (p at most 0.05 over all pairs, step-down max-T)."
+    )
+    header = ["method", *(group.name for group in groups_shown)]
+    return DocumentTable(f"{comparison.metric} {arrow} on {comparison.suite}", header, rows, note)

@@ -176,20 +176,37 @@ def _ends(
     offsets = np.stack([-shape[0] * half, shape[1] * half], axis=1)
     if any(part.share < 0 for part in parts):
         return offsets
-    independent = _independent_items(parts)
     for column, limits in enumerate(bounds):
-        if limits is None:
-            continue
-        mean = float(sum(part.share * (part.weights @ values[part.rows, column]) for part in parts))
-        room = (mean - limits[0]) * (limits[1] - mean)
-        if variance[column] <= 0.0 and room > _ROUNDING * (limits[1] - limits[0]) ** 2:
-            continue  # the same value everywhere, away from the bounds: there is no spread to see
-        effective = room / variance[column] if variance[column] > 0.0 else independent
-        lean = quantile[column] * (1.0 + shape[:, column]) / 2
-        for side in (0, 1):
-            ends = score_interval(np.array(mean), np.array(effective), lean[side], limits)
-            offsets[column, side] = float(ends[side]) - mean
+        if limits is not None:
+            mean = sum(part.share * (part.weights @ values[part.rows, column]) for part in parts)
+            effective = _effective_items(parts, float(mean), float(variance[column]), limits)
+            if effective is not None:
+                lean = quantile[column] * (1.0 + shape[:, column]) / 2
+                offsets[column] = _score_offsets(float(mean), effective, lean, limits)
     return offsets
+
+
+def _score_offsets(mean: float, effective: float, lean: np.ndarray, limits: Bounds) -> np.ndarray:
+    """The score interval as offsets, with a quantile of its own on either side."""
+    means, items = np.full(2, mean), np.full(2, effective)
+    low, high = score_interval(means, items, lean, limits)
+    return np.array([low[0] - mean, high[1] - mean])
+
+
+def _effective_items(
+    parts: Sequence[Part], mean: float, variance: float, limits: Bounds
+) -> float | None:
+    """How many independent values at the bounds would have this variance of their mean.
+
+    Where all values are at one bound there is no variance to tell, and as many are taken as there are
+    items. None where all have one value between the bounds: no spread is to be seen then.
+    """
+    width = limits[1] - limits[0]
+    room = (mean - limits[0]) * (limits[1] - mean)
+    at_bound = room <= _ROUNDING * width**2
+    if variance <= (_ROUNDING * width) ** 2:
+        return _independent_items(parts) if at_bound else None
+    return max(room, _ROUNDING * width**2) / variance
 
 
 def _independent_items(parts: Sequence[Part]) -> float:

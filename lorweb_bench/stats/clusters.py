@@ -17,6 +17,7 @@ from lorweb_bench.protocol import MIN_CLUSTERS
 
 MAX_SHARED = 0.75  # when more of a part's pairs of items than this share a cluster, no variance
 _BATCH = 4_000_000  # bootstrap weights held at a time, 32 MB
+_COLUMNS = 256  # whose variances are taken at a time
 
 
 @dataclass(frozen=True)
@@ -217,23 +218,44 @@ def _family_freedom(parts: Sequence[Part], clusters: Clusters) -> float:
         influence.append(overlap.sums(part.rows, part.share * part.weights[:, None] * centred))
     across = np.hstack(influence)
     form = (across.T * overlap.signs) @ across
-    return max(1.0, float(np.trace(form) ** 2 / max(np.sum(form**2), 1e-300)))
+    return float(np.trace(form) ** 2 / max(np.sum(form**2), 1e-300))
 
 
-def _source_freedom(parts: Sequence[Part], sources: np.ndarray) -> float:
-    """Degrees of freedom of the variance over sources: their effective number less one."""
+def variance_of(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -> np.ndarray:
+    """The variance of an estimate, one per column of `values` (items x columns).
+
+    The sum over pairs of items can come out too small by chance, so the variance is never below that
+    of whole families (or pairs of families) alone.
+    """
+    found = []
+    for start in range(0, values.shape[1], _COLUMNS):
+        few = values[:, start : start + _COLUMNS]
+        least = np.maximum(_variance(parts, few, clusters.sharing_label), 0.0)
+        found.append(np.maximum(_variance(parts, few, clusters.sharing_any), least))
+    return np.concatenate(found)
+
+
+def freedoms(parts: Sequence[Part], clusters: Clusters) -> list[float]:
+    """Degrees of freedom of the variance over families, over sources of b, and over those of a."""
+    found = [_family_freedom(parts, clusters)]
+    for sources in (clusters.sources, clusters.a_sources)[: len(clusters.sharing_source)]:
+        found.append(effective_number(parts, sources) - 1.0)
+    return [max(1.0, freedom) for freedom in found]
+
+
+def effective_number(parts: Sequence[Part], code: np.ndarray) -> float:
+    """How many clusters of equal weight would tell as much: `code` has the cluster of each item."""
     rows = np.concatenate([part.rows for part in parts])
     weights = np.concatenate([abs(part.share) * part.weights for part in parts])
-    shares = np.bincount(sources[rows], weights=weights) / weights.sum()
-    return max(1.0, float(1.0 / np.sum(shares**2) - 1.0))
+    shares = np.bincount(code[rows], weights=weights) / weights.sum()
+    return float(1.0 / np.sum(shares**2))
 
 
 def spread(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -> Spread:
     """The variance of an estimate, and the degrees of freedom that it is known with.
 
-    The sum over pairs of items can come out too small by chance, so the variance is never below that
-    of whole families (or pairs of families) alone. The degrees of freedom are Satterthwaite's over
-    families and sources, and never below the smallest of these.
+    The degrees of freedom are Satterthwaite's over families and sources, and never below the smallest
+    of these.
 
     Args:
         parts: The estimate, for which `estimable` holds.
@@ -241,15 +263,11 @@ def spread(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -> Spr
         clusters: What the items share.
     """
     values = np.asarray(values, dtype=np.float64)
-    least = np.maximum(_variance(parts, values, clusters.sharing_label), 0.0)
-    variance = np.maximum(_variance(parts, values, clusters.sharing_any), least)
-    overlaps = [clusters.sharing_family, *clusters.sharing_source]
-    freedoms = [_family_freedom(parts, clusters)]
-    for sources in (clusters.sources, clusters.a_sources)[: len(clusters.sharing_source)]:
-        freedoms.append(_source_freedom(parts, sources))
+    variance, of_clusters = variance_of(parts, values, clusters), freedoms(parts, clusters)
     noise = np.zeros_like(variance)
-    for overlap, freedom in zip(overlaps, freedoms, strict=True):
+    overlaps = [clusters.sharing_family, *clusters.sharing_source]
+    for overlap, freedom in zip(overlaps, of_clusters, strict=True):
         noise += np.maximum(_variance(parts, values, overlap), 0.0) ** 2 / freedom
-    least_freedom = np.full_like(variance, min(freedoms))
-    freedom = np.divide(variance**2, noise, out=least_freedom.copy(), where=noise > 0)
-    return Spread(variance, np.maximum(freedom, least_freedom))
+    least = np.full_like(variance, min(of_clusters))
+    total = np.divide(variance**2, noise, out=least.copy(), where=noise > 0)
+    return Spread(variance, np.maximum(total, least))

@@ -9,17 +9,29 @@ number of pairs, as a p-value that is multiplied by that number does.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import BOOTSTRAP_SEED
 from lorweb_bench.stats.bootstrap import Trainings
-from lorweb_bench.stats.clusters import Clusters, Part, estimable
+from lorweb_bench.stats.clusters import (
+    MAX_SHARED,
+    Clusters,
+    Part,
+    effective_number,
+    estimable,
+    freedoms,
+    variance_of,
+)
 
 LEVEL = 0.05
-FLIPS = 4096  # where all sign patterns are no more than this they are all tried, else so many at random
+FLIPS = (
+    4096  # where all sign patterns are no more than this they are all tried, else so many at random
+)
 _BATCH = 4_000_000  # numbers held at a time, 32 MB
+_PAIRS = 256  # of methods whose variances are taken at a time
 _ROUNDING = 1e-12  # a difference below this share of what it is the difference of is none
 _EQUAL = 1e-9  # statistics that differ by less are equal
 
@@ -53,11 +65,13 @@ def pairwise_p(
 ) -> np.ndarray:
     """Two-sided p-values that two methods are equal, for all pairs at once.
 
-    The signs of whole families' differences (for compositions, of whole pairs of families) are
-    flipped together. The statistic is the square of the mean difference over its variance, in which
-    items that share a family or a photograph count as dependent, and which is taken around the mean
-    of the flipped differences. The p-values are adjusted over all pairs by the step-down maximum, so
-    the chance of any wrong rejection is the level.
+    The signs of whole families' differences (for compositions, of whole pairs of families) are flipped
+    together. The statistic is the mean difference over its standard error, in which items that share
+    a family or a photograph count as dependent, and which is taken around the mean of the flipped
+    differences. Then the signs of whole photographs behind b are flipped instead, and of those behind
+    a, and the largest p-value counts: what few photographs leave open does not show where families are
+    flipped. Where families are all that items share, it is the plain sign-flip test. The p-values are
+    adjusted over all pairs by the step-down maximum: the chance of any wrong rejection is the level.
 
     Args:
         values: Items x methods.
@@ -77,116 +91,46 @@ def pairwise_p(
     if not estimable(parts, clusters):
         return np.full((count, count), np.nan)
     adjusted = np.ones((count, count))
-    first, second = np.triu_indices(count, 1)
-    if not len(first):
+    if count < 2:
         return adjusted
-    form = _FlippedForm.of(values, parts, clusters, trainings)
-    signs = sign_patterns(form.own.shape[0], seed, flips)
-    shifts = _training_shifts(form, signs.shape[1], flips, seed, trainings)
-    if shifts is not None:
-        signs = np.tile(signs, (1, -(-len(shifts) // signs.shape[1])))[:, : len(shifts)]
-    observed = form.statistics(signs[:, :1], None)[0][first, second]
-    order = np.argsort(-observed, kind="stable")
-    reached = _times_reached(form, signs, shifts, (first[order], second[order]), observed[order])
-    p = np.empty(len(order))
-    p[order] = np.maximum.accumulate(reached / signs.shape[1])
-    adjusted[first, second] = adjusted[second, first] = p
+    observed = _Observed.of(values, parts, clusters, trainings)
+    shifts = _training_shifts(flips, seed, trainings)
+    p = np.zeros(len(observed.first))
+    for code in _units(parts, clusters):
+        p = np.maximum(p, _step_down(observed, values, parts, clusters, code, seed, flips, shifts))
+    adjusted[observed.first, observed.second] = p
+    adjusted[observed.second, observed.first] = p
     return adjusted
 
 
-def _times_reached(
-    form: "_FlippedForm",
-    signs: np.ndarray,
-    shifts: np.ndarray | None,
-    pairs: tuple[np.ndarray, np.ndarray],
-    observed: np.ndarray,
-) -> np.ndarray:
-    """Per pair, in how many patterns it or a pair after it has a statistic as large as its own.
-
-    The pairs are in falling order of `observed`: a pair is held against the maximum over itself and
-    those that are no more significant (Westfall and Young's step-down; Ge, Dudoit and Speed 2003).
-    """
-    reached = np.zeros(len(observed))
-    threshold = observed * (1.0 - _EQUAL)
-    for batch in form.batches(signs.shape[1]):
-        flipped = form.statistics(signs[:, batch], None if shifts is None else shifts[batch])
-        of_pairs = flipped[:, pairs[0], pairs[1]]
-        largest = np.maximum.accumulate(of_pairs[:, ::-1], axis=1)[:, ::-1]
-        reached += np.sum(largest >= threshold, axis=0)
-    return reached
-
-
-def _training_shifts(
-    form: "_FlippedForm",
-    patterns: int,
-    flips: int,
-    seed: int,
-    trainings: Sequence[Sequence[Trainings]] | None,
-) -> np.ndarray | None:
-    """Patterns x methods: by how much the trainings move each mean; none for the data's own pattern.
-
-    There are at least `flips` patterns then: where all patterns of signs are fewer, they recur.
-    """
-    if not trainings or not any(trainings):
-        return None
-    rng = np.random.default_rng([seed, 1])
-    shifts = np.zeros((max(patterns, flips), len(trainings)))
-    for method, sources in enumerate(trainings):
-        for source in sources:
-            drawn = rng.standard_t(source.freedom, size=len(shifts))
-            shifts[:, method] += np.sqrt(source.variance) * drawn
-    shifts[0] = 0.0
-    return shifts
+def _units(parts: Sequence[Part], clusters: Clusters) -> Iterator[np.ndarray]:
+    """What is flipped together, as a code per item: families, and photographs that items share."""
+    yield clusters.labels
+    rows = np.concatenate([part.rows for part in parts])
+    for code in (clusters.sources, clusters.a_sources)[: len(clusters.sharing_source)]:
+        if len(np.unique(code[rows])) < len(rows):
+            yield code
 
 
 @dataclass(frozen=True)
-class _InnerForm:
-    """The quadratic form of sets of items that lie within one label each, for any signs of the labels.
+class _Observed:
+    """The data's own statistics of all pairs of methods, the most significant first.
 
-    With d the sum of a set, w its weight in each part and m the parts' flipped means, the set counts
-    (s·d - w·m)². Of the sum over sets only m and a sum per label change with the signs s.
+    Args:
+        first: Of each pair a method.
+        second: And the other one.
+        statistics: d² / (V + d²) of their difference d with the variance V.
+        between: Per pair, the variance between trainings, which is in V.
+        smallest: Per pair, what d has to be above not to be rounding.
+        freedom: The least degrees of freedom that V is known with.
     """
 
-    squares: np.ndarray  # methods x methods: the sum of d·d'
-    crossed: np.ndarray  # labels x parts x methods: the sum of w·d
-    weights: np.ndarray  # parts x parts: the sum of w·w'
-
-    @classmethod
-    def of(
-        cls, sums: np.ndarray, weights: np.ndarray, signs: np.ndarray, labels: np.ndarray, count: int
-    ) -> "_InnerForm":
-        """From sets x methods, sets x parts, the sign and the label of each set."""
-        crossed = np.zeros((count, weights.shape[1], sums.shape[1]))
-        np.add.at(crossed, labels, (signs[:, None] * weights)[:, :, None] * sums[:, None, :])
-        return cls((sums.T * signs) @ sums, crossed, (weights.T * signs) @ weights)
-
-    def at(self, signs: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """Patterns x methods x methods, for labels x patterns and patterns x parts x methods."""
-        crossed = np.tensordot(signs.T, self.crossed, 1)
-        mixed = np.matmul(crossed.transpose(0, 2, 1), means)
-        around = np.matmul(means.transpose(0, 2, 1), np.matmul(self.weights, means))
-        return self.squares - mixed - mixed.transpose(0, 2, 1) + around
-
-
-@dataclass(frozen=True)
-class _FlippedForm:
-    """Differences of all pairs of methods and their variances, for any signs of the labels.
-
-    A variance is a quadratic form in the values, so that of a difference follows from the form over
-    methods: V(i - j) = Q(i, i) + Q(j, j) - 2 Q(i, j). No array of items x pairs is ever made.
-    """
-
-    own: np.ndarray  # labels x methods: what a label adds to the estimate
-    means: np.ndarray  # labels x parts x methods: what it adds to the mean of each part
-    of_labels: _InnerForm  # the variance over whole labels
-    inner: _InnerForm  # of sets of elements that only items of one label hold
-    outer: np.ndarray  # (set and label) x methods: sums of the sets that items of several labels hold
-    outer_label: np.ndarray
-    outer_set: np.ndarray  # where the rows of each such set begin in `outer`
-    outer_weights: np.ndarray  # sets x parts
-    outer_signs: np.ndarray
-    between: np.ndarray  # methods: variance between trainings
-    scale: np.ndarray  # methods: what a difference is small against
+    first: np.ndarray
+    second: np.ndarray
+    statistics: np.ndarray
+    between: np.ndarray
+    smallest: np.ndarray
+    freedom: float
 
     @classmethod
     def of(
@@ -195,109 +139,278 @@ class _FlippedForm:
         parts: Sequence[Part],
         clusters: Clusters,
         trainings: Sequence[Sequence[Trainings]] | None,
+    ) -> "_Observed":
+        """From items x methods."""
+        first, second = np.triu_indices(values.shape[1], 1)
+        variance = np.empty(len(first))
+        for start in range(0, len(first), _PAIRS):
+            few = slice(start, start + _PAIRS)
+            differences = values[:, first[few]] - values[:, second[few]]
+            variance[few] = variance_of(parts, differences, clusters)
+        between, scale = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+        for method, sources in enumerate(trainings or ()):
+            between[method] = sum(source.variance for source in sources)
+        for part in parts:
+            scale += abs(part.share) * (part.weights @ np.abs(values[part.rows]))
+        between, smallest = between[first] + between[second], scale[first] + scale[second]
+        points = point_estimates(parts, values)
+        difference = points[first] - points[second]
+        statistics = _statistics(difference, variance + between, _ROUNDING * smallest)
+        order = np.argsort(-statistics, kind="stable")
+        return cls(
+            first[order],
+            second[order],
+            statistics[order],
+            between[order],
+            _ROUNDING * smallest[order],
+            min(freedoms(parts, clusters)),
+        )
+
+    def with_freedom(self, freedom: float) -> np.ndarray:
+        """The statistics as they would be, were V known with these degrees of freedom.
+
+        Flipped units are independent of each other; the data share families and photographs, so that
+        their variance may be known less well. Then each statistic is brought from one Student
+        distribution to the other, by its p-value. It is never made larger.
+        """
+        from scipy import stats
+
+        if self.freedom >= freedom - _ROUNDING:
+            return self.statistics
+        own = np.sqrt(self.statistics / np.maximum(1.0 - self.statistics, 1e-300))
+        squared = stats.t.isf(stats.t.sf(own, self.freedom), freedom) ** 2
+        return np.minimum(self.statistics, 1.0 - 1.0 / (1.0 + squared))
+
+
+def _statistics(difference: np.ndarray, variance: np.ndarray, smallest: np.ndarray) -> np.ndarray:
+    """d² / (V + d²), which grows with |d| / √V, is 1 where V is 0, and 0 where d is rounding."""
+    squared = np.where(np.abs(difference) <= smallest, 0.0, difference**2)
+    total = np.maximum(variance, 0.0) + squared
+    return np.divide(squared, total, out=np.zeros_like(total), where=squared > 0)
+
+
+def _step_down(
+    observed: _Observed,
+    values: np.ndarray,
+    parts: Sequence[Part],
+    clusters: Clusters,
+    code: np.ndarray,
+    seed: int,
+    flips: int,
+    shifts: np.ndarray | None,
+) -> np.ndarray:
+    """The adjusted p-values of all pairs, in the order of `observed`, when units are flipped.
+
+    A pair is held against the maximum over itself and those that are no more significant (Westfall and
+    Young's step-down; Ge, Dudoit and Speed 2003).
+    """
+    form = _FlippedForm.of(observed, values, parts, clusters, code)
+    signs = sign_patterns(form.units, seed, flips)
+    if shifts is not None:  # where all patterns of signs are fewer than the shifts, they recur
+        count = max(len(shifts), signs.shape[1])
+        signs = np.tile(signs, (1, -(-count // signs.shape[1])))[:, :count]
+    freedom = effective_number(parts, code) - 1.0
+    threshold = observed.with_freedom(freedom) * (1.0 - _EQUAL)
+    reached = np.ones(len(threshold))  # by the first pattern, which is the data's own
+    for batch in form.batches(signs.shape[1]):
+        moved = None if shifts is None else shifts[batch]
+        flipped = form.statistics(signs[:, batch], moved)
+        largest = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
+        reached += np.sum(largest >= threshold, axis=0)
+    return np.maximum.accumulate(reached / signs.shape[1])
+
+
+def _training_shifts(
+    flips: int, seed: int, trainings: Sequence[Sequence[Trainings]] | None
+) -> np.ndarray | None:
+    """Patterns x methods: by how much the trainings move each mean."""
+    if not trainings or not any(trainings):
+        return None
+    rng = np.random.default_rng([seed, 1])
+    shifts = np.zeros((flips + 1, len(trainings)))
+    for method, sources in enumerate(trainings):
+        for source in sources:
+            drawn = rng.standard_t(source.freedom, size=len(shifts))
+            shifts[:, method] += np.sqrt(source.variance) * drawn
+    return shifts
+
+
+class _FlippedForm:
+    """Differences of all pairs of methods and their variances, for any signs of the units.
+
+    With d the flipped sum of a set of elements, w its weight in each part and m the parts' flipped
+    means, a set counts (d - w·m)². Of a set within one unit d² stays, so that only sums per unit are
+    needed; a set that reaches over several units is summed anew for each pattern. A variance is a
+    quadratic form in the values, so that of a difference follows from the form over methods:
+    V(i - j) = Q(i, i) + Q(j, j) - 2 Q(i, j). No array of items x pairs is ever made.
+    """
+
+    def __init__(self, observed: _Observed, own: np.ndarray, means: np.ndarray) -> None:
+        self.observed = observed
+        self.own = own  # units x methods: what a unit adds to the estimate
+        self.means = means  # units x parts x methods: what it adds to the mean of each part
+        self.forms: list[_QuadraticForm] = []
+
+    @classmethod
+    def of(
+        cls,
+        observed: _Observed,
+        values: np.ndarray,
+        parts: Sequence[Part],
+        clusters: Clusters,
+        code: np.ndarray,
     ) -> "_FlippedForm":
-        """Sums over sets of elements, apart for those within a label and those across labels."""
+        """From items x methods. Variances are corrected as those of independent units are."""
         from scipy import sparse
 
         rows = np.concatenate([part.rows for part in parts])
+        _, unit = np.unique(code[rows], return_inverse=True)
         weights = np.concatenate([part.share * part.weights for part in parts])
-        part_of = np.repeat(np.arange(len(parts)), [len(part.rows) for part in parts])
-        centred = values[rows] - values[rows].mean(axis=1, keepdims=True)
-        moved = weights[:, None] * centred
+        moved = weights[:, None] * (values[rows] - values[rows].mean(axis=1, keepdims=True))
+        by_unit = sparse.csr_array((np.ones(len(rows)), (unit, np.arange(len(rows)))))
+        means = np.zeros((by_unit.shape[0], len(parts), values.shape[1]))
         in_part = np.zeros((len(rows), len(parts)))
-        in_part[np.arange(len(rows)), part_of] = weights
-        _, label = np.unique(clusters.labels[rows], return_inverse=True)
-        count = int(label.max()) + 1
-        by_label = sparse.csr_array((np.ones(len(rows)), (label, np.arange(len(rows)))))
-        own, label_weights = by_label @ moved, by_label @ in_part
-        means = np.zeros((count, len(parts), values.shape[1]))
+        corrected = np.zeros_like(moved)
+        start = 0
         for p, part in enumerate(parts):
-            chosen = part_of == p
-            means[:, p] = by_label[:, chosen] @ (moved[chosen] / part.share)
-        every = np.arange(count)
-        of_labels = _InnerForm.of(own, label_weights, np.ones(count), every, count)
-        overlap = clusters.sharing_any
-        held = sparse.coo_array(overlap.member[:, rows])
-        cells, cell = np.unique(held.row * count + label[held.col], return_inverse=True)
-        to_cell = sparse.csr_array((np.ones(len(cell)), (cell, held.col)))
-        sums, cell_weights = to_cell @ moved, to_cell @ in_part
-        cell_set, cell_label = np.divmod(cells, count)
-        spans = np.bincount(cell_set, minlength=len(overlap.signs))[cell_set] > 1
-        inside = ~spans
-        inner = _InnerForm.of(
-            sums[inside],
-            cell_weights[inside],
-            overlap.signs[cell_set[inside]],
-            cell_label[inside],
-            count,
-        )
-        sets, starts = np.unique(cell_set[spans], return_index=True)
-        outer_weights = (
-            np.add.reduceat(cell_weights[spans], starts, axis=0)
-            if len(starts)
-            else np.zeros((0, len(parts)))
-        )
-        between = np.zeros(values.shape[1])
-        for method, sources in enumerate(trainings or ()):
-            between[method] = sum(source.variance for source in sources)
-        scale = np.abs(weights) @ np.abs(values[rows])
-        return cls(
-            own,
-            means,
-            of_labels,
-            inner,
-            sums[spans],
-            cell_label[spans],
-            starts,
-            outer_weights,
-            overlap.signs[sets],
-            between,
-            scale,
-        )
+            chosen = slice(start, start + len(part.rows))
+            shared = min(1.0 / effective_number([part], code), MAX_SHARED)
+            in_part[chosen, p] = weights[chosen] / np.sqrt(1.0 - shared)
+            corrected[chosen] = moved[chosen] / np.sqrt(1.0 - shared)
+            means[:, p] = by_unit[:, chosen] @ (moved[chosen] / part.share)
+            start = chosen.stop
+        form = cls(observed, by_unit @ moved, means)
+        elements = clusters.sharing_any
+        for sets, signs in ((elements.member[:, rows], elements.signs), (by_unit, None)):
+            form.forms.append(_QuadraticForm.of(sets, signs, corrected, in_part, unit, observed))
+        return form
+
+    @property
+    def units(self) -> int:
+        """How many units are flipped."""
+        return len(self.own)
 
     def batches(self, patterns: int) -> Iterator[slice]:
-        """Slices of the patterns, so many at a time that memory stays bounded."""
-        methods = self.own.shape[1]
-        each = methods * (8 * methods + 2 * len(self.outer) + 2 * len(self.outer_set))
-        size = max(1, _BATCH // each)
-        for start in range(0, patterns, size):
-            yield slice(start, start + size)
+        """Slices of the patterns but the first, so many at a time that memory stays bounded."""
+        pairs, methods = len(self.observed.first), self.own.shape[1]
+        sets = sum(len(form.outer) + len(form.outer_starts) for form in self.forms)
+        size = max(1, _BATCH // (16 * pairs + methods * (2 * sets + methods)))
+        for start in range(1, patterns, size):
+            yield slice(start, min(start + size, patterns))
 
     def statistics(self, signs: np.ndarray, shifts: np.ndarray | None) -> np.ndarray:
-        """Per pattern and pair d² / (V + d²), which grows with |d| / √V and is 1 where V is 0.
+        """The statistics of each pattern and pair.
 
         Args:
-            signs: Labels x patterns.
+            signs: Units x patterns.
             shifts: Patterns x methods, by how much the trainings move the means.
 
         Returns:
-            Patterns x methods x methods, 0 to 1.
+            Patterns x pairs, 0 to 1.
         """
         estimate = signs.T @ self.own
         means = np.tensordot(signs.T, self.means, 1)
-        least = self.of_labels.at(signs, means)
-        form = self.inner.at(signs, means)
-        if len(self.outer_set):
-            flipped = signs.T[:, self.outer_label, None] * self.outer
-            sums = np.add.reduceat(flipped, self.outer_set, axis=1)
-            sums -= np.matmul(self.outer_weights, means)
-            form += np.matmul(sums.transpose(0, 2, 1) * self.outer_signs, sums)
-        variance = np.maximum(np.maximum(_of_pairs(form), _of_pairs(least)), 0.0)
-        variance += self.between[:, None] + self.between
+        of_any, of_units = (form.at(signs, means) for form in self.forms)
+        variance = np.maximum(np.maximum(of_any, of_units), 0.0) + self.observed.between
         if shifts is not None:
             estimate = estimate + shifts
-        difference = estimate[:, :, None] - estimate[:, None, :]
-        size = self.scale[:, None] + self.scale
-        difference[np.abs(difference) <= _ROUNDING * size] = 0.0
-        squared = difference**2
-        total = variance + squared
-        return np.divide(squared, total, out=np.zeros_like(total), where=squared > 0)
+        difference = _of_pairs(estimate, self.observed)
+        return _statistics(difference, variance, self.observed.smallest)
 
 
-def _of_pairs(form: np.ndarray) -> np.ndarray:
-    """From a form over methods to that of their differences: Q(i, i) + Q(j, j) - 2 Q(i, j)."""
-    diagonal = np.diagonal(form, axis1=1, axis2=2)
-    return diagonal[:, :, None] + diagonal[:, None, :] - 2.0 * form
+def _of_pairs(values: np.ndarray, observed: _Observed) -> np.ndarray:
+    """The differences of all pairs of methods, which are the last axis of `values`."""
+    taken = np.take(values, observed.first, axis=-1)
+    taken -= np.take(values, observed.second, axis=-1)
+    return taken
+
+
+def _form_of_pairs(form: np.ndarray, observed: _Observed) -> np.ndarray:
+    """From forms over methods (… x methods x methods) to those of differences."""
+    diagonal = np.diagonal(form, axis1=-2, axis2=-1)
+    own = np.take(diagonal, observed.first, axis=-1) + np.take(diagonal, observed.second, axis=-1)
+    own -= 2.0 * form[..., observed.first, observed.second]
+    return own
+
+
+@dataclass(frozen=True)
+class _QuadraticForm:
+    """The variance over sets of items, per pair of methods, for any signs of the units."""
+
+    observed: _Observed
+    squares: np.ndarray  # pairs: the sum of d² of the sets within a unit
+    crossed: np.ndarray  # units x parts x methods: the sum of w·d of these
+    weights: np.ndarray  # parts x parts: the sum of w·w' of these
+    outer: np.ndarray  # (set and unit) x methods: sums of the sets that reach over units
+    outer_unit: np.ndarray
+    outer_starts: np.ndarray  # where the rows of each such set begin in `outer`
+    outer_weights: np.ndarray  # sets x parts
+    outer_signs: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        member: Any,
+        signs: np.ndarray | None,
+        moved: np.ndarray,
+        in_part: np.ndarray,
+        unit: np.ndarray,
+        observed: _Observed,
+    ) -> "_QuadraticForm":
+        """From sets x rows (sparse), the sign of each set, and what each row adds to the estimate.
+
+        `moved` is rows x methods, `in_part` rows x parts, `unit` the unit of each row.
+        """
+        from scipy import sparse
+
+        count = int(unit.max()) + 1
+        held = sparse.coo_array(member)
+        signs = np.ones(held.shape[0]) if signs is None else signs
+        cells, cell = np.unique(held.row * count + unit[held.col], return_inverse=True)
+        to_cell = sparse.csr_array(
+            (np.ones(len(cell)), (cell, held.col)), shape=(len(cells), len(unit))
+        )
+        sums, weights = to_cell @ moved, to_cell @ in_part
+        cell_set, cell_unit = np.divmod(cells, count)
+        inside = np.bincount(cell_set, minlength=len(signs))[cell_set] == 1
+        own_signs = signs[cell_set[inside]]
+        inner, inner_weights = sums[inside], weights[inside]
+        crossed = np.zeros((count, in_part.shape[1], moved.shape[1]))
+        for part, signed in enumerate((own_signs[:, None] * inner_weights).T):
+            np.add.at(crossed[:, part], cell_unit[inside], signed[:, None] * inner)
+        sets, starts = np.unique(cell_set[~inside], return_index=True)
+        none = np.zeros((0, in_part.shape[1]))
+        return cls(
+            observed,
+            _form_of_pairs((inner.T * own_signs) @ inner, observed),
+            crossed,
+            (inner_weights.T * own_signs) @ inner_weights,
+            sums[~inside],
+            cell_unit[~inside],
+            starts,
+            np.add.reduceat(weights[~inside], starts, axis=0) if len(starts) else none,
+            signs[sets],
+        )
+
+    def at(self, signs: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Patterns x pairs, for units x patterns and patterns x parts x methods."""
+        of_means = _of_pairs(means, self.observed)
+        around = (
+            np.einsum("pq,bqn->bpn", self.weights, of_means)
+            if len(self.weights) > 1
+            else (self.weights[0, 0] * of_means)
+        )
+        around -= 2.0 * _of_pairs(np.tensordot(signs.T, self.crossed, 1), self.observed)
+        around *= of_means
+        form = around.sum(axis=1)
+        form += self.squares
+        if len(self.outer_starts):
+            flipped = signs.T[:, self.outer_unit, None] * self.outer
+            sums = np.add.reduceat(flipped, self.outer_starts, axis=1)
+            sums -= np.matmul(self.outer_weights, means)
+            over_methods = np.matmul(sums.transpose(0, 2, 1) * self.outer_signs, sums)
+            form += _form_of_pairs(over_methods, self.observed)
+        return form
 
 
 def rank_ranges(

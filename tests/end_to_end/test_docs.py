@@ -371,7 +371,8 @@ def test_every_option_of_a_peer_stands_in_methods_with_its_default() -> None:
 
 
 def test_the_constants_in_numbers_are_those_of_the_code() -> None:
-    from lorweb_bench.stats.bootstrap import MAX_SHARED, RESAMPLES
+    from lorweb_bench.stats.bootstrap import RESAMPLES
+    from lorweb_bench.stats.clusters import MAX_SHARED
     from lorweb_bench.stats.significance import FLIPS, LEVEL
 
     own = {

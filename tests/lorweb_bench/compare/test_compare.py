@@ -1,15 +1,11 @@
-"""Comparing reports: the sign-flip test, Holm, rank ranges, and what is refused."""
+"""Comparing reports: what is said of differences, trainings, ranks, and what is refused."""
 
 import json
 import math
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 from lorweb_bench.compare.compare import compare_reports, transformations_needed
 from lorweb_bench.errors import InputError
@@ -23,172 +19,8 @@ from lorweb_bench.reports.report import (
     write_report,
 )
 from lorweb_bench.stats.aggregate import summarise
-from lorweb_bench.stats.bootstrap import Clusters, Part, between_trainings, intervals
-from lorweb_bench.stats.significance import holm, rank_ranges, sign_flip, sign_patterns
-
-
-def one_item_each(count: int) -> tuple[list[Part], Clusters]:
-    """So many families with one item and one source each: clusters that share nothing."""
-    return [Part(np.arange(count), np.full(count, 1 / count))], Clusters(
-        [f"f{i}" for i in range(count)], [f"s{i}" for i in range(count)]
-    )
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_with_clusters_alone_it_is_scipys_exact_permutation_test(seed):
-    values = np.random.default_rng(seed).normal(0.4, 1, 10)
-    parts, clusters = one_item_each(10)
-    expected = stats.permutation_test(
-        (values,), np.mean, permutation_type="samples", n_resamples=math.inf
-    )
-    assert sign_flip(parts, values[:, None], clusters)[0] == pytest.approx(
-        expected.pvalue, abs=1e-12
-    )
-
-
-def test_many_clusters_are_sampled_and_come_near_scipys_answer():
-    values = np.random.default_rng(5).normal(0.25, 1, 60)
-    parts, clusters = one_item_each(60)
-    expected = stats.permutation_test(
-        (values,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=9999,
-        rng=np.random.default_rng(0),
-    )
-    [p] = sign_flip(parts, values[:, None], clusters)
-    assert p == pytest.approx(expected.pvalue, abs=0.02)
-    assert p == sign_flip(parts, values[:, None], clusters)[0]
-    assert 0 < sign_flip(parts, np.full((60, 1), 9.0), clusters)[0] < 0.001
-
-
-def loop_sign_flip(families: list[str], sources: list[str], values: np.ndarray) -> float:
-    """The test by its definition: every pattern, every pair of items that share a family or a source."""
-    labels = sorted(set(families))
-    elements = [set(f.split("+")) | {f"source {s}"} for f, s in zip(families, sources, strict=True)]
-    statistics = []
-    for signs in product((1, -1), repeat=len(labels)):
-        flipped = np.array([signs[labels.index(f)] for f in families]) * values
-        variance = sum(
-            flipped[i] * flipped[j]
-            for i, j in product(range(len(values)), repeat=2)
-            if elements[i] & elements[j]
-        )
-        own = sum(
-            sum(flipped[i] for i in range(len(values)) if families[i] == label) ** 2
-            for label in labels
-        )
-        statistics.append(abs(flipped.sum()) / math.sqrt(max(variance, own)))
-    return float(np.mean([s >= statistics[0] * (1 - 1e-9) for s in statistics]))
-
-
-def test_shared_families_and_sources_are_taken_into_account_as_in_loops():
-    rng = np.random.default_rng(6)
-    families = [f"f{i}+f{i + 1}" for i in range(8)] * 3
-    sources = [f"s{i}" for i in rng.integers(0, 9, 24)]
-    values = rng.normal(0.5, 1, 24)
-    [p] = sign_flip(
-        [Part(np.arange(24), np.full(24, 1 / 24))], values[:, None], Clusters(families, sources)
-    )
-    assert p == pytest.approx(loop_sign_flip(families, sources, values), abs=1e-12)
-
-
-def test_chance_is_called_significant_about_one_time_in_twenty():
-    rng = np.random.default_rng(7)
-    rejected = []
-    for _ in range(10):
-        pairs = [
-            "+".join(sorted(rng.choice([f"f{i}" for i in range(14)], 2, replace=False)))
-            for _ in range(20)
-        ]
-        families = [pair for pair in pairs for _ in range(5)]
-        source = rng.integers(0, 25, 100)
-        effect = rng.normal(size=(14, 25))
-        of_items = np.array([[int(name[1:]) for name in family.split("+")] for family in families])
-        values = (
-            effect[of_items].sum(axis=1)
-            + 0.5 * rng.normal(size=(25, 25))[source]
-            + 0.5 * rng.normal(size=(100, 25))
-        )
-        clusters = Clusters(families, [f"s{s}" for s in source])
-        p = sign_flip([Part(np.arange(100), np.full(100, 0.01))], values, clusters, flips=200)
-        rejected += (p <= 0.05).tolist()
-    assert np.mean(rejected) <= 0.09
-
-
-def test_no_difference_and_too_few_clusters():
-    parts, clusters = one_item_each(12)
-    assert sign_flip(parts, np.zeros((12, 1)), clusters)[0] == 1.0
-    parts, clusters = one_item_each(7)
-    assert np.isnan(sign_flip(parts, np.ones((7, 1)), clusters)[0])
-
-
-def test_sign_patterns_are_all_or_many():
-    few = sign_patterns(5, seed=0)
-    assert (
-        few.shape == (5, 16)
-        and len({tuple(column) for column in few.T}) == 16
-        and (few[0] == 1).all()
-    )
-    assert sign_patterns(30, seed=0, flips=100).shape == (30, 101)
-
-
-def test_holm_by_hand():
-    """0.01 x 4; 0.02 x 3; 0.03 x 2 = 0.06, not below the one before; 0.04 x 1 raised to 0.06."""
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.9, 0.6]) == [1.0, 1.0]
-    adjusted = holm([0.01, math.nan, 0.04])
-    assert (
-        adjusted[0] == pytest.approx(0.02)
-        and math.isnan(adjusted[1])
-        and adjusted[2] == pytest.approx(0.04)
-    )
-    assert holm([]) == []
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_the_smallest_level_at_which_the_step_down_procedure_rejects(p):
-    adjusted, ranked = holm(p), sorted(range(len(p)), key=lambda i: p[i])
-    for level in (0.01, 0.05, 0.3):
-        rejected = set()
-        for step, i in enumerate(ranked):
-            if p[i] * (len(p) - step) > level:
-                break
-            rejected.add(i)
-        assert rejected == {i for i in range(len(p)) if adjusted[i] <= level}
-
-
-def test_ranks_are_ranges_and_turn_with_the_metric():
-    rng = np.random.default_rng(8)
-    parts, clusters = one_item_each(20)
-    base = rng.normal(size=20)
-    values = {
-        "best": base + 1,
-        "near": base + 0.01 * rng.normal(size=20),
-        "like": base + 0.01 * rng.normal(size=20),
-        "worst": base - 1,
-    }
-    assert rank_ranges(values, parts, clusters) == {
-        "best": (1, 1),
-        "near": (2, 3),
-        "like": (2, 3),
-        "worst": (4, 4),
-    }
-    assert rank_ranges(values, parts, clusters, higher_is_better=False) == {
-        "best": (4, 4),
-        "near": (2, 3),
-        "like": (2, 3),
-        "worst": (1, 1),
-    }
-    assert rank_ranges({"alone": base}, parts, clusters) == {"alone": (1, 1)}
-    few_parts, few = one_item_each(5)
-    assert rank_ranges({"a": np.ones(5), "b": np.zeros(5)}, few_parts, few) == {
-        "a": (1, 2),
-        "b": (1, 2),
-    }
-    with pytest.raises(InputError, match="different numbers"):
-        rank_ranges({"a": base, "b": base[1:]}, parts, clusters)
+from lorweb_bench.stats.bootstrap import between_trainings, intervals
+from lorweb_bench.stats.clusters import Clusters, Part
 
 
 def labels(items: int = 160, families: int = 16) -> dict[str, np.ndarray]:
@@ -254,14 +86,14 @@ def test_a_clear_difference_is_named_and_one_within_noise_says_what_it_takes(tmp
     clear = verdicts["unseen", "good", "plain"]
     assert clear.verdict == "good is better" and clear.ci_low > 0 and clear.p <= 0.05
     assert clear.mean == pytest.approx(
-        found.means["unseen"]["good"] - found.means["unseen"]["plain"]
+        found.groups["unseen"].means["good"] - found.groups["unseen"].means["plain"]
     )
     unclear = verdicts["unseen", "plain", "near"]
     assert (
         unclear.verdict.startswith("within noise; it takes about ")
         and unclear.needed > unclear.transformations == 8
     )
-    assert found.ranks["unseen"] == {"good": (1, 1), "plain": (2, 3), "near": (2, 3)}
+    assert found.groups["unseen"].ranks == {"good": (1, 1), "plain": (2, 3), "near": (2, 3)}
     monkeypatch.setenv("COLUMNS", "160")  # so that no cell is broken over lines
     text = str(found)
     assert (
@@ -283,7 +115,7 @@ def test_a_lower_error_is_better_and_a_report_equals_itself(tmp_path):
     assert found.metric == "mse" and found.differences[0].verdict == "low is better"
     same = compare_reports([low, low])
     assert same.differences[0].p == 1.0 and same.differences[0].verdict == "no difference"
-    assert [entry.label for entry in same.entries] == ["low (low) #1", "low (low) #2"]
+    assert [entry.label for entry in same.methods] == ["low (low) #1", "low (low) #2"]
 
 
 def test_ranks_keep_to_one_track_and_prompt_mode_and_leave_partial_and_shuffled_out(tmp_path):
@@ -301,7 +133,7 @@ def test_ranks_keep_to_one_track_and_prompt_mode_and_leave_partial_and_shuffled_
         for i, (n, changes) in enumerate(settings_of.items())
     ]
     found = compare_reports(paths)
-    assert found.ranks["unseen"] == {"a": (2, 2), "b": (1, 1), "c": (1, 1), "d": (1, 1)}
+    assert found.groups["unseen"].ranks == {"a": (2, 2), "b": (1, 1), "c": (1, 1), "d": (1, 1)}
     assert "not ranked" in str(found) and "pairs shuffled" in str(found)
 
 
@@ -323,20 +155,20 @@ def test_trainings_of_a_method_are_one_entry_whose_interval_holds_their_variatio
     found = compare_reports(
         [*paths, write(tmp_path / "copy-b", "copy-b", base - 1)], trainings=True
     )
-    assert [(entry.label, entry.trainings) for entry in found.entries] == [
+    assert [(entry.label, entry.trainings) for entry in found.methods] == [
         ("lorweb", 3),
         ("copy-b", 1),
     ]
     means = [open_report(path).scores["unseen"]["edit_recovery"].mean for path in paths]
-    assert found.means["unseen"]["lorweb"] == pytest.approx(np.mean(means))
-    low, high = found.intervals["unseen"]["lorweb"]
-    narrow = alone.intervals["unseen"]["lorweb (lorweb-0)"]
+    assert found.groups["unseen"].means["lorweb"] == pytest.approx(np.mean(means))
+    low, high = found.groups["unseen"].intervals["lorweb"]
+    narrow = alone.groups["unseen"].intervals["lorweb (lorweb-0)"]
     assert high - low > narrow[1] - narrow[0]
     assert high - low > 2 * 1.96 * math.sqrt(np.var(means, ddof=1) / 3)
     assert "3 trainings" in str(found) and "Of copy-b there is one report" in str(found)
     only = compare_reports(paths, trainings=True)
-    assert only.differences == () and only.means["unseen"] == {
-        "lorweb": found.means["unseen"]["lorweb"]
+    assert only.differences == () and only.groups["unseen"].means == {
+        "lorweb": found.groups["unseen"].means["lorweb"]
     }
 
 
@@ -348,7 +180,7 @@ def test_a_difference_that_trainings_differ_by_is_within_noise(tmp_path):
     assert {d.verdict for d in lucky.differences} == {"second is better"}
     found = compare_reports([*first, *second], trainings=True)
     assert all(d.p > 0.05 and "it takes more of them" in d.verdict for d in found.differences)
-    assert found.ranks["unseen"] == {"first": (1, 2), "second": (1, 2)}
+    assert found.groups["unseen"].ranks == {"first": (1, 2), "second": (1, 2)}
     clear = compare_reports(
         [*first, *trainings_of(tmp_path, "third", base + 3, [-0.3, 0.05, 0.25], 19)], trainings=True
     )
@@ -360,7 +192,7 @@ def test_trainings_keep_to_one_setting_and_count_once(tmp_path):
     plain = trainings_of(tmp_path, "m", base, [0.0, 0.1], 21)
     told = write(tmp_path / "told", "m", base + 1, prompt_mode="task")
     found = compare_reports([*plain, told], trainings=True)
-    assert [(e.label, e.trainings) for e in found.entries] == [
+    assert [(e.label, e.trainings) for e in found.methods] == [
         ("m (closed, none)", 2),
         ("m (closed, task)", 1),
     ]

@@ -59,16 +59,16 @@ def test_a_judgement_is_read_as_it_was_written_and_is_a_report_of_each_method(ju
 def test_ratings_of_two_methods_are_compared_item_by_item(judged: Path) -> None:
     """copy-b keeps all of b and makes no edit, as the test's judge sees it; copying a_prime is the other way round."""
     kept = compare_reports([judged / "copy-b", judged / "copy-a-prime"], CONSISTENCY)
-    assert kept.means["unseen"]["copy-b"] == 10.0
+    assert kept.groups["unseen"].means["copy-b"] == 10.0
     assert {d.mean > 0 for d in kept.differences} == {True}
     edited = compare_reports([judged / "copy-b" / "judgement.json", judged / "copy-a-prime"])
     assert (edited.metric, edited.left_out) == (ACCURACY, 0)
-    assert edited.means["seen"]["copy-b"] == 2.0
+    assert edited.groups["seen"].means["copy-b"] == 2.0
 
 
 def test_a_choice_is_a_comparison_of_its_two_methods(judged: Path) -> None:
     choice = compare_reports([judged / "choice"])
-    assert choice.means["unseen"] == {"copy-b": 1.0, "copy-a-prime": 0.0}
+    assert choice.groups["unseen"].means == {"copy-b": 1.0, "copy-a-prime": 0.0}
     assert {(d.first, d.second, d.mean) for d in choice.differences} == {
         ("copy-b", "copy-a-prime", 1.0)
     }
