@@ -33,8 +33,8 @@ from PIL import Image
 
 from datagen.build import build
 from datagen.recipe.schema import Recipe, read_recipe
+from datagen.sources.bundled import bundled
 from datagen.sources.crops import Panel, cut_panel
-from datagen.sources.photographs import bundled
 from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode, to_array

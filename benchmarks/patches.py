@@ -19,8 +19,8 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import numpy as np
 
 from datagen.recipe.schema import read_recipe
+from datagen.sources.bundled import bundled
 from datagen.sources.crops import Panel, cut_panel
-from datagen.sources.photographs import bundled
 from datagen.transformations import library
 from lorweb_bench.methods.baselines import affine_colour_transfer
 from lorweb_bench.methods.image_analogies import patch_analogy

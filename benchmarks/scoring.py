@@ -24,8 +24,8 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import cv2
 import numpy as np
 
+from datagen.sources.bundled import bundled
 from datagen.sources.crops import Panel, cut_panel
-from datagen.sources.photographs import bundled
 from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.finalize import finish_dataset

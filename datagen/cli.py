@@ -225,7 +225,7 @@ def _draw_gallery(library: "Library", output: Path) -> None:
     import io
 
     from datagen.making.panels import fit
-    from datagen.sources.photographs import bundled
+    from datagen.sources.bundled import bundled
     from datagen.transformations.gallery import gallery
     from lorweb_bench.runtime.files import write_atomic
 

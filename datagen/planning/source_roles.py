@@ -108,13 +108,13 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
     Returns:
         The photographs, and what was left out.
     """
-    from datagen.sources import photographs
+    from datagen.sources import bundled, photographs
 
     section = recipe.source
     assert section.path is not None
     least = max(recipe.filters.minimum_side, recipe.panel.square or 16)
     if section.path == "bundled":
-        return photographs.bundled_from(least)
+        return bundled.bundled_from(least)
     sources, left_out = photographs.folder(
         section.path,
         section.on_bad,

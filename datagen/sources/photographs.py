@@ -1,10 +1,9 @@
-"""Photographs: those that install with the project's dependencies, and a user's own."""
+"""A user's own photographs: a folder of files, and what is left out of it."""
 
 import csv
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
@@ -22,141 +21,6 @@ from datagen.sources.near_duplicates import SeenImages, look_at_all
 from datagen.sources.source import Source
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError, did_you_mean
-
-UNSTATED = "not stated for the image; distributed with scikit-image (BSD-3-Clause)"
-NASA = "public domain (NASA)"
-
-# Name -> (distribution, file, licence, attribution), in the words of the packages: the docstrings
-# in skimage/data/_fetchers.py and sklearn/datasets/images/README.txt. matplotlib states nothing for
-# its one photograph; the note is ours.
-BUNDLED: Mapping[str, tuple[str, str, str, str]] = {
-    "astronaut": (
-        "scikit-image",
-        "skimage/data/astronaut.png",
-        "public domain",
-        "NASA Great Images database (Eileen Collins)",
-    ),
-    "brick": ("scikit-image", "skimage/data/brick.png", "CC0-1.0", "CC0Textures, Bricks25"),
-    "camera": ("scikit-image", "skimage/data/camera.png", "CC0-1.0", "Lav Varshney"),
-    "chelsea": ("scikit-image", "skimage/data/chelsea.png", "CC0-1.0", "Stefan van der Walt"),
-    "china": (
-        "scikit-learn",
-        "sklearn/datasets/images/china.jpg",
-        "CC-BY-2.0",
-        "danielbuechele, flickr.com/photos/danielbuechele/6061409035",
-    ),
-    "coffee": (
-        "scikit-image",
-        "skimage/data/coffee.png",
-        "CC0-1.0",
-        "Rachel Michetti, courtesy of Pikolo Espresso Bar",
-    ),
-    "coins": (
-        "scikit-image",
-        "skimage/data/coins.png",
-        "no known copyright restrictions",
-        "Brooklyn Museum Collection",
-    ),
-    "flower": (
-        "scikit-learn",
-        "sklearn/datasets/images/flower.jpg",
-        "CC-BY-2.0",
-        "vultilion, flickr.com/photos/vultilion/6056698931",
-    ),
-    "grace_hopper": (
-        *("matplotlib", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),
-        *(
-            "public domain (official photograph of the US Navy; the package states none)",
-            "US Navy, James S. Davis (Grace M. Hopper)",
-        ),
-    ),
-    "grass": (
-        "scikit-image",
-        "skimage/data/grass.png",
-        "CC0-1.0",
-        "linolafett, DeviantArt, Grass 01",
-    ),
-    "gravel": ("scikit-image", "skimage/data/gravel.png", "CC0-1.0", "CC0Textures, Gravel04"),
-    "hubble_deep_field": (
-        "scikit-image",
-        "skimage/data/hubble_deep_field.jpg",
-        NASA,
-        "NASA, HubbleSite (eXtreme Deep Field)",
-    ),
-    "ihc": (
-        "scikit-image",
-        "skimage/data/ihc.png",
-        "no known copyright restrictions",
-        "Center for Microscopy And Molecular Imaging (CMMI)",
-    ),
-    "moon": ("scikit-image", "skimage/data/moon.png", UNSTATED, "scikit-image"),
-    "motorcycle_left": (
-        "scikit-image",
-        "skimage/data/motorcycle_left.png",
-        UNSTATED,
-        "Middlebury 2014 stereo benchmark, Scharstein et al.",
-    ),
-    "retina": (
-        "scikit-image",
-        "skimage/data/retina.jpg",
-        "CC0-1.0",
-        "Mikael Häggström, Wikimedia Commons",
-    ),
-    "rocket": (
-        "scikit-image",
-        "skimage/data/rocket.jpg",
-        "public domain",
-        "SpaceX (launch of DSCOVR)",
-    ),
-}
-
-
-def bundled() -> list[Source]:
-    """The 17 photographs inside the wheels of scikit-image, scikit-learn and matplotlib, by name.
-
-    None of these packages is imported. Six are grey: brick, camera, coins, grass, gravel, moon.
-
-    Raises:
-        InputError: A package or a file is missing.
-    """
-    return [
-        Source(name, licence, attribution, ImageFile(str(_installed(package, file))))
-        for name, (package, file, licence, attribution) in BUNDLED.items()
-    ]
-
-
-def bundled_from(min_side: int) -> tuple[list[Source], tuple[LeftOut, ...]]:
-    """The bundled photographs whose short side has `min_side` pixels or more, and the others."""
-    large, small = [], []
-    for source in bundled():
-        width, height = _size(source)
-        if is_too_small(width, height, min_side):
-            small.append(too_small(source.name, width, height, min_side))
-        else:
-            large.append(source)
-    return large, tuple(small)
-
-
-def _size(source: Source) -> tuple[int, int]:
-    """Width and height, from the file's header alone."""
-    from PIL import Image
-
-    assert isinstance(source.load, ImageFile)
-    with Image.open(source.load.path) as image:
-        return image.size
-
-
-def _installed(package: str, file: str) -> Path:
-    try:
-        path = Path(str(distribution(package).locate_file(file)))
-    except PackageNotFoundError:
-        raise InputError(
-            f"the photograph {file} comes with {package}, which is not installed; "
-            f"pip install {package}"
-        ) from None
-    if not path.is_file():
-        raise InputError(f"the photograph {path} of {package} is missing; reinstall {package}")
-    return path
 
 
 def folder(

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
-from lorweb_bench.runtime.files import atomic_path, read_json, write_json
+from lorweb_bench.runtime.files import read_json, write_json
+from lorweb_bench.runtime.parquet import read_columns, write_columns
 
 REPORT = "report.json"
 PER_SAMPLE = "per_sample.parquet"
@@ -132,26 +133,13 @@ def read_format(file: Path, name: str, model: type[Kind], way_out: str) -> Kind:
 
 
 def write_per_sample(path: Path | str, columns: dict[str, np.ndarray]) -> None:
-    """Write one row per item, atomically."""
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.table(
-        {name: pyarrow.array(column.tolist()) for name, column in columns.items()}
-    )
-    with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary)
+    """Write one row per item, atomically; see `lorweb_bench.runtime.parquet`."""
+    write_columns(path, columns)
 
 
 def read_per_sample(path: Path | str) -> dict[str, np.ndarray]:
-    """Read the columns of `per_sample.parquet`; InputError when it is missing or damaged."""
-    import pyarrow
-    import pyarrow.parquet
-
+    """The columns of `per_sample.parquet`; InputError when it is missing or damaged."""
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as e:
-        raise InputError(
-            f"{path} is not readable Parquet ({e}); score the predictions again."
-        ) from None
-    return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
+        return read_columns(path)
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}; score the predictions again.") from None

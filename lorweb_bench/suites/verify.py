@@ -26,7 +26,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import PUBLIC_ROLES, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
 from lorweb_bench.runtime.workers import run_pieces
 
-UNPINNED_LEVELS = 2  # other vector instructions move OpenCV and scikit-image by a level or two
+UNPINNED_LEVELS = 2  # other vector instructions move OpenCV by a level or two
 
 
 @dataclass

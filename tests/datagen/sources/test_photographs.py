@@ -4,8 +4,6 @@ import hashlib
 import os
 import re
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datagen.sources.image_files import decode_file, slugs
-from datagen.sources.photographs import bundled, folder
+from datagen.sources.photographs import folder
 from lorweb_bench.data.images import encode
 from lorweb_bench.errors import InputError
 
@@ -33,45 +31,6 @@ def png_claiming(width: int, height: int) -> bytes:
         for kind, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + body
-
-
-def test_bundled_photographs_are_those_of_the_packages() -> None:
-    from matplotlib import cbook
-    from skimage import data
-
-    sources = {source.name: source for source in bundled()}
-    assert len(sources) == 17
-    assert list(sources) == sorted(sources)
-    assert np.array_equal(sources["astronaut"].load(), data.astronaut())
-    assert np.array_equal(sources["camera"].load()[..., 1], data.camera())
-    assert np.array_equal(sources["motorcycle_left"].load(), data.stereo_motorcycle()[0])
-    with cbook.get_sample_data("grace_hopper.jpg") as file:
-        assert np.array_equal(sources["grace_hopper"].load(), np.asarray(Image.open(file)))
-
-
-def test_every_bundled_photograph_is_whole_and_credited() -> None:
-    for source in bundled():
-        image = source.load()
-        assert image.dtype == np.uint8
-        assert min(image.shape[:2]) >= 300
-        assert image.std() > 12
-        assert source.licence
-        assert source.attribution
-        assert re.fullmatch("[a-z0-9_-]+", source.name)
-
-
-def test_bundled_photographs_import_no_heavy_package() -> None:
-    code = (
-        "import sys; from datagen.sources.photographs import bundled; bundled()[0].load();"
-        "print([m for m in ('skimage', 'sklearn', 'matplotlib', 'scipy', 'torch') if m in "
-        "sys.modules])"
-    )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
-    )
 
 
 def test_sixteen_bit_files_keep_their_greys(tmp_path: Path) -> None:
