@@ -26,6 +26,7 @@ from datagen.planning import tiers
 from datagen.planning.calibration import calibrate, own_images
 from datagen.planning.compositions import Described
 from datagen.planning.item_table import ItemTable, ShardPlan, ShardPlans
+from datagen.planning.seeding import BUILDING
 from datagen.planning.source_roles import Roles, share_out
 from datagen.recipe.library import library_name, library_of
 from datagen.recipe.schema import Recipe
@@ -51,7 +52,6 @@ from lorweb_bench.suites.pins import drift
 
 SHARD = 512  # items of a shard, of panels up to 128 x 128 pixels
 LEAST = 32  # items of a shard, of panels however large
-BUILDING = ".building.json"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 IMPORTED = (  # by every worker
     "datagen.build",

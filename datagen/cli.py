@@ -68,7 +68,9 @@ def build(
     from datagen.build import report
     from datagen.recipe.schema import read_recipe
 
-    built = build_dataset(read_recipe(recipe, settings), output, workers, engine, shard or (1, 1))
+    built = build_dataset(
+        read_recipe(recipe, settings, output), output, workers, engine, shard or (1, 1)
+    )
     if built is None:
         click.echo(
             f"This part is in {output}; the run that completes the folder writes its manifest."

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from datagen.planning.seeding import SECRET, secret_seed
 from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
 from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
@@ -259,7 +260,11 @@ class Recipe(Section):
         "and other mappings too, takes the place of the other recipe's. `name` and `supersedes` "
         "are not taken over.",
     )
-    seed: int = Field(ge=0, description="Every random choice follows from it.")
+    seed: int = Field(
+        ge=0,
+        description="Every random choice follows from it. `secret`, for a private suite: the build "
+        "draws one of 192 bits and keeps it in the full view.",
+    )
     source: SourceSection = Field(description="The images.")
     panel: PanelSection = Field(description="Size and format of the images.")
     transformations: TransformationsSection = Field(
@@ -381,32 +386,38 @@ def find_recipe(path: str | Path) -> Path:
     return ready[path.stem]
 
 
-def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    path: str | Path, settings: Sequence[str] = (), output: Path | None = None
+) -> Recipe:
     """Read and check a recipe.
 
     Args:
         path: A YAML file, or the name of a ready recipe.
         settings: Overrides `key.subkey=YAML value`.
+        output: The folder that it is built in: a seed that is `secret` is the one of the dataset
+            there, or a new one.
 
     Raises:
         InputError: It names file, line and key: the file is not YAML, a key is unknown (the nearest
             known one is given), or a value is wrong.
     """
-    return read_content(path, settings)[0]
+    return read_content(path, settings, output)[0]
 
 
-def read_content(path: str | Path, settings: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
+def read_content(
+    path: str | Path, settings: Sequence[str] = (), output: Path | None = None
+) -> tuple[Recipe, dict[str, Any]]:
     """Read and check a recipe; arguments and errors as `read_recipe`.
 
     Returns:
         The recipe, and its content without defaults: what stands in its file and in those that it
         extends, with the overrides.
     """
-    return _read_content(find_recipe(path), settings, ())
+    return _read_content(find_recipe(path), settings, (), output)
 
 
 def _read_content(
-    path: Path, settings: Sequence[str], extending: Sequence[Path]
+    path: Path, settings: Sequence[str], extending: Sequence[Path], output: Path | None
 ) -> tuple[Recipe, dict[str, Any]]:
     """Read a recipe that the recipes `extending`, the last one directly, extend."""
     read = open_settings(path, Recipe, (), "recipe")
@@ -417,7 +428,7 @@ def _read_content(
         base = _find_extended(path, extends)
         if base.resolve() in chain:
             raise InputError(f"{path} extends {extends}, which extends it in turn; end the circle.")
-        inherited = _read_content(base, (), chain)[1]
+        inherited = _read_content(base, (), chain, output)[1]
         _drop_assignment(inherited, content.get("source"))
         for key in NOT_INHERITED:
             inherited.pop(key, None)
@@ -428,6 +439,8 @@ def _read_content(
             override(content, setting)
     if _setting_of("source.path", settings) and not _setting_of("source.assign", settings):
         _drop_assignment(content, {"path": True})
+    if output is not None and content.get("seed") == SECRET:
+        content["seed"] = secret_seed(output)
     return replace(read, content=content, overrides=tuple(settings)).checked(), content
 
 
