@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leaderboard.service.cli import COMMANDS, DATABASE, STORE
+from leaderboard.service.admin_cli import ADMIN_COMMANDS
+from leaderboard.service.cli import COMMANDS
+from leaderboard.service.options import DATABASE, STORE
 from lorweb_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ def verify(
 @DATABASE
 @REPRODUCTION
 @TRAINING
+@click.option("--team", metavar="NAME", help="The team that owns it; without it you do.")
 @WORKERS
 def add(
     submission: Path,
@@ -157,6 +160,7 @@ def add(
     database: str | None,
     reproduction: Path | None,
     training: tuple[Path, ...],
+    team: str | None,
     workers: int,
 ) -> None:
     """Verify a submission and record it in a store.
@@ -168,7 +172,8 @@ def add(
     from lorweb_bench.data.dataset import open_suite
 
     board = Store(store, database)
-    added = board.add(submission, open_suite(suite), _report(reproduction), workers, training)
+    opened, own = open_suite(suite), _report(reproduction)
+    added = board.add(submission, opened, own, workers, training, team)
     _print(added.verdict, submission)
     click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
     if added.new and (old := takes_the_place_of(board.entries(), added.verdict.sha256)):
@@ -218,7 +223,7 @@ def references(suite: Path, store: Path, database: str | None, workers: int) -> 
 
     What is there stays.
     """
-    from leaderboard.board.run_groups import OPEN_BOOK
+    from leaderboard.store.name_claims import OPEN_BOOK
     from leaderboard.store.reference_rows import add_references, references_of
     from leaderboard.store.store import Store
     from lorweb_bench.data.dataset import open_suite
@@ -359,5 +364,5 @@ def _print(verdict: "Verdict", submission: Path) -> None:
                 click.echo(f"  {group:8}{metric:16}{score.mean:8.3f}{interval}")
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *ADMIN_COMMANDS):
     leaderboard.add_command(command)

@@ -156,7 +156,7 @@ def small_suite_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name": "small",
         "version": "1",
         "view": "full",
-        "recipe": {},
+        "recipe": {"seed": int(hashlib.sha256(b"of the small suite").hexdigest(), 16)},
         "transformations": used,
     }
     finish_dataset(

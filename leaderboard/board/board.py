@@ -5,8 +5,10 @@ The rows of each suite, track and prompt mode, ordered by the headline and ranke
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import islice, product
 from typing import Any
@@ -15,15 +17,14 @@ import numpy as np
 
 from leaderboard.board.disclosure import disclosed, disclosed_about, disclosed_entry, places
 from leaderboard.board.run_groups import (
-    BOUNDS,
-    OPEN_BOOK,
-    TRIVIAL,
     last_runs,
     mean_of,
+    method_of,
     metrics_of,
     report_of,
     tables_of,
 )
+from leaderboard.store.name_claims import BOUNDS, OPEN_BOOK, TRIVIAL
 from leaderboard.store.store import Entry
 from leaderboard.store.tables import SuiteRow
 from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
@@ -53,17 +54,54 @@ Rank = tuple[int, int]
 class Row:
     """A line of a table: a method's accepted runs, and its rank where it has one.
 
-    `kind` is method, trivial or bound.
+    `kind` is method, trivial or bound. A run that its team withdrew is among `runs`, so nobody
+    chooses the best by withdrawing the others. `held` are runs whose scores are not told (see
+    `ladder`), `repeats` such as have the very images of another run and count once, and `replaced`
+    earlier submissions of the same runs. `same_images` names the method of an earlier row that has
+    the very images of this one.
     """
 
     runs: tuple[Entry, ...]  # by their seeds; each with the report that may be shown
     kind: str
     rank: Rank | None = None
+    held: tuple[Entry, ...] = ()
+    repeats: tuple[Entry, ...] = ()
+    replaced: int = 0
+    same_images: str | None = None
+    places: dict[str, Rank] = field(default_factory=dict)  # see `_places`
 
     @property
     def entry(self) -> Entry:
-        """The first run: its card and its images stand for the method."""
-        return self.runs[0]
+        """The first run that was not withdrawn: its card and its images stand for the method."""
+        standing = [run for run in self.runs if run.submission.withdrawn is None]
+        return (standing or [*self.runs])[0]
+
+    @property
+    def team(self) -> str:
+        """Who submitted it."""
+        return self.entry.team or "the keeper"
+
+    @property
+    def withdrawn(self) -> int:
+        """How many of its runs its team withdrew."""
+        return sum(run.submission.withdrawn is not None for run in (*self.runs, *self.repeats))
+
+    @property
+    def decided(self) -> datetime:
+        """When its last run was decided on."""
+        return max(run.verdict.decided for run in self.runs)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of how its runs came to be, in words."""
+        runs = len(self.runs) + len(self.repeats) + len(self.held)
+        said = [
+            (self.withdrawn, f"{self.withdrawn} of {runs} runs withdrawn, and counted"),
+            (len(self.held), f"{len(self.held)} of {runs} runs held"),
+            (len(self.repeats), f"{len(self.repeats)} of {runs} runs repeat another's images"),
+            (self.replaced, f"{self.replaced} earlier submissions replaced"),
+        ]
+        return [text for count, text in said if count]
 
     @cached_property
     def report(self) -> Report:
@@ -72,7 +110,7 @@ class Row:
         Of several runs those of their mean.
         """
         return (
-            self.entry.report
+            self.runs[0].report
             if len(self.runs) == 1
             else disclosed(report_of(self.runs, self.tables), self.entry.suite.standing)
         )
@@ -125,6 +163,7 @@ class Row:
         return " ".join(
             [
                 self.method,
+                self.team,
                 self.entry.submission.version,
                 self.report.track,
                 self.report.prompt_mode,
@@ -255,6 +294,8 @@ class Board:
     tables: tuple[Table, ...]
     superseded: tuple[Row, ...]
     headline: str
+    withdrawn: tuple[Row, ...] = ()  # all of their runs
+    held: tuple[Row, ...] = ()  # all of their runs
 
     @property
     def slug(self) -> str:
@@ -343,27 +384,85 @@ def kind_of(entry: Entry) -> str:
 def boards(entries: Sequence[Entry]) -> list[Board]:
     """The boards of all suites, by name.
 
-    A row is a method with all its runs; of one run the last submission counts.
+    A row is a method with all its runs, also those that its team withdrew; of one run the last
+    submission counts.
     """
-    found = []
     entries = [disclosed_entry(entry) for entry in entries]
     suites = {entry.suite.fingerprint: entry.suite for entry in entries}
-    for suite in sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint)):
-        own = [entry for entry in entries if entry.suite.fingerprint == suite.fingerprint]
-        last = last_runs(own)
-        by_method: dict[Any, list[Entry]] = {}
-        for run in sorted(last, key=lambda run: run[2]):
-            by_method.setdefault(run[0], []).append(last[run])
-        kept = [Row(tuple(runs), kind_of(runs[0])) for runs in by_method.values()]
-        headline = headline_of(metric for row in kept for metric in row.report.metrics)
-        _rank(kept, headline)
-        kept = best_first(kept, headline)
-        counting = {entry.submission.id for entry in last.values()}
-        old = tuple(
-            Row((entry,), kind_of(entry)) for entry in own if entry.submission.id not in counting
-        )
-        found.append(Board(suite, tuple(kept), tuple(_tables(kept)), old, headline))
-    return found
+    order = sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint))
+    return [
+        _board(suite, [e for e in entries if e.suite is suite or _on(e, suite)]) for suite in order
+    ]
+
+
+def _on(entry: Entry, suite: SuiteRow) -> bool:
+    return entry.suite.fingerprint == suite.fingerprint
+
+
+def _board(suite: SuiteRow, own: list[Entry]) -> Board:
+    last = last_runs(own)
+    by_method: dict[Any, list[Entry]] = {}
+    for run in sorted(last, key=lambda run: run[1]):
+        by_method.setdefault(run[0], []).append(last[run])
+    counting = {entry.submission.id for entry in last.values()}
+    old = [entry for entry in own if entry.submission.id not in counting]
+    replaced = Counter(method_of(entry) for entry in old)
+    rows = [_row(runs, replaced[method]) for method, runs in by_method.items()]
+    withdrawn = [row for row in rows if row.entry.submission.withdrawn is not None]
+    held = [row for row in rows if row not in withdrawn and row.held == row.runs]
+    kept = [row for row in rows if row not in withdrawn and row not in held]
+    headline = headline_of(metric for row in kept for metric in row.report.metrics)
+    _mark_repacked(kept)
+    _rank(kept, headline)
+    kept = best_first(kept, headline)
+    superseded = tuple(Row((entry,), kind_of(entry)) for entry in old)
+    return Board(
+        suite,
+        tuple(kept),
+        tuple(_tables(kept)),
+        superseded,
+        headline,
+        tuple(sorted(withdrawn, key=lambda row: row.decided)),
+        tuple(sorted(held, key=lambda row: row.decided)),
+    )
+
+
+def _row(runs: list[Entry], replaced: int) -> Row:
+    """The row of a method's runs: those that are told, and aside those that repeat or are held."""
+    held = tuple(run for run in runs if is_held(run))
+    told: dict[str, Entry] = {}
+    repeats = []
+    for run in runs:
+        if run in held:
+            continue
+        key = run.submission.pixels or run.submission.sha256
+        if key in told:
+            repeats.append(run)
+        else:
+            told[key] = run
+    return Row(
+        tuple(told.values()) or held,
+        kind_of(runs[0]),
+        held=held,
+        repeats=tuple(repeats),
+        replaced=replaced,
+    )
+
+
+def is_held(entry: Entry) -> bool:
+    """Whether the scores of a submission are not told; all are once a suite is not private."""
+    return entry.submission.held is not None and entry.suite.standing == "private"
+
+
+def _mark_repacked(rows: Sequence[Row]) -> None:
+    """Name the earlier row whose very images a later one has under another name."""
+    first: dict[str, Row] = {}
+    order = sorted(rows, key=lambda row: min(run.submission.id for run in row.runs))
+    for row in order:
+        for run in row.runs:
+            earlier = first.setdefault(run.submission.pixels or run.submission.sha256, row)
+            if earlier.method != row.method:
+                row.same_images = row.same_images or earlier.method
 
 
 def headline_of(metrics: Iterable[str]) -> str:
@@ -392,6 +491,32 @@ def _rank(rows: Sequence[Row], headline: str) -> None:
         best = best_first(methods, headline)[:RANKED]
         for row, rank in zip(best, _ranks(best, headline), strict=True):
             row.rank = rank
+        _places(methods, headline)
+
+
+def _places(rows: Sequence[Row], headline: str) -> None:
+    """Give rows their places by single groups and metrics: ranges that equal scores share.
+
+    They follow from the scores as they are shown, so on a private suite they tell nothing more. Of
+    the headline on unseen there is a rank instead, which says what is more than noise.
+    """
+    cells = [(group, headline) for group in ("seen", *TIERS)]
+    cells += [
+        (GROUP, metric)
+        for metric in dict.fromkeys(metric for row in rows for metric in row.report.metrics)
+        if metric != headline
+    ]
+    for group, metric in cells:
+        scored = [(row, score) for row in rows if (score := row.score(group, metric))]
+        shown = {
+            id(row): (score.mean if score.higher_is_better else -score.mean)
+            for row, score in scored
+        }
+        values = sorted(shown.values(), reverse=True)
+        for row, _ in scored:
+            first = values.index(shown[id(row)]) + 1
+            last = first + values.count(shown[id(row)]) - 1
+            row.places[f"{group} {metric}"] = (first, last)
 
 
 def _tables(rows: Sequence[Row]) -> Iterable[Table]:

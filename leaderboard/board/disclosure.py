@@ -3,43 +3,82 @@
 All of it on a suite whose items may be shown, else rounded means of groups that are large.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from leaderboard.store.ladder import width_of
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.reports.bars import digits
-from lorweb_bench.reports.report import Report
+from lorweb_bench.reports.report import Report, Score, headline_of
 
 if TYPE_CHECKING:
     from leaderboard.store.store import Entry
 
 GROUPS = ("unseen", "seen", *TIERS, "unseen_hard", "seen_hard")
+SPLITS = ("seen", "unseen")
+NO_INTERVAL = {"ci_low": None, "ci_high": None}
 ROUNDED = ("mean", "ci_low", "ci_high", "seen", "unseen", "gap")
 
 
 def disclosed(report: Report, standing: str) -> Report:
     """A report as everybody may see it, its submitter too.
 
-    On a private suite that is `seen`, `unseen`, the tiers and their hard halves, with one decimal
-    less than such a metric is read with: what is finer would tell, submission by submission, of
-    single items.
+    On a private suite that is little, as every number is an answer about hidden items: of the
+    headline the means of `seen` and `unseen` with their intervals, and those of the tiers and the
+    hard halves without; of other metrics `seen` and `unseen` alone. All have one decimal less than
+    such a metric is read with.
     """
     if standing != "private":
         return report
+    headline = headline_of(report.metrics)
     scores = {
         group: {
-            metric: score.model_copy(update=_rounded(metric, vars(score)))
+            metric: _rounded_score(metric, score, group in SPLITS)
             for metric, score in of.items()
+            if metric == headline or group in SPLITS
         }
-        for group, of in report.scores.items()
-        if group in GROUPS
+        for group in GROUPS
+        if (of := report.scores.get(group)) is not None
     }
     gap = report.gap and {
-        what: {metric: {**values, **_rounded(metric, values)} for metric, values in of.items()}
+        what: {metric: _rounded_gap(metric, of[metric]) for metric in of if metric == headline}
         for what, of in report.gap.items()
     }
     return report.model_copy(update={"scores": scores, "gap": gap})
+
+
+def told_levels(report: Report) -> float:
+    """log2 of the number of ways in which what is told of a report on a private suite can look."""
+    shown = disclosed(report, "private")
+    found = 0.0
+    for group, of in shown.scores.items():
+        for metric in of:
+            step = 10.0 ** -places(metric, "private")
+            numbers = 3 if group in SPLITS else 1  # a mean, or with its interval
+            found += numbers * math.log2(width_of(metric) / step + 1)
+    for of in (shown.gap or {}).values():
+        for metric in of:
+            found += 2 * math.log2(width_of(metric) * 10.0 ** places(metric, "private") + 1)
+    return found
+
+
+def _rounded_score(metric: str, score: Score, interval: bool) -> Score:
+    update: dict[str, Any] = _rounded(metric, vars(score))
+    return score.model_copy(update=update if interval else update | NO_INTERVAL)
+
+
+def _rounded_gap(metric: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The two means, and what is between these as they are told."""
+    means = _rounded(metric, {name: values[name] for name in SPLITS})
+    kept = places(metric, "private")
+    return {
+        **values,
+        **means,
+        "gap": round(means["seen"] - means["unseen"], kept) + 0.0,
+        **NO_INTERVAL,
+    }
 
 
 def disclosed_about(about: Mapping[str, Any], standing: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The board as CSV and JSON."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from leaderboard.board.board import GROUP, Board, Row
 from leaderboard.board.disclosure import GROUPS
 from leaderboard.store.store import Entry
+from lorweb_bench import __version__
 from lorweb_bench.reports.report import Report, Score
 from lorweb_bench.runtime.files import write_atomic
 
@@ -96,10 +98,16 @@ def write_json_board(path: Path, title: str, boards: Sequence[Board]) -> Path:
     A row is a line, so that a commit shows which ones changed, and thousands are written in
     seconds.
     """
-    head = {"format": FORMAT, "format_version": 1, "title": title}
     suites = ",\n".join(
         _holding(_facts(board), "rows", map(_plain, map(_row, board.rows))) for board in boards
     )
+    head = {
+        "format": FORMAT,
+        "format_version": 1,
+        "lorweb_bench": __version__,
+        "revision": hashlib.sha256(suites.encode()).hexdigest()[:16],
+        "title": title,
+    }
     write_atomic(path, _holding(head, "suites", [suites] if suites else []) + "\n")
     return path
 

@@ -76,7 +76,7 @@ def render(
     Items are shown of the suites in `public` alone, given in the full view. InputError when the
     folder holds something else, or a suite is not one that the store has, or private there.
     """
-    return render_boards(boards(store.entries()), Path(output), public, title)
+    return render_boards(boards(store.entries(withdrawn=True)), Path(output), public, title)
 
 
 def render_boards(

@@ -7,33 +7,30 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from leaderboard.store.name_claims import REFERENCES
 from leaderboard.store.store import Entry
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import Cost
 from lorweb_bench.reports.report import Report, Score, read_per_sample
 
-TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")
-OPEN_BOOK = "library-search"
-BOUNDS = (OPEN_BOOK, "nearest-seen", "ceiling")
-REFERENCES = (*TRIVIAL, *BOUNDS)
 Table = dict[str, np.ndarray]
-Method = tuple[str, str, str, str]
-Run = tuple[Method, int | None, tuple[int, ...]]
+Method = tuple[str, str, str, str, int | None]
+Run = tuple[Method, tuple[int, ...]]
 
 
 def method_of(entry: Entry) -> Method:
-    """What makes one row of a table: name, version, track and prompt mode."""
+    """What makes one row of a table: name, version, track, prompt mode and owner."""
     s = entry.submission
-    return (s.method, s.version, s.track, s.prompt_mode)
+    return (s.method, s.version, s.track, s.prompt_mode, s.team_id)
 
 
 def run_of(entry: Entry) -> Run:
-    """What makes one run of a method.
+    """What makes one run of a method: its seeds, each once, in the order of the card.
 
-    Its seeds, as the card has them, and that of the predictions.
+    The seed of the predictions is among them, so it adds nothing.
     """
     card = entry.verdict.card
-    return (method_of(entry), entry.report.seed, tuple(card.seeds) if card else ())
+    return (method_of(entry), tuple(dict.fromkeys(card.seeds)) if card else ())
 
 
 def last_runs(entries: Iterable[Entry]) -> dict[Run, Entry]:

@@ -9,12 +9,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session, defer
 
 from leaderboard.board.board import headline_of, slug
 from leaderboard.board.disclosure import GROUPS, disclosed, places
-from leaderboard.service.queue import used_today
+from leaderboard.service import queue
+from leaderboard.store.ladder import HELD
 from leaderboard.store.tables import JobRow, SubmissionRow, SuiteRow, TeamRow, VerdictRow
 from lorweb_bench.reports.report import Report, Score
 
@@ -88,6 +89,7 @@ class Submission(BaseModel):
     finished: datetime | None
     before: int | None
     reason: str | None
+    held: str | None = None
     verdict: Verdict | None = None
 
 
@@ -124,12 +126,14 @@ class Health(BaseModel):
     """
 
     status: str
+    problems: list[str]
     database: bool
     disk_free_bytes: int
     queued: int | None = None
     running: int | None = None
     oldest_seconds: float | None = None
     behind: bool | None = None
+    workers: int | None = None
 
 
 class Problem(BaseModel):
@@ -156,20 +160,13 @@ def me(session: Session, team: TeamRow) -> Me:
     return Me(
         team=team.name,
         per_day=team.per_day,
-        left_today=max(0, team.per_day - used_today(session, team)),
+        left_today=max(0, team.per_day - queue.used_today(session, team)),
     )
 
 
 def submission(session: Session, job: JobRow) -> Submission:
     """A submission as its team sees it."""
-    before = None
-    if job.status == "queued":
-        ahead = (
-            select(func.count())
-            .select_from(JobRow)
-            .where(JobRow.status == "queued", JobRow.kind == "score", JobRow.id < job.id)
-        )
-        before = session.scalar(ahead)
+    before = queue.ahead_of(session, job) if job.status == "queued" else None
     names = ("status", "name", "sha256", "bytes", "received", "finished", "reason")
     told = Submission(
         id=job.ticket,
@@ -178,6 +175,7 @@ def submission(session: Session, job: JobRow) -> Submission:
         **{name: getattr(job, name) for name in names},
     )
     if job.status == "accepted":
+        told.held = _held(session, job)
         found = session.execute(_shown().where(SubmissionRow.sha256 == job.sha256)).first()
         if found and (scores := _told(session, [found])):
             row, suite, last = found
@@ -188,6 +186,18 @@ def submission(session: Session, job: JobRow) -> Submission:
                 page=page, headline=headline, **_verdict(row, last, scores[last.id])
             )
     return told
+
+
+def _held(session: Session, job: JobRow) -> str | None:
+    """Why the scores of an accepted submission are not told, in a sentence."""
+    row = session.execute(
+        select(SubmissionRow.held, SuiteRow)
+        .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
+        .where(SubmissionRow.sha256 == job.sha256)
+    ).first()
+    if row is None or row[0] is None or row[1].standing != "private":
+        return None
+    return f"It is accepted and counted, and its scores are held: {HELD[row[0]]}."
 
 
 def entries(
@@ -224,7 +234,10 @@ def _shown() -> Any:
         select(SubmissionRow, SuiteRow, VerdictRow)
         .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
         .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
-        .where(SubmissionRow.withdrawn.is_(None))
+        .where(
+            SubmissionRow.withdrawn.is_(None),
+            or_(SubmissionRow.held.is_(None), SuiteRow.standing != "private"),
+        )
         .options(defer(VerdictRow.verdict), defer(SubmissionRow.card), defer(SuiteRow.about))
     )
 

@@ -4,34 +4,43 @@ This process never opens an archive and never sees a suite: it receives bytes, w
 reads the database.
 """
 
-import shutil
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.gzip import GZipMiddleware
 
-from leaderboard.service import api_models, queue, submissions
+from leaderboard.service import api_models, submissions
+from leaderboard.service.middleware import Hardened
+from leaderboard.service.monitoring import Metrics, health_of
 from leaderboard.service.pages import add_pages
 from leaderboard.service.server import TellsConnection
 from leaderboard.service.shared import HEX, Service, Shared
-from leaderboard.service.uploads import Patience
+from leaderboard.service.uploads import Patience, Shares
 from leaderboard.store.store import Store
-from leaderboard.store.tables import JobRow, SuiteRow
+from leaderboard.store.tables import SuiteRow
 from lorweb_bench import __version__
 
-BEHIND = 3600.0  # seconds that a job waits before the service calls itself behind
 Fingerprint = Annotated[str | None, Query(pattern=HEX, description="A suite's fingerprint.")]
 
 
 def build(
-    store: Store, title: str = "Leaderboard of visual analogies", patience: Patience | None = None
+    store: Store,
+    title: str = "Leaderboard of visual analogies",
+    patience: Patience | None = None,
+    shares: Shares | None = None,
 ) -> FastAPI:
-    """The application, to be served by uvicorn."""
+    """The application, to be served by uvicorn.
+
+    Args:
+        store: The board's store.
+        title: The title of the board.
+        patience: How slow an upload may be.
+        shares: What one team or address may have of the service.
+    """
     store.database.serve_many()
     app = FastAPI(
         title=title,
@@ -39,42 +48,20 @@ def build(
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        redirect_slashes=False,  # a redirect would be made from the Host that a stranger names
     )
-    app.state.service = Service(store, title, patience or Patience())
+    service = Service(store, title, patience or Patience(), shares or Shares())
+    app.state.service = service
+    app.state.metrics = Metrics(store, service.shares)
     app.add_exception_handler(DBAPIError, _no_database)
     app.add_exception_handler(PoolTimeout, _no_database)
-    app.add_middleware(Hardened)
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
+    app.add_middleware(Hardened, observe=app.state.metrics.observe)
     app.add_middleware(TellsConnection)
     _add_public(app)
     app.include_router(submissions.router)
     add_pages(app, store, title)
     return app
-
-
-class Hardened:
-    """Headers that keep a browser from guessing, framing and telling, on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and the answer back with the headers."""
-
-        async def hardened(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(
-                    {
-                        "X-Content-Type-Options": "nosniff",
-                        "X-Frame-Options": "DENY",
-                        "Referrer-Policy": "no-referrer",
-                    }
-                )
-                if scope["path"].startswith("/api/"):
-                    headers["Cache-Control"] = "no-store"
-            await send(message)
-
-        await self.app(scope, receive, hardened)
 
 
 def _no_database(request: Request, error: Exception) -> JSONResponse:
@@ -90,37 +77,15 @@ def _add_public(app: FastAPI) -> None:
     """What anybody may ask."""
 
     @app.get("/api/v1/health", responses={503: {"model": api_models.Health}})
-    def health(service: Shared, response: Response) -> api_models.Health:
-        """Whether the service works, and how long its queue is."""
-        free = shutil.disk_usage(service.store.folder).free
-        try:
-            with service.store.reading() as session:
-                counts = dict(
-                    session.execute(
-                        select(JobRow.status, func.count())
-                        .where(JobRow.status.in_(queue.OPEN))
-                        .group_by(JobRow.status)
-                    ).all()
-                )
-                oldest = session.scalar(
-                    select(func.min(JobRow.received)).where(JobRow.status.in_(queue.OPEN))
-                )
-        except (DBAPIError, PoolTimeout):
+    def health(service: Shared, response: Response, strict: bool = False) -> api_models.Health:
+        """Whether the service works: database, disk, queue and workers.
+
+        503 where the database cannot be used; with `strict` also for every other problem.
+        """
+        found = health_of(service.store, service.shares)
+        if not found.database or (strict and found.problems):
             response.status_code = 503
-            return api_models.Health(
-                status="the database cannot be used", database=False, disk_free_bytes=free
-            )
-        waited = (queue.now() - oldest).total_seconds() if oldest else 0.0
-        behind = waited > BEHIND
-        return api_models.Health(
-            status="the queue is behind; is a worker running?" if behind else "ok",
-            database=True,
-            disk_free_bytes=free,
-            queued=counts.get("queued", 0),
-            running=counts.get("running", 0),
-            oldest_seconds=round(waited, 1),
-            behind=behind,
-        )
+        return found
 
     @app.get("/api/v1/suites")
     def suites(service: Shared) -> list[api_models.Suite]:

@@ -5,40 +5,23 @@ Heavy modules are imported when a command runs.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from leaderboard.service.options import (
+    DATABASE,
+    FOLDER,
+    LOG_FORMAT,
+    METRICS_PORT,
+    STORE,
+    TITLE,
+    WAIT,
+    open_store,
+)
 from lorweb_bench.errors import InputError
 
-if TYPE_CHECKING:
-    from leaderboard.store.store import Store
-
-FOLDER = click.Path(path_type=Path)
-STORE = click.option("--store", required=True, type=FOLDER, help="The store's folder.")
-DATABASE = click.option(
-    "--database",
-    envvar="LORWEB_BENCH_DATABASE",
-    metavar="URL",
-    help=(
-        "A PostgreSQL database, as postgresql://user@host/name; by default SQLite in the store. "
-        "Also LORWEB_BENCH_DATABASE."
-    ),
-)
-TITLE = click.option(
-    "--title",
-    default="Leaderboard of visual analogies",
-    show_default=True,
-    help="The title of the board.",
-)
 SHOWN = ("edit_recovery", "retrieval")
-
-
-def open_store(store: Path, database: str | None, create: bool = False) -> "Store":
-    """The store of a service. InputError where it is not there and is not to be made."""
-    from leaderboard.store.store import Store
-
-    return Store(store, database, create=create)
 
 
 @click.command()
@@ -119,11 +102,12 @@ def withdraw(submission: str, store: Path, database: str | None) -> None:
 @click.option(
     "--subject", metavar="NAME", help="Only what was done to this team, suite or submission."
 )
-def log(store: Path, database: str | None, subject: str | None) -> None:
+@click.option("--team", metavar="NAME", help="All that this team did, and what came of it.")
+def log(store: Path, database: str | None, subject: str | None, team: str | None) -> None:
     """Print the audit log, a JSON object a line: who did what, when."""
     from leaderboard.store.audit import read
 
-    for line in read(open_store(store, database), subject):
+    for line in read(open_store(store, database), subject, team):
         click.echo(json.dumps(line, ensure_ascii=False))
 
 
@@ -139,15 +123,39 @@ def log(store: Path, database: str | None, subject: str | None) -> None:
     show_default=True,
     help="The port to listen on.",
 )
-def serve(store: Path, database: str | None, title: str, host: str, port: int) -> None:
+@click.option(
+    "--per-address",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Connections that one address may have; 0 behind a proxy, which bounds them.",
+)
+@WAIT
+@LOG_FORMAT
+@METRICS_PORT
+def serve(
+    store: Path,
+    database: str | None,
+    title: str,
+    host: str,
+    port: int,
+    per_address: int,
+    wait: float,
+    log_format: str,
+    metrics_port: int | None,
+) -> None:
     """Serve the board: its pages, the page where teams submit, and the API.
 
     Needs a worker beside it.
     """
     from leaderboard.service.app import build
+    from leaderboard.service.monitoring import log_to_stderr
     from leaderboard.service.server import serve as run
 
-    run(build(open_store(store, database, create=True), title), host, port)
+    app = build(open_store(store, database, create=True, wait=wait), title)
+    if metrics_port is not None:
+        app.state.metrics.serve(host, metrics_port)
+    run(app, host, port, per_address, lambda: log_to_stderr(log_format == "json"))
 
 
 @click.command()
@@ -171,24 +179,34 @@ def serve(store: Path, database: str | None, title: str, host: str, port: int) -
 @click.option(
     "--until-empty", is_flag=True, help="End once everything is scored and the pages show it."
 )
+@WAIT
+@LOG_FORMAT
+@METRICS_PORT
 def worker(
-    store: Path, database: str | None, title: str, seconds: float, memory: float, until_empty: bool
+    store: Path,
+    database: str | None,
+    title: str,
+    seconds: float,
+    memory: float,
+    until_empty: bool,
+    wait: float,
+    log_format: str,
+    metrics_port: int | None,
 ) -> None:
-    """Score what was submitted, one after the other, each in a process with limits.
-
-    Then render the board.
+    """Score what was submitted, one after the other, each in a process with limits; then render.
 
     Stopped or killed, it loses nothing: the next worker takes up its job. Several may run.
     """
-    import logging
-
+    from leaderboard.service.monitoring import Metrics, log_to_stderr
     from leaderboard.service.sandbox import Limits
     from leaderboard.service.worker import Worker
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_to_stderr(log_format == "json")
     limits = Limits(seconds=seconds, cpu_seconds=int(2 * seconds), memory=int(memory * 2**30))
-    Worker(open_store(store, database, create=True), limits, title).run(until_empty)
+    opened = open_store(store, database, create=True, wait=wait)
+    if metrics_port is not None:
+        Metrics(opened).serve("127.0.0.1", metrics_port)
+    Worker(opened, limits, title).run(until_empty)
 
 
 @click.command()
@@ -218,6 +236,13 @@ def worker(
     show_default=True,
     help="Seconds to go on while there is no answer.",
 )
+@click.option(
+    "--limit",
+    type=click.FloatRange(0),
+    default=86400.0,
+    show_default=True,
+    help="Seconds to wait for the verdict at most.",
+)
 def submit(
     submission: Path,
     address: str,
@@ -225,6 +250,7 @@ def submit(
     no_wait: bool,
     withdraw: bool,
     patience: float,
+    limit: float,
 ) -> None:
     """Upload a submission to a board and wait for its verdict.
 
@@ -245,7 +271,13 @@ def submit(
             "command without --no-wait waits."
         )
         return
-    _show(client.wait(told), submission, address)
+    told = client.wait(told, lambda text: click.echo(text, err=True), limit)
+    if told["status"] in ("queued", "running"):
+        raise InputError(
+            f"{submission} is still {told['status']} after {limit:g} seconds; the same command "
+            "takes up the waiting."
+        )
+    _show(told, submission, address)
 
 
 def _token(file: Path | None) -> str:
@@ -276,6 +308,9 @@ def _show(told: dict[str, Any], submission: Path, address: str) -> None:
             f"{submission} is {told['status']}: {told['reason'] or 'no reason was given.'}"
         )
     verdict = told["verdict"]
+    if verdict is None:
+        click.echo(told["held"] or "It is accepted, and waits for the board's new answers.")
+        return
     click.echo(f"Accepted, {verdict['level']}.")
     for group in ("seen", "unseen"):
         for metric in SHOWN:

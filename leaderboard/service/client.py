@@ -4,9 +4,10 @@ Uploads a submission, waits for its verdict, and takes up the waiting where it w
 """
 
 import json
+import math
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,32 @@ class Client:
         found: list[Answer] = self._ask("GET", "/api/v1/submissions", params={"sha256": digest})
         return found[0] if found else None
 
-    def wait(self, told: Answer) -> Answer:
+    def wait(
+        self,
+        told: Answer,
+        say: Callable[[str], None] = lambda _: None,
+        limit: float = math.inf,
+    ) -> Answer:
         """Wait until a submission is accepted, refused, failed or withdrawn.
 
-        That it waits stands on stderr.
-        """
-        return list(track(self._looks(told), None, "waiting for the verdict"))[-1]
+        Args:
+            told: The submission, as it stood last.
+            say: Told in a sentence where it stands, whenever that changes.
+            limit: Seconds to wait at most.
 
-    def _looks(self, told: Answer) -> Iterator[Answer]:
+        Returns:
+            The submission as it ended, or as it stands when the limit is over.
+        """
+        ends, last = time.monotonic() + limit, ""
         while told["status"] in ("queued", "running"):
-            yield told
+            if (now := _where(told)) != last:
+                say(now)
+                last = now
+            if time.monotonic() + POLL > ends:
+                break
             time.sleep(POLL)
             told = self._ask("GET", f"/api/v1/submissions/{told['id']}")
-        yield told
+        return told
 
     def withdraw(self, digest: str) -> Answer:
         """Withdraw an archive. InputError when the team has not submitted it."""
@@ -172,6 +186,14 @@ class Client:
 def _chunks(path: Path, size: int) -> Iterator[bytes]:
     with path.open("rb") as f:
         yield from track(iter(lambda: f.read(CHUNK), b""), -(-size // CHUNK), "uploading")
+
+
+def _where(told: Answer) -> str:
+    """Where an open submission stands, in a sentence."""
+    if told["status"] == "running":
+        return "It is being scored."
+    before = told["before"] or 0
+    return "It is next." if not before else f"It waits, with {before} before it."
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from markupsafe import Markup
 from sqlalchemy import select
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from leaderboard.service.middleware import page_policy
 from leaderboard.service.rendering import SITE
 from leaderboard.store.store import Store
 from leaderboard.store.tables import SuiteRow
@@ -25,26 +27,30 @@ from lorweb_bench.reports.html import render
 
 def add_pages(app: FastAPI, store: Store, title: str) -> None:
     """Add them; they come after everything else that has an address."""
+    policy = page_policy("submit.js", connect="'self'")
 
     @app.get("/submit", response_class=HTMLResponse, include_in_schema=False)
-    def submit() -> str:
+    def submit() -> HTMLResponse:
         with store.reading() as session:
             rows = session.scalars(
                 select(SuiteRow)
                 .where(SuiteRow.accepting, SuiteRow.standing != "retired")
                 .order_by(SuiteRow.name)
             ).all()
-        return _page(
+        page = _page(
             "submit",
             "Submit",
             title,
+            script="submit.js",
             suites=rows,
             lead="Upload an archive, watch how it is scored, withdraw it.",
         )
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     (store.folder / SITE).mkdir(exist_ok=True)
     waiting = _page("waiting", title, "Leaderboard")
-    app.mount("/", Pages(store.folder / SITE, waiting))
+    missing = _page("missing", "Not found", title, root="/")
+    app.mount("/", Pages(store.folder / SITE, waiting, missing))
 
 
 class Pages(StaticFiles):
@@ -53,46 +59,50 @@ class Pages(StaticFiles):
     Before the first rendering a page that says so.
     """
 
-    def __init__(self, folder: Path, waiting: str) -> None:
+    def __init__(self, folder: Path, waiting: str, missing: str) -> None:
         super().__init__(directory=folder, html=True, check_dir=False)
-        self.waiting = waiting
+        self.waiting, self.missing = waiting, missing
+        self.policy = {"Content-Security-Policy": page_policy("board.js")}
         self.folder = folder
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A file of the site; hidden files, which it writes first, are not there."""
-        if any(part.startswith(".") and part != "." for part in Path(path).parts):
-            return HTMLResponse("Not found", 404)
-        if (
-            path in (".", "index.html")
-            and scope["method"] in ("GET", "HEAD")
-            and not (self.folder / "index.html").is_file()
-        ):
-            return HTMLResponse(self.waiting)
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = (
-            "no-cache"  # it is asked for again, and answered 304 where it has not changed
-        )
+        hidden = any(part.startswith(".") and part != "." for part in Path(path).parts)
+        if scope["path"].startswith("/api/") or hidden:
+            return self._missing(scope)
+        index = self.folder / "index.html"
+        if path in (".", "index.html") and scope["method"] == "GET" and not index.is_file():
+            return HTMLResponse(self.waiting, headers=self.policy)
+        try:
+            response = await super().get_response(path, scope)
+        except HTTPException as e:
+            if e.status_code != 404:
+                raise
+            return self._missing(scope)
+        if response.status_code in (301, 302, 307, 308, 404):  # never to a Host that was named
+            return self._missing(scope)
+        # It is asked for again, and answered 304 where it has not changed.
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers.update(self.policy)
         return response
 
+    def _missing(self, scope: Scope) -> Response:
+        """That there is nothing: a page for people, JSON for programs."""
+        if scope["path"].startswith("/api/"):
+            return JSONResponse({"detail": "The API has nothing at this address."}, 404)
+        return HTMLResponse(self.missing, 404, self.policy)
 
-def _page(template: str, title: str, kicker: str, **context: Any) -> str:
-    script = files("leaderboard").joinpath("board/page/submit.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+def _page(template: str, title: str, kicker: str, script: str = "board.js", **context: Any) -> str:
+    text = files("leaderboard").joinpath(f"board/page/{script}").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     frame = {
-        "script": Markup(script),
+        "script": Markup(text),
         "script_hash": f"sha256-{digest}",
         "boards": [],
         "galleries": {},
         "service": True,
         "root": "",
     }
-    return render(
-        f"{template}.html.j2",
-        "leaderboard",
-        "board/page",
-        here=template,
-        title=title,
-        kicker=kicker,
-        **frame,
-        **context,
-    )
+    names = {"here": template, "title": title, "kicker": kicker}
+    return render(f"{template}.html.j2", "leaderboard", "board/page", **frame | names | context)

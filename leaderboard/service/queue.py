@@ -10,8 +10,8 @@ is lost, and nothing is scored twice.
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from leaderboard.store.audit import WORKER, note
 from leaderboard.store.tables import (
@@ -19,6 +19,7 @@ from leaderboard.store.tables import (
     SubmissionRow,
     SuiteRow,
     TeamRow,
+    UploadRow,
     VerdictRow,
     changed,
 )
@@ -33,7 +34,11 @@ class QuotaUsed(Exception):
 
 
 class NotYours(Exception):
-    """Another team submitted the same bytes before."""
+    """Somebody else submitted the same bytes before."""
+
+
+class StruckOff(Exception):
+    """The keeper took these bytes off the board."""
 
 
 class NotOpen(Exception):
@@ -53,37 +58,72 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def used_today(session: Session, team: TeamRow) -> int:
+def used_today(session: Session, team: TeamRow, uploads: bool = True) -> int:
     """How many of its submissions a team has used on this UTC day.
 
-    One that failed through no fault of its own is free.
+    One that failed through no fault of its own is free. What is being uploaded counts, except
+    where `uploads` is False.
     """
     own = (
         JobRow.team_id == team.id,
         JobRow.day == now().date().isoformat(),
         JobRow.status != "failed",
     )
-    return session.scalar(select(func.count()).select_from(JobRow).where(*own)) or 0
+    used = session.scalar(select(func.count()).select_from(JobRow).where(*own)) or 0
+    return used + (uploading(session, UploadRow.team_id == team.id)[0] if uploads else 0)
+
+
+def uploading(session: Session, *which: ColumnElement[bool]) -> tuple[int, int]:
+    """How many uploads are on their way, and how many bytes they may have."""
+    count, size = session.execute(
+        select(func.count(), func.coalesce(func.sum(UploadRow.bytes), 0)).where(
+            UploadRow.expires > now(), *which
+        )
+    ).one()
+    return count, int(size)
 
 
 def enqueue(
-    session: Session, team_id: int, suite: str, sha256: str, size: int, name: str
+    session: Session,
+    team_id: int,
+    suite: str,
+    sha256: str,
+    size: int,
+    name: str,
+    upload: int | None = None,
 ) -> tuple[JobRow, bool]:
-    """Queue an archive that was received whole; gives back its job, and whether that is new.
+    """Queue an archive that was received whole.
 
     The same bytes to the same suite are one job however often they come; after one that failed or
     was withdrawn there is another. The team's row is locked, so that no two uploads at once count
-    as one. NotYours, NotOpen, QuotaUsed say why not.
+    as one.
+
+    Args:
+        session: A transaction that writes.
+        team_id: Whose it is.
+        suite: The fingerprint of the suite.
+        sha256: Of the archive.
+        size: Of the archive, in bytes.
+        name: The name that the team gave it.
+        upload: The reservation that was made for it, which ends here.
+
+    Returns:
+        Its job, and whether that is new.
+
+    Raises:
+        NotYours, StruckOff, NotOpen, QuotaUsed: It is not taken.
     """
     team = session.get_one(TeamRow, team_id, with_for_update=True)
+    if upload is not None:
+        session.execute(delete(UploadRow).where(UploadRow.id == upload))
+    jobs = of_archive(session, sha256)
+    _check_owner(session, jobs, sha256, team_id)
     same = [
         job
-        for job in of_archive(session, sha256)
+        for job in jobs
         if (job.kind, job.suite_fingerprint, job.scoring) == ("score", suite, "")
     ]
     job = same[0] if same else None
-    if job is not None and job.team_id != team_id:
-        raise NotYours
     if job is not None and job.status not in ("failed", "withdrawn"):
         return job, False
     row = session.get(SuiteRow, suite)
@@ -94,6 +134,7 @@ def enqueue(
     if job is not None:
         job.scoring = f"before {job.ticket}"  # it stays as it ended, and makes room for another
         session.flush()
+    received = now()
     fresh = JobRow(
         ticket=secrets.token_urlsafe(16),
         kind="score",
@@ -101,13 +142,29 @@ def enqueue(
         suite_fingerprint=suite,
         sha256=sha256,
         bytes=size,
+        name=name,
+        received=received,
+        day=received.date().isoformat(),
+        scoring="",
+        status="queued",
+        ready=received,
+        attempts=0,
     )
-    fresh.name, fresh.received, fresh.day, fresh.scoring = name, now(), now().date().isoformat(), ""
-    fresh.status, fresh.ready, fresh.attempts = "queued", fresh.received, 0
     session.add(fresh)
     session.flush()
     note(session, team.name, "submitted", fresh.ticket, sha256=sha256, suite=suite, bytes=size)
     return fresh, True
+
+
+def _check_owner(session: Session, jobs: list[JobRow], sha256: str, team_id: int) -> None:
+    """NotYours where these bytes are somebody else's, whatever suite they were sent to."""
+    row = session.scalars(select(SubmissionRow).where(SubmissionRow.sha256 == sha256)).first()
+    if row is not None and row.team_id != team_id:
+        raise NotYours
+    if row is not None and row.struck:
+        raise StruckOff
+    if any(job.kind == "score" and job.team_id != team_id for job in jobs):
+        raise NotYours
 
 
 def of_archive(session: Session, sha256: str) -> list[JobRow]:
@@ -170,16 +227,14 @@ def enqueue_again(
 
 
 def claim(session: Session, holder: str, lease: float = LEASE) -> JobRow | None:
-    """Take the next job for `lease` seconds, new submissions before old ones.
+    """Take the next job for `lease` seconds; None where there is nothing to do.
 
-    None where there is nothing to do.
-
-    One whose holder is gone is taken too; after so many attempts it has failed.
+    New submissions come before old ones that are scored again. Among new ones the teams take turns:
+    the one whose last turn is longest ago is next, so a team with a hundred waiting makes nobody
+    else wait for more than one. A job whose holder is gone is taken too; after so many attempts it
+    has failed.
     """
-    free = select(JobRow).where(JobRow.status.in_(OPEN), JobRow.ready <= now())
-    while job := session.scalars(
-        free.order_by(JobRow.kind.desc(), JobRow.id).limit(1).with_for_update(skip_locked=True)
-    ).first():
+    while job := session.scalars(_next()).first():
         if job.attempts >= ATTEMPTS:
             end(
                 session,
@@ -189,15 +244,53 @@ def claim(session: Session, holder: str, lease: float = LEASE) -> JobRow | None:
             )
             session.flush()
             continue
-        job.status, job.holder, job.ready, job.attempts = (
-            "running",
-            holder,
-            now() + timedelta(seconds=lease),
-            job.attempts + 1,
-        )
+        job.status, job.holder, job.attempts = "running", holder, job.attempts + 1
+        job.started = now()
+        job.ready = job.started + timedelta(seconds=lease)
         note(session, WORKER, "started", job.ticket, holder=holder, attempt=job.attempts)
         return job
     return None
+
+
+def _next() -> Select[JobRow]:
+    """The job that is next, locked."""
+    others = aliased(JobRow)
+    last_turn = (
+        select(func.max(others.started)).where(others.team_id == JobRow.team_id).scalar_subquery()
+    )
+    blocked = select(TeamRow.id).where(TeamRow.blocked.is_not(None))
+    return (
+        select(JobRow)
+        .where(
+            JobRow.status.in_(OPEN),
+            JobRow.ready <= now(),
+            or_(JobRow.team_id.is_(None), JobRow.team_id.not_in(blocked)),
+        )
+        .order_by(JobRow.kind.desc(), last_turn.asc().nulls_first(), JobRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=JobRow)
+    )
+
+
+def ahead_of(session: Session, job: JobRow) -> int:
+    """How many jobs come before a queued one, as the teams take turns."""
+    own = (
+        select(func.count())
+        .select_from(JobRow)
+        .where(
+            JobRow.team_id == job.team_id,
+            JobRow.status == "queued",
+            JobRow.kind == "score",
+            JobRow.id < job.id,
+        )
+    )
+    mine = session.scalar(own) or 0
+    others = (
+        select(func.count())
+        .where(JobRow.team_id != job.team_id, JobRow.status == "queued", JobRow.kind == "score")
+        .group_by(JobRow.team_id)
+    )
+    return mine + sum(min(count, mine + 1) for count in session.scalars(others))
 
 
 def renew(session: Session, job_id: int, holder: str, lease: float = LEASE) -> None:
@@ -238,17 +331,26 @@ def end(
 def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = None) -> bool:
     """Take an archive off the board and out of the queue.
 
-    A team's own alone where `team_id` is given. False where there is none.
+    Who owns it decides, not who has the same bytes. What was found stays in the database, and a run
+    that a team withdrew still counts in the mean of its row; one that the keeper strikes off does
+    not. Who calls this then calls `worker.forget`, which deletes the images.
 
-    What was found stays in the database. Who calls this then calls `worker.forget`, which deletes
-    the images.
+    Args:
+        session: A transaction that writes.
+        sha256: Of the archive.
+        actor: Who does it, for the log.
+        team_id: The team that withdraws what it owns; None is the keeper, who strikes off.
+
+    Returns:
+        False where there is nothing to withdraw.
     """
-    found = of_archive(session, sha256)
-    if team_id is not None and not any(job.team_id == team_id for job in found):
-        return False
+    keeper = team_id is None
+    found = [job for job in of_archive(session, sha256) if keeper or job.team_id == team_id]
     on_board = select(SubmissionRow).where(
         SubmissionRow.sha256 == sha256, SubmissionRow.withdrawn.is_(None)
     )
+    if not keeper:
+        on_board = on_board.where(SubmissionRow.team_id == team_id)
     row = session.scalars(on_board.with_for_update()).first()
     going = [
         job
@@ -258,11 +360,21 @@ def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = No
     for job in going:
         job.status, job.holder, job.finished = "withdrawn", None, now()
     if row is not None:
-        row.withdrawn = now()
+        row.withdrawn, row.struck = now(), keeper
         changed(session)
+        rescoring = [job for job in of_archive(session, sha256) if job.status in OPEN]
+        for job in rescoring:
+            job.status, job.holder, job.finished = "withdrawn", None, now()
     if row is not None or going:
-        note(session, actor, "withdrawn", going[0].ticket if going else sha256, sha256=sha256)
+        action = "struck-off" if keeper else "withdrawn"
+        note(session, actor, action, going[0].ticket if going else sha256, sha256=sha256)
     return row is not None or bool(going)
+
+
+def waiting_bytes(session: Session, team_id: int) -> int:
+    """Bytes of a team's archives that wait to be scored."""
+    own = (JobRow.team_id == team_id, JobRow.status.in_(OPEN), JobRow.kind == "score")
+    return int(session.scalar(select(func.coalesce(func.sum(JobRow.bytes), 0)).where(*own)) or 0)
 
 
 def waiting(session: Session, sha256: str) -> bool:

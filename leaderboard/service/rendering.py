@@ -24,7 +24,7 @@ def render_store(store: Store, site: Path, title: str) -> Path:
     """Render what may be shown of a store, and write each rank to its submission, where the API
     finds it.
     """
-    found = boards(store.entries())
+    found = boards(store.entries(withdrawn=True))
     with store.reading() as session:
         rows = session.scalars(
             select(SuiteRow).where(SuiteRow.standing != "private", SuiteRow.path.is_not(None))

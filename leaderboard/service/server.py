@@ -171,16 +171,23 @@ def settings(**changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
-def serve(app: FastAPI, host: str, port: int, prepare: Callable[[], None] | None = None) -> None:
+def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    per_address: int = PER_ADDRESS,
+    prepare_logs: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until stopped. Ctrl-C and SIGTERM let running requests end.
 
     Args:
         app: The application of `build`.
         host: The address to listen on.
         port: The port to listen on.
-        prepare: Called once uvicorn has set up its loggers.
+        per_address: Connections that one address may have; 0 is any number.
+        prepare_logs: Called once uvicorn has set up its loggers.
     """
+    BoundedProtocol.per_address = per_address or CONNECTIONS
     config = uvicorn.Config(app, host=host, port=port, **settings())
-    if prepare is not None:
-        prepare()
+    prepare_logs()
     uvicorn.Server(config).run()

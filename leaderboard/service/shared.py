@@ -8,7 +8,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from leaderboard.service import api_models
-from leaderboard.service.uploads import Patience
+from leaderboard.service.uploads import Patience, Shares
 from leaderboard.store.store import Store
 from leaderboard.store.tables import TeamRow
 from leaderboard.store.teams import team_of
@@ -16,18 +16,18 @@ from leaderboard.store.teams import team_of
 HEX = "^[0-9a-f]{64}$"
 SAID: dict[int | str, dict[str, Any]] = {
     code: {"model": api_models.Problem, "description": HTTPStatus(code).phrase}
-    for code in (401, 404, 408, 409, 413, 429, 503, 507)
+    for code in (400, 401, 403, 404, 408, 409, 413, 429, 503, 507)
 }
 
 
 @dataclass
 class Service:
-    """What the requests share: the store, how patient uploads are met, and how many there are."""
+    """What the requests share: the store, how patient uploads are met, and what each may have."""
 
     store: Store
     title: str
     patience: Patience = field(default_factory=Patience)
-    receiving: int = 0
+    shares: Shares = field(default_factory=Shares)
 
 
 def _service(request: Request) -> Service:
@@ -50,6 +50,8 @@ def _team(
             "The token is missing, wrong or revoked; the keeper of the board gives one.",
             {"WWW-Authenticate": "Bearer"},
         )
+    if team.blocked is not None:
+        raise HTTPException(403, "Your team is blocked; the keeper of the board can tell why.")
     return team
 
 

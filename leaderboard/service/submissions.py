@@ -1,23 +1,35 @@
 """What a team may ask of the service, with its token: submit, look, withdraw."""
 
+import asyncio
+import contextlib
 import errno
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from leaderboard.service import api_models, queue
 from leaderboard.service.sandbox import FULL
 from leaderboard.service.shared import HEX, SAID, Service, Shared, Team
-from leaderboard.service.uploads import Received, TooLarge, TooSlow, receive
+from leaderboard.service.uploads import (
+    NoArchive,
+    NoShare,
+    Received,
+    TooLarge,
+    TooSlow,
+    receive,
+    release,
+    renew,
+    reserve,
+)
 from leaderboard.service.worker import forget
 from leaderboard.store.store import UPLOADS
 from leaderboard.store.tables import JobRow, SuiteRow, TeamRow
 
-AT_ONCE = 100  # uploads that are received at a time
 Ticket = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,40}$")]
 Digest = Annotated[str | None, Query(pattern=HEX, description="The sha256 of an archive.")]
 router = APIRouter(prefix="/api/v1", responses={401: SAID[401]})
@@ -49,15 +61,20 @@ async def submit(
     suite: Annotated[str, Query(pattern=HEX)],
     name: Annotated[str, Query(min_length=1, max_length=200)] = "submission.zip",
 ) -> api_models.Submission:
-    """Submit the archive that is the body.
+    """Submit the archive that is the body. The same bytes again are the same submission: 200.
 
-    The same bytes again are the same submission, and answer 200.
+    A part of the team's quota is set aside when the upload begins, so what is turned away is turned
+    away before it was sent.
     """
-    most = await run_in_threadpool(
-        _admitted, service, team, suite, request.headers.get("content-length")
-    )
-    received = await _received(service, request, most)
-    told, new = await run_in_threadpool(_queued, service, team, suite, received, name)
+    declared = request.headers.get("content-length")
+    address = request.client.host if request.client else ""
+    upload, most = await run_in_threadpool(_admitted, service, team, suite, declared, address)
+    try:
+        received = await _received(service, request, most, upload)
+        told, new = await run_in_threadpool(_queued, service, team, suite, received, name, upload)
+    except BaseException:
+        await asyncio.shield(run_in_threadpool(_released, service, upload))
+        raise
     response.status_code = 202 if new else 200
     return told
 
@@ -107,11 +124,12 @@ def _own(session: Any, team: TeamRow, ticket: str) -> JobRow:
     return job
 
 
-def _admitted(service: Service, team: TeamRow, suite: str, length: str | None) -> int:
-    """The most bytes of an upload that is worth receiving; else why it is not."""
+def _admitted(
+    service: Service, team: TeamRow, suite: str, length: str | None, address: str
+) -> tuple[int, int]:
+    """A reservation for an upload and the most bytes that it may have, or why it is not taken."""
     with service.store.reading() as session:
         row = session.get(SuiteRow, suite)
-        left = api_models.me(session, team).left_today
     if row is None or not api_models.suite(row).accepting or row.most_bytes is None:
         raise HTTPException(
             404,
@@ -120,11 +138,24 @@ def _admitted(service: Service, team: TeamRow, suite: str, length: str | None) -
         )
     if length is not None and (not length.isdecimal() or int(length) > row.most_bytes):
         raise HTTPException(413, _too_large(row.most_bytes))
-    if left == 0:
-        raise HTTPException(429, _used(team), {"Retry-After": "3600"})
-    if service.receiving >= AT_ONCE:
-        raise HTTPException(503, "Too many uploads at once; try again.", {"Retry-After": "5"})
-    return row.most_bytes
+    size = row.most_bytes if length is None else int(length)
+    left = service.shares.disk_left(service.store.folder)
+    try:
+        with service.store.writing() as session:
+            upload = reserve(session, team.id, address, size, left, service.shares)
+    except queue.QuotaUsed:
+        raise HTTPException(429, _used(team), {"Retry-After": "3600"}) from None
+    except NoShare as e:
+        raise HTTPException(503, str(e), {"Retry-After": "5"}) from None
+    except OSError:
+        raise _disk_full() from None
+    return upload, row.most_bytes
+
+
+def _released(service: Service, upload: int) -> None:
+    """Give a reservation back; where the database is gone it expires by itself."""
+    with contextlib.suppress(DBAPIError, PoolTimeout), service.store.writing() as session:
+        release(session, upload)
 
 
 def _too_large(most: int) -> str:
@@ -138,48 +169,62 @@ def _used(team: TeamRow) -> str:
     )
 
 
-async def _received(service: Service, request: Request, most: int) -> Received:
-    service.receiving += 1
+def _disk_full() -> HTTPException:
+    return HTTPException(507, "The board's disk is full; try again later.", {"Retry-After": "300"})
+
+
+async def _received(service: Service, request: Request, most: int, upload: int) -> Received:
+    def alive() -> None:
+        with service.store.writing() as session:
+            renew(session, upload)
+
     try:
         return await receive(
-            request.stream(), service.store.folder / UPLOADS, most, service.patience
+            request.stream(), service.store.folder / UPLOADS, most, service.patience, alive
         )
     except TooLarge:
         raise HTTPException(413, _too_large(most)) from None
     except TooSlow:
         raise HTTPException(408, "The upload was too slow, or stood still; try again.") from None
+    except NoArchive:
+        raise HTTPException(
+            400,
+            "This is no zip archive, or it is cut; submit what `lorweb-bench leaderboard pack` "
+            "wrote. It costs no submission.",
+        ) from None
     except ClientDisconnect:
         raise HTTPException(400, "The upload was cut.") from None
     except OSError as e:
         if e.errno not in (*FULL, errno.EIO):
             raise
-        raise HTTPException(
-            507, "The board's disk is full; try again later.", {"Retry-After": "300"}
-        ) from None
-    finally:
-        service.receiving -= 1
+        raise _disk_full() from None
 
 
 def _queued(
-    service: Service, team: TeamRow, suite: str, received: Received, name: str
+    service: Service, team: TeamRow, suite: str, received: Received, name: str, upload: int
 ) -> tuple[api_models.Submission, bool]:
     """Queue a whole upload.
 
     Its file gets its name within the transaction, so that a job has its archive, whatever dies
     when.
     """
+    given = service, team, suite, received, name, upload
     try:
         try:
-            return _enqueued(service, team, suite, received, name)
+            return _enqueued(*given)
         except IntegrityError:  # the same bytes came at the same moment
-            return _enqueued(service, team, suite, received, name)
+            return _enqueued(*given)
     except queue.QuotaUsed:
         raise HTTPException(429, _used(team), {"Retry-After": "3600"}) from None
     except queue.NotYours:
         raise HTTPException(
             409,
-            "These very bytes were submitted by another team before; if they are yours, tell the "
-            "keeper.",
+            "These very bytes are on this board already, and somebody else's; if they are yours, "
+            "tell the keeper.",
+        ) from None
+    except queue.StruckOff:
+        raise HTTPException(
+            409, "The keeper took this very submission off the board; ask why."
         ) from None
     except queue.NotOpen:
         raise HTTPException(404, "This board no longer takes submissions to that suite.") from None
@@ -188,7 +233,7 @@ def _queued(
 
 
 def _enqueued(
-    service: Service, team: TeamRow, suite: str, received: Received, name: str
+    service: Service, team: TeamRow, suite: str, received: Received, name: str, upload: int
 ) -> tuple[api_models.Submission, bool]:
     with service.store.writing() as session:
         job, new = queue.enqueue(
@@ -198,6 +243,7 @@ def _enqueued(
             received.sha256,
             received.bytes,
             "".join(c for c in name if c.isprintable()),
+            upload,
         )
         if new:
             received.keep(service.store.upload(received.sha256))

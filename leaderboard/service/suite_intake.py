@@ -11,7 +11,7 @@ from sqlalchemy import select
 from leaderboard.service.queue import enqueue_again
 from leaderboard.store.audit import KEEPER, WORKER, note
 from leaderboard.store.store import Store, scoring_identity
-from leaderboard.store.suites import Standing, about, check_answers, suite_row
+from leaderboard.store.suites import Standing, about, check_answers, secret_of, suite_row
 from leaderboard.store.tables import SuiteRow, changed
 from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import require_full
@@ -67,8 +67,10 @@ def take(
         if not replace:
             check_answers(row, suite)
         if row is None:
-            row = suite_row(suite, standing)
+            row = suite_row(session, suite, standing)
             session.add(row)
+        if (row.accepting or accepting) and row.standing == "private":
+            row.secret = secret_of(session, suite)
         if replace:
             row.targets_fingerprint, row.name, row.version = (
                 suite.manifest.targets_fingerprint or "",
@@ -122,7 +124,7 @@ def declare(store: Store, suite: Dataset, standing: Standing) -> Standing:
             version=suite.version,
         )
         if row is None:
-            session.add(suite_row(suite, standing))
+            session.add(suite_row(session, suite, standing))
             return standing
         before: Standing = row.standing  # type: ignore[assignment]
         if standing not in (before, "retired"):

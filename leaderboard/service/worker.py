@@ -5,6 +5,7 @@ Takes jobs from the queue, has each scored in a process of its own, and records 
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import signal
@@ -12,11 +13,12 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
@@ -43,12 +45,13 @@ from leaderboard.service.sandbox import (
 from leaderboard.service.suite_intake import catch_up, suite_of
 from leaderboard.store.name_claims import taken
 from leaderboard.store.store import A_DAY, UPLOADS, Store, record
-from leaderboard.store.tables import JobRow, SiteRow, SubmissionRow, SuiteRow, VerdictRow
+from leaderboard.store.tables import JobRow, SiteRow, SubmissionRow, SuiteRow, VerdictRow, WorkerRow
 from leaderboard.submission.verify import Verdict, read_verdict
 from lorweb_bench.errors import InputError
 
 POLL = 1.0  # seconds between two looks at an empty queue
 LOOK = 0.1  # seconds between two looks at a process
+SEEN_EVERY = 15.0  # seconds between two signs of life
 LATER = 30.0  # seconds until a job is tried again after a full disk or a suite that cannot be read
 
 UNREACHABLE = (
@@ -87,6 +90,7 @@ class Worker:
     lease: float = queue.LEASE
     stopping: bool = False
     render_after: float = 0.0  # while there is something to score, the board waits for this moment
+    told: float = -math.inf  # when this worker last said that it is alive
     holder: str = field(
         default_factory=lambda: f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
     )
@@ -102,13 +106,15 @@ class Worker:
             self._patiently(lambda: catch_up(self.store))
             self._sweep()
             while not self.stopping:
+                self._patiently(self._seen)
                 if time.monotonic() >= self.render_after:
                     self._patiently(self._render)
                 if self._patiently(self._one) or self._patiently(self._render):
                     continue
                 if until_empty and self._patiently(self._nothing_left):
-                    return
+                    break
                 self._sleep(POLL)
+        self._gone()
 
     def _stop(self, *_: Any) -> None:
         self.stopping = True
@@ -133,6 +139,22 @@ class Worker:
         self._sleep(seconds)
         if self.stopping:
             raise Stopped
+
+    def _seen(self) -> None:
+        """Tell the others now and then that this worker is alive."""
+        if time.monotonic() - self.told < SEEN_EVERY:
+            return
+        with self.store.writing() as session:
+            session.merge(WorkerRow(holder=self.holder, seen=queue.now()))
+            session.execute(
+                delete(WorkerRow).where(WorkerRow.seen < queue.now() - timedelta(seconds=A_DAY))
+            )
+        self.told = time.monotonic()
+
+    def _gone(self) -> None:
+        """Say goodbye, so that nobody takes this worker for one that broke off."""
+        with contextlib.suppress(*UNREACHABLE), self.store.writing() as session:
+            session.execute(delete(WorkerRow).where(WorkerRow.holder == self.holder))
 
     def _nothing_left(self) -> bool:
         with self.store.reading() as session:
@@ -229,6 +251,8 @@ class Worker:
                 if time.monotonic() - renewed > self.lease / 4:
                     renewed = time.monotonic()
                     self._renew(job)
+                with contextlib.suppress(*UNREACHABLE):
+                    self._seen()
             return process.is_alive()
         finally:
             process.kill()
@@ -282,19 +306,14 @@ class Worker:
                 os.link(archive, place)
         values = self.store.keep_values(folder / TABLE)
 
+        method = verdict.card.method if verdict.card else ""
+
         def write() -> str | None:
             with self.store.writing() as session:
-                own, method = (
-                    queue.held(session, job.id, self.holder),
-                    verdict.card.method if verdict.card else "",
-                )
-                why = (
-                    taken(session, method, own.suite_fingerprint, own.team_id)
-                    if own.kind == "score"
-                    else None
-                )
+                own = queue.held(session, job.id, self.holder)
+                why = taken(session, method, own.team_id) if own.kind == "score" else None
                 if why is None:
-                    record(session, verdict, job.sha256, values, job=job.id)
+                    record(self.store, session, verdict, job.sha256, values, job.id, own.team_id)
                 queue.end(session, own, "refused" if why else "accepted", why)
             return why
 

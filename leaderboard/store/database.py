@@ -15,8 +15,12 @@ from lorweb_bench.errors import InputError
 
 WAIT = 30  # seconds that one writer waits for another
 CONNECT = 5  # seconds to reach PostgreSQL
-FIRST, HEAD = "0001", "0002"  # of the migrations: the schema before there were any, and today's
+FIRST, HEAD = "0001", "0003"  # of the migrations: the schema before there were any, and today's
 MIGRATING = 4_012_026  # the key of PostgreSQL's advisory lock
+
+
+class Unreachable(InputError):
+    """The database does not answer: it is starting, gone, or full."""
 
 
 class Sessions(Protocol):
@@ -42,7 +46,7 @@ class Database:
         try:
             self._migrate()
         except DBAPIError as e:
-            raise InputError(
+            raise Unreachable(
                 f"The database of {name} cannot be used ({' '.join(str(e.orig).split())[:200]})."
             ) from None
 
@@ -64,6 +68,15 @@ class Database:
     def reading(self) -> Iterator[Session]:
         """One transaction that only reads."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """One transaction that only reads, in which nothing changes however long it takes."""
+        engine = self.engine
+        if not self.sqlite:  # which reads one snapshot anyway
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def serve_many(self) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from leaderboard.board.run_groups import OPEN_BOOK
+from leaderboard.store.name_claims import OPEN_BOOK
 from leaderboard.store.store import Added, Store
 from leaderboard.store.suites import PUBLIC, about
 from leaderboard.submission.submission import open_submission, pack, sizes_of

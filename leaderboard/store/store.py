@@ -16,21 +16,25 @@ from sqlalchemy import URL, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from leaderboard.store.audit import KEEPER, note
+from leaderboard.store import ladder
+from leaderboard.store.audit import KEEPER, WORKER, note
 from leaderboard.store.database import Database
+from leaderboard.store.name_claims import skeleton, taken
 from leaderboard.store.suites import check_answers, suite_row
-from leaderboard.store.tables import SubmissionRow, SuiteRow, VerdictRow, changed
+from leaderboard.store.tables import SubmissionRow, SuiteRow, TeamRow, VerdictRow, changed
+from leaderboard.store.teams import named
 from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import Verdict, keeping, require_full, says_the_same, verify
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import SuiteId
-from lorweb_bench.reports.report import Report, write_per_sample
+from lorweb_bench.reports.report import Report, headline_of, read_per_sample, write_per_sample
 from lorweb_bench.runtime.files import canonical_json, sha256_file
 
 DATABASE = "board.sqlite"
 UPLOADS = "uploads"
 A_DAY = 24 * 3600
+SUSPICIOUS_METRIC, SUSPICIOUS = "edit_recovery", 0.98
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Entry:
     report: Report
     archive: Path
     per_sample: Path
+    team: str | None = None  # its owner; None is the keeper
 
 
 class Store:
@@ -80,6 +85,7 @@ class Store:
             url or URL.create("sqlite", database=str(self.folder / DATABASE)), str(folder)
         )
         self.writing, self.reading = self.database.writing, self.database.reading
+        self.snapshot = self.database.snapshot
 
     def archive(self, sha256: str) -> Path:
         """Where the archive of a submission lies."""
@@ -107,14 +113,26 @@ class Store:
         reproduction: Report | None = None,
         workers: int = 1,
         training: Sequence[Path] = (),
+        team: str | None = None,
     ) -> Added:
         """Verify a submission and record it, all or nothing.
 
-        One that is there already is not scored or recorded again.
+        One that is there already is not scored or recorded again, and a refused one leaves no
+        trace.
 
-        A refused submission leaves no trace. With a `reproduction` (see `verify`) one that is there
-        already gets a second verdict, `reproduced`; with `training` one that says what was found.
-        InputError as of `verify`, and when the store knows the suite with other answers.
+        Args:
+            path: The archive.
+            suite: The full view of the suite that it is for.
+            reproduction: The keeper's own report (see `verify`); one that is there already gets a
+                second verdict, `reproduced`.
+            workers: Processes that score.
+            training: Declared training datasets, to be searched for leaks; one that is there
+                already gets a verdict that says what was found.
+            team: The name of the team that owns it; None is the keeper.
+
+        Raises:
+            InputError: As of `verify`, and when the store knows the suite with other answers, or
+                the team does not exist or cannot have the method's name.
         """
         path = Path(path)
         self._check(path, suite)
@@ -124,12 +142,10 @@ class Store:
             copy = _copied(path, folder)  # nobody changes it between the check and the scoring
             digest = sha256_file(copy)
             known = self.find(digest)
-            nothing_new = (
-                known is not None
-                and not training
-                and (reproduction is None or known.level == "reproduced")
+            again = bool(training) or (
+                reproduction is not None and known is not None and known.level != "reproduced"
             )
-            if known is not None and nothing_new and self.archive(digest).is_file():
+            if known is not None and not again and self.archive(digest).is_file():
                 return Added(known, new=False)
             verdict = verify(copy, suite, reproduction, workers, training).model_copy(
                 update={"submission": path.name}
@@ -142,22 +158,25 @@ class Store:
             self.archive(digest).parent.mkdir(exist_ok=True)
             copy.replace(self.archive(digest))
         try:
-            with self.writing() as session:
-                if session.get(SuiteRow, suite.fingerprint) is None:
-                    session.add(suite_row(suite))
-                new = record(session, verdict, digest, values)
-                if new:
-                    note(
-                        session,
-                        KEEPER,
-                        "added",
-                        digest,
-                        method=verdict.report.method.name,
-                        level=verdict.level,
-                    )
+            new = self._record_added(suite, verdict, digest, values, team)
         except IntegrityError:  # the same archive was recorded at the same moment
             new = False
         return Added(self.find(digest) or verdict, new)
+
+    def _record_added(
+        self, suite: Dataset, verdict: Verdict, digest: str, values: str, team: str | None
+    ) -> bool:
+        method = verdict.card.method if verdict.card else ""
+        with self.writing() as session:
+            owner = None if team is None else named(session, team).id
+            if team is not None and (why := taken(session, method, owner)):
+                raise InputError(why)
+            if session.get(SuiteRow, suite.fingerprint) is None:
+                session.add(suite_row(session, suite))
+            new = record(self, session, verdict, digest, values, None, owner)
+            if new:
+                note(session, KEEPER, "added", digest, method=method, level=verdict.level)
+        return new
 
     def keep_values(self, table: Path) -> str:
         """Move a table of per-item values to where it stays; gives back its name."""
@@ -166,18 +185,22 @@ class Store:
         table.replace(self.per_sample(values))
         return values
 
-    def entries(self) -> list[Entry]:
+    def entries(self, withdrawn: bool = False) -> list[Entry]:
         """What counts, oldest first, each with its last verdict.
 
-        Neither withdrawn nor scored against answers that were replaced.
+        What was scored against answers that were replaced does not count, nor what the keeper
+        struck off. What a team withdrew is given with `withdrawn` alone.
         """
         found = (
-            select(SubmissionRow, SuiteRow, VerdictRow)
+            select(SubmissionRow, SuiteRow, VerdictRow, TeamRow.name)
             .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
             .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
-            .where(SubmissionRow.withdrawn.is_(None))
+            .outerjoin(TeamRow, TeamRow.id == SubmissionRow.team_id)
+            .where(SubmissionRow.struck.is_(False))
             .order_by(SubmissionRow.id)
         )
+        if not withdrawn:
+            found = found.where(SubmissionRow.withdrawn.is_(None))
         with self.reading() as session:
             entries = [self._entry(*row) for row in session.execute(found)]
         return [
@@ -186,7 +209,9 @@ class Store:
             if entry.verdict.targets_fingerprint == entry.suite.targets_fingerprint
         ]
 
-    def _entry(self, row: SubmissionRow, suite: SuiteRow, last: VerdictRow) -> Entry:
+    def _entry(
+        self, row: SubmissionRow, suite: SuiteRow, last: VerdictRow, team: str | None
+    ) -> Entry:
         verdict = Verdict.model_validate(last.verdict)
         if verdict.report is None or verdict.card is None:
             raise InputError(
@@ -200,6 +225,7 @@ class Store:
             verdict.report,
             self.archive(row.sha256),
             self.per_sample(last.per_sample),
+            team,
         )
 
     def _check(self, path: Path, suite: Dataset) -> None:
@@ -236,11 +262,27 @@ def _copied(path: Path, folder: Path) -> Path:
 
 
 def record(
-    session: Session, verdict: Verdict, digest: str, values: str, job: int | None = None
+    store: Store,
+    session: Session,
+    verdict: Verdict,
+    digest: str,
+    values: str,
+    job: int | None = None,
+    team_id: int | None = None,
 ) -> bool:
     """Record an accepted submission to a known suite.
 
-    False where it stands there at that level, scored in the same way.
+    Args:
+        store: Where the tables of per-item values lie.
+        session: A transaction that writes.
+        verdict: What was found.
+        digest: The sha256 of the archive.
+        values: The name of its table of per-item values.
+        job: The job that scored it.
+        team_id: The owner of a new submission; None is the keeper.
+
+    Returns:
+        False where it stands there at that level, scored in the same way.
     """
     report, card = verdict.report, verdict.card
     if report is None or card is None or verdict.level is None:
@@ -248,41 +290,40 @@ def record(
     submission = session.scalars(
         select(SubmissionRow).where(SubmissionRow.sha256 == digest)
     ).first()
-    last = (
-        session.get(VerdictRow, submission.last_verdict)
-        if submission and submission.last_verdict
-        else None
-    )
+    last = _last_verdict(session, submission)
     known = Verdict.model_validate(last.verdict) if last else None
     verdict = keeping(verdict, known) if known else verdict
     if submission is not None and submission.withdrawn is not None:
-        submission.withdrawn = None
+        submission.withdrawn, submission.struck = None, False
         changed(session)
     scoring = scoring_of(verdict)
-    if (
-        last
-        and known
-        and job is None
-        and says_the_same(known, verdict)
-        and last.scoring in (None, scoring)
-    ):
+    same = known is not None and says_the_same(known, verdict)
+    if last and job is None and same and last.scoring in (None, scoring):
         return False
-    submission = submission or SubmissionRow(
-        sha256=digest,
-        bytes=verdict.bytes,
-        received=verdict.decided,
-        suite_fingerprint=report.suite.fingerprint,
-        method=card.method,
-        version=card.version or "",
-        track=report.track,
-        prompt_mode=report.prompt_mode,
-        card=card.model_dump(mode="json"),
-    )
-    content = verdict.model_dump(mode="json")
+    if submission is None:
+        submission = SubmissionRow(
+            sha256=digest,
+            bytes=verdict.bytes,
+            received=verdict.decided,
+            suite_fingerprint=report.suite.fingerprint,
+            method=card.method,
+            version=card.version or "",
+            track=report.track,
+            prompt_mode=report.prompt_mode,
+            card=card.model_dump(mode="json"),
+            team_id=team_id,
+            name_key=skeleton(card.method),
+            pixels=verdict.pixels,
+            struck=False,
+        )
+        with session.no_autoflush:
+            submission.held = _held(store, session, submission, report, values)
+            submission.flag = _flag(session, submission, report)
+    submission.pixels = verdict.pixels or submission.pixels
     row = VerdictRow(
         decided=verdict.decided,
-        level=content["level"],
-        verdict=content,
+        level=verdict.level,
+        verdict=verdict.model_dump(mode="json"),
         per_sample=values,
         scoring=scoring,
         job_id=job,
@@ -293,6 +334,54 @@ def record(
     submission.last_verdict = row.id
     changed(session)
     return True
+
+
+def _last_verdict(session: Session, submission: SubmissionRow | None) -> VerdictRow | None:
+    if submission is None or submission.last_verdict is None:
+        return None
+    return session.get(VerdictRow, submission.last_verdict)
+
+
+def _held(
+    store: Store, session: Session, submission: SubmissionRow, report: Report, values: str
+) -> str | None:
+    """Why the scores of a new submission are held; see `ladder`."""
+    headline = headline_of(report.metrics)
+    score = report.scores.get(ladder.GROUP, {}).get(headline or "")
+    if submission.team_id is None or headline is None or score is None:
+        return None
+
+    def values_of(one: SubmissionRow) -> dict[str, float]:
+        verdict = session.get_one(VerdictRow, one.last_verdict)
+        return _by_key(store.per_sample(verdict.per_sample), headline)
+
+    return ladder.decide(
+        session,
+        submission,
+        headline,
+        score.higher_is_better,
+        score.mean,
+        _by_key(store.per_sample(values), headline),
+        values_of,
+    )
+
+
+def _by_key(table: Path, metric: str) -> dict[str, float]:
+    columns = read_per_sample(table)
+    if metric not in columns:
+        return {}
+    return dict(zip(columns["key"].tolist(), columns[metric].astype(float).tolist(), strict=True))
+
+
+def _flag(session: Session, submission: SubmissionRow, report: Report) -> str | None:
+    """What the keeper should look at: a score on a private suite that no honest method has."""
+    suite = session.get_one(SuiteRow, submission.suite_fingerprint)
+    score = report.scores.get(ladder.GROUP, {}).get(SUSPICIOUS_METRIC)
+    if suite.standing != "private" or score is None or score.mean < SUSPICIOUS:
+        return None
+    flag = f"{SUSPICIOUS_METRIC} on {ladder.GROUP} is {score.mean:.3f}: are the answers known?"
+    note(session, WORKER, "flagged", submission.sha256, why=flag)
+    return flag
 
 
 def scoring_of(verdict: Verdict) -> str | None:

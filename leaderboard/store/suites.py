@@ -1,8 +1,12 @@
 """The suites of a board: what may be told of one in public, and what may be shown of it."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from leaderboard.store.tables import SuiteRow
 from lorweb_bench.data.composition import families_of
@@ -12,10 +16,12 @@ from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 
 Standing = Literal["private", "public", "retired"]
+SECRET_BITS = 128
+SECRET_SALT = "lorweb-bench/suite-secret"
 PUBLIC = "datagen"  # the library that ships with this package: the book that everybody can open
 
 
-def suite_row(suite: Dataset, standing: Standing = "private") -> SuiteRow:
+def suite_row(session: Session, suite: Dataset, standing: Standing = "private") -> SuiteRow:
     """The row of a suite that the store does not have yet.
 
     It is private until somebody says otherwise.
@@ -26,8 +32,50 @@ def suite_row(suite: Dataset, standing: Standing = "private") -> SuiteRow:
         name=suite.name,
         version=suite.version,
         standing=standing,
+        secret=secret_of(session, suite) if standing == "private" else None,
         about=about(suite),
     )
+
+
+def secret_of(session: Session, suite: Dataset) -> str:
+    """A digest of the secret that a private suite's keys and choices follow from.
+
+    It is the seed of its recipe, which the full view alone holds. Keys are digests of the seed and
+    of names that anybody can guess, so a short one can be searched from the public view, and one
+    that another suite has is known to whoever has that one.
+
+    Raises:
+        InputError: The suite has no secret, or one that is short, no random number, or borrowed.
+    """
+    seed = (suite.manifest.recipe or {}).get("seed")
+    way_out = (
+        "build it with `--set seed=secret`, or say that it is public with `lorweb-bench "
+        "leaderboard suite --standing public`"
+    )
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise InputError(
+            f"{suite.path} is to be private, but its recipe names no seed that its keys are kept "
+            f"secret by; {way_out}."
+        )
+    if seed.bit_length() < SECRET_BITS:
+        raise InputError(
+            f"{suite.path} is to be private, but its seed has {seed.bit_length()} bits; keys of "
+            f"one with less than {SECRET_BITS} can be searched: {way_out}."
+        )
+    if not 0.25 < seed.bit_count() / seed.bit_length() < 0.75 or len(set(f"{seed:x}")) < 8:
+        raise InputError(
+            f"{suite.path} is to be private, but its seed is no random one; {way_out}."
+        )
+    digest = hashlib.sha256(f"{SECRET_SALT} {seed}".encode()).hexdigest()
+    others = select(SuiteRow).where(
+        SuiteRow.secret == digest, SuiteRow.fingerprint != suite.fingerprint
+    )
+    if other := session.scalars(others).first():
+        raise InputError(
+            f"{suite.path} is to be private, but it has the seed of {other.name} {other.version}; "
+            f"{way_out}."
+        )
+    return digest
 
 
 def check_answers(row: SuiteRow | None, suite: Dataset) -> None:

@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+RELEASES = 10  # submissions of a team to a private suite whose scores are told
+
 
 class UtcTime(TypeDecorator[datetime]):
     """A moment in UTC. SQLite keeps no time zone, so it is put back on reading."""
@@ -56,6 +58,7 @@ class SuiteRow(Table):
     path: Mapped[str | None] = mapped_column(String(2000))  # of the full view, for the workers
     most_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of an archive
     accepting: Mapped[bool] = mapped_column(default=False, server_default=false())
+    secret: Mapped[str | None] = mapped_column(String(64), index=True)  # a digest of it
     scoring: Mapped[str | None] = mapped_column(
         String(64)
     )  # what verdicts should be scored with; see `scoring_identity`
@@ -76,11 +79,18 @@ class SubmissionRow(Table):
     track: Mapped[str] = mapped_column(String(20))
     prompt_mode: Mapped[str] = mapped_column(String(20))
     card: Mapped[dict[str, Any]] = mapped_column(JSON)
+    team_id: Mapped[int | None] = mapped_column(ForeignKey("teams.id"), index=True)  # its owner
+    name_key: Mapped[str] = mapped_column(String(200), index=True)  # see `name_claims.skeleton`
+    pixels: Mapped[str | None] = mapped_column(String(64), index=True)  # see `Verdict.pixels`
+    held: Mapped[str | None] = mapped_column(String(20))  # see `ladder.HELD`
+    flag: Mapped[str | None] = mapped_column(String(300))  # what the keeper should look at
     withdrawn: Mapped[datetime | None] = mapped_column(UtcTime)
+    struck: Mapped[bool] = mapped_column(default=False, server_default=false())  # by the keeper
     rank_low: Mapped[int | None] = mapped_column()  # as last rendered
     rank_high: Mapped[int | None] = mapped_column()
     last_verdict: Mapped[int | None] = mapped_column()  # the id of the verdict that counts
 
+    team: Mapped["TeamRow | None"] = relationship()
     suite: Mapped[SuiteRow] = relationship()
     verdicts: Mapped[list["VerdictRow"]] = relationship(
         back_populates="submission", order_by="VerdictRow.id"
@@ -120,6 +130,8 @@ class TeamRow(Table):
     per_day: Mapped[int] = mapped_column()
     created: Mapped[datetime] = mapped_column(UtcTime)
     revoked: Mapped[datetime | None] = mapped_column(UtcTime)
+    blocked: Mapped[datetime | None] = mapped_column(UtcTime)
+    releases: Mapped[int] = mapped_column(default=RELEASES, server_default=str(RELEASES))
 
 
 class JobRow(Table):
@@ -151,10 +163,32 @@ class JobRow(Table):
     ready: Mapped[datetime] = mapped_column(UtcTime)
     holder: Mapped[str | None] = mapped_column(String(60))
     attempts: Mapped[int] = mapped_column(default=0)
+    started: Mapped[datetime | None] = mapped_column(UtcTime)  # last
     reason: Mapped[str | None] = mapped_column(String(1000))
 
     team: Mapped[TeamRow | None] = relationship()
     suite: Mapped[SuiteRow] = relationship()
+
+
+class UploadRow(Table):
+    """An upload on its way: a share of its team's quota and of the disk until it ends."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"), index=True)
+    address: Mapped[str] = mapped_column(String(60))
+    bytes: Mapped[int] = mapped_column(BigInteger)  # that it may have
+    expires: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class WorkerRow(Table):
+    """A worker and when it was last seen alive."""
+
+    __tablename__ = "workers"
+
+    holder: Mapped[str] = mapped_column(String(60), primary_key=True)
+    seen: Mapped[datetime] = mapped_column(UtcTime)
 
 
 class AuditRow(Table):

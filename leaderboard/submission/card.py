@@ -34,7 +34,10 @@ SCORE_WORDS = (
 
 
 def _one_line(text: str) -> str:
-    """Refuse what is invisible: control characters, and the marks that turn the direction of text or have no width."""
+    """Refuse what is invisible.
+
+    Control characters, and the marks that turn the direction of text or have no width.
+    """
     for character in text:
         if (
             unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
@@ -120,7 +123,10 @@ class Parameters(Part):
 
 
 class TrainingData(Part):
-    """A dataset that the method was adapted on. The fingerprint is the one in its `dataset.json`, where it has one."""
+    """A dataset that the method was adapted on.
+
+    The fingerprint is the one in its `dataset.json`, where it has one.
+    """
 
     name: Text
     fingerprint: (
@@ -131,7 +137,10 @@ class TrainingData(Part):
 
 
 class Card(Part):
-    """What is declared about a method. `version` may be left out; packing then takes it from the predictions."""
+    """What is declared about a method.
+
+    `version` may be left out; packing then takes it from the predictions.
+    """
 
     method: Name
     version: Text | None = None
@@ -149,7 +158,10 @@ class Card(Part):
 
 
 def read_card(path: Path | str) -> Card:
-    """Read and check a card in YAML (or JSON); InputError names the file, the line, the field and the nearest known one."""
+    """Read and check a card in YAML (or JSON).
+
+    InputError names the file, the line, the field and the nearest known one.
+    """
     hint = "--card names the card of the method, as docs/example-card.yaml"
     return read_settings(Path(path), Card, what="card", limit=CARD_BYTES, hint=hint)
 
@@ -164,5 +176,8 @@ def is_line(text: str) -> bool:
 
 
 def check_card(content: Any, name: str) -> Card:
-    """Check a card that is already parsed; InputError names `name`, the field and the nearest known one."""
+    """Check a card that is already parsed.
+
+    InputError names `name`, the field and the nearest known one.
+    """
     return checked(Card, content, name, "card")

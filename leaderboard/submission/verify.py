@@ -3,6 +3,7 @@
 Nothing that it says of itself counts.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,9 +13,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leaderboard.submission.card import Card
-from leaderboard.submission.submission import most_bytes, open_submission, sizes_of
+from leaderboard.submission.submission import Submission, most_bytes, open_submission, sizes_of
 from leaderboard.submission.training_check import TrainingFound, check_training
 from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.images import pixel_hash
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import SuiteId, suite_id
 from lorweb_bench.reports.report import Report
@@ -49,6 +51,7 @@ class Verdict(BaseModel):
     bytes: int
     suite: SuiteId
     targets_fingerprint: str | None
+    pixels: str | None = None
     card: Card | None = None
     training: tuple[TrainingFound, ...] = ()
     report: Report | None = None
@@ -112,6 +115,7 @@ def verify(
     from lorweb_bench.scoring.evaluate import score
 
     report = score(submission.predictions, suite, workers=workers)
+    found = found.model_copy(update={"pixels": pixels_of(submission)})
     reason = f"All {len(sizes)} images are there and in order; the scores were computed from them."
     if reproduction is None:
         return ended(accepted=True, level="re-scored", reasons=(reason, *leaks), report=report)
@@ -119,6 +123,18 @@ def verify(
         return ended(reasons=(difference,), report=report)
     again = "The keeper ran the method too, and its scores lie within the intervals."
     return ended(accepted=True, level="reproduced", reasons=(reason, again, *leaks), report=report)
+
+
+def pixels_of(submission: Submission) -> str:
+    """A digest over the decoded images by key: equal exactly when all pixels are.
+
+    Another name, card, order or compression changes nothing in it.
+    """
+    digest = hashlib.sha256()
+    predictions = submission.predictions
+    for key in sorted(predictions.images):
+        digest.update(f"{key} {pixel_hash(predictions[key])}\n".encode())
+    return digest.hexdigest()
 
 
 def _not_closed(training: Sequence[TrainingFound], suite: Dataset) -> str | None:

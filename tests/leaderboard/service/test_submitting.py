@@ -124,13 +124,15 @@ def test_a_refused_one_says_why_and_leaves_no_file(
     tmp_path: Path,
 ) -> None:
     bad = tmp_path / "bad.zip"
-    bad.write_bytes(good_zip.read_bytes()[:-5])
+    data = bytearray(good_zip.read_bytes())
+    data[len(data) // 2] ^= 1
+    bad.write_bytes(data)
     with service.client(team) as client:
         told = post(client, light_board, bad).json()
         score(light_board)
         told = client.get(f"/api/v1/submissions/{told['id']}").json()
         assert (
-            told["status"] == "refused" and "archive" in told["reason"] and told["verdict"] is None
+            told["status"] == "refused" and "damaged" in told["reason"] and told["verdict"] is None
         )
         assert post(client, light_board, bad).json()["status"] == "refused", (
             "the same bytes are not checked again"
@@ -186,9 +188,9 @@ def test_what_the_keeper_added_is_not_scored_again(
     post: Post,
     score: Score,
 ) -> None:
-    light_board.add(good_zip, small_suite)
     with service.client(team) as client:
         told = post(client, light_board, good_zip).json()
+        light_board.add(good_zip, small_suite)
         score(light_board)
         assert client.get(f"/api/v1/submissions/{told['id']}").json()["status"] == "accepted"
     with light_board.reading() as session:
