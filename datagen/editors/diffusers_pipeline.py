@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from datagen.recipe.sources import EditorSection, EditorTask
-from lorweb_bench.data.images import to_image
+from lorweb_bench.data.images import upright_srgb
 from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.files import canonical_json, sha256_file
 
@@ -164,7 +164,7 @@ class Editor:
                 f"({type(e).__name__}: {str(e).strip()[:300]}); {hint} source.editor.arguments."
             ) from e
         self._check_results(edited, images)
-        return [to_image(np.asarray(image.convert("RGB"))) for image in edited]
+        return [upright_srgb(image)[0] for image in edited]
 
     def _arguments(
         self, images: Sequence[Image.Image], instruction: str, seeds: Sequence[int]

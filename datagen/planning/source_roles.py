@@ -115,7 +115,7 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
     least = max(recipe.filters.minimum_side, recipe.panel.square or 16)
     if section.path == "bundled":
         return bundled.bundled_from(least)
-    sources, left_out = photographs.folder(
+    sources, notes = photographs.folder(
         section.path,
         section.on_bad,
         sha256=section.sha256,
@@ -127,8 +127,8 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
     )
     if recipe.filters.near_duplicates:
         sources, near = photographs.without_near_duplicates(sources, workers)
-        left_out += near
-    return sources, tuple(left_out)
+        notes += near
+    return sources, tuple(notes)
 
 
 def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:

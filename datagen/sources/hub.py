@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.making.build_notes import LeftOut
+from datagen.making.build_notes import LeftOut, Note
 from datagen.recipe.sources import HubSection
 from datagen.sources.edit_chains import join_chains
 from datagen.sources.image_files import (
@@ -22,6 +22,7 @@ from datagen.sources.image_files import (
     check_files,
     folders,
     is_too_small,
+    metadata_notes,
     slugs,
     too_small,
 )
@@ -57,7 +58,7 @@ def hub(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], list[LeftOut]]:
+) -> tuple[list[Pair], list[Note]]:
     """Read the pairs of a dataset, in the order of its rows.
 
     Rows are read as a stream into a folder, where the images stay as they came; a reading that was
@@ -89,10 +90,9 @@ def hub(
     left_out = [LeftOut(_row_name(row), row["problem"]) for row in rows if row["problem"]]
     rows = [row for row in rows if not row["problem"]]
     files = [folder / row[side] for row in rows for side in SIDES]
-    checks = check_files(files, max_pixels, workers)
+    checks = list(check_files(files, max_pixels, workers))
     usable = []
-    for row in rows:
-        before, after = next(checks), next(checks)
+    for row, before, after in zip(rows, checks[::2], checks[1::2], strict=True):
         row["pixels"] = (before.digest, after.digest)
         if (note := _why_left_out(_row_name(row), before, after, min_side)) is not None:
             left_out.append(note)
@@ -110,7 +110,8 @@ def hub(
             "see source.hub.columns."
         )
     pairs = _pairs(path, folder, usable, licence, attribution, max_pixels)
-    return join_chains(pairs, [row["pixels"] for row in usable]), left_out
+    notes = metadata_notes([file.name for file in files], checks)
+    return join_chains(pairs, [row["pixels"] for row in usable]), [*left_out, *notes]
 
 
 def _why_left_out(name: str, before: Checked, after: Checked, min_side: int) -> LeftOut | None:

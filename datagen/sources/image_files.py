@@ -14,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from datagen.making.build_notes import LeftOut
-from lorweb_bench.data.images import MAX_PIXELS, READ_FORMATS, decode, pixel_hash
+from datagen.making.build_notes import SHOWN, LeftOut, Note
+from lorweb_bench.data.colour import grey_levels
+from lorweb_bench.data.images import (
+    MAX_PIXELS,
+    READ_FORMATS,
+    decode_noting,
+    pixel_hash,
+    upright_srgb,
+)
 from lorweb_bench.errors import InputError
 
 # Pillow reads no HEIC, but a file of that name may be a JPEG; if not, it is named and counted.
@@ -23,6 +30,7 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm "
     ".jp2 .j2k .avif .heic .heif".split()
 )
+BENCHMARK_SIGNS = (b"\x89PNG", b"\xff\xd8", b"RIFF")  # how files of READ_FORMATS begin
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF
 BYTES_PER_PIXEL = 16  # of the largest uncompressed kind; larger files are refused unread
@@ -40,12 +48,13 @@ class ImageFile:
 
 
 def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode the image in a file to RGB, upright by its EXIF orientation.
+    """Decode the image in a file to sRGB, upright by its EXIF orientation.
 
-    Single png, jpg and webp images go through the benchmark's own decoder; other formats,
-    animations and files of several pages (of which the first counts) are turned to RGB here.
-    16-bit greys are scaled to 8 bits, 32-bit and floating-point ones by their largest value, and
-    transparency is laid over white.
+    Single png, jpg and webp images go through the benchmark's own decoder, and other formats
+    through its last step (`upright_srgb`). Of animations and files of several pages the first image
+    counts. 16-bit greys are scaled to 8 bits, 32-bit and floating-point ones by their largest
+    value, and transparency is laid over white; a Windows bitmap whose alpha is 0 everywhere is
+    opaque. Broken metadata is ignored.
 
     Args:
         path: The file.
@@ -57,6 +66,11 @@ def decode_file(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         InputError: The file, which is named, is empty, cut, damaged, of another kind or too large.
     """
+    return _decode_noting(path, max_pixels)[0]
+
+
+def _decode_noting(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode as `decode_file`, and say what of the metadata was broken and ignored."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -93,23 +107,38 @@ def _too_large(path: Path, max_pixels: int) -> InputError:
     return InputError(f"{path} has more pixels than the limit of {max_pixels}; make it smaller")
 
 
-def _first_image(path: Path, max_pixels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
+def _first_image(path: Path, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    from PIL import Image
 
     # Given a name and not a file, Pillow maps turned greys of TIFF into memory as if upright.
-    with (
-        warnings.catch_warnings(),
-        path.open("rb") as file,
-        Image.open(file, formats=_formats()) as image,
-    ):
+    with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")  # Pillow's own bomb warning: the bound below is stricter
+        start = file.read(12)
+        file.seek(0)
+        image: Image.Image
+        try:
+            image = Image.open(file, formats=_formats())
+        except Image.DecompressionBombError:
+            raise
+        except Exception:
+            if not start.startswith(BENCHMARK_SIGNS):
+                raise
+            return decode_noting(path.read_bytes(), str(path), max_pixels)
         if image.width * image.height > max_pixels:
             raise _too_large(path, max_pixels)
-        if image.format in READ_FORMATS and getattr(image, "n_frames", 1) == 1:
-            return np.array(decode(path.read_bytes(), str(path), max_pixels))
+        single = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
+        if image.format in (*READ_FORMATS, "MPO") and single:
+            return decode_noting(path.read_bytes(), str(path), max_pixels)
         image.seek(0)
         image.load()
-        return np.array(_to_rgb(ImageOps.exif_transpose(_eight_bits(image))))
+        if (
+            image.format == "BMP"
+            and image.mode == "RGBA"
+            and image.getchannel("A").getextrema()[1] == 0
+        ):
+            image = image.convert("RGB")  # its alpha was never written
+        upright, notes = upright_srgb(_eight_bits(image))
+        return np.array(upright), notes
 
 
 @lru_cache(maxsize=1)
@@ -130,32 +159,17 @@ def _eight_bits(image: Any) -> Any:
         return image
     levels = np.asarray(image)
     tags = dict(getattr(image, "tag_v2", {}))
-    if (
-        deep
-        and image.mode == "I"
-        and tags.get(SAMPLE_FORMAT, (1,))[0] == 1
-        and tags.get(BITS, (0,))[0] == 32
-    ):
+    unsigned = tags.get(SAMPLE_FORMAT, (1,))[0] == 1 and tags.get(BITS, (0,))[0] == 32
+    if image.mode == "I" and deep and unsigned:
         levels = levels.view(np.uint32)  # Pillow takes them for signed ones
     levels = np.nan_to_num(levels.astype(np.float64), posinf=0.0, neginf=0.0)
     top = max(float(levels.max()), 1e-12) if deep else 65535.0
-    grey = (levels / top * 255).round().clip(0, 255).astype(np.uint8)
+    greys = (levels / top * 65535).clip(0, 65535)
     if tags.get(PHOTOMETRIC) == 0:  # white is 0; Pillow turns 8 bits round, and no more
-        grey = 255 - grey
-    small = Image.fromarray(grey)
+        greys = 65535 - greys
+    small = Image.fromarray(grey_levels(greys, image.info))
     small.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     return small
-
-
-def _to_rgb(image: Any) -> Any:
-    """A PIL image of 8 bits a channel in RGB, transparency over white."""
-    from PIL import Image
-
-    if image.has_transparency_data:
-        return Image.alpha_composite(
-            Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-        ).convert("RGB")
-    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -167,12 +181,14 @@ class Checked:
         height: In pixels.
         width: In pixels.
         problem: Why the file cannot be used, in a sentence; empty where it can.
+        notes: What of its metadata is broken and was ignored: sentences that begin with "its".
     """
 
     digest: str = ""
     height: int = 0
     width: int = 0
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def check_files(
@@ -187,10 +203,25 @@ def check_files(
 
 def _check(path: Path, max_pixels: int) -> Checked:
     try:
-        image = decode_file(path, max_pixels)
+        image, notes = _decode_noting(path, max_pixels)
     except InputError as error:
         return Checked(problem=str(error))
-    return Checked(pixel_hash(image), image.shape[0], image.shape[1])
+    return Checked(pixel_hash(image), image.shape[0], image.shape[1], notes=notes)
+
+
+def metadata_notes(names: Iterable[str], checked: Iterable[Checked]) -> list[Note]:
+    """One sentence about the images whose metadata is broken and was ignored, or none."""
+    broken = [
+        f"{name} ({', '.join(check.notes)})"
+        for name, check in zip(names, checked, strict=True)
+        if check.notes
+    ]
+    if not broken:
+        return []
+    more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+    return [
+        f"{len(broken)} images were read as well as could be: {', '.join(broken[:SHOWN])}{more}"
+    ]
 
 
 def is_too_small(width: int, height: int, least: int) -> bool:

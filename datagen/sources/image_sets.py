@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.making.build_notes import LeftOut
-from datagen.sources.image_files import Checked, check_files, image_files, is_too_small, too_small
+from datagen.making.build_notes import LeftOut, Note
+from datagen.sources.image_files import (
+    Checked,
+    check_files,
+    image_files,
+    is_too_small,
+    metadata_notes,
+    too_small,
+)
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError
 
@@ -56,7 +63,7 @@ def read_image_sets(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[ImageSet], list[LeftOut]]:
+) -> tuple[list[ImageSet], list[Note]]:
     """Read the whole sets in a folder or in a .jsonl file.
 
     In a folder a file has the role that its name ends with (`cat.before.jpg`), that it is named
@@ -74,7 +81,8 @@ def read_image_sets(
         workers: Processes that decode the files.
 
     Returns:
-        The sets in the order of their names or lines, and those that were left out.
+        The sets in the order of their names or lines; and those that were left out, with a sentence
+        about metadata that is broken.
 
     Raises:
         InputError: There is no whole set, or `on_bad` is `fail` and one is broken.
@@ -93,7 +101,8 @@ def read_image_sets(
         missing = [role for role in roles if role not in image_set.files]
         if missing:
             image_set.refuse(f"no image for {', '.join(missing)}")
-    _check_images([s for s in sets if s.left_out is None], roles, min_side, max_pixels, workers)
+    whole = [image_set for image_set in sets if image_set.left_out is None]
+    notes = _check_images(whole, roles, min_side, max_pixels, workers)
     left_out = [image_set.left_out for image_set in sets if image_set.left_out is not None]
     refuse_broken(path, left_out, on_bad)
     whole = [image_set for image_set in sets if image_set.left_out is None]
@@ -103,19 +112,24 @@ def read_image_sets(
         if left_out:
             why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
         raise InputError(f"{path} holds no complete set of {', '.join(roles)}; {why}")
-    return whole, left_out
+    return whole, [*left_out, *notes]
 
 
 def _check_images(
     sets: Sequence[ImageSet], roles: Sequence[str], min_side: int, max_pixels: int, workers: int
-) -> None:
-    """Decode every image of the sets once; leave out those that are broken or too small."""
+) -> list[Note]:
+    """Decode every image of the sets once; leave out those that are broken or too small.
+
+    Returns:
+        What there is to say of broken metadata.
+    """
     files = [image_set.files[role] for image_set in sets for role in roles]
-    checks = check_files(files, max_pixels, workers)
-    for image_set in sets:
-        checked = [next(checks) for _ in roles]
+    checks = list(check_files(files, max_pixels, workers))
+    for number, image_set in enumerate(sets):
+        checked = checks[number * len(roles) : (number + 1) * len(roles)]
         image_set.digests = tuple(image.digest for image in checked)
         image_set.left_out = _why_left_out(image_set.name, checked, min_side)
+    return metadata_notes([file.name for file in files], checks)
 
 
 def _why_left_out(name: str, checked: Sequence[Checked], min_side: int) -> LeftOut | None:

@@ -96,14 +96,14 @@ def _read_source(recipe: Recipe, workers: int) -> PairsRead:
         from datagen.sources.hub import hub
 
         folder = Path(section.keep).expanduser() if section.keep else None
-        read, left_out = hub(path, section.hub, folder, section.on_bad, **common)
+        read, notes = hub(path, section.hub, folder, section.on_bad, **common)
     elif section.kind == "quadruplets":
         from datagen.sources.quadruplets import quadruplets
 
-        read, left_out = quadruplets(path, section.on_bad, **common)
+        read, notes = quadruplets(path, section.on_bad, **common)
     else:
-        read, left_out = pairs(path, section.on_bad, **common)
-    return PairsRead(read, tuple(left_out))
+        read, notes = pairs(path, section.on_bad, **common)
+    return PairsRead(read, tuple(notes))
 
 
 def _read_relation252k(recipe: Recipe, common: Mapping[str, Any]) -> PairsRead:
@@ -128,7 +128,7 @@ def pairs(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], list[LeftOut]]:
+) -> tuple[list[Pair], list[Note]]:
     """Read the pairs in a folder or in a .jsonl file.
 
     In a folder, at any depth: `cat.before.jpg` and `cat.after.png`; `before/cat.jpg` and

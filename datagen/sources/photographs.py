@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from datagen.making.build_notes import LeftOut
+from datagen.making.build_notes import LeftOut, Note
 from datagen.sources.image_files import (
     Checked,
     ImageFile,
     check_files,
     image_files,
     is_too_small,
+    metadata_notes,
     slugs,
     too_small,
 )
@@ -34,7 +35,7 @@ def folder(
     attribution: str = "",
     credits: str | Path | None = None,
     workers: int = 1,
-) -> tuple[list[Source], list[LeftOut]]:
+) -> tuple[list[Source], list[Note]]:
     """Read the photographs in a folder and its subfolders, or those that match a pattern.
 
     Every file is decoded once. Left out, with the reason, are files that cannot be read whole,
@@ -52,7 +53,8 @@ def folder(
         workers: Processes that decode the files.
 
     Returns:
-        The photographs in the order of their names, and the files that were left out.
+        The photographs in the order of their names; and the files that were left out, with a
+        sentence about metadata that is broken.
 
     Raises:
         InputError: No photograph remains, a pinned file is missing or another one, `credits` is
@@ -70,7 +72,7 @@ def folder(
     credited = _read_credits(Path(credits), names) if credits is not None else {}
     sources: list[Source] = []
     first_with: dict[str, str] = {}  # by pixel hash
-    checks = check_files(files, max_pixels, workers)
+    checks = list(check_files(files, max_pixels, workers))
     for name, slug, file, checked in zip(names, _file_slugs(names), files, checks, strict=True):
         if checked.problem and on_bad == "fail":
             raise InputError(checked.problem)
@@ -91,7 +93,7 @@ def folder(
         if left_out:
             why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
         raise InputError(f"{path} has no usable photographs; {why}")
-    return sources, left_out
+    return sources, [*left_out, *metadata_notes(names, checks)]
 
 
 def _why_left_out(

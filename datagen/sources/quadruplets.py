@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Literal
 
-from datagen.making.build_notes import LeftOut
+from datagen.making.build_notes import Note
 from datagen.sources.image_files import ImageFile, slugs
 from datagen.sources.image_sets import is_list, read_image_sets
 from datagen.sources.source import Pair
@@ -32,7 +32,7 @@ def quadruplets(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
-) -> tuple[list[Pair], list[LeftOut]]:
+) -> tuple[list[Pair], list[Note]]:
     """Read quadruplets as two pairs each, (a, a_prime) and then (b, b_prime).
 
     Args:
