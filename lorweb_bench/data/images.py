@@ -200,6 +200,10 @@ def encode(image: Image.Image | np.ndarray, ext: str = "png") -> bytes:
 
     Raises:
         InputError: The extension is another one.
+
+    >>> from PIL import Image
+    >>> encode(Image.new("RGB", (8, 8)))[:4]
+    b'\\x89PNG'
     """
     options: dict[str, dict[str, Any]] = {
         "png": {"format": "PNG", "compress_level": 3},
