@@ -223,10 +223,10 @@ def references(suite: Path, store: Path, database: str | None, workers: int) -> 
 
     What is there stays.
     """
-    from leaderboard.store.name_claims import OPEN_BOOK
     from leaderboard.store.reference_rows import add_references, references_of
     from leaderboard.store.store import Store
     from lorweb_bench.data.dataset import open_suite
+    from lorweb_bench.methods.reference_rows import OPEN_BOOK
 
     opened = open_suite(suite)
     for name, added in add_references(Store(store, database), opened, workers):

@@ -16,7 +16,6 @@ KEY: Final = re.compile(r"[a-z0-9_-]{1,80}")
 SPLITS: Final = ("train", "dev", "seen", "unseen", "test")
 SUITE_SPLITS: Final = ("seen", "unseen")
 PUBLIC_SPLIT: Final = "test"
-VIEWS: Final = ("full", "public")
 
 SEEN_TIERS: Final = ("seen_single", "seen_composition")
 UNSEEN_TIERS: Final = ("new_parameters", "new_composition", "new_family", "new_task")
@@ -26,18 +25,14 @@ TRACKS: Final = ("closed", "open")
 PROMPT_MODES: Final = ("none", "task", "instruction")
 
 CANDIDATES: Final = 50  # retrieval candidates per item, the truth among them
-MIN_CHANGE_RMSE: Final = (
-    8 / 255
-)  # RMSE(b, b_prime) below this, images in [0, 1]: the item is dropped
-HARD_THRESHOLD: Final = (
-    0.5  # mean edit_recovery that no trivial method may reach on a hard transformation
-)
+# A transformation is hard where no trivial method reaches this mean edit_recovery.
+HARD_THRESHOLD: Final = 0.5
 PSNR_CAP: Final = 50.0  # dB
 CONFIDENCE: Final = 0.95
 MIN_CLUSTERS: Final = 8  # fewer clusters than this: no interval
-RESIZE_KERNEL: Final = "area where both sides shrink, else cubic"  # of `images.resize`, the one kernel of format version 1
+# Of `images.resize`, the one kernel of format version 1.
+RESIZE_KERNEL: Final = "area where both sides shrink, else cubic"
 PREDICT_SEED: Final = 0
 BOOTSTRAP_SEED: Final = 20260217
-PUBLISH_SALT: Final = (
-    "lorweb-bench/public-order/1"  # the public order is sorted by sha256(salt + key)
-)
+# The public order is sorted by sha256(salt + key).
+PUBLISH_SALT: Final = "lorweb-bench/public-order/1"

@@ -197,7 +197,7 @@ def find_config(path: Path) -> Path:
     (`tiny-lorweb`).
     """
     ready = CONFIGS / f"{path}.yaml"
-    return ready if not path.exists() and ready.exists() else path
+    return ready if not path.is_file() and ready.is_file() else path
 
 
 def read_yaml_config(

@@ -24,7 +24,13 @@ from datagen.sources.source import Pair, Source
 from lorweb_bench.data import images
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.cache import cache_folder
-from lorweb_bench.runtime.files import canonical_json, read_json, write_atomic, write_json
+from lorweb_bench.runtime.files import (
+    canonical_json,
+    contents_of,
+    read_json,
+    write_atomic,
+    write_json,
+)
 from lorweb_bench.runtime.progress import track
 
 Parameters = dict[str, dict[str, Any]]
@@ -305,7 +311,7 @@ def _check_identity(recipe: Recipe, folder: Path, missing: Sequence[Edit]) -> di
                     f"{folder} holds edits whose {key} was {held['editor'].get(key)}; {other}"
                 )
         return dict(held["editor"])
-    if folder.exists() and any(folder.iterdir()):
+    if contents_of(folder):
         raise InputError(
             f"{folder} holds something else than edits; "
             "name an empty or a new folder, source.keep=FOLDER."

@@ -34,6 +34,7 @@ from lorweb_bench.runtime.cache import cache_folder
 from lorweb_bench.runtime.files import (
     atomic_path,
     canonical_json,
+    contents_of,
     read_json,
     write_atomic,
     write_json,
@@ -151,7 +152,7 @@ def _claim_folder(path: str, section: HubSection, keep: Path | None) -> Path:
                 f"{keep} holds rows that were read with another {differs}; "
                 "name another folder, source.keep=FOLDER."
             )
-    elif keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+    elif keep.exists() and (not keep.is_dir() or contents_of(keep)):
         raise InputError(
             f"{keep} holds something else than rows of a hub dataset; "
             "name an empty or a new folder, source.keep=FOLDER."

@@ -24,9 +24,9 @@ from leaderboard.board.run_groups import (
     report_of,
     tables_of,
 )
-from leaderboard.store.name_claims import BOUNDS, OPEN_BOOK, TRIVIAL
 from leaderboard.store.store import Entry
 from leaderboard.store.tables import SuiteRow
+from lorweb_bench.methods.reference_rows import BOUNDS, OPEN_BOOK, TRIVIAL
 from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
 from lorweb_bench.reports.report import Report, Score
 

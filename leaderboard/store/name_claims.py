@@ -7,10 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from leaderboard.store.tables import SiteRow, SubmissionRow
+from lorweb_bench.methods.reference_rows import BOUNDS, TRIVIAL
 
-TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")
-OPEN_BOOK = "library-search"
-BOUNDS = (OPEN_BOOK, "nearest-seen", "ceiling")
 REFERENCES = (*TRIVIAL, *BOUNDS)
 # Letters and digits that a reader takes for one another (the ASCII part of Unicode's UTS 39).
 LOOK_ALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "5": "s"})

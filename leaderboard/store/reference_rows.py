@@ -7,30 +7,16 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from leaderboard.store.name_claims import OPEN_BOOK
 from leaderboard.store.store import Added, Store
 from leaderboard.store.suites import PUBLIC, about
 from leaderboard.submission.submission import open_submission, pack, sizes_of
 from leaderboard.submission.verify import require_full
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.methods.reference_rows import DESCRIPTIONS, OPEN_BOOK, WITHOUT_MODEL
 from lorweb_bench.protocol import PREDICT_SEED
 from lorweb_bench.runtime.yaml_files import to_yaml
 from lorweb_bench.scoring.evaluate import evaluate, predict, score
-
-REFERENCES = {
-    "copy-b": "Hands b back unchanged: what doing nothing is worth.",
-    "copy-a-prime": "Hands a' back, whatever b is.",
-    "color-transfer": "The affine colour map fitted from a to a', applied to b.",
-    "library-search": (
-        "The library's transformation that best explains a to a', run on b: what "
-        "an open book can do."
-    ),
-    "nearest-seen": (
-        "The trained transformation nearest to the truth; it looks at the answers, "
-        "and asks whether an item is really new."
-    ),
-}
 
 
 def references_of(suite: Dataset) -> tuple[str, ...]:
@@ -40,7 +26,7 @@ def references_of(suite: Dataset) -> tuple[str, ...]:
     """
     library, book = suite.manifest.transformation_library, about(suite)["book"]
     lacking = {"nearest-seen": not library, OPEN_BOOK: not (book and book["held"])}
-    return tuple(name for name in REFERENCES if not lacking.get(name))
+    return tuple(name for name in WITHOUT_MODEL if not lacking.get(name))
 
 
 def add_references(
@@ -96,7 +82,7 @@ def _card(name: str) -> dict[str, object]:
         "prompt_mode": "none",
         "seeds": [0],
         "licence": "Apache-2.0",
-        "description": REFERENCES[name],
+        "description": DESCRIPTIONS[name],
     }
 
 

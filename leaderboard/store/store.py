@@ -29,7 +29,7 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import SuiteId
 from lorweb_bench.reports.report import Report, headline_of, read_per_sample, write_per_sample
-from lorweb_bench.runtime.files import canonical_json, sha256_file
+from lorweb_bench.runtime.files import canonical_json, contents_of, sha256_file
 
 DATABASE = "board.sqlite"
 UPLOADS = "uploads"
@@ -73,7 +73,7 @@ class Store:
 
     def __init__(self, folder: Path | str, url: str | None = None, create: bool = True) -> None:
         self.folder = Path(folder)
-        there = self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir()))
+        there = self.folder.exists() and (not self.folder.is_dir() or contents_of(self.folder))
         if url is None and not (self.folder / DATABASE).is_file() and (there or not create):
             raise InputError(
                 f"{folder} is no store (it has no {DATABASE}); `lorweb-bench leaderboard add` "

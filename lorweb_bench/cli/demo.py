@@ -5,49 +5,81 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import click
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.files import read_json, write_atomic
+from lorweb_bench.methods.reference_rows import DESCRIPTIONS, TRAINED, WITHOUT_MODEL
+from lorweb_bench.runtime.files import contents_of, read_json, remove_leftovers, write_atomic
 from lorweb_bench.runtime.yaml_files import to_yaml
 
-TRAINED = ("lorweb", "single-lora", "token-control")
-TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer", "library-search", "nearest-seen")
-WORDS = {
-    "lorweb": "A basis of small LoRAs in a frozen tiny base, mixed for each analogy by a light encoder of the pair.",
-    "single-lora": "One LoRA with as many weights as LoRWeB in the same frozen base; it sees the pair as context only.",
-    "token-control": "The single LoRA that also gets the features LoRWeB is routed by, as prompt tokens.",
-    "ceiling": "The tiny base told the true transformation in words: what an adapter on it could reach at best.",
-    "copy-b": "Hands b back unchanged.",
-    "copy-a-prime": "Hands a' back.",
-    "color-transfer": "The affine colour map fitted from a to a', applied to b.",
-    "library-search": "The library's transformation that best explains a to a', run on b: what an open book can do.",
-    "nearest-seen": "The trained transformation nearest to the truth: a bound that looks at the answers.",
-}
+# What the demo writes into its folder.
+WRITTEN = (
+    *("data", "checkpoints", "reports", "submissions", "cards", "board", "board.store", "cache"),
+    *("sheet.png", "suite.html", "index.html", "analogies.png", "table.md"),
+)
+READY_RECIPES = ("photos-mini-train", "photos-mini")
 Command = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the demo: a title, and public commands that may run `together` at a time."""
+    """One step of the demo.
+
+    Attributes:
+        title: What it does.
+        commands: Public commands of `lorweb-bench`.
+        together: How many of them may run at a time.
+        before: What is done first, from what earlier steps left.
+    """
 
     title: str
     commands: tuple[Command, ...]
     together: int = 1
+    before: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Something that is scored.
+
+    Attributes:
+        name: The name of its folders.
+        method: The name of its method.
+        options: What `evaluate` is told.
+        seed: The seed that it was trained from, 0 where it was not trained.
+    """
+
+    name: str
+    method: str
+    options: Command
+    seed: int = 0
+
+    @property
+    def trained(self) -> bool:
+        """Whether the demo trains it."""
+        return self.method in TRAINED
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the demo writes and what it runs: one training seed, or three with `full`."""
+    """Where the demo writes, and what it runs.
+
+    Attributes:
+        folder: The demo's folder.
+        recipes: A folder of recipes in place of the ready ones, or None.
+        photos: A folder of photographs in place of the bundled ones, or None.
+        full: Whether three seeds are trained, not one.
+        training_steps: Training steps of each adapter, or None for those of its config.
+        workers: Processes.
+    """
 
     folder: Path
-    recipes: Path
+    recipes: Path | None
     photos: Path | None
     full: bool
     training_steps: int | None
@@ -63,172 +95,130 @@ class Plan:
         """The suite, in its full view."""
         return self.folder / "data" / "photos-mini"
 
-    @property
-    def seeds(self) -> range:
-        """Training seeds."""
-        return range(3 if self.full else 1)
-
-    def run_name(self, method: str, seed: int) -> str:
-        """The folder name of one training run."""
-        return method if seed == 0 else f"{method}-seed{seed}"
-
-    def rows(self) -> dict[str, tuple[str, Command]]:
-        """Everything that is scored: folder name -> (method name, what `evaluate` is told)."""
-        found: dict[str, tuple[str, Command]] = {}
-        for seed in self.seeds:
+    def rows(self) -> list[Row]:
+        """Everything that is scored: trained methods, the ceiling, and the trivial ones."""
+        rows = []
+        for seed in range(3 if self.full else 1):
             for method in TRAINED:
-                name = self.run_name(method, seed)
-                found[name] = (method, ("--method", str(self.folder / "checkpoints" / name)))
-        found["ceiling"] = ("ceiling", ("--method", "ceiling", "--prompt", "instruction"))
-        return found | {name: (name, ("--method", name)) for name in TRIVIAL}
+                name = method if seed == 0 else f"{method}-seed{seed}"
+                checkpoint = str(self.folder / "checkpoints" / name)
+                rows.append(Row(name, method, ("--method", checkpoint), seed))
+        ceiling = ("--method", "ceiling", "--prompt", "instruction")
+        rows.append(Row("ceiling", "ceiling", ceiling))
+        return rows + [Row(name, name, ("--method", name)) for name in WITHOUT_MODEL]
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> list[Step]:
         """The steps, in order."""
-        yield from self._data()
-        yield from self._training()
-        yield from self._board()
+        return [*self._data_steps(), self._training_step(), *self._board_steps()]
 
-    def _data(self) -> Iterator[Step]:
-        recipes, data = self.recipes, self.folder / "data"
+    def report(self, row: Row) -> Path:
+        """The folder of a row's report."""
+        return self.folder / "reports" / row.name
+
+    def _data_steps(self) -> list[Step]:
         own = ("--set", f"source.path={self.photos}") if self.photos else ()
-        build = ("datagen", "build", "--workers", str(self.workers))
         relative = ("--set", f"tiers.relative_to={self.train}")
-        yield Step(
-            "build the training dataset",
-            ((*build, str(recipes / "photos-mini-train.yaml"), "-o", str(self.train), *own),),
-        )
-        yield Step(
-            "build the suite",
-            ((*build, str(recipes / "photos-mini.yaml"), "-o", str(self.suite), *relative, *own),),
-        )
-        public = ("publish", str(self.suite), "-o", str(data / "photos-mini-public"))
-        sheet = (
-            "inspect",
-            str(self.suite),
-            "-o",
-            str(self.folder / "sheet.png"),
-            "--html",
-            str(self.folder / "suite.html"),
-        )
+        build = ("datagen", "build", "--workers", str(self.workers))
+        train, suite = map(self._recipe, READY_RECIPES)
+        public = str(self.folder / "data" / "photos-mini-public")
+        sheet, page = str(self.folder / "sheet.png"), str(self.folder / "suite.html")
         checks = (
             ("verify", str(self.suite)),
             ("leaks", str(self.train), str(self.suite)),
-            public,
-            sheet,
+            ("publish", str(self.suite), "-o", public),
+            ("inspect", str(self.suite), "-o", sheet, "--html", page),
         )
-        yield Step(
-            "verify the suite, search it for leaks, publish it, draw it",
-            checks,
-            together=self.workers,
-        )
-
-    def _training(self) -> Iterator[Step]:
-        configs, commands = files("reference_model") / "configs", []
-        for seed in self.seeds:
-            for method in TRAINED:
-                settings = {
-                    "dataset": str(self.train),
-                    "training.seed": seed,
-                    "training.threads": 1,
-                }
-                if self.training_steps:
-                    settings["training.steps"] = self.training_steps
-                changes = [
-                    part for key, value in settings.items() for part in ("--set", f"{key}={value}")
-                ]
-                out = self.folder / "checkpoints" / self.run_name(method, seed)
-                commands.append(
-                    ("train", str(configs / f"tiny-{method}.yaml"), "-o", str(out), *changes)
-                )
-        # Three one-thread runs on two cores do more than two-thread runs one after the other.
-        yield Step("train LoRWeB, the single LoRA and the control", tuple(commands), together=3)
-
-    def _board(self) -> Iterator[Step]:
-        suite, submissions, store = (
-            ("--suite", str(self.suite)),
-            self.folder / "submissions",
-            self.folder / "board.store",
-        )
-        reports = {name: self.folder / "reports" / name for name in self.rows()}
-        evaluate = tuple(
-            ("evaluate", *told, *suite, "-o", str(reports[name]))
-            for name, (_, told) in self.rows().items()
-        )
-        yield Step("predict and score nine kinds of method", evaluate, together=self.workers)
-        pack: list[Command] = [
-            ("leaderboard", "suite", str(self.suite), "--store", str(store), "--standing", "public")
+        return [
+            Step("build the training dataset", ((*build, train, "-o", str(self.train), *own),)),
+            Step("build the suite", ((*build, suite, "-o", str(self.suite), *relative, *own),)),
+            Step(
+                "verify the suite, search it for leaks, publish it, draw it",
+                checks,
+                together=self.workers,
+            ),
         ]
+
+    def _recipe(self, name: str) -> str:
+        return name if self.recipes is None else str(self.recipes / f"{name}.yaml")
+
+    def _training_step(self) -> Step:
+        commands: list[Command] = []
+        for row in self.rows():
+            if not row.trained:
+                continue
+            settings = [f"dataset={self.train}", f"training.seed={row.seed}", "training.threads=1"]
+            if self.training_steps:
+                settings.append(f"training.steps={self.training_steps}")
+            options = [word for setting in settings for word in ("--set", setting)]
+            checkpoint = str(self.folder / "checkpoints" / row.name)
+            commands.append(("train", f"tiny-{row.method}", "-o", checkpoint, *options))
+        # Three one-thread runs on two cores do more than two-thread runs one after the other.
+        title = "train LoRWeB, the single LoRA and the control"
+        return Step(title, tuple(commands), together=3)
+
+    def _board_steps(self) -> list[Step]:
+        suite = ("--suite", str(self.suite))
+        store = ("--store", str(self.folder / "board.store"))
+        evaluate: list[Command] = []
+        pack: list[Command] = []
         add: list[Command] = []
-        for name, (method, _) in self.rows().items():
-            archive, card = (
-                str(submissions / f"{name}.zip"),
-                str(self.folder / "cards" / f"{name}.yaml"),
-            )
-            # The reference rows are what the keeper of a board has run, which is said by the keeper's own report.
-            own = () if method in TRAINED else ("--reproduction", str(reports[name]))
-            pack.append(
-                (
-                    "leaderboard",
-                    "pack",
-                    str(reports[name] / "predictions"),
-                    *suite,
-                    "--card",
-                    card,
-                    "-o",
-                    archive,
-                )
-            )
-            add.append(("leaderboard", "add", archive, *suite, "--store", str(store), *own))
-        yield Step("pack each as a submission", tuple(pack), together=self.workers)
-        yield Step("verify and re-score each submission", tuple(add), together=self.workers)
-        site = (
-            "leaderboard",
-            "render",
-            "--store",
-            str(store),
-            "-o",
-            str(self.folder / "board"),
-            "--gallery",
-            str(self.suite),
-        )
-        yield Step("render the leaderboard", (site,))
+        pack.append(("leaderboard", "suite", str(self.suite), *store, "--standing", "public"))
+        for row in self.rows():
+            report = self.report(row)
+            archive = str(self.folder / "submissions" / f"{row.name}.zip")
+            card = str(self._card(row))
+            # The reference rows are what the keeper of a board has run: the keeper's report says so.
+            reproduction = () if row.trained else ("--reproduction", str(report))
+            evaluate.append(("evaluate", *row.options, *suite, "-o", str(report)))
+            predictions = str(report / "predictions")
+            pack.append(("leaderboard", "pack", predictions, *suite, "--card", card, "-o", archive))
+            add.append(("leaderboard", "add", archive, *suite, *store, *reproduction))
+        site = str(self.folder / "board")
+        render = ("leaderboard", "render", *store, "-o", site, "--gallery", str(self.suite))
+        together = self.workers
+        return [
+            Step("predict and score nine kinds of method", tuple(evaluate), together),
+            Step("pack each as a submission", tuple(pack), together, before=self._write_cards),
+            Step("verify and re-score each submission", tuple(add), together),
+            Step("render the leaderboard", (render,)),
+        ]
 
-    def write_cards(self) -> None:
-        """Write the card of every submission."""
-        for name, (method, _) in self.rows().items():
-            config = self.folder / "checkpoints" / name / "config.json"
-            card = to_yaml(card_of(method, self.seed_of(name), config))
-            write_atomic(self.folder / "cards" / f"{name}.yaml", card.encode())
+    def _card(self, row: Row) -> Path:
+        return self.folder / "cards" / f"{row.name}.yaml"
 
-    def seed_of(self, name: str) -> int:
-        """The training seed of a row."""
-        return int(name.rpartition("-seed")[2]) if "-seed" in name else 0
+    def _write_cards(self) -> None:
+        """Write the card of every submission, from the checkpoints."""
+        for row in self.rows():
+            config = self.folder / "checkpoints" / row.name / "config.json"
+            write_atomic(self._card(row), to_yaml(card_of(row, config)))
 
 
-def card_of(method: str, training_seed: int, config: Path) -> dict[str, object]:
+def card_of(row: Row, config: Path) -> dict[str, object]:
     """What the demo declares of a method, as docs/example-card.yaml."""
-    trained = method in TRAINED
-    trainable = read_json(config)["trainable_parameters"] if trained else 0
+    trainable = read_json(config)["trainable_parameters"] if row.trained else 0
+    uses_base = row.trained or row.method == "ceiling"
     return {
-        "method": method,
+        "method": row.method,
         "authors": [{"name": "lorweb-bench"}],
-        "links": {"paper": "https://arxiv.org/abs/2602.15727"} if method == "lorweb" else {},
-        "base_model": "lorweb-bench tiny base" if trained or method == "ceiling" else "none",
+        "links": {"paper": "https://arxiv.org/abs/2602.15727"} if row.method == "lorweb" else {},
+        "base_model": "lorweb-bench tiny base" if uses_base else "none",
         "parameters": {"trainable": trainable, "total": trainable},
         "hardware": "CPU",
         "track": "closed",
         "training_data": [],
-        "prompt_mode": "instruction" if method == "ceiling" else "none",
-        "seeds": [0, training_seed] if trained else [0],
+        "prompt_mode": "instruction" if row.method == "ceiling" else "none",
+        "seeds": [0, row.seed] if row.trained else [0],
         "licence": "Apache-2.0",
-        "description": WORDS[method],
+        "description": DESCRIPTIONS[row.method],
     }
 
 
 def run_step(step: Step, environment: dict[str, str], number: int, count: int) -> None:
-    """Run the commands of a step, passing on what they print; InputError names the first that failed."""
+    """Run the commands of a step; InputError names the first that failed."""
     click.echo(f"[{number}/{count}] {step.title}", err=True)
     started = time.monotonic()
+    if step.before is not None:
+        step.before()
     failed = threading.Event()
     with ThreadPoolExecutor(step.together) as pool:
         results = [
@@ -293,41 +283,25 @@ def run_command(command: Command, environment: dict[str, str], stop: threading.E
 
 
 def summary(plan: Plan) -> None:
-    """Write the door `index.html`, the picture and the table, and print the table."""
-    from lorweb_bench.cli.demo_page import write_door
+    """Write `index.html`, the picture and the table, and print the table."""
+    from lorweb_bench.cli.demo_page import write_demo_page
 
-    click.echo(
-        write_door(
-            plan.folder, plan.suite, {name: plan.folder / "reports" / name for name in plan.rows()}
-        )
-    )
+    reports = {row.name: plan.report(row) for row in plan.rows()}
+    click.echo(write_demo_page(plan.folder, plan.suite, reports))
     click.echo(f"Look at {plan.folder / 'index.html'}")
 
 
 def claim(folder: Path) -> None:
     """Take the demo's folder; InputError when it holds something else."""
-    known = {
-        "data",
-        "checkpoints",
-        "reports",
-        "submissions",
-        "cards",
-        "board",
-        "board.store",
-        "cache",
-        "sheet.png",
-        "suite.html",
-    }
-    known |= {"index.html", "analogies.png", "table.md"}
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder with -o.")
-    if folder.is_dir() and (
-        strange := sorted(p.name for p in folder.iterdir() if p.name not in known)
-    ):
+    foreign = [path.name for path in contents_of(folder) if path.name not in WRITTEN]
+    if foreign:
         raise InputError(
-            f"{folder} holds something else ({strange[0]}); name an empty or a new folder with -o."
+            f"{folder} holds something else ({foreign[0]}); name an empty or a new folder with -o."
         )
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
 
 
 @click.command()
@@ -360,13 +334,15 @@ def demo(
     steps: int | None,
     workers: int,
 ) -> None:
-    """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard: a quarter of an hour on two cores."""
+    """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard.
+
+    It takes a quarter of an hour on two cores, and goes on where it was stopped.
+    """
     folder = output.resolve()
     claim(folder)
-    own = Path(str(files("datagen"))) / "recipes"
     plan = Plan(
         folder,
-        (recipes or own).resolve(),
+        recipes.resolve() if recipes else None,
         photos.resolve() if photos else None,
         full,
         steps,
@@ -378,13 +354,11 @@ def demo(
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    run_all(list(plan.steps()), plan, environment)
+    run_all(plan.steps(), environment)
     summary(plan)
 
 
-def run_all(steps: Sequence[Step], plan: Plan, environment: dict[str, str]) -> None:
-    """Run every step in order; the cards are written once the checkpoints they describe are there."""
+def run_all(steps: Sequence[Step], environment: dict[str, str]) -> None:
+    """Run every step in order."""
     for number, step in enumerate(steps, 1):
-        if step.title.startswith("pack"):
-            plan.write_cards()
         run_step(step, environment, number, len(steps))

@@ -1,4 +1,4 @@
-"""The door of the demo: one page with the table, a picture of analogies, and where everything lies."""
+"""The demo's first page: the table, a picture of analogies, and where everything lies."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,8 +63,8 @@ def plain_table(reports: Mapping[str, Report]) -> str:
     return "\n".join(lines)
 
 
-def pictured(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
-    """A sheet of analogies of every tier: a, a', b, what the trained methods and the ceiling made, and the truth.
+def analogies_sheet(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
+    """A sheet of analogies of every tier: the pair, b, what methods made of it, and the truth.
 
     Items are taken in the order of their opaque keys, one per transformation: nobody chose them.
     """
@@ -98,10 +98,14 @@ def _row(q: Quadruplet, predictions: Sequence[Path]) -> Row:
     return Row([q.a, q.a_prime, q.b, *made, q.b_prime], q.record.instruction, q.record.family)
 
 
-def write_door(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
-    """Write `index.html`, `analogies.png` and `table.md` to the demo's folder; returns the table as plain text."""
+def write_demo_page(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
+    """Write `index.html`, `analogies.png` and `table.md` to the demo's folder.
+
+    Returns:
+        The table for a terminal.
+    """
     opened = {name: open_report(path) for name, path in reports.items()}
-    picture = pictured(suite, reports)
+    picture = analogies_sheet(suite, reports)
     write_atomic(folder / "analogies.png", encode(np.asarray(picture), "png"))
     tables = "\n\n".join(
         markdown_table(opened, metric) for metric in ("edit_recovery", "retrieval")
@@ -117,7 +121,8 @@ def write_door(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
         "demo_page.html.j2",
         folder="cli",
         title="Visual analogies, end to end",
-        lead="A dataset, a reference model with its controls, nine kinds of method on seen and unseen transformations, a leaderboard.",
+        lead="A dataset, a reference model with its controls, nine kinds of method on seen and "
+        "unseen transformations, a leaderboard.",
         groups=groups,
         cells=cells,
         links={name: f"reports/{path.name}/index.html" for name, path in reports.items()},

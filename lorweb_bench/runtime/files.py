@@ -1,4 +1,10 @@
-"""Files that are either whole or not there: atomic writes, checksums, and the claim on an output folder."""
+"""Files that are either whole or not there: atomic writes, checksums, and the claim on an output folder.
+
+What a killed process leaves follows one rule. It leaves temporary files of `atomic_path`, whose
+names begin with a dot and end in `.tmp`, and the marker of `claim_output`. `contents_of` does not
+count the temporary files, so every command that takes a folder can be started again; and
+`remove_leftovers` deletes those that no process is writing any more.
+"""
 
 import contextlib
 import hashlib
@@ -12,9 +18,11 @@ from typing import Any
 from lorweb_bench.errors import InputError
 
 MARKER = ".building"
+TEMPORARY = ".tmp"
 
 
 def fsync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -24,16 +32,20 @@ def fsync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and move it to `path` when the block ends well.
+    """A temporary path beside `path` to write to, which gets the name `path` when the block ends well.
 
-    The file is flushed to disk before it gets its name, and the folder after; without `flush` a power cut may leave it cut,
-    which is for thousands of files that can be made again. When the block raises, nothing is left.
+    When the block raises, nothing is left. A process that is killed within the block leaves the
+    temporary file; see `remove_leftovers`.
+
+    Args:
+        path: The file to write. Folders on the way to it are made.
+        flush: Whether the file is flushed to disk before it gets its name, and the folder after.
+            Without it a power cut may leave the file cut, which is for thousands of files that can
+            be made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
+    descriptor, temporary = _temporary_file(path)
     try:
         yield temporary
         if flush:
@@ -47,15 +59,73 @@ def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
             fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _temporary_file(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, and a descriptor that holds its lock as long as this process lives."""
+    while True:
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY
+        )
+        if not _lock(descriptor, wait=True) or Path(name).exists():
+            return descriptor, Path(name)
+        os.close(descriptor)  # another process removed it before it was locked
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is one that `atomic_path` writes to: another process is at it, or was killed."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+    """Whether a file is one that `atomic_path` writes to, by a process at work or a killed one."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
+
+
+def contents_of(folder: Path | str) -> list[Path]:
+    """What a folder holds, sorted, without temporary files; nothing where there is no such folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not is_temporary(path))
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Delete the temporary files in a folder that no process is writing any more.
+
+    A writer holds a lock on its temporary file, and the lock ends with the process. On a file system
+    without locks nothing is deleted.
+    """
+    for path in Path(folder).glob(f".*{TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                if _lock(descriptor, wait=False):
+                    path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool, shared: bool = False) -> bool:
+    """Lock a file for this process; False where the file system or the platform has no locks.
+
+    BlockingIOError where another process holds the lock and this one does not `wait`.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def write_atomic(path: Path | str, data: bytes | str, flush: bool = True) -> None:
-    """Write bytes, or text as UTF-8, so that `path` holds either all of it or what it held before; `flush` as of `atomic_path`."""
+    """Write bytes, or text as UTF-8, so that `path` holds all of it or what it held before.
+
+    `flush` is as of `atomic_path`.
+    """
     with atomic_path(path, flush) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
@@ -92,10 +162,17 @@ def sha256_file(path: Path | str) -> str:
 def claim_output(folder: Path | str, format: str, identity: str | None = None) -> Path:
     """Create an output folder, or take one up that is empty or already holds this format.
 
-    `format` is a name such as "lorweb-bench/dataset"; its manifest is then `dataset.json`. Until `finish_output` is called a
-    marker keeps the format and `identity`, a digest of everything that changes the result: unfinished work is taken up only for
-    the same identity, so that no folder mixes two settings. Whether finished work is of the same settings is for the caller to
-    tell, by its manifest. InputError when the folder holds something else.
+    Until `finish_output` is called a marker holds the format and the identity. Unfinished work is
+    taken up for the same identity only, so that no folder mixes two settings. Whether finished work
+    is of the same settings is for the caller to tell, by its manifest.
+
+    Args:
+        folder: The folder.
+        format: A name such as "lorweb-bench/dataset", whose manifest is then `dataset.json`.
+        identity: A digest of everything that changes the result.
+
+    Raises:
+        InputError: The folder holds something else.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -105,61 +182,69 @@ def claim_output(folder: Path | str, format: str, identity: str | None = None) -
     marker = folder / MARKER
     claim = {"format": format, "identity": identity}
     if marker.is_file():
-        held = read_json(marker)
-        if not isinstance(held, dict) or held.get("format") != format:
-            raise InputError(
-                f"{folder} holds unfinished work of another sort; choose another folder with -o."
-            )
-        if held != claim:
-            raise InputError(
-                f"{folder} holds unfinished work with other settings; choose another folder with -o, or delete it."
-            )
+        _check_claim(folder, read_json(marker), claim)
+        remove_leftovers(folder)
         return folder
-    if (
-        folder.exists()
-        and not all(map(is_temporary, folder.iterdir()))
-        and _manifest_format(folder, format) != format
-    ):
+    if contents_of(folder) and _manifest_format(folder, format) != format:
         if marker.is_file():  # a run that began at the same moment was quicker
             return claim_output(folder, format, identity)
         raise InputError(
-            f"{folder} holds something else than a {format}; choose an empty or a new folder with -o."
+            f"{folder} holds something else than a {format}; "
+            "choose an empty or a new folder with -o."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (NotADirectoryError, FileExistsError):
-        around = next((place for place in folder.parents if place.exists()), folder.parent)
+        file = next((parent for parent in folder.parents if parent.exists()), folder.parent)
         raise InputError(
-            f"{folder} cannot be made: {around} is a file; choose another name with -o."
+            f"{folder} cannot be made: {file} is a file; choose another name with -o."
         ) from None
+    remove_leftovers(folder)
     write_json(marker, claim)
     return folder
 
 
+def _check_claim(folder: Path, held: Any, claim: dict[str, str | None]) -> None:
+    """InputError where the marker in a folder is that of other work."""
+    if not isinstance(held, dict) or held.get("format") != claim["format"]:
+        raise InputError(
+            f"{folder} holds unfinished work of another sort; choose another folder with -o."
+        )
+    if held != claim:
+        raise InputError(
+            f"{folder} holds unfinished work with other settings; "
+            "choose another folder with -o, or delete it."
+        )
+
+
 def finish_output(folder: Path | str) -> None:
-    """Take the marker of `claim_output` away: the output is whole."""
+    """Take the marker of `claim_output` away, and leftovers with it: the output is whole."""
+    remove_leftovers(folder)
     (Path(folder) / MARKER).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def only_run(folder: Path | str, shared: bool = False) -> Iterator[None]:
-    """Hold an output folder until the block ends, or the process: alone, or `shared` with others that share it.
+    """Hold an output folder until the block, or the process, ends.
 
-    InputError when another run holds it. On a file system that knows no locks nothing is held.
+    On a file system without locks nothing is held.
+
+    Args:
+        folder: The folder.
+        shared: Whether other runs may hold it too, if they share it as well.
+
+    Raises:
+        InputError: Another run holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            try:
-                fcntl.flock(
-                    descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-                )
-            except BlockingIOError:
-                raise InputError(
-                    f"Another run is at work in {folder}; wait for its end, or choose another folder with -o."
-                ) from None
+        try:
+            _lock(descriptor, wait=False, shared=shared)
+        except BlockingIOError:
+            raise InputError(
+                f"Another run is at work in {folder}; "
+                "wait for its end, or choose another folder with -o."
+            ) from None
         yield
     finally:
         os.close(descriptor)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.files import read_json, write_json
+from lorweb_bench.runtime.files import contents_of, read_json, write_json
 from lorweb_bench.runtime.settings import checked
 from reference_model.checkpoints.digests import model_digests
 from reference_model.config import TrainConfig
@@ -79,7 +79,7 @@ def is_finished(folder: Path, identity: str) -> bool:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, and a checkpoint is a folder; name another output")
     if not path.exists():
-        others = [p.name for p in folder.iterdir()] if folder.exists() else []
+        others = [path.name for path in contents_of(folder)]
         if strange := [name for name in others if not name.startswith(UNFINISHED)]:
             raise InputError(
                 f"{folder}: holds something else ({strange[0]}); name an empty or a new folder"

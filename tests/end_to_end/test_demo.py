@@ -109,10 +109,10 @@ def test_every_row_is_scored_and_the_trivial_one_is_zero(made: tuple[Path, str])
     assert all(group["edit_recovery"]["mean"] == 0 for group in found["copy-b"].values())
 
 
-def test_the_door_the_board_and_the_table_are_there(made: tuple[Path, str]) -> None:
+def test_the_first_page_the_board_and_the_table_are_there(made: tuple[Path, str]) -> None:
     folder, printed = made
-    door = (folder / "index.html").read_text()
-    assert all(name in door and name in printed for name in ROWS)
+    page = (folder / "index.html").read_text()
+    assert all(name in page and name in printed for name in ROWS)
     assert (folder / "board" / "index.html").stat().st_size and (
         folder / "analogies.png"
     ).stat().st_size

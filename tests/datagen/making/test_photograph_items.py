@@ -20,7 +20,7 @@ from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.baselines import affine_colour_transfer
 from lorweb_bench.metrics.edit_recovery import edit_recovery
-from lorweb_bench.protocol import CANDIDATES, MIN_CHANGE_RMSE, SEEN_TIERS
+from lorweb_bench.protocol import CANDIDATES, SEEN_TIERS
 
 
 def test_no_source_serves_two_roles(train: Dataset, suite: Dataset) -> None:
@@ -55,7 +55,7 @@ def test_answers_are_the_transformation_of_the_decoded_pixels(
                 for before, after in ((q.a, q.a_prime), (q.b, q.b_prime)):
                     x, y = to_array(before), to_array(after)  # type: ignore[arg-type]
                     assert np.array_equal(library().apply(spec, x), y)
-                    assert np.sqrt(((x.astype(float) - y) ** 2).mean()) >= MIN_CHANGE_RMSE * 255
+                    assert np.sqrt(((x.astype(float) - y) ** 2).mean()) >= 8
                     assert blank(y) <= 0.9
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from leaderboard.board.board import boards
-from leaderboard.store.reference_rows import REFERENCES, add_references, references_of, reproduce
+from leaderboard.store.reference_rows import add_references, references_of, reproduce
 from leaderboard.store.store import Store
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
+from lorweb_bench.methods.reference_rows import WITHOUT_MODEL
 
 
 def test_the_reference_rows_stand_once_and_are_reproduced(
@@ -24,12 +25,14 @@ def test_the_reference_rows_stand_once_and_are_reproduced(
         "that it has the name is all that is known of it"
     )
     added = dict(add_references(store, small_suite))
-    assert list(added) == list(REFERENCES) and all(
+    assert list(added) == list(WITHOUT_MODEL) and all(
         one is not None and one.new for one in added.values()
     )
     assert set(dict(add_references(store, small_suite)).values()) == {None}
     (board,) = boards(store.entries())
-    assert {row.method: row.level for row in board.rows} == dict.fromkeys(REFERENCES, "reproduced")
+    assert {row.method: row.level for row in board.rows} == dict.fromkeys(
+        WITHOUT_MODEL, "reproduced"
+    )
     assert {row.kind for row in board.rows} == {"trivial", "bound"} and not any(
         row.rank for row in board.rows
     )

@@ -2,20 +2,28 @@
 
 import json
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leaderboard.store.store import Store
+from lorweb_bench.cli import demo
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import (
     atomic_path,
     canonical_json,
     claim_output,
+    contents_of,
     finish_output,
+    is_temporary,
     only_run,
     read_json,
+    remove_leftovers,
     sha256_file,
     write_atomic,
     write_json,
@@ -144,3 +152,100 @@ def test_a_folder_is_held_alone_or_shared(tmp_path: Path) -> None:
         pass
     with only_run(tmp_path):  # what ended holds nothing
         pass
+
+
+WRITES = """
+import sys, time
+from pathlib import Path
+from lorweb_bench.runtime.files import atomic_path
+with atomic_path(Path(sys.argv[1]) / "sheet.png") as temporary:
+    temporary.write_bytes(b"half a picture")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def writer(folder: Path) -> subprocess.Popen[str]:
+    """A process that is in the middle of writing `sheet.png`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    return process
+
+
+def killed(folder: Path) -> Path:
+    """The file that a process leaves that is killed while it writes `sheet.png`."""
+    folder.mkdir(exist_ok=True)
+    process = writer(folder)
+    process.kill()
+    process.wait()
+    (left,) = folder.iterdir()
+    assert is_temporary(left)
+    return left
+
+
+def test_what_a_killed_process_leaves_does_not_count_and_is_removed(tmp_path: Path) -> None:
+    left = killed(tmp_path / "out")
+    assert contents_of(tmp_path / "out") == []
+    claim_output(tmp_path / "out", "lorweb-bench/dataset", "1")
+    assert not left.exists()
+    assert [path.name for path in contents_of(tmp_path / "out")] == [".building"]
+
+
+def test_what_a_killed_process_left_goes_when_the_work_is_taken_up_and_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    claim_output(tmp_path, "lorweb-bench/dataset", "1")
+    for step in (lambda: claim_output(tmp_path, "lorweb-bench/dataset", "1"), finish_of(tmp_path)):
+        process = writer(tmp_path)
+        process.kill()
+        process.wait()
+        assert list(tmp_path.glob(".sheet.png.*"))
+        step()
+        assert not list(tmp_path.glob(".sheet.png.*"))
+
+
+def finish_of(folder: Path) -> Callable[[], object]:
+    return lambda: finish_output(folder)
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    process = writer(tmp_path)
+    try:
+        remove_leftovers(tmp_path)
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.read_bytes() == b"half a picture"
+    finally:
+        process.kill()
+        process.wait()
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_somebody_else_is_never_a_leftover(tmp_path: Path) -> None:
+    for name in ("notes.tmp", ".hidden", "x.png"):
+        (tmp_path / name).write_text("mine")
+    remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(contents_of(tmp_path)) == 3
+    assert contents_of(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("command", ["demo", "store", "checkpoint"])
+def test_commands_take_a_folder_that_a_kill_left_something_in(tmp_path: Path, command: str) -> None:
+    """Each of them refuses a folder that holds something else, and what a kill left is nothing."""
+    folder = tmp_path / "out"
+    killed(folder)
+    if command == "demo":
+        demo.claim(folder)
+        assert not list(folder.iterdir())
+    elif command == "store":
+        Store(folder)
+        assert (folder / "board.sqlite").is_file()
+    else:
+        checkpoint = pytest.importorskip("reference_model.checkpoints.checkpoint")
+        assert checkpoint.is_finished(folder, "identity") is False
+    (folder / "thesis.tex").write_text("mine")
+    if command == "demo":
+        with pytest.raises(InputError, match=r"thesis\.tex"):
+            demo.claim(folder)
