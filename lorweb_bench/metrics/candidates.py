@@ -11,7 +11,7 @@ import numpy as np
 
 from lorweb_bench.data.transformation_library import GROUP
 from lorweb_bench.protocol import CANDIDATES
-from lorweb_bench.runtime.cache import cache_folder, keep, read_kept
+from lorweb_bench.runtime.cache import cache_folder, read_array, write_array
 from lorweb_bench.runtime.environment import COMPUTING, versions
 from lorweb_bench.runtime.files import canonical_json
 
@@ -72,8 +72,8 @@ def kept(
     folder: Path | None, key: str, shape: tuple[int, ...], render: Callable[[], np.ndarray]
 ) -> np.ndarray:
     """The uint8 array kept under `key`, or `render()`, which is then kept. A file that is not whole is rendered again."""
-    array = read_kept(folder, key, np.uint8)
+    array = read_array(folder, key, np.uint8)
     if array is None or array.shape != shape:
         array = render()
-        keep(folder, key, array)
+        write_array(folder, key, array)
     return array

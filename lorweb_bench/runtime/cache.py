@@ -1,4 +1,4 @@
-"""The user's cache of what is computed from a suite alone, and so is the same for every method that is scored on it."""
+"""The user's cache of what is computed from a suite alone, whatever method is scored on it."""
 
 import os
 import shutil
@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 CACHE_VARIABLE = "LORWEB_BENCH_CACHE"
-MAX_SUITES = 4  # kept at a time, of each kind of thing
+MAX_SUITES = 4  # whose results are in the cache at a time, of each kind
 
 
 def cache_folder() -> Path | None:
-    """Where things that can be computed again are kept: $LORWEB_BENCH_CACHE, else ~/.cache/lorweb-bench; None when it is empty."""
+    """The folder of the cache, or None where $LORWEB_BENCH_CACHE is empty.
+
+    It is $LORWEB_BENCH_CACHE where that is set, and ~/.cache/lorweb-bench otherwise.
+    """
     named = os.environ.get(CACHE_VARIABLE)
     if named == "":
         return None
@@ -25,41 +28,42 @@ def cache_folder() -> Path | None:
 
 
 def make_room(folder: Path) -> None:
-    """Create the folder, and drop the least recently used of its kind beyond `MAX_SUITES`; does nothing on a read-only disk."""
+    """Create a suite's folder in the cache, and drop the least recently used beyond `MAX_SUITES`.
+
+    On a read-only disk it does nothing.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-        kept = sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime, reverse=True)
+        newest = sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime, reverse=True)
     except OSError:
         return
-    for old in kept[MAX_SUITES:]:
+    for old in newest[MAX_SUITES:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_kept(folder: Path | None, key: str, dtype: Any) -> np.ndarray | None:
-    """The array kept under `key`, or None where there is none that is whole and of that dtype."""
+def read_array(folder: Path | None, key: str, dtype: Any) -> np.ndarray | None:
+    """The array under `key`, or None where there is none that is whole and of that dtype."""
     if folder is None:
         return None
     try:
-        with np.load(
-            folder / f"{key}.npz", allow_pickle=False
-        ) as file:  # a zip: its checksum is compared on reading
+        # The file is a zip, whose checksum is compared on reading.
+        with np.load(folder / f"{key}.npz", allow_pickle=False) as file:
             array = np.asarray(file["images"])
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
     return array if array.dtype == dtype else None
 
 
-def keep(folder: Path | None, key: str, array: np.ndarray) -> None:
-    """Keep an array under `key`. A full or read-only disk costs time, not the result."""
+def write_array(folder: Path | None, key: str, array: np.ndarray) -> None:
+    """Write an array under `key`. A full or read-only disk costs time, not the result."""
     if folder is None:
         return
     temporary = folder / f".{key}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as f:
             np.savez(f, images=array)
-        temporary.replace(
-            folder / f"{key}.npz"
-        )  # not flushed to disk: what a power cut leaves fails its checksum
+        # Not flushed to disk: what a power cut leaves fails its checksum.
+        temporary.replace(folder / f"{key}.npz")
     except OSError:
         temporary.unlink(missing_ok=True)

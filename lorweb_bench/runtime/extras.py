@@ -1,4 +1,4 @@
-"""Optional packages: which extra of a distribution brings them, and what to say where one is missing."""
+"""Optional packages: which extra brings them, and what to say where one is missing."""
 
 import importlib.util
 import re
@@ -45,7 +45,7 @@ def missing_modules(distribution: str, extra: str) -> list[str]:
 
 
 def missing_for(entry: EntryPoint) -> str | None:
-    """What an entry point needs and lacks: a sentence's end with the pip line; None where all is there.
+    """What an entry point needs and lacks, with the pip line; None where all is there.
 
     An entry point names its extras in brackets: `name = "module:attribute [model]"`.
     """

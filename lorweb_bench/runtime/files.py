@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, checksums, and the claim on an output folder.
+"""Files that are whole or not there: atomic writes, checksums, claims on output folders.
 
 What a killed process leaves follows one rule. It leaves temporary files of `atomic_path`, whose
 names begin with a dot and end in `.tmp`, and the marker of `claim_output`. `contents_of` does not
@@ -32,7 +32,7 @@ def fsync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` to write to, which gets the name `path` when the block ends well.
+    """A temporary path to write to, which gets the name `path` when the block ends well.
 
     When the block raises, nothing is left. A process that is killed within the block leaves the
     temporary file; see `remove_leftovers`.
@@ -63,7 +63,7 @@ def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
 
 
 def _temporary_file(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, and a descriptor that holds its lock as long as this process lives."""
+    """A new file beside `path`, and a descriptor that holds its lock while this process lives."""
     while True:
         descriptor, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY
@@ -79,7 +79,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def contents_of(folder: Path | str) -> list[Path]:
-    """What a folder holds, sorted, without temporary files; nothing where there is no such folder."""
+    """What a folder holds, sorted, without temporary files; nothing where there is no folder."""
     folder = Path(folder)
     if not folder.is_dir():
         return []
@@ -89,8 +89,8 @@ def contents_of(folder: Path | str) -> list[Path]:
 def remove_leftovers(folder: Path | str) -> None:
     """Delete the temporary files in a folder that no process is writing any more.
 
-    A writer holds a lock on its temporary file, and the lock ends with the process. On a file system
-    without locks nothing is deleted.
+    A writer holds a lock on its temporary file, and the lock ends with the process. On a file
+    system without locks nothing is deleted.
     """
     for path in Path(folder).glob(f".*{TEMPORARY}"):
         with contextlib.suppress(OSError):
@@ -138,7 +138,7 @@ def canonical_json(value: Any) -> str:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write a value as indented JSON, atomically. NaN and infinity raise ValueError: they are no JSON."""
+    """Write a value as indented JSON, atomically; NaN and infinity raise ValueError."""
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

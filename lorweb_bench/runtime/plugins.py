@@ -1,4 +1,8 @@
-"""Finding what a user names: a built-in, an installed entry point, `package.module:attribute`, or `file.py:attribute`."""
+"""Finding what a user names by a SPEC.
+
+A SPEC is a built-in name, an installed entry point, `package.module:attribute`, or
+`file.py:attribute`.
+"""
 
 import hashlib
 import importlib
@@ -15,16 +19,21 @@ from lorweb_bench.runtime.extras import missing_for
 
 
 def installed(group: str, reserved: Iterable[str] = ()) -> dict[str, EntryPoint]:
-    """The entry points of a group by name; InputError when two packages claim one name, or one claims a reserved name."""
-    found: dict[str, EntryPoint] = {}
+    """The entry points of a group by name.
+
+    Raises:
+        InputError: Two packages claim one name, or one claims a reserved name.
+    """
+    by_name: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
-        twice = entry.name in found and _target(found[entry.name]) != _target(entry)
+        twice = entry.name in by_name and _target(by_name[entry.name]) != _target(entry)
         if twice or entry.name in reserved:
             raise InputError(
-                f"The name {entry.name!r} in {group} is taken already, and {entry.value} claims it too; uninstall one of them."
+                f"The name {entry.name!r} in {group} is taken already, "
+                f"and {entry.value} claims it too; uninstall one of them."
             )
-        found[entry.name] = entry
-    return found
+        by_name[entry.name] = entry
+    return by_name
 
 
 def _target(entry: EntryPoint) -> tuple[str, str]:
@@ -32,15 +41,25 @@ def _target(entry: EntryPoint) -> tuple[str, str]:
 
 
 def find(spec: str, what: str, table: Mapping[str, str], group: str) -> Any:
-    """The object that `spec` names; `table` maps built-in names to `module:attribute`. InputError when there is none."""
+    """The object that a SPEC names.
+
+    Args:
+        spec: The SPEC.
+        what: What it should name, for errors: "method".
+        table: `module:attribute` by built-in name.
+        group: The group of entry points to look in.
+
+    Raises:
+        InputError: There is no such object, or it cannot be imported.
+    """
     if spec in table:
         module, _, attribute = table[spec].partition(":")
         return getattr(importlib.import_module(module), attribute)
-    place, colon, attribute = spec.rpartition(":")
-    if colon and place.endswith(".py"):
-        return _attribute(_module_from_file(Path(place)), attribute, spec)
-    if colon and place:
-        return _attribute(_module(place, spec), attribute, spec)
+    source, colon, attribute = spec.rpartition(":")
+    if colon and source.endswith(".py"):
+        return _attribute(_module_from_file(Path(source)), attribute, spec)
+    if colon and source:
+        return _attribute(_module(source, spec), attribute, spec)
     entries = installed(group, reserved=table)
     if spec not in entries:
         raise unknown_name(what, spec, [*table, *entries])
@@ -48,17 +67,20 @@ def find(spec: str, what: str, table: Mapping[str, str], group: str) -> Any:
 
 
 def absolute(spec: str, table: Mapping[str, str]) -> str:
-    """SPEC with the file or folder that it names as an absolute path: a process elsewhere has another working folder."""
+    """A SPEC with the file or folder that it names as an absolute path.
+
+    A process on another machine has another working folder.
+    """
     if spec in table:
         return spec
-    place, colon, attribute = spec.rpartition(":")
-    path = Path(place if colon else spec)
+    source, colon, attribute = spec.rpartition(":")
+    path = Path(source if colon else spec)
     named = path.suffix == ".py" if colon else path.is_dir()
     return f"{path.resolve()}{colon}{attribute if colon else ''}" if named else spec
 
 
 def load_entry(entry: EntryPoint) -> Any:
-    """Import what an entry point names; InputError when that fails, with the extra that it lacks."""
+    """Import what an entry point names; InputError when that fails, with the extra it lacks."""
     try:
         return entry.load()
     except Exception as e:
@@ -70,9 +92,8 @@ def load_entry(entry: EntryPoint) -> Any:
 def _module(name: str, spec: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(
-            0, here
-        )  # the installed command, unlike `python -m`, does not look where it is run
+        # The installed command, unlike `python -m`, does not look where it is run.
+        sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except Exception as e:

@@ -239,7 +239,7 @@ class _Explanation:
         return self.name if self.tree is None else f"{self.name}, line {line_of(self.tree, keys)}"
 
     def _nearest(self, keys: Sequence[str]) -> str:
-        """The known key nearest to an unknown one: its namesake in another section, or a sibling."""
+        """The known key nearest to an unknown one: a namesake in another section, or a sibling."""
         for dotted in _all_keys(self.model):
             if dotted.rpartition(".")[2] == keys[-1]:
                 return f"did you mean {dotted!r}?"

@@ -1,4 +1,4 @@
-"""Running pieces of work in several processes or on Ray, with the results in the order of the pieces."""
+"""Running pieces of work in processes or on Ray, with the results in the order of the pieces."""
 
 import contextlib
 import functools
@@ -32,12 +32,22 @@ def run_pieces(
     describe: str = "pieces",
     gpus: float = 0,
 ) -> Iterator[R]:
-    """Yield `function(piece)` for each piece, in order, from `workers` processes; progress stands on stderr as `describe`.
+    """Yield `function(piece)` for each piece, in order, with progress on stderr.
 
-    `function` is picklable: defined at module level, or a partial of such a one. It must finish what it writes before it
-    returns, and a piece must not depend on another: then a result does not depend on workers or engine. One worker runs in
-    this process. On Ray a piece is given `gpus` GPUs of its own, where the cluster has any. An exception in a piece, and
-    Ctrl-C, stop the others and are raised here. InputError for bad arguments, and when a worker process dies.
+    A piece must not depend on another; then results do not depend on workers and engine. An
+    exception in a piece, and Ctrl-C, stop the other pieces and are raised here.
+
+    Args:
+        function: A picklable function, so one of a module or a partial of one. It must finish what
+            it writes before it returns.
+        pieces: What to call it with.
+        workers: How many processes; one worker runs in this process.
+        engine: "local" or "ray".
+        describe: What the progress is called.
+        gpus: How many GPUs a piece has for itself on Ray, where the cluster has any.
+
+    Raises:
+        InputError: An argument is wrong, or a worker process died.
     """
     if engine not in ENGINES:
         raise InputError(f"There is no engine {engine!r}; there are {' and '.join(ENGINES)}.")
@@ -53,21 +63,22 @@ def run_pieces(
 
 
 def warm_up(*modules: str) -> None:
-    """Let the process that local workers are forked from start and import these modules, while this one goes on.
+    """Start the process that local workers are forked from, and let it import these modules.
 
-    Workers then start at once, each time that `run_pieces` is called. The first call in a process decides; without one, workers
-    import what they need each by itself.
+    It does so while this process goes on, and workers then start at once whenever `run_pieces` is
+    called. Only the first call in a process has an effect. Without it, each worker imports what it
+    needs.
     """
     if _start_method() != "forkserver":
         return
     forkserver.set_forkserver_preload(list(modules))
-    # Modules come from where they are installed: the working folder may hold others of their names. One thread: it is forked.
+    # Modules come from where they are installed: the working folder may hold others of their names.
+    # It computes in one thread, because it is forked.
     safe = {"PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     before = {name: os.environ.get(name) for name in safe}
     resource_tracker.ensure_running()  # it unblocks signals when it starts, so it goes first
-    signals = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT}
-    )  # inherited: Ctrl-C is for this process to answer
+    # Ctrl-C is for this process to answer: what it starts inherits the block.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(safe)
     try:
         forkserver.ensure_running()
@@ -105,21 +116,20 @@ def _in_processes(function: Callable[[P], R], pieces: Sequence[P], workers: int)
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise InputError(
-            "A worker process died, most likely for want of memory; start again with fewer --workers."
+            "A worker process died, most likely for want of memory; "
+            "start again with fewer --workers."
         ) from None
     except BaseException:
-        for process in list(
-            (executor._processes or {}).values()
-        ):  # no public way to stop running pieces before Python 3.14
+        # There is no public way to stop running pieces before Python 3.14.
+        for process in list((executor._processes or {}).values()):
             process.terminate()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-_FUNCTION: list[
-    Callable[[Any], Any]
-] = []  # of a worker process: sent once, as it can hold a plan of megabytes
+# The function of a worker process: it is sent once, as it can hold a plan of megabytes.
+_FUNCTION: list[Callable[[Any], Any]] = []
 
 
 def _run(piece: Any) -> Any:
@@ -133,12 +143,15 @@ def _start_worker(function: Callable[[Any], Any], environment: Mapping[str, str 
 
 
 def start_worker() -> None:
-    """What a process for work does first: leave Ctrl-C to its parent, compute in one thread, and end when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C, and stops its workers
+    """Make this process a worker: it leaves Ctrl-C to its parent and ends when the parent is gone.
+
+    It computes in one thread, since the processes are the parallelism.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import cv2
 
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
@@ -162,7 +175,8 @@ def _on_ray(
     waiting: deque[Any] = deque()
     try:
         wanted = {"num_gpus": gpus if ray.cluster_resources().get("GPU") else 0}
-        # Ray ends a process that had a GPU after each task, and a model would be loaded again for each piece: hence max_calls.
+        # Without max_calls=0 Ray ends a process that had a GPU after each task, and a model would
+        # be loaded again for each piece.
         remote = ray.remote(num_cpus=1, max_retries=3, max_calls=0, **wanted)(_call)
         shared = ray.put(pickle.dumps(function))
         for piece in pieces:
@@ -195,7 +209,7 @@ def _start_ray(ray: Any, workers: int) -> None:
 
 
 def _call(path: tuple[str, ...], function: bytes, piece: bytes) -> Any:
-    """Run a piece in a Ray worker, which finds modules where this process does, as a local worker would."""
+    """Run a piece in a Ray worker, which finds modules where this process does."""
     sys.path.extend(folder for folder in path if folder not in sys.path)
     return _unpickled(function)(pickle.loads(piece))
 
@@ -210,10 +224,9 @@ def _ray_result(ray: Any, task: Any) -> Any:
         return ray.get(task)
     except ray.exceptions.RayTaskError as e:
         raise e.cause if isinstance(e.cause, Exception) else e from None
-    except (
-        ray.exceptions.RayError
-    ) as e:  # after the retries: a worker that crashed, a node that was lost
+    except ray.exceptions.RayError as e:  # after the retries: a crashed worker, a lost node
         why = str(e).strip().partition("\n")[0]
         raise InputError(
-            f"A Ray worker died ({why}), most likely for want of memory; start again with fewer --workers."
+            f"A Ray worker died ({why}), most likely for want of memory; "
+            "start again with fewer --workers."
         ) from None

@@ -1,4 +1,4 @@
-"""YAML as people write settings in it: YAML 1.2, words for keys, no key twice, a line for each key."""
+"""YAML 1.2 as people write settings in it: words for keys, no key twice, a line for each key."""
 
 import io
 from collections.abc import Sequence
