@@ -11,14 +11,15 @@ import itertools
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from datagen.making.build_notes import Dropped, Note, left_out, sentences
+from datagen.making.build_notes import Dropped, LeftOut, Note, left_out, sentences
 from datagen.making.filters import chosen_with
 from datagen.making.pair_items import CollectedPairs, PairItems, collect_pairs, plan_pairs
 from datagen.making.photograph_items import Made, PhotographItems, plan_items
@@ -34,7 +35,7 @@ from datagen.transformations import KIND_MODULES
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.manifest import MANIFEST, read_manifest
-from lorweb_bench.data.shard_format import shard_done
+from lorweb_bench.data.shard_format import read_sidecar, shard_done, shard_path
 from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import DATASET_FORMAT
@@ -164,9 +165,10 @@ def _build(
             if not resumed:  # nothing was made: a corrected recipe finds the folder as it was
                 _release_folder(folder)
             raise
-        missing = _make_shards(recipe, folder, plan, workers, engine, part)
+        missing, failures = _make_shards(recipe, folder, plan, workers, engine, part)
         if missing is None:
-            return _finish(recipe, folder, plan, training, alone)
+            built = _finish(recipe, folder, plan, training, alone)
+            return replace(built, notes=(*built.notes, *failures))
         if alone:
             raise InputError(
                 f"{folder}: the shard {missing} is gone again; another run is at work there. "
@@ -183,11 +185,12 @@ def _remove_temporary_files(folder: Path) -> None:
 
 def _make_shards(
     recipe: Recipe, folder: Path, plan: Plan, workers: int, engine: str, part: tuple[int, int]
-) -> str | None:
+) -> tuple[str | None, list[LeftOut]]:
     """Make this part's shards that are not whole yet.
 
     Returns:
-        A shard of any part that is still missing then; None where all are there.
+        A shard of any part that is still missing then, or None where all are there; and the items
+        that errors cost.
     """
     size = shard_size(recipe)
     shards: list[tuple[str, int]] = []
@@ -195,16 +198,17 @@ def _make_shards(
         shards += [(split, index) for index in range(-(-len(items) // size))]
     own = shards[part[0] - 1 :: part[1]]
     waiting = [shard for shard in own if not shard_done(folder, *shard)]
-    for _ in run_pieces(
-        functools.partial(build_shard, str(folder), plan.makers),
+    failures: list[LeftOut] = []
+    for failed in run_pieces(
+        functools.partial(build_shard, str(folder), plan.makers, recipe.filters.on_error),
         ShardPlans(waiting, plan.items, size),
         workers,
         engine,
         f"building {recipe.name}",
     ):
-        pass
+        failures += failed
     missing = (shard for shard in shards if not shard_done(folder, *shard))
-    return next((f"{split}/{index:06d}" for split, index in missing), None)
+    return next((f"{split}/{index:06d}" for split, index in missing), None), failures
 
 
 def _finish(
@@ -215,6 +219,7 @@ def _finish(
     A folder of which every item was dropped is left as it was found.
     """
     try:
+        _refuse_empty_splits(folder, plan, shard_size(recipe))
         dataset = finish_dataset(folder, _manifest_fields(recipe, plan, training))
     except InputError:
         if alone and not any(folder.rglob("*.tar")):
@@ -223,6 +228,23 @@ def _finish(
     _remove_marks(folder)
     dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
     return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
+
+
+def _refuse_empty_splits(folder: Path, plan: Plan, size: int) -> None:
+    """Raise InputError where no item of a split could be made."""
+    for split, items in plan.items.items():
+        sidecars = [read_sidecar(shard_path(folder, split, 0))]
+        for index in range(1, -(-len(items) // size)):
+            if sidecars[-1].samples:
+                break
+            sidecars.append(read_sidecar(shard_path(folder, split, index)))
+        if not sidecars[-1].samples:
+            dropped = sum((Counter(sidecar.dropped) for sidecar in sidecars), Counter[str]())
+            reasons = ", ".join(f"{count} {name}" for name, count in sorted(dropped.items()))
+            raise InputError(
+                f"{folder}: none of the {len(items)} items of {split} could be made ({reasons}); "
+                "see filters, or add photographs."
+            )
 
 
 def shard_size(recipe: Recipe) -> int:
@@ -300,24 +322,36 @@ def _plan_photographs(
     return Plan(makers, items, listed, (*sources.notes, *selection.notes))
 
 
-def build_shard(folder: str, makers: Mapping[str, ItemMaker], plan: ShardPlan) -> int:
+def build_shard(
+    folder: str, makers: Mapping[str, ItemMaker], on_error: str, plan: ShardPlan
+) -> list[LeftOut]:
     """Make and write one shard: a pure function of the plan.
 
     Returns:
-        How many of its items could be made.
+        The items that errors cost.
+
+    Raises:
+        InputError: `on_error` is `fail`, and an error would cost an item.
     """
     import cv2
 
     cv2.setNumThreads(1)  # the processes are the parallelism
     with ShardWriter(folder, plan.split, plan.index) as shard:
-        written = 0
+        failures = []
         for item, sample in makers[plan.split].make_all(plan.items):
-            if isinstance(sample, Dropped):
-                shard.drop(sample.filter)
-            else:
+            if not isinstance(sample, Dropped):
                 shard.add(item.key, sample.images, sample.record)
-                written += 1
-    return written
+                continue
+            shard.drop(sample.filter)
+            if sample.reason and on_error == "fail":
+                raise InputError(
+                    f"{sample.reason}; mend it, take it out of the recipe, or let such items be "
+                    "dropped: filters.on_error=drop."
+                )
+            if sample.reason:
+                name = f"item {item.key} of {plan.split}"
+                failures.append(LeftOut(name, sample.reason, "failed"))
+    return failures
 
 
 def _open_training(recipe: Recipe) -> Dataset | None:
@@ -500,6 +534,6 @@ def report(built: Built) -> None:
     for split, count in built.dropped.items():
         print(
             f"note: {count} items of {split} were dropped: nothing that was tried passes the "
-            "filters",
+            "filters, or an error cost them",
             file=sys.stderr,
         )

@@ -1,7 +1,8 @@
 """What a build left out: sentences for people, and counts for the manifest."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 SHOWN = 12  # sentences of one filter that are printed; the manifest has all counts
@@ -32,9 +33,37 @@ Note = str | LeftOut  # a plain sentence leaves nothing out
 
 @dataclass(frozen=True)
 class Dropped:
-    """A planned item that could not be made, and the filter that its last attempt failed."""
+    """A planned item that could not be made.
+
+    Attributes:
+        filter: The filter that its last attempt failed; `failed` where code raised an error.
+        reason: What failed on what, in a sentence; empty for a filter.
+    """
 
     filter: str
+    reason: str = ""
+
+
+class ItemFailure(Exception):
+    """Code that makes one item raised an error; the text says what failed on what, and how."""
+
+
+@contextlib.contextmanager
+def failing_items(what: str) -> Iterator[None]:
+    """Turn an error into an `ItemFailure`, which costs one item and not the build.
+
+    Args:
+        what: The start of the sentence, such as "invert fails on p1".
+
+    A lack of memory or of space on disk is not the item's fault, and passes as it is.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, ItemFailure):
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        raise ItemFailure(f"{what} ({type(error).__name__}: {lines[0][:200]})") from error
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache, cached
 
-from datagen.making.build_notes import Dropped, LeftOut, Note
+from datagen.making.build_notes import Dropped, ItemFailure, LeftOut, Note, failing_items
 from datagen.making.filters import changes_disagree, failed_filter
 from datagen.making.panels import fit
 from datagen.making.photograph_items import Made
@@ -80,9 +80,12 @@ def _encode_pair(
     """
     before, after = cut_pair(pair, panel, seed)
     size = size or (before.shape[1], before.shape[0])
-    if (failure := failed_filter(before, after, filters)) is not None:
+    with failing_items(f"the filters fail on {pair.name}"):
+        failure = failed_filter(before, after, filters)
+    if failure is not None:
         return EncodedPair((before.shape[1], before.shape[0]), None, failure)
-    first, second = (images.encode(fit(image, size), panel.format) for image in (before, after))
+    with failing_items(f"encoding the panels of {pair.name} fails"):
+        first, second = (images.encode(fit(i, size), panel.format) for i in (before, after))
     return EncodedPair(size, (first, second), None)
 
 
@@ -103,7 +106,11 @@ class PairItems:
     ) -> Iterator[tuple[PlannedAnalogy, Made | Dropped]]:
         """Make items; each comes with what was made, or with the filter that it failed."""
         for item in items:
-            yield item, self._make(item)
+            try:
+                made = self._make(item)
+            except ItemFailure as failure:
+                made = Dropped("failed", str(failure))
+            yield item, made
 
     def _make(self, item: PlannedAnalogy) -> Made | Dropped:
         """Make an item, with a fitted to the size of b."""
@@ -116,7 +123,9 @@ class PairItems:
             return Dropped(first.failure or second.failure or "")
         files = zip(PANEL_ROLES, (*first.files, *second.files), strict=True)
         encoded = {role: (data, str(panel.format)) for role, data in files}
-        if changes_disagree(filters, encoded):
+        with failing_items(f"filters.clip_direction fails on item {item.key}"):
+            disagree = changes_disagree(filters, encoded)
+        if disagree:
             return Dropped("clip_direction")
         return Made(encoded, self._record(item, second.size))
 

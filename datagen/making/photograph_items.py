@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.making.build_notes import Dropped
+from datagen.making.build_notes import Dropped, ItemFailure, failing_items
 from datagen.making.filters import changes_disagree, failed_filter
 from datagen.making.panels import cut, fit
 from datagen.planning.candidates import choose_candidates
@@ -188,11 +188,12 @@ class PhotographItems:
         for _, group in itertools.groupby(items, key=self._shared_pair):
             first: PanelPair | Dropped | None = None
             for item in group:
-                first = first or self._first_pair(item)
-                if isinstance(first, Dropped):
-                    yield item, first
-                else:
-                    yield item, self._make(item, first)
+                try:
+                    first = first or self._first_pair(item)
+                    made = first if isinstance(first, Dropped) else self._make(item, first)
+                except ItemFailure as failure:
+                    made = Dropped("failed", str(failure))
+                yield item, made
 
     def _shared_pair(self, item: PlannedItem) -> tuple[str, str, int]:
         """What names the (a, a_prime) of an item."""
@@ -217,9 +218,9 @@ class PhotographItems:
                 fitted = fit(first.before, (width, height))
                 first = self._transform(item, first.source, fitted)
             made = self._finish(item, first, second, candidates)
-            if changes_disagree(self.recipe.filters, made.images):
-                return Dropped("clip_direction")
-            return made
+            with failing_items(f"filters.clip_direction fails on item {item.key}"):
+                disagree = changes_disagree(self.recipe.filters, made.images)
+            return Dropped("clip_direction") if disagree else made
         return Dropped("indistinct")
 
     def _candidates(self, item: PlannedItem, second: PanelPair) -> list[str] | None:
@@ -258,7 +259,8 @@ class PhotographItems:
                 continue
             panel = cut(source, recipe, int(random.integers(2**48)))
             pair = self._transform(item, source, panel)
-            failed = failed_filter(pair.before, pair.after, recipe.filters)
+            with failing_items(f"the filters fail on {item.transformation} of {source.name}"):
+                failed = failed_filter(pair.before, pair.after, recipe.filters)
             if failed is None:
                 return pair
             failure = failed
@@ -271,7 +273,9 @@ class PhotographItems:
             lossy = images.encode(image, "jpg")
             image = images.decode_array(lossy, source.name)
         library = library_of(recipe.transformations.library)
-        after = library.apply(self.transformations[item.transformation], image)
+        size = f"{image.shape[1]} x {image.shape[0]} pixels"
+        with failing_items(f"{item.transformation} fails on {source.name}, {size}"):
+            after = library.apply(self.transformations[item.transformation], image)
         return PanelPair(source, image, after, recipe.panel.format, lossy)
 
     def _finish(
@@ -281,12 +285,13 @@ class PhotographItems:
         second: PanelPair,
         candidates: Sequence[str] | None,
     ) -> Made:
-        files = {
-            "a": first.file,
-            "a_prime": first.after_file,
-            "b": second.file,
-            "b_prime": second.after_file,
-        }
+        with failing_items(f"encoding the panels of {item.transformation} fails"):
+            files = {
+                "a": first.file,
+                "a_prime": first.after_file,
+                "b": second.file,
+                "b_prime": second.after_file,
+            }
         extension = self.recipe.panel.format
         spec = self.transformations[item.transformation]
         sources = (first.source, second.source)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
+from datagen.making.build_notes import ItemFailure, failing_items
 from datagen.making.filters import blank, levels
 from datagen.making.panels import cut, fit
 from datagen.planning.seeding import draw
@@ -42,10 +43,13 @@ class Sketch:
     Attributes:
         pixels: Its results at a fixed selection of pixels, flat uint8, image after image.
         blank: The median share of the most common colour in its results.
+        failure: Why it could not run on an image; empty where it ran. One that could not run
+            counts as no change at all.
     """
 
     pixels: np.ndarray
     blank: float
+    failure: str = ""
 
 
 class Calibration:
@@ -109,10 +113,17 @@ class Calibration:
         """What a transformation, by its id, does to the images."""
         if name not in self._sketches:
             parts = steps_of(spec)
-            results = self._single(name, spec) if len(parts) == 1 else self._composition(parts)
-            blankness = float(np.median([blank(result[::2, ::2]) for result in results]))
-            self._sketches[name] = Sketch(self._select(results), blankness)
+            try:
+                with failing_items("it fails on an image"):
+                    results = self._run(name, spec, parts)
+                blankness = float(np.median([blank(result[::2, ::2]) for result in results]))
+                self._sketches[name] = Sketch(self._select(results), blankness)
+            except ItemFailure as failure:
+                self._sketches[name] = Sketch(self._identity, 1.0, str(failure))
         return self._sketches[name]
+
+    def _run(self, name: str, spec: Spec, parts: Sequence[Spec]) -> list[np.ndarray]:
+        return self._single(name, spec) if len(parts) == 1 else self._composition(parts)
 
     def learn(self, name: str, sketch: Sketch) -> None:
         """Keep a sketch that a worker made."""
@@ -231,10 +242,13 @@ class Calibration:
     def _is_hard(self, least_change: float, spec: Spec) -> bool:
         library, recovered = library_of(self.library), []
         for a, b in self.pairs:
-            b_prime = library.apply(spec, b)
+            try:
+                with failing_items("it fails"):
+                    b_prime, a_prime = library.apply(spec, b), library.apply(spec, a)
+            except ItemFailure:
+                continue
             if levels(b, b_prime) < least_change:
                 continue
-            a_prime = library.apply(spec, a)
             guesses = (b, a_prime, affine_colour_transfer(a, a_prime, b))
             recovered.append([edit_recovery(guess, b, b_prime) for guess in guesses])
         return bool(recovered) and bool(np.mean(recovered, axis=0).max() < HARD_THRESHOLD)

@@ -47,7 +47,10 @@ def choose_candidates(
     least = max(recipe.tiers.indistinct, 1e-6)  # equal results are never told apart
 
     def distance(name: str) -> float:
-        return levels(library.apply(transformations[name], b), b_prime)
+        try:
+            return levels(library.apply(transformations[name], b), b_prime)
+        except Exception:  # what cannot run on this b is no candidate: a scorer could not run it
+            return 0.0
 
     distances = {name: distance(name) for name in rivals}
     apart = {name: far for name, far in distances.items() if far >= least}

@@ -174,7 +174,9 @@ def _visible(
     visible = {}
     for name, spec in specs.items():
         change = calibration.change(name, spec)
-        if change < least:
+        if failure := calibration.sketch(name, spec).failure:
+            notes.append(LeftOut(name, f"{failure}, and is left out", "failed"))
+        elif change < least:
             reason = f"it changes an image by {change:.1f} levels only, and is left out"
             notes.append(LeftOut(name, reason, "not_visible"))
         else:
@@ -298,20 +300,25 @@ class _Chosen:
         """
         count, least = self.recipe.tiers.transformations, self.recipe.tiers.indistinct
         names = _spread(self.recipe.seed, group, liked)
-        while near := self._twins({name: group[name] for name in names[:count]}, least):
-            for name, (other, distance) in near.items():
-                reason = (
-                    f"it is only {distance:.1f} levels from {other} on the suite's images, "
-                    "and no item is made with it"
-                )
-                notes.append(LeftOut(name, reason, "indistinct"))
-            names = [name for name in names if name not in near]
+        while refused := self._refuse({name: group[name] for name in names[:count]}, least):
+            notes.extend(refused.values())
+            names = [name for name in names if name not in refused]
         self.tiers[tier] = names[:count]
         self.specs.update({name: group[name] for name in self.tiers[tier]})
 
-    def _twins(self, specs: Mapping[str, Described], least: float) -> dict[str, tuple[str, float]]:
+    def _refuse(self, specs: Mapping[str, Described], least: float) -> dict[str, LeftOut]:
+        """Of `specs`, by id, those that no item can be made with: they fail, or have a twin."""
         self.own.measure(specs, "looking for twins")
-        return self.own.too_near(specs, self.specs, least)
+        refused = {}
+        end = "and no item is made with it"
+        for name, spec in specs.items():
+            if failure := self.own.sketch(name, spec).failure:
+                refused[name] = LeftOut(name, f"{failure} of the suite, {end}", "failed")
+        others = {name: spec for name, spec in specs.items() if name not in refused}
+        for name, (other, distance) in self.own.too_near(others, self.specs, least).items():
+            reason = f"it is only {distance:.1f} levels from {other} on the suite's images, {end}"
+            refused[name] = LeftOut(name, reason, "indistinct")
+        return refused
 
 
 def _spread(seed: int, specs: Mapping[str, Described], liked: Sequence[str]) -> list[str]:

@@ -200,6 +200,11 @@ class FiltersSection(Section):
         le=1000,
         description="How many crops are tried for an item before it is dropped.",
     )
+    on_error: Literal["drop", "fail"] = Field(
+        default="drop",
+        description="What an error in a transformation, a filter or an encoder does: it costs the "
+        "item, which is named and counted, or the build stops.",
+    )
     minimum_side: int = Field(
         default=1,
         ge=1,
