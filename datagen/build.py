@@ -294,7 +294,7 @@ def make_plan(
 def _plan_photographs(
     recipe: Recipe, sources: Roles, known: Mapping[str, Described] | None, workers: int
 ) -> Plan:
-    library = library_of(recipe.transformations.library)
+    library = library_of(recipe.transformations.library, recipe.transformations.lengths)
     calibration = calibrate(recipe, sources, workers)
     if known is None:
         selection = tiers.trained(recipe, library, calibration)

@@ -169,6 +169,6 @@ class Composer:
         """One after the other; a single one is itself."""
         if len(names) == 1:
             return {**self.singles[names[0]], "id": names[0]}
-        return library_of(self.recipe.transformations.library).compose(
-            *(self.singles[name] for name in names)
-        )
+        section = self.recipe.transformations
+        library = library_of(section.library, section.lengths)
+        return library.compose(*(self.singles[name] for name in names))

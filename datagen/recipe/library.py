@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from datagen.transformations import library as built_in
 from datagen.transformations.catalogue import Library
+from datagen.transformations.declaration import Lengths
 from lorweb_bench.data.transformation_library import file_name, load_library
 from lorweb_bench.errors import InputError
 
@@ -17,11 +18,12 @@ def library_name(name: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def library_of(name: str) -> Library:
+def library_of(name: str, lengths: Lengths = "shares") -> Library:
     """The library of a recipe, loaded once per process.
 
     Args:
         name: An installed library, or a file in .py, whose families join the built-in ones.
+        lengths: How instructions tell lengths.
 
     Raises:
         InputError: It is not there, or has no families.
@@ -32,4 +34,4 @@ def library_of(name: str) -> Library:
             f"The transformation library {name!r} has no families to choose from; a recipe needs "
             "one like 'datagen'."
         )
-    return library
+    return library.telling(lengths)

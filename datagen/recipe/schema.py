@@ -80,6 +80,12 @@ class TransformationsSection(Section):
         description="By family: the parameter values to train on, instead of the library's own "
         "presets.",
     )
+    lengths: Literal["shares", "pixels"] = Field(
+        default="shares",
+        description="How instructions tell lengths that grow with the panel: in `shares` of the "
+        "short side, which is what is seen at every size, or in `pixels` at a short side of 64, as "
+        "before 2026-11-25.",
+    )
     compositions: CompositionsSection = Field(
         default=CompositionsSection(), description="Which compositions are trained on."
     )

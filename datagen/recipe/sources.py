@@ -174,8 +174,8 @@ class SourceSection(Section):
     path: str | None = Field(
         default=None,
         description="A folder, or a glob, or of photographs `bundled` (those that come with the "
-        "package); of `pairs` and `quadruplets` also a .jsonl file; of `hub` a dataset's name there, a folder or parquet "
-        "files. Not for `scenes`.",
+        "package); of `pairs` and `quadruplets` also a .jsonl file; of `hub` a dataset's name "
+        "there, a folder or parquet files. Not for `scenes`.",
     )
     scenes: int = Field(
         default=0,

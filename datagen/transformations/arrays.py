@@ -11,9 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datagen.transformations.declaration import Parameter
-
-REFERENCE = 64  # lengths in pixels are meant at a short side of 64 px and grow with the image
+from datagen.transformations.declaration import REFERENCE, Parameter
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),

@@ -38,7 +38,8 @@ def soften(image: np.ndarray, sigma: float) -> np.ndarray:
     kind=KIND,
     presets=presets("sigma", 1.5, 3.0, 6.0),
     sigma=Parameter("standard deviation of the Gaussian", 0.5, 12, unit=PIXELS),
-    instruction="blur the picture with a Gaussian of {sigma:g} pixels",
+    instruction="blur the picture with a Gaussian of {sigma} of the short side",
+    in_pixels="blur the picture with a Gaussian of {sigma:g} pixels",
 )
 def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur with a Gaussian."""
@@ -51,7 +52,8 @@ def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
     presets=presets("degrees length", (0, 9), (0, 17), (45, 13), (90, 9), (90, 17), (135, 13)),
     degrees=Parameter("direction, counterclockwise from the right", 0, 180, unit="degrees"),
     length=Parameter("length of the smear", 3, 31, unit=PIXELS),
-    instruction="smear the picture over {length} pixels at {degrees} degrees",
+    instruction="smear the picture over {length} of the short side at {degrees} degrees",
+    in_pixels="smear the picture over {length} pixels at {degrees} degrees",
 )
 def motion_blur(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     """Smear along a line."""
@@ -113,7 +115,8 @@ def spin_blur(image: np.ndarray, degrees: float) -> np.ndarray:
     presets=presets("amount sigma", (1.5, 1.5), (3.0, 1.5), (6.0, 1.5), (1.5, 6.0)),
     amount=Parameter("strength", 0, 10),
     sigma=Parameter("standard deviation of the Gaussian", 0.5, 8, unit=PIXELS),
-    instruction="sharpen the picture by {amount:g} at a radius of {sigma:g} pixels",
+    instruction="sharpen the picture by {amount:g} at a radius of {sigma} of the short side",
+    in_pixels="sharpen the picture by {amount:g} at a radius of {sigma:g} pixels",
 )
 def sharpen(image: np.ndarray, amount: float, sigma: float) -> np.ndarray:
     """Add the difference from a blurred copy (unsharp mask)."""
@@ -125,7 +128,8 @@ def sharpen(image: np.ndarray, amount: float, sigma: float) -> np.ndarray:
     kind=KIND,
     presets=presets("sigma", 1.5, 3.0, 6.0),
     sigma=Parameter("standard deviation of the Gaussian", 0.5, 12, unit=PIXELS),
-    instruction="keep only details under {sigma:g} pixels on gray",
+    instruction="keep only details under {sigma} of the short side on gray",
+    in_pixels="keep only details under {sigma:g} pixels on gray",
 )
 def high_pass(image: np.ndarray, sigma: float) -> np.ndarray:
     """Keep the difference from a blurred copy, on gray."""
@@ -137,7 +141,8 @@ def high_pass(image: np.ndarray, sigma: float) -> np.ndarray:
     kind=KIND,
     presets=presets("size", 7, 13),
     size=Parameter("side of the window, rounded to an odd number of pixels", 3, 25, unit=PIXELS),
-    instruction="replace each pixel by the median of {size} by {size} pixels",
+    instruction="replace each pixel by the median of a square of {size} of the short side",
+    in_pixels="replace each pixel by the median of {size} by {size} pixels",
 )
 def median_blur(image: np.ndarray, size: float) -> np.ndarray:
     """Replace each pixel by the median of a square around it."""
@@ -163,7 +168,8 @@ def tilt_shift(image: np.ndarray, band: str) -> np.ndarray:
     kind=KIND,
     presets=presets("sigma", 2.0, 6.0),
     sigma=Parameter("standard deviation of the Gaussian", 0.5, 12, unit=PIXELS),
-    instruction="add a soft bright glow of {sigma:g} pixels",
+    instruction="add a soft bright glow of {sigma} of the short side",
+    in_pixels="add a soft bright glow of {sigma:g} pixels",
 )
 def soft_glow(image: np.ndarray, sigma: float) -> np.ndarray:
     """Screen the picture with a blurred copy."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datagen.transformations.declaration import Family, transformation_id
+from datagen.transformations.declaration import Family, Lengths, transformation_id
 from datagen.transformations.own_file import load_families, try_families
 from lorweb_bench.data.composition import joined_family, joined_id, steps_of
 from lorweb_bench.errors import InputError, unknown_name
@@ -22,18 +22,25 @@ class Library:
 
     Args:
         families: The families, in the order that `singles` lists them.
+        lengths: How instructions tell lengths that grow with the image: in `shares` of its short
+            side, or in `pixels` at a short side of 64.
 
     Raises:
         InputError: When a name occurs twice, or when an id cannot spell it.
     """
 
-    def __init__(self, families: Iterable[Family]) -> None:
+    def __init__(self, families: Iterable[Family], lengths: Lengths = "shares") -> None:
         """Hold the families in their order."""
         self.families: Mapping[str, Family] = _by_name(families)
+        self.lengths = lengths
 
     def extended(self, families: Iterable[Family]) -> Library:
         """A library with further families; a name that is taken already is an InputError."""
-        return Library([*self.families.values(), *families])
+        return Library([*self.families.values(), *families], self.lengths)
+
+    def telling(self, lengths: Lengths) -> Library:
+        """The same families, with instructions that tell lengths in this way."""
+        return Library(self.families.values(), lengths)
 
     def with_file(self, path: str | Path) -> Library:
         """A library with the families of a user's own file, each tried on a picture.
@@ -103,7 +110,7 @@ class Library:
             "family": family,
             "kind": declared.kind,
             "parameters": parameters,
-            "instruction": _instruction(declared, parameters),
+            "instruction": _instruction(declared, parameters, self.lengths),
             "deterministic": declared.deterministic,
         }
 
@@ -176,9 +183,9 @@ def _run(family: Family, parameters: Mapping[str, Any], image: np.ndarray) -> np
     raise InputError(f"The family {family.name!r} gave {given}; it must give uint8 {image.shape}.")
 
 
-def _instruction(family: Family, parameters: Mapping[str, Any]) -> str:
+def _instruction(family: Family, parameters: Mapping[str, Any], lengths: Lengths) -> str:
     try:
-        text = family.instruct(**parameters)
+        text = family.words(parameters, lengths)
     except Exception as error:
         raise InputError(
             f"The family {family.name!r} has no words for {dict(parameters)} "

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from lorweb_bench.errors import InputError, did_you_mean
 
 Function = TypeVar("Function", bound=Callable[..., np.ndarray])
 Presets = Sequence[Mapping[str, Any]]
-PIXELS = "pixels at a short side of 64"  # a unit: such lengths grow with the image
+REFERENCE = 64  # pixels of the short side at which lengths are meant; they grow with the image
+PIXELS = f"pixels at a short side of {REFERENCE}"  # the unit of such lengths
+Lengths = Literal["shares", "pixels"]
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Family:
     apply: Callable[..., np.ndarray]
     instruct: Callable[..., str]
     rules: tuple[Below, ...] = ()
+    instruct_in_pixels: Callable[..., str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a wrong declaration where it is made."""
@@ -196,6 +199,22 @@ class Family:
                 raise self._refused(f"{given} were given")
         return read
 
+    def words(self, values: Mapping[str, Any], lengths: Lengths) -> Any:
+        """What the instruction says of values that `read` gave.
+
+        Lengths that grow with the image are told in percent of its short side, which is what is
+        seen at every size, or in pixels at a short side of 64.
+        """
+        if lengths == "pixels" and self.instruct_in_pixels is not None:
+            return self.instruct_in_pixels(**values)
+        told = {
+            name: f"{100 * value / REFERENCE:.3g} %"
+            if self.parameters[name].unit == PIXELS
+            else value
+            for name, value in values.items()
+        }
+        return self.instruct(**told)
+
     def _refused(self, what: str, hint: str = "") -> InputError:
         end = f"; {hint}" if hint else "."
         return InputError(f"The family {self.name!r} takes {self.meanings}; {what}{end}")
@@ -209,7 +228,8 @@ class Family:
             "presets": not isinstance(self.presets, (list, tuple))
             or not all(isinstance(values, Mapping) for values in self.presets),
             "apply": not callable(self.apply),
-            "instruction": not callable(self.instruct),
+            "instruction": not callable(self.instruct)
+            or not (self.instruct_in_pixels is None or callable(self.instruct_in_pixels)),
             "rules": not all(isinstance(rule, Below) for rule in self.rules),
         }
         if field := next((name for name, bad in wrong.items() if bad), None):
@@ -240,6 +260,7 @@ def family(
     presets: Presets = ({},),
     deterministic: bool = True,
     rules: Iterable[Below] = (),
+    in_pixels: str | None = None,
     **parameters: Parameter,
 ) -> Callable[[Function], Function]:
     """Declare the decorated function as a family of transformations.
@@ -251,11 +272,14 @@ def family(
         name: The family's name in snake_case; ids begin with it.
         kind: The nature of the transformation, such as `colour` or `geometry`.
         instruction: An imperative fragment without a full stop, with `{parameter}` in braces, or a
-            function of the parameters that gives one.
+            function of the parameters that gives one. A length in `PIXELS` is given to it as text,
+            such as `25 %`, to be followed by `of the short side`.
         presets: Values of the parameters, in a natural order (weak to strong, by angle), so that
             some can be held out as new parameters. One empty preset where there are no parameters.
         deterministic: Whether the result is a pure function of image and parameters.
         rules: Rules between parameters.
+        in_pixels: The instruction that tells lengths in pixels at a short side of 64, where it
+            differs; for recipes that say `transformations.lengths: pixels`.
         **parameters: What each parameter means and which values it takes.
 
     Raises:
@@ -272,7 +296,15 @@ def family(
     def declare(function: Function) -> Function:
         words = instruction.format if isinstance(instruction, str) else instruction
         function.family = Family(  # type: ignore[attr-defined]
-            name, kind, deterministic, parameters, presets, function, words, tuple(rules)
+            name,
+            kind,
+            deterministic,
+            parameters,
+            presets,
+            function,
+            words,
+            tuple(rules),
+            None if in_pixels is None else in_pixels.format,
         )
         return function
 

@@ -127,7 +127,9 @@ def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarr
     ),
     spacing=Parameter("distance between dots", 3, 16, unit=PIXELS),
     ink=NAMED_COLOUR,
-    instruction="print the picture in {ink} halftone dots of {spacing} pixels on white",
+    instruction="print the picture in {ink} halftone dots {spacing} of the short side "
+    "apart on white",
+    in_pixels="print the picture in {ink} halftone dots of {spacing} pixels on white",
 )
 def halftone(image: np.ndarray, spacing: float, ink: str) -> np.ndarray:
     """Print dots of one ink that grow with darkness."""
@@ -141,7 +143,8 @@ def halftone(image: np.ndarray, spacing: float, ink: str) -> np.ndarray:
     kind=KIND,
     presets=presets("spacing", 4, 6, 9),
     spacing=Parameter("distance between dots", 3, 16, unit=PIXELS),
-    instruction="print the picture in coloured halftone dots of {spacing} pixels",
+    instruction="print the picture in coloured halftone dots {spacing} of the short side apart",
+    in_pixels="print the picture in coloured halftone dots of {spacing} pixels",
 )
 def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
     """Print a screen of dots for each channel, each at its own angle."""
@@ -160,7 +163,9 @@ def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
     presets=presets("spacing degrees", (5, 0), (5, 45), (5, 90), (5, 135), (9, 45)),
     spacing=Parameter("distance between lines", 3, 16, unit=PIXELS),
     degrees=Parameter("direction of the lines", 0, 180, unit="degrees"),
-    instruction="engrave the picture in lines {spacing} pixels apart at {degrees} degrees",
+    instruction="engrave the picture in lines {spacing} of the short side apart at "
+    "{degrees} degrees",
+    in_pixels="engrave the picture in lines {spacing} pixels apart at {degrees} degrees",
 )
 def line_screen(image: np.ndarray, spacing: float, degrees: float) -> np.ndarray:
     """Print lines that grow with darkness."""
@@ -173,7 +178,9 @@ def line_screen(image: np.ndarray, spacing: float, degrees: float) -> np.ndarray
     kind=KIND,
     presets=presets("size", 4, 6, 9),
     size=Parameter("distance between squares", 3, 16, unit=PIXELS),
-    instruction="draw the picture in coloured squares on black, {size} pixels apart and as large as "
+    instruction="draw the picture in coloured squares on black, {size} of the short side "
+    "apart and as large as the place is bright",
+    in_pixels="draw the picture in coloured squares on black, {size} pixels apart and as large as "
     "the place is bright",
 )
 def ascii_blocks(image: np.ndarray, size: float) -> np.ndarray:

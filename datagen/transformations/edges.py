@@ -112,7 +112,8 @@ def colour_relief(image: np.ndarray, degrees: float) -> np.ndarray:
     kind=KIND,
     presets=presets("sigma", 1.0, 4.0),
     sigma=Parameter("width of the strokes", 0.5, 8, unit=PIXELS),
-    instruction="turn the picture into a pencil sketch of stroke width {sigma:g}",
+    instruction="turn the picture into a pencil sketch with strokes of {sigma} of the short side",
+    in_pixels="turn the picture into a pencil sketch of stroke width {sigma:g}",
 )
 def pencil_sketch(image: np.ndarray, sigma: float) -> np.ndarray:
     """Divide luma by a blurred copy of it, as in a sketch on white."""
@@ -176,7 +177,9 @@ def outline(image: np.ndarray, ink: str) -> np.ndarray:
     kind=KIND,
     presets=presets("sigma", 0.8, 2.0),
     sigma=Parameter("width of the strokes", 0.5, 4, unit=PIXELS),
-    instruction="turn the picture into a black and white ink drawing of stroke width {sigma:g}",
+    instruction="turn the picture into a black and white ink drawing with strokes of "
+    "{sigma} of the short side",
+    in_pixels="turn the picture into a black and white ink drawing of stroke width {sigma:g}",
 )
 def ink_drawing(image: np.ndarray, sigma: float) -> np.ndarray:
     """Make each pixel black or white by a difference of two Gaussians."""

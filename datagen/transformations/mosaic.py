@@ -94,7 +94,8 @@ def _joints(image: np.ndarray, cells: np.ndarray, joint: str) -> np.ndarray:
     kind=KIND,
     presets=presets("size", 4, 6, 8, 12, 16),
     size=SIZE,
-    instruction="pixelate the picture into blocks of {size} pixels",
+    instruction="pixelate the picture into blocks of {size} of the short side",
+    in_pixels="pixelate the picture into blocks of {size} pixels",
 )
 def pixelate(image: np.ndarray, size: float) -> np.ndarray:
     """Average the picture in square blocks."""
@@ -113,7 +114,8 @@ def pixelate(image: np.ndarray, size: float) -> np.ndarray:
     kind=KIND,
     presets=presets("size", 5, 8, 12),
     size=SIZE,
-    instruction="turn the picture into hexagons of {size} pixels",
+    instruction="turn the picture into hexagons of {size} of the short side",
+    in_pixels="turn the picture into hexagons of {size} pixels",
 )
 def hexagons(image: np.ndarray, size: float) -> np.ndarray:
     """Average the picture in hexagons."""
@@ -125,7 +127,8 @@ def hexagons(image: np.ndarray, size: float) -> np.ndarray:
     kind=KIND,
     presets=presets("size", 6, 9, 14),
     size=SIZE,
-    instruction="turn the picture into triangles of {size} pixels",
+    instruction="turn the picture into triangles of {size} of the short side",
+    in_pixels="turn the picture into triangles of {size} pixels",
 )
 def triangles(image: np.ndarray, size: float) -> np.ndarray:
     """Average the picture in triangles."""
@@ -138,7 +141,9 @@ def triangles(image: np.ndarray, size: float) -> np.ndarray:
     presets=presets("size seed", (6, 1), (9, 1), (14, 1)),
     size=SIZE,
     seed=SEED,
-    instruction="turn the picture into irregular crystals of {size} pixels, pattern {seed}",
+    instruction="turn the picture into irregular crystals of {size} of the short side, "
+    "pattern {seed}",
+    in_pixels="turn the picture into irregular crystals of {size} pixels, pattern {seed}",
 )
 def crystals(image: np.ndarray, size: float, seed: int) -> np.ndarray:
     """Average the picture in the cells around scattered points."""
@@ -151,7 +156,9 @@ def crystals(image: np.ndarray, size: float, seed: int) -> np.ndarray:
     presets=presets("size lead", (9, "black"), (14, "black"), (9, "white"), (14, "white")),
     size=SIZE,
     lead=NAMED_COLOUR,
-    instruction="turn the picture into stained glass of {size} pixel pieces with {lead} leads",
+    instruction="turn the picture into stained glass pieces of {size} of the short side "
+    "with {lead} leads",
+    in_pixels="turn the picture into stained glass of {size} pixel pieces with {lead} leads",
 )
 def stained_glass(image: np.ndarray, size: float, lead: str) -> np.ndarray:
     """Average the picture in irregular cells with leads between them."""
@@ -164,7 +171,9 @@ def stained_glass(image: np.ndarray, size: float, lead: str) -> np.ndarray:
     presets=presets("size joint", (5, "gray"), (8, "gray"), (5, "white"), (8, "white")),
     size=SIZE,
     joint=NAMED_COLOUR,
-    instruction="build the picture from bricks {size} pixels high with {joint} joints",
+    instruction="build the picture from bricks as high as {size} of the short side with "
+    "{joint} joints",
+    in_pixels="build the picture from bricks {size} pixels high with {joint} joints",
 )
 def brickwork(image: np.ndarray, size: float, joint: str) -> np.ndarray:
     """Average the picture in bricks with joints between them."""
@@ -185,7 +194,8 @@ def brickwork(image: np.ndarray, size: float, joint: str) -> np.ndarray:
     ),
     size=SIZE,
     ground=NAMED_COLOUR,
-    instruction="draw the picture in round dots of {size} pixels on {ground}",
+    instruction="draw the picture in round dots of {size} of the short side on {ground}",
+    in_pixels="draw the picture in round dots of {size} pixels on {ground}",
 )
 def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
     """Average the picture in square blocks and show each as a disc."""

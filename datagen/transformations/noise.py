@@ -62,7 +62,9 @@ def salt_and_pepper(image: np.ndarray, share: float, seed: int) -> np.ndarray:
     presets=presets("quality size", (2, 8), (8, 8), (2, 16), (8, 16)),
     quality=Parameter("JPEG quality", 1, 30, whole=True),
     size=Parameter("side of a block", 4, 32, unit=PIXELS),
-    instruction="compress the picture to JPEG quality {quality} with blocks of {size} pixels",
+    instruction="compress the picture to JPEG quality {quality} with blocks of {size} of "
+    "the short side",
+    in_pixels="compress the picture to JPEG quality {quality} with blocks of {size} pixels",
 )
 def jpeg(image: np.ndarray, quality: int, size: float) -> np.ndarray:
     """Compress a smaller copy as JPEG and enlarge it again."""
@@ -86,7 +88,9 @@ def jpeg(image: np.ndarray, quality: int, size: float) -> np.ndarray:
     presets=presets("degrees distance", (0, 2), (0, 4), (0, 8), (90, 4), (90, 8), (45, 6)),
     degrees=Parameter("direction, counterclockwise from the right", 0, 360, unit="degrees"),
     distance=Parameter("distance that red moves", 1, 20, unit=PIXELS),
-    instruction="move the red channel by {distance} pixels towards {degrees} degrees and the blue "
+    instruction="move the red channel by {distance} of the short side towards {degrees} "
+    "degrees and the blue one the other way",
+    in_pixels="move the red channel by {distance} pixels towards {degrees} degrees and the blue "
     "one the other way",
 )
 def channel_shift(image: np.ndarray, degrees: float, distance: float) -> np.ndarray:
@@ -124,7 +128,8 @@ def glitch(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
     kind=KIND,
     presets=presets("period", 2, 4, 8),
     period=Parameter("height of a gap and the rows before it", 2, 16, unit=PIXELS),
-    instruction="blacken every other band of rows with a period of {period} pixels",
+    instruction="blacken every other band of rows with a period of {period} of the short side",
+    in_pixels="blacken every other band of rows with a period of {period} pixels",
 )
 def scan_gaps(image: np.ndarray, period: float) -> np.ndarray:
     """Blacken every other band of rows."""
@@ -140,7 +145,9 @@ def scan_gaps(image: np.ndarray, period: float) -> np.ndarray:
     share=Parameter("share of the blocks", 0, 1),
     size=Parameter("side of a block", 2, 16, unit=PIXELS),
     seed=SEED,
-    instruction="blacken a share of {share} of the {size} pixel blocks, pattern {seed}",
+    instruction="blacken a share of {share} of the blocks of {size} of the short side, "
+    "pattern {seed}",
+    in_pixels="blacken a share of {share} of the {size} pixel blocks, pattern {seed}",
 )
 def lost_blocks(image: np.ndarray, share: float, size: float, seed: int) -> np.ndarray:
     """Blacken some of the square blocks."""

@@ -28,7 +28,9 @@ SPREADING = {"bright": cv2.dilate, "dark": cv2.erode}
     presets=presets("radius tones", (2, 6), (4, 6)),
     radius=Parameter("radius of the brush", 1, 6, unit=PIXELS),
     tones=Parameter("number of tones", 3, 12, whole=True),
-    instruction="paint the picture in oil with a brush of {radius} pixels and {tones} tones",
+    instruction="paint the picture in oil with a brush of {radius} of the short side and "
+    "{tones} tones",
+    in_pixels="paint the picture in oil with a brush of {radius} pixels and {tones} tones",
 )
 def oil(image: np.ndarray, radius: float, tones: int) -> np.ndarray:
     """Replace each pixel by the mean of the most common tone around it."""
@@ -50,7 +52,8 @@ def oil(image: np.ndarray, radius: float, tones: int) -> np.ndarray:
     kind=KIND,
     presets=presets("radius", 3, 5, 8),
     radius=Parameter("radius of the patches", 2, 10, unit=PIXELS),
-    instruction="smooth the picture into painted patches of {radius} pixels",
+    instruction="smooth the picture into painted patches of {radius} of the short side",
+    in_pixels="smooth the picture into painted patches of {radius} pixels",
 )
 def kuwahara(image: np.ndarray, radius: float) -> np.ndarray:
     """Replace each pixel by the mean of the smoothest of four windows around it."""
@@ -115,7 +118,8 @@ def cartoon(image: np.ndarray, levels: int) -> np.ndarray:
     ),
     tone=Parameter("tones that spread", choices=tuple(SPREADING)),
     size=Parameter("width of the brush, rounded to an odd number of pixels", 3, 15, unit=PIXELS),
-    instruction="let the {tone} parts spread with a round brush of {size} pixels",
+    instruction="let the {tone} parts spread with a round brush of {size} of the short side",
+    in_pixels="let the {tone} parts spread with a round brush of {size} pixels",
 )
 def brush(image: np.ndarray, tone: str, size: float) -> np.ndarray:
     """Let bright or dark parts spread under a round brush."""
@@ -129,7 +133,9 @@ def brush(image: np.ndarray, tone: str, size: float) -> np.ndarray:
     presets=presets("degrees length", (0, 13), (45, 13), (90, 13), (135, 13)),
     degrees=Parameter("direction, counterclockwise from the right", 0, 180, unit="degrees"),
     length=Parameter("length of the strokes", 3, 31, unit=PIXELS),
-    instruction="paint the picture in rough strokes of {length} pixels at {degrees} degrees",
+    instruction="paint the picture in rough strokes of {length} of the short side at "
+    "{degrees} degrees",
+    in_pixels="paint the picture in rough strokes of {length} pixels at {degrees} degrees",
 )
 def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     """Smear the picture and a grain along one direction."""
@@ -153,7 +159,9 @@ def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     kind=KIND,
     presets=presets("spacing", 4, 8),
     spacing=Parameter("width of the threads", 3, 16, unit=PIXELS),
-    instruction="print the picture on a woven canvas with threads {spacing} pixels wide",
+    instruction="print the picture on a woven canvas with threads as wide as {spacing} of "
+    "the short side",
+    in_pixels="print the picture on a woven canvas with threads {spacing} pixels wide",
 )
 def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
     """Darken and lighten the picture with the weave of a canvas."""
@@ -170,7 +178,8 @@ def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
     kind=KIND,
     presets=presets("sigma", 1.5, 5.0),
     sigma=Parameter("size of the blotches", 1, 8, unit=PIXELS),
-    instruction="turn the picture into a watercolour with blotches of {sigma:g} pixels",
+    instruction="turn the picture into a watercolour with blotches of {sigma} of the short side",
+    in_pixels="turn the picture into a watercolour with blotches of {sigma:g} pixels",
 )
 def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     """Flatten the picture, let paper shine through in blotches, darken the edges."""
@@ -188,7 +197,9 @@ def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     presets=presets("reach seed", (1.2, 3), (2.5, 3), (5.0, 3)),
     reach=Parameter("how far the glass scatters", 0.5, 8, unit=PIXELS),
     seed=SEED,
-    instruction="look at the picture through frosted glass that scatters over {reach:g} pixels, "
+    instruction="look at the picture through frosted glass that scatters over {reach} of "
+    "the short side, pattern {seed}",
+    in_pixels="look at the picture through frosted glass that scatters over {reach:g} pixels, "
     "pattern {seed}",
 )
 def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
@@ -210,8 +221,9 @@ def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
     kind=KIND,
     presets=presets("spacing", 4, 7),
     spacing=Parameter("distance between dots", 3, 12, unit=PIXELS),
-    instruction="turn the picture into a comic print of three tones with dots {spacing} pixels "
-    "apart",
+    instruction="turn the picture into a comic print of three tones with dots {spacing} of "
+    "the short side apart",
+    in_pixels="turn the picture into a comic print of three tones with dots {spacing} pixels apart",
 )
 def comic(image: np.ndarray, spacing: float) -> np.ndarray:
     """Print three tones, with dots for the middle one."""

@@ -1,4 +1,4 @@
-"""What each family declares holds: its values run on any size, others are refused, words are given."""
+"""What each family declares holds: its values run on any size, others are refused."""
 
 import doctest
 import itertools
@@ -218,3 +218,45 @@ def test_a_list_of_numbers_is_one_parameter() -> None:
 def test_the_examples_in_the_documentation_hold() -> None:
     tried = doctest.testmod(declaration)
     assert (tried.failed, tried.attempted > 5) == (0, True)
+
+
+def test_lengths_are_told_as_they_are_seen() -> None:
+    """A period that is measured in the result is the share of the short side that the words say."""
+    for family, values, measure in (
+        ("pixelate", {"size": 16}, lambda row: np.flatnonzero(np.diff(row))[0] + 1),
+        ("scan_gaps", {"period": 8}, lambda row: 2 * (np.flatnonzero(row == 0)[0])),
+        ("line_screen", {"spacing": 8, "degrees": 0}, _period),
+    ):
+        told = library().describe(family, values)["instruction"]
+        share = re.search(r"([\d.]+) % of the short side", told)
+        assert share is not None, told
+        for short in (64, 128, 256):
+            ramp = np.linspace(60, 190, short).astype(np.uint8)
+            image = np.broadcast_to(ramp[:, None, None], (short, short + 16, 3)).copy()
+            result = library().apply({"family": family, "parameters": values}, image)
+            seen = measure(result[:, 5, 0].astype(int)) / short
+            assert seen == pytest.approx(float(share[1]) / 100, abs=1.5 / short), told
+
+
+def _period(row: np.ndarray) -> float:
+    """The mean distance between the starts of dark lines."""
+    starts = np.flatnonzero((row[1:] == 0) & (row[:-1] > 0))
+    return float(np.diff(starts).mean())
+
+
+def test_no_instruction_tells_pixels_unless_it_is_asked_to() -> None:
+    shares, pixels = library(), library().telling("pixels")
+    told = {name: spec["instruction"] for name, spec in shares.singles().items()}
+    before = {name: spec["instruction"] for name, spec in pixels.singles().items()}
+    of_pixels = {"salt_and_pepper", "median_blur", "pixel_sort"}  # they speak of single pixels
+    assert [
+        text
+        for name, text in told.items()
+        if re.search(r"\d pixel|px", text) and name.split("-")[0] not in of_pixels
+    ] == []
+    changed = [name for name in told if told[name] != before[name]]
+    families = {shares.singles()[name]["family"] for name in changed}
+    assert (len(families), len(changed)) == (31, 109)
+    assert told["pixelate-size_16"] == "pixelate the picture into blocks of 25 % of the short side"
+    assert before["pixelate-size_16"] == "pixelate the picture into blocks of 16 pixels"
+    assert len(set(told.values())) == len(told)

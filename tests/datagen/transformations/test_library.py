@@ -303,7 +303,11 @@ def test_a_family_that_changes_the_size_is_refused(image: np.ndarray) -> None:
 
 
 def test_importing_it_is_cheap() -> None:
-    code = "import sys, datagen.transformations; print([name for name in ('cv2', 'skimage', 'scipy', 'PIL', 'torch') if name in sys.modules])"
+    code = (
+        "import sys, datagen.transformations; "
+        "print([name for name in ('cv2', 'skimage', 'scipy', 'PIL', 'torch') "
+        "if name in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

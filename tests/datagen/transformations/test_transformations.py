@@ -24,7 +24,7 @@ PHOTOGRAPHS = [getattr(skimage.data, name)() for name in ("astronaut", "coffee",
 
 
 def photograph(index: int, height: int, width: int) -> np.ndarray:
-    """A photograph cut to the shape's proportions and resized, read-only so that writing to it raises."""
+    """A photograph cut to the shape's proportions and resized, read-only."""
     full = PHOTOGRAPHS[index]
     share = min(full.shape[0] / height, full.shape[1] / width)
     rows, columns = int(height * share), int(width * share)
