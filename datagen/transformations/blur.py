@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import REFERENCE, blend, odd, to_uint8, unit, warp
+from datagen.transformations.arrays import blend, odd, to_uint8, unit, warp
 from datagen.transformations.declaration import PIXELS, Parameter, family, presets
 
 KIND = "blur"
