@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from datagen.transformations.arrays import blend, odd, to_uint8, unit, warp
-from datagen.transformations.declaration import PIXELS, Parameter, family, presets
+from datagen.transformations.declaration import PIXELS, REFERENCE, Parameter, family, presets
 
 KIND = "blur"
 BANDS = {"top": 0.15, "middle": 0.5, "bottom": 0.85}  # shares of the height
