@@ -153,7 +153,9 @@ def lost_blocks(image: np.ndarray, share: float, size: float, seed: int) -> np.n
     """Blacken some of the square blocks."""
     height, width = image.shape[:2]
     block = pixels(image, size, 2)
-    draw = np.random.default_rng(seed).random((64, 64))[: -(-height // block), : -(-width // block)]
+    rows, columns = -(-height // block), -(-width // block)
+    side = max(64, rows, columns)  # of the pattern; a panorama may have more than 64 blocks
+    draw = np.random.default_rng(seed).random((side, side))[:rows, :columns]
     lost = np.repeat(np.repeat(draw < share, block, 0), block, 1)[:height, :width]
     return np.where(lost[..., None], np.uint8(0), image)
 

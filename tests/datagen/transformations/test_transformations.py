@@ -60,6 +60,17 @@ def test_every_preset_keeps_the_shape_and_is_pure(shape: tuple[int, int]) -> Non
         assert image.tobytes() == before, spec
 
 
+@pytest.mark.parametrize("shape", [(16, 256), (256, 16), (64, 1024), (1024, 64)])
+def test_every_preset_runs_on_panoramas(shape: tuple[int, int]) -> None:
+    image = cv2.resize(PHOTOGRAPHS[0], shape[::-1], interpolation=cv2.INTER_AREA)
+    image.flags.writeable = False
+    for spec in PRESETS:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            result = library().apply(spec, image)
+        assert result.shape == image.shape, spec
+        assert result.dtype == np.uint8, spec
+
+
 def test_one_preset_of_every_family_at_256() -> None:
     image = photograph(1, 256, 320)
     for family in library().families.values():
