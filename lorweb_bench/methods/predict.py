@@ -19,7 +19,7 @@ from lorweb_bench.data.samples import Quadruplet, Triplet
 from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.methods.base import TABLE, LoadedMethod, load_method
 from lorweb_bench.predictions.format import PredictionsManifest, suite_id, suite_keys
-from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
+from lorweb_bench.predictions.shuffled_pairs import panel_reader, shuffled_pairs
 from lorweb_bench.predictions.writer import PredictionsWriter, cost_of
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
 from lorweb_bench.runtime.files import canonical_json
@@ -352,13 +352,13 @@ class _Runner:
     def batches(self, piece: Piece) -> Iterator[dict[str, str | None]]:
         """Predict and write a piece; yields per batch why each key has no answer, or None where it has."""
         task = self.task
-        pairs = pair_reader(task.suite)
+        panels = panel_reader(task.suite)
         failed: dict[str, str | None] = {}
         failed_in_a_row = 0
         stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
         while batch := list(islice(stream, self._batch_size())):
             if task.pair_of:
-                batch = [replace(q, **pairs.read(task.pair_of[q.key])) for q in batch]
+                batch = [replace(q, **panels.pair(task.pair_of[q.key])) for q in batch]
             outcome = self._predict(batch)
             failed_in_a_row = failed_in_a_row + 1 if all(outcome.values()) else 0
             failed |= {key: reason for key, reason in outcome.items() if reason}

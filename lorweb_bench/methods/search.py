@@ -5,14 +5,14 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cachetools import LRUCache
 from PIL import Image
 
 from lorweb_bench.data.composition import steps_of
 from lorweb_bench.data.images import pixel_hash, to_array, to_image
 from lorweb_bench.data.samples import Quadruplet, Triplet
-from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
+from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
+from lorweb_bench.metrics.candidates import Renderer
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.protocol import SEEN_TIERS
 from lorweb_bench.runtime.files import canonical_json
@@ -26,28 +26,6 @@ NEAREST = 5  # nearest-seen: singles whose compositions are tried
 MEMORY = 256 << 20  # bytes of rendered images that are kept at hand
 
 Spec = Mapping[str, Any]
-
-
-class Renderer:
-    """Runs single transformations, and keeps what it rendered last within a budget of bytes.
-
-    Analogies share their panels, so the same image is asked for again and again.
-    """
-
-    def __init__(self, library: TransformationLibrary, budget: int = MEMORY) -> None:
-        self.library = library
-        self.rendered: LRUCache[tuple[str, str], np.ndarray] = LRUCache(
-            budget, getsizeof=lambda image: image.nbytes
-        )
-
-    def run(self, name: str, spec: Spec, image: np.ndarray, digest: str) -> np.ndarray:
-        """`spec` run on an image; `name` stands for the spec and `digest` for the image."""
-        result = self.rendered.get((digest, name))
-        if result is None:
-            result = self.library.apply(spec, image)
-            if result.nbytes <= self.rendered.maxsize:
-                self.rendered[digest, name] = result
-        return result
 
 
 class LibrarySearch:
@@ -75,7 +53,7 @@ class LibrarySearch:
             raise InputError(
                 f"library-search needs a library that lists its transformations; {name!r} has no singles()."
             )
-        self._library, self._renderer = library, Renderer(library)
+        self._library, self._renderer = library, Renderer(library, MEMORY)
         self._singles: dict[str, Spec] = library.singles()
         self._families: dict[str, list[str]] = {}
         for identifier, spec in self._singles.items():
@@ -172,7 +150,7 @@ class NearestSeen:
             for step in steps if len(steps) > 1 else ():
                 self._holding.setdefault(canonical_json(step), []).append(name)
         self._library = suite.library()
-        self._renderer = Renderer(self._library)
+        self._renderer = Renderer(self._library, MEMORY)
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """Refused: without the answer there is nothing to be nearest to."""

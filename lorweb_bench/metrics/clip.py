@@ -22,7 +22,7 @@ from lorweb_bench.metrics.weights import (
     short_digest,
 )
 from lorweb_bench.protocol import RESIZE_KERNEL
-from lorweb_bench.runtime.cache import cache_folder, make_room, read_array, write_array
+from lorweb_bench.runtime.cache import cache_folder, make_room, read_arrays, write_arrays
 from lorweb_bench.runtime.files import canonical_json
 
 if TYPE_CHECKING:
@@ -250,13 +250,19 @@ def suite_features(
     folder = _folder(clip, suite)
     panels = [getattr(s, role) for s, role in images]
     names = [pixel_hash(panel) for panel in panels]
-    found = {name: read_array(folder, name, np.float32) for name in names}
-    new = {name: panel for name, panel in zip(names, panels, strict=True) if found[name] is None}
+    features: dict[str, np.ndarray] = {}
+    new: dict[str, np.ndarray] = {}
+    for name, panel in zip(names, panels, strict=True):
+        arrays = read_arrays(folder, name) or {}
+        if "feature" in arrays:
+            features[name] = arrays["feature"]
+        else:
+            new[name] = panel
     if new:
         for name, feature in zip(new, clip.features(list(new.values())), strict=True):
-            found[name] = feature
-            write_array(folder, name, feature)
-    return np.stack([feature for name in names if (feature := found[name]) is not None])
+            features[name] = feature
+            write_arrays(folder, name, feature=feature)
+    return np.stack([features[name] for name in names])
 
 
 @lru_cache(maxsize=8)

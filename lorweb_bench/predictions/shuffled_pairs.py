@@ -15,13 +15,17 @@ from lorweb_bench.predictions.reader import Place
 
 
 def shuffled_pairs(suite: Dataset, seed: int) -> dict[str, str]:
-    """For each key of the suite's splits the key of an item of the same split and size, and of another transformation.
+    """For each item another one of the same split and size, and of another transformation, by key.
 
-    Depends on the seed and the records alone. InputError for a public view, and when an item has no such other.
+    It depends on the seed and the records alone.
+
+    Raises:
+        InputError: The suite is a public view, or an item has no such other.
     """
     if suite.public:
         raise InputError(
-            f"Shuffled pairs are of other transformations, which {suite.path}, a public view, does not name."
+            f"Shuffled pairs are of other transformations, which {suite.path}, "
+            "a public view, does not name."
         )
     chosen: dict[str, str] = {}
     for split in suite.scored_splits:
@@ -34,7 +38,8 @@ def shuffled_pairs(suite: Dataset, seed: int) -> dict[str, str]:
             draw = random.Random(f"{seed}:{record.id}")
             if len({r.transformation for r in others}) < 2:
                 raise InputError(
-                    f"{suite.path}: no item of {split} has the size of {record.id!r} and another transformation."
+                    f"{suite.path}: no item of {split} has the size of {record.id!r} "
+                    "and another transformation."
                 )
             while (other := draw.choice(others)).transformation == record.transformation:
                 pass
@@ -42,20 +47,25 @@ def shuffled_pairs(suite: Dataset, seed: int) -> dict[str, str]:
     return chosen
 
 
-class PairReader:
-    """Reads the pair (a, a_prime) of any item; a shard's members are located once, when the first item is asked for."""
+class PanelReader:
+    """Reads the panels of any item; a shard's members are located once, when the first item is asked for."""
 
     def __init__(self, suite: Dataset) -> None:
         self._suite = suite
         self._places: dict[str, Place] = {}
 
-    def read(self, key: str) -> dict[str, Any]:
-        """`a` and `a_prime` of an item, decoded; InputError when the suite has no such item, or an image is damaged."""
+    def pair(self, key: str) -> dict[str, Any]:
+        """`a` and `a_prime` of an item, decoded; InputError as for `panel`."""
+        return {role: self.panel(key, role) for role in ("a", "a_prime")}
+
+    def panel(self, key: str, role: str) -> Image.Image:
+        """One panel of an item, decoded.
+
+        Raises:
+            InputError: The suite has no such item or panel, or the image is damaged.
+        """
         if not self._places:
             self._locate()
-        return {role: self._image(key, role) for role in ("a", "a_prime")}
-
-    def _image(self, key: str, role: str) -> Image.Image:
         if (place := self._places.get(f"{key}.{role}")) is None:
             raise InputError(f"{self._suite.path} has no sample {key!r}.")
         return decode(place.read(), f"{self._suite.path}: sample {key!r} {role}")
@@ -72,4 +82,4 @@ class PairReader:
                         )
 
 
-pair_reader = lru_cache(maxsize=1)(PairReader)
+panel_reader = lru_cache(maxsize=1)(PanelReader)

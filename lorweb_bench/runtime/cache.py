@@ -4,7 +4,6 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -42,27 +41,26 @@ def make_room(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_array(folder: Path | None, key: str, dtype: Any) -> np.ndarray | None:
-    """The array under `key`, or None where there is none that is whole and of that dtype."""
+def read_arrays(folder: Path | None, key: str) -> dict[str, np.ndarray] | None:
+    """The arrays under `key`, by name, or None where there are none that are whole."""
     if folder is None:
         return None
     try:
-        # The file is a zip, whose checksum is compared on reading.
+        # The file is a zip, whose checksums are compared on reading.
         with np.load(folder / f"{key}.npz", allow_pickle=False) as file:
-            array = np.asarray(file["images"])
+            return {name: np.asarray(file[name]) for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
-    return array if array.dtype == dtype else None
 
 
-def write_array(folder: Path | None, key: str, array: np.ndarray) -> None:
-    """Write an array under `key`. A full or read-only disk costs time, not the result."""
+def write_arrays(folder: Path | None, key: str, **arrays: np.ndarray) -> None:
+    """Write arrays under `key`. A full or read-only disk costs time, not the result."""
     if folder is None:
         return
     temporary = folder / f".{key}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as f:
-            np.savez(f, images=array)
+            np.savez(f, **arrays)  # type: ignore[arg-type]
         # Not flushed to disk: what a power cut leaves fails its checksum.
         temporary.replace(folder / f"{key}.npz")
     except OSError:

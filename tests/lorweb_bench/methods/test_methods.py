@@ -232,7 +232,7 @@ def test_methods_load_by_name_module_file_class_factory_and_instance(
     ("spec", "sentence"),
     [
         ("copy_b", "did you mean 'copy-b'"),
-        ("nothing-like-it", "there are copy-b"),
+        ("zzz", "there are copy-b"),
         ("no/such/folder", "is no folder"),
         ("no_such_file.py:x", "does not exist"),
         ("no_such_module:x", "cannot be imported"),

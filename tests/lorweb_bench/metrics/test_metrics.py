@@ -3,20 +3,31 @@
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.images import pixel_hash
+from lorweb_bench.data.samples import Quadruplet, Record
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics.base import Metric, Scored, choose_metrics, load_metric
-from lorweb_bench.metrics.candidates import candidates_folder, kept
+from lorweb_bench.metrics.candidates import (
+    CandidateStore,
+    Sketches,
+    block_means,
+    block_side,
+    candidates_folder,
+)
 from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.metrics.pixel import mse, psnr
+from lorweb_bench.metrics.retrieval import bounds, is_retrieved
 from lorweb_bench.metrics.ssim import ssim
 
 CLASSIC = ("mse", "psnr", "ssim", "edit_recovery", "retrieval")
@@ -139,25 +150,130 @@ def test_retrieval_knows_the_truth_from_b_and_from_a_candidate(small_suite: Data
     assert retrieval.chance(small_suite) == pytest.approx(1 / 50)  # type: ignore[attr-defined]
 
 
-def test_candidates_are_kept_and_a_damaged_file_is_rendered_again(
-    small_suite: Dataset, tmp_path: Path
+def brute_force(item: Scored, suite: Dataset) -> float:
+    """Retrieval as its definition says: every candidate is run on b and compared with the prediction."""
+    errors = {}
+    for name in item.record.candidates or ():
+        image = suite.library().apply(suite.manifest.transformations[name].spec, item.b)
+        errors[name] = int(np.square(image.astype(np.int64) - item.prediction).sum())
+    truth = errors.pop(item.record.transformation)
+    return float(truth < min(errors.values()))
+
+
+def attempts(item: Scored, rng: np.random.Generator) -> list[np.ndarray]:
+    """Predictions near the truth, near b, between them, near a candidate, and of something else."""
+    b, truth = item.b.astype(float), item.b_prime.astype(float)
+    noise = rng.normal(0, 12, b.shape)
+    images = [truth, b, item.a_prime, truth + noise, b + noise, (b + truth) / 2]
+    images += [
+        truth.mean((0, 1)) + 0 * b,
+        0.2 * b + 0.8 * truth,
+        truth + 30,
+        rng.random(b.shape) * 255,
+    ]
+    return [np.asarray(image).round().clip(0, 255).astype(np.uint8) for image in images]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_retrieval_is_what_brute_force_says(
+    cached: bool, small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
-
-    def render() -> np.ndarray:
-        calls.append(1)
-        return np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
-
+    """For good, middling and bad predictions alike; and again from what is remembered."""
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", str(tmp_path) if cached else "")
+    rng = np.random.default_rng(0)
+    items = [
+        Scored(item.quadruplet, image)
+        for item in scored_items(small_suite, 6)
+        for image in attempts(item, rng)
+    ]
+    expected = [brute_force(item, small_suite) for item in items]
+    assert 0 < sum(expected) < len(expected)
     for _ in range(2):
-        assert kept(tmp_path, "k", (2, 2, 2, 3), render).sum() == render().sum()
-    assert len(calls) == 3  # once to keep it, and twice here to compare
-    path = tmp_path / "k.npz"
-    data = bytearray(path.read_bytes())
-    data[data.index(bytes(range(24))) + 3] ^= 1
-    for damaged in (bytes(data), data[:50], b""):
+        store = CandidateStore(small_suite)
+        assert [float(is_retrieved(item, small_suite, store)) for item in items] == expected
+    assert any((tmp_path / "candidates").rglob("*.npz")) == cached
+
+
+def test_the_bounds_hold_for_sizes_that_blocks_do_not_divide() -> None:
+    """Of ever other images, with what is remembered of candidates made here from their pixels."""
+    rng = np.random.default_rng(3)
+    for height, width in ((40, 56), (33, 50), (9, 70), (64, 64)):
+        shape = (height, width, 3)
+        b, truth, p = (rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(3))
+        candidates = [p, b, truth, 255 - b, b // 2, np.roll(truth, 3, 1), truth // 2 + p // 2]
+        sketches = Sketches(
+            np.array([np.square(c.astype(float) - truth).sum() for c in candidates]),
+            np.array([np.square(c.astype(float) - b).sum() for c in candidates]),
+            np.stack([np.rint(block_means(c, 16) * 257) for c in candidates]).astype(np.uint16),
+        )
+        q = Quadruplet(
+            "k",
+            *map(Image.fromarray, (b, truth, b, truth)),
+            Record(id="k", width=width, height=height),
+        )
+        low, high = bounds(Scored(q, p), sketches, 16)
+        exact = np.array([np.square(c.astype(float) - p).sum() for c in candidates])
+        assert (low <= exact).all()
+        assert (exact <= high).all()
+        # A prediction that is b itself, or the truth, is known exactly but for rounding.
+        for prediction, distances in ((b, sketches.to_b), (truth, sketches.to_truth)):
+            low, high = bounds(Scored(q, prediction), sketches, 16)
+            assert (high - low <= 0.02 * distances + 1e4).all()
+
+
+def test_candidates_of_items_with_one_b_are_run_once(
+    small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", str(tmp_path))
+    quadruplets = [q for s in small_suite.scored_splits for q in small_suite.quadruplets(s)]
+    everything = [Scored(q, np.asarray(q.b_prime)) for q in quadruplets]
+    pairs = {(pixel_hash(s.b), name) for s in everything for name in s.record.candidates or ()}
+    truths = {(pixel_hash(s.b), s.record.transformation) for s in everything}
+    runs: list[int] = []
+    library = small_suite.library()
+
+    class Counting:
+        def apply(self, spec: Any, image: np.ndarray) -> np.ndarray:
+            runs.append(1)
+            return library.apply(spec, image)
+
+    monkeypatch.setattr(Dataset, "library", lambda suite: Counting())
+    store = CandidateStore(small_suite)
+    assert all(is_retrieved(item, small_suite, store) for item in everything)
+    assert len(runs) <= len(pairs | truths) < 49 * len(everything)
+    runs.clear()
+    again = CandidateStore(small_suite)
+    assert all(is_retrieved(item, small_suite, again) for item in everything)
+    assert not runs  # an exact answer is known from what is remembered
+
+
+def test_damaged_sketches_are_made_again(
+    small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", str(tmp_path))
+    (item,) = scored_items(small_suite, 1)
+    sketches = CandidateStore(small_suite).sketches(item, pixel_hash(item.b))
+    path = next((tmp_path / "candidates").rglob(f"{item.key}.npz"))
+    whole = path.read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2] ^= 1
+    for damaged in (bytes(spoilt), whole[:50], b""):
         path.write_bytes(damaged)
-        assert kept(tmp_path, "k", (2, 2, 2, 3), render).tolist() == render().tolist()
-    assert kept(tmp_path / "not" / "there", "k", (2, 2, 2, 3), render).shape == (2, 2, 2, 3)
+        again = CandidateStore(small_suite).sketches(item, pixel_hash(item.b))
+        for name, array in vars(sketches).items():
+            assert (getattr(again, name) == array).all()
+    assert path.read_bytes() == whole
+
+
+def test_sketches_stay_within_their_room_on_disk(
+    small_suite: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorweb_bench.metrics import candidates
+
+    assert block_side(small_suite) == 16
+    monkeypatch.setattr(candidates, "MAX_BYTES", 48 * 50 * 6)
+    assert block_side(small_suite) == 32  # one block a panel
+    assert candidates_folder(small_suite, 16) != candidates_folder(small_suite, 32)
     assert candidates_folder(small_suite) == candidates_folder(small_suite)
 
 

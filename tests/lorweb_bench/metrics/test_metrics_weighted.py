@@ -13,7 +13,8 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics.base import Scored, choose_metrics, clip, load_metric, unsupported
+from lorweb_bench.metrics import clip
+from lorweb_bench.metrics.base import Scored, choose_metrics, load_metric, unsupported
 from lorweb_bench.metrics.clip import Clip, suite_features
 from lorweb_bench.metrics.lpips import Lpips, LpipsToB
 from lorweb_bench.metrics.weights import digest
@@ -285,7 +286,7 @@ def test_published_trunks_are_read_from_torchs_own_place(
     """A file of the right name is read, and one that is not the published one is refused: its name ends as its sha256 begins."""
     import torchvision
 
-    from lorweb_bench.metrics.base import lpips as perceptual
+    from lorweb_bench.metrics import lpips as perceptual
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(3)

@@ -21,7 +21,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import TASK_PROMPT, sample_seed
 from lorweb_bench.predictions.format import MANIFEST, read_manifest
 from lorweb_bench.predictions.reader import fitted, open_predictions
-from lorweb_bench.predictions.shuffled_pairs import pair_reader, shuffled_pairs
+from lorweb_bench.predictions.shuffled_pairs import panel_reader, shuffled_pairs
 from lorweb_bench.protocol import SUITE_SPLITS
 from lorweb_bench.scoring.evaluate import predict, score
 
@@ -282,7 +282,7 @@ def test_shuffled_pairs_show_another_transformation_of_the_split(
     with pytest.raises(InputError, match="public view"):
         predict(Recorder(), small_public, tmp_path / "p", pairs="shuffled")
     with pytest.raises(InputError, match="no sample 'nobody'"):
-        pair_reader(small_suite).read("nobody")
+        panel_reader(small_suite).pair("nobody")
 
 
 def test_a_limit_is_partial_and_goes_on_from_there(small_suite: Dataset, tmp_path: Path) -> None:
