@@ -240,7 +240,8 @@ def _refuse_empty_splits(folder: Path, plan: Plan, size: int) -> None:
             sidecars.append(read_sidecar(shard_path(folder, split, index)))
         if not sidecars[-1].samples:
             dropped = sum((Counter(sidecar.dropped) for sidecar in sidecars), Counter[str]())
-            reasons = ", ".join(f"{count} {name}" for name, count in sorted(dropped.items()))
+            ends = {name: f"did not pass {name}" for name in dropped} | {"failed": "failed"}
+            reasons = ", ".join(f"{dropped[name]} items {ends[name]}" for name in sorted(dropped))
             raise InputError(
                 f"{folder}: none of the {len(items)} items of {split} could be made ({reasons}); "
                 "see filters, or add photographs."
@@ -341,6 +342,7 @@ def build_shard(
         for item, sample in makers[plan.split].make_all(plan.items):
             if not isinstance(sample, Dropped):
                 shard.add(item.key, sample.images, sample.record)
+                shard.note_sources(sample.source_digests)
                 continue
             shard.drop(sample.filter)
             if sample.reason and on_error == "fail":

@@ -149,6 +149,7 @@ def _pair(edit: Edit, folder: Path) -> Pair:
         attribution=source.attribution,
         photograph=source.name,
         pixels=source.pixels,
+        digest=source.digest,
     )
 
 

@@ -127,7 +127,9 @@ class PairItems:
             disagree = changes_disagree(filters, encoded)
         if disagree:
             return Dropped("clip_direction")
-        return Made(encoded, self._record(item, second.size))
+        pairs = (item.first, item.second)
+        digests = {pair.photograph: pair.digest for pair in pairs if pair.digest}
+        return Made(encoded, self._record(item, second.size), digests)
 
     def _record(self, item: PlannedAnalogy, size: tuple[int, int]) -> dict[str, Any]:
         spec, pairs = self.transformations[item.transformation], (item.first, item.second)

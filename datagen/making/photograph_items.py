@@ -44,10 +44,17 @@ class PlannedItem:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished item: encoded images by role, each (bytes, extension), and its record."""
+    """A finished item.
+
+    Attributes:
+        images: Encoded images by role, each (bytes, extension).
+        record: The record.
+        source_digests: What the photographs behind it are compared by, by name.
+    """
 
     images: dict[str, tuple[bytes, str]]
     record: dict[str, Any]
+    source_digests: dict[str, str]
 
 
 def plan_items(
@@ -311,7 +318,8 @@ class PhotographItems:
         }
         if self.recipe.is_suite:
             record |= {"hard": self.hard[item.transformation], "candidates": candidates}
-        return Made({role: (data, extension) for role, data in files.items()}, record)
+        digests = {source.name: source.digest for source in sources if source.digest}
+        return Made({role: (data, extension) for role, data in files.items()}, record, digests)
 
 
 def _photograph_is_due(recipe: Recipe, role: str, turn: int, random: np.random.Generator) -> bool:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from datagen.making.build_notes import Note
+from datagen.making.build_notes import LeftOut, Note
 from datagen.planning.seeding import draw
 from datagen.recipe.schema import Recipe
 from datagen.recipe.sources import ROLES, SourceSection
@@ -125,10 +125,22 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
         credits=section.credits,
         workers=workers,
     )
-    if recipe.filters.near_duplicates:
-        sources, near = photographs.without_near_duplicates(sources, workers)
-        notes += near
+    if recipe.one_of_near_duplicates:
+        sources, copies = photographs.without_near_duplicates(sources)
+        notes += copies
+        _refuse_assigned_copies(section, copies)
     return sources, tuple(notes)
+
+
+def _refuse_assigned_copies(section: SourceSection, copies: Sequence[LeftOut]) -> None:
+    """Raise InputError where a photograph that looks like another one is assigned to a role."""
+    assigned = set(itertools.chain.from_iterable(section.assign.values()))
+    for copy in copies:
+        if copy.name in assigned:
+            raise InputError(
+                f"source.assign names {copy.name}: {copy.reason}; assign one of the two, or set "
+                "filters.near_duplicates=false."
+            )
 
 
 def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:

@@ -216,10 +216,12 @@ class FiltersSection(Section):
         ge=1,
         description="Pixels: photographs and pairs with a shorter side than this are left out.",
     )
-    near_duplicates: bool = Field(
-        default=False,
-        description="Whether photographs, and pairs of a task, that look like an earlier one "
-        "(perceptual hash) are left out.",
+    near_duplicates: bool | None = Field(
+        default=None,
+        description="Whether photographs that look alike (resized, recompressed, mirrored, cut by a "
+        "little) are one, of which the largest is used. Of pairs, whether those of a task that look "
+        "like an earlier one are left out. By default so for photographs, unless `source.sha256` "
+        "pins them, and not for pairs.",
     )
     aspect_tolerance: float | None = Field(
         default=None,
@@ -361,6 +363,15 @@ class Recipe(Section):
     def from_pairs(self) -> bool:
         """Whether its sources are images that somebody else edited."""
         return self.source.kind in PAIR_KINDS
+
+    @property
+    def one_of_near_duplicates(self) -> bool:
+        """Whether photographs that look alike are one: so unless the recipe says otherwise.
+
+        A recipe that pins its files uses exactly those.
+        """
+        wanted = self.filters.near_duplicates
+        return self.source.sha256 is None if wanted is None else wanted
 
     @property
     def is_suite(self) -> bool:

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections import Counter
-from typing import Any, Literal, Self, get_origin
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -28,7 +28,9 @@ class Section(BaseModel):
         values = [value]
         if isinstance(value, dict) and get_origin(annotation) is dict:
             values = [] if annotation == dict[str, Any] else list(value.values())
-        if annotation is not bool and any(isinstance(value, bool) for value in values):
+        if bool not in (annotation, *get_args(annotation)) and any(
+            isinstance(value, bool) for value in values
+        ):
             raise ValueError("yes, no, true and false are no number, and text only in quotes")
         return value
 

@@ -94,7 +94,7 @@ def hub(
     checks = list(check_files(files, max_pixels, workers))
     usable = []
     for row, before, after in zip(rows, checks[::2], checks[1::2], strict=True):
-        row["pixels"] = (before.digest, after.digest)
+        row["pixels"], row["digest"] = (before.digest, after.digest), before.source
         if (note := _why_left_out(_row_name(row), before, after, min_side)) is not None:
             left_out.append(note)
         else:
@@ -392,6 +392,7 @@ def _pairs(
             attribution=row["attribution"] or attribution or path,
             photograph=photographs.get(row["photograph"], f"pixels-{row['pixels'][0][:16]}"),
             pixels=" ".join(row["pixels"]),
+            digest=row["digest"],
         )
         for row in rows
     ]

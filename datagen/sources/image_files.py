@@ -24,6 +24,7 @@ from lorweb_bench.data.images import (
     upright_srgb,
 )
 from lorweb_bench.errors import InputError
+from lorweb_bench.suites.near_duplicates import SourceDigest
 
 # Pillow reads no HEIC, but a file of that name may be a JPEG; if not, it is named and counted.
 SUFFIXES = frozenset(
@@ -180,6 +181,7 @@ class Checked:
         digest: The pixel hash.
         height: In pixels.
         width: In pixels.
+        source: What it is compared by with other images, a `SourceDigest` as text.
         problem: Why the file cannot be used, in a sentence; empty where it can.
         notes: What of its metadata is broken and was ignored: sentences that begin with "its".
     """
@@ -187,6 +189,7 @@ class Checked:
     digest: str = ""
     height: int = 0
     width: int = 0
+    source: str = ""
     problem: str = ""
     notes: tuple[str, ...] = ()
 
@@ -206,7 +209,8 @@ def _check(path: Path, max_pixels: int) -> Checked:
         image, notes = _decode_noting(path, max_pixels)
     except InputError as error:
         return Checked(problem=str(error))
-    return Checked(pixel_hash(image), image.shape[0], image.shape[1], notes=notes)
+    source = SourceDigest.of(image).to_text()
+    return Checked(pixel_hash(image), image.shape[0], image.shape[1], source, notes=notes)
 
 
 def metadata_notes(names: Iterable[str], checked: Iterable[Checked]) -> list[Note]:

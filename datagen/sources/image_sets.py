@@ -38,6 +38,7 @@ class ImageSet:
         attribution: Empty where nobody gave one.
         left_out: Why the set is not used; None where it is.
         digests: Pixel hashes in the order of the roles, once the files are decoded.
+        sources: What the images are compared by (`SourceDigest` as text), in the same order.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ImageSet:
     attribution: str = ""
     left_out: LeftOut | None = None
     digests: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def refuse(self, reason: str) -> None:
         """Leave the set out as broken, for its first reason."""
@@ -128,6 +130,7 @@ def _check_images(
     for number, image_set in enumerate(sets):
         checked = checks[number * len(roles) : (number + 1) * len(roles)]
         image_set.digests = tuple(image.digest for image in checked)
+        image_set.sources = tuple(image.source for image in checked)
         image_set.left_out = _why_left_out(image_set.name, checked, min_side)
     return metadata_notes([file.name for file in files], checks)
 

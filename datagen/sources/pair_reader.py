@@ -178,6 +178,7 @@ def pairs(
             attribution=image_set.attribution or attribution,
             photograph=photograph,
             pixels=" ".join(image_set.digests),
+            digest=image_set.sources[0],
         )
         for image_set, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
     ]

@@ -18,10 +18,10 @@ from datagen.sources.image_files import (
     slugs,
     too_small,
 )
-from datagen.sources.near_duplicates import SeenImages, look_at_all
 from datagen.sources.source import Source
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError, did_you_mean
+from lorweb_bench.suites.near_duplicates import KnownSources, SourceDigest
 
 
 def folder(
@@ -86,6 +86,8 @@ def folder(
             own_attribution or attribution,
             ImageFile(str(file.absolute()), max_pixels),
             checked.digest,
+            checked.source,
+            checked.height * checked.width,
         )
         sources.append(source)
     if not sources:
@@ -152,17 +154,28 @@ def _read_credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]
 
 
 def without_near_duplicates(
-    photographs: Sequence[Source], workers: int = 1
+    photographs: Sequence[Source],
 ) -> tuple[list[Source], list[LeftOut]]:
-    """The photographs that are near-equal to no earlier one, and the others, left out."""
-    seen, distinct, left_out = SeenImages(), [], []
-    looks = look_at_all([source.load for source in photographs], workers)
-    for source, look in zip(photographs, looks, strict=True):
-        if other := seen.like(source.name, look):
-            left_out.append(LeftOut(source.name, f"it looks like {other}", "near_duplicate"))
-        else:
-            distinct.append(source)
-    return distinct, left_out
+    """One photograph of each group that is near-equal or mirrored: the largest.
+
+    Args:
+        photographs: Photographs of a folder, with their digests.
+
+    Returns:
+        The photographs that remain, in their order, and the others with the one that each is like.
+    """
+    known = KnownSources()
+    copies: dict[str, LeftOut] = {}
+    for source in sorted(photographs, key=lambda source: (-source.area, source.name)):
+        digest = SourceDigest.from_text(source.digest)
+        near = known.nearest(digest)
+        if near is None:
+            known.add(source.name, digest)
+            continue
+        reason = f"it looks like {near[0]}, which is not smaller and is used"
+        copies[source.name] = LeftOut(source.name, reason, "near_duplicate")
+    distinct = [source for source in photographs if source.name not in copies]
+    return distinct, [copies[name] for name in sorted(copies)]
 
 
 def _file_slugs(names: list[str]) -> list[str]:

@@ -82,6 +82,7 @@ def quadruplets(
                 attribution=image_set.attribution or attribution,
                 photograph=f"{name}-{before}",
                 pixels=" ".join(image_set.digests),
+                digest=image_set.sources[ROLES.index(before)],
             )
             pairs.append(pair)
     return pairs, left_out

@@ -19,6 +19,9 @@ class Source:
         load: Returns the full image, uint8 H x W x 3 RGB. It is picklable, and equal for equal
             sources, so that other processes can call it and a cache can use it as a key.
         pixels: The pixel hash of the image, where it was decoded.
+        digest: What it is compared by with other photographs, a `SourceDigest` as text, where it
+            was decoded.
+        area: Its pixels, where it was decoded.
     """
 
     name: str
@@ -26,6 +29,8 @@ class Source:
     attribution: str
     load: Load
     pixels: str = ""
+    digest: str = ""
+    area: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Pair:
         aspect: Width / height of `before`, where it was decoded.
         as_b: False where, as (b, b_prime) of a suite, it would give another pair's answer away.
         pixels: The pixel hashes of the images, where they were decoded.
+        digest: What `before` is compared by, a `SourceDigest` as text, where it was decoded.
     """
 
     task: str
@@ -58,3 +64,4 @@ class Pair:
     aspect: float | None = None
     as_b: bool = True
     pixels: str = ""
+    digest: str = ""

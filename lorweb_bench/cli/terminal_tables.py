@@ -133,6 +133,11 @@ def show_leaks(found: "Found") -> None:
         console.print(
             f"Photographs or scenes in both: {len(found.sources)}{': ' if found.sources else ''}{', '.join(found.sources[:20])}"
         )
+    if found.like_sources:
+        table = _table("Like photographs", "suite", "training data", "#apart")
+        for near in found.like_sources[:MAX_PAIRS]:
+            table.add_row(near.suite, near.train, f"{near.levels:.1f} levels")
+        console.print(table)
     there, here = found.compared
     console.print(
         f"Images compared: {here:,} of the suite with {there:,} of the training data ({found.flat:,} without content left out)"

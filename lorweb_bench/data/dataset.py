@@ -168,6 +168,15 @@ class Dataset:
                 names |= {record.a_source, record.b_source} - {""}
         return names
 
+    def source_digests(self, split: str) -> dict[str, str]:
+        """What the photographs of a split are compared by, as far as its sidecars say."""
+        digests: dict[str, str] = {}
+        for entry in self.split(split).shards:
+            path = self.path / entry.path
+            if path.with_suffix(".json").is_file():
+                digests |= read_sidecar(path).source_digests
+        return digests
+
     def quadruplets(
         self, split: str, shards: Collection[int] | None = None, keys: Collection[str] | None = None
     ) -> Iterator[Quadruplet]:

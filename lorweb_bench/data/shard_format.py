@@ -60,6 +60,7 @@ class Sidecar(BaseModel):
         starts: Where each sample begins in the tar, and where the last one ends, in bytes.
         sizes: Samples by the size of their panels, as "64x48".
         dropped: Items that were planned and not written, by filter.
+        source_digests: By photograph, what it is compared by (`SourceDigest`); scenes have none.
         items: The samples.
     """
 
@@ -75,6 +76,7 @@ class Sidecar(BaseModel):
     starts: tuple[int, ...] = ()
     sizes: dict[Annotated[str, Field(pattern=SIZE)], int] = Field(default_factory=dict)
     dropped: dict[str, int] = Field(default_factory=dict)
+    source_digests: dict[str, str] = Field(default_factory=dict)
     items: tuple[Item, ...]
 
 

@@ -50,6 +50,7 @@ class ShardWriter:
     _keys: set[str] = field(default_factory=set, init=False)
     _credits: set[tuple[str, str]] = field(default_factory=set, init=False)
     _sources: set[str] = field(default_factory=set, init=False)
+    _source_digests: dict[str, str] = field(default_factory=dict, init=False)
     _starts: list[int] = field(default_factory=lambda: [0], init=False)
     _sizes: Counter[str] = field(default_factory=Counter, init=False)
     _dropped: Counter[str] = field(default_factory=Counter, init=False)
@@ -90,6 +91,10 @@ class ShardWriter:
         text = json.dumps(sample.record, ensure_ascii=False, allow_nan=False)
         self._write(f"{key}.json", text.encode())
         self._note(item, record, ext)
+
+    def note_sources(self, digests: Mapping[str, str]) -> None:
+        """Note what photographs behind samples are compared by: by name, a `SourceDigest`'s text."""
+        self._source_digests.update(digests)
 
     def drop(self, filter: str) -> None:
         """Count an item that was planned and did not pass `filter`."""
@@ -167,5 +172,6 @@ class ShardWriter:
             starts=tuple(self._starts) if self._items else (),
             sizes=dict(sorted(self._sizes.items())),
             dropped=dict(sorted(self._dropped.items())),
+            source_digests=dict(sorted(self._source_digests.items())),
             items=tuple(self._items),
         )

@@ -18,7 +18,14 @@ from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.runtime.files import atomic_path, canonical_json
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.runtime.workers import run_pieces
-from lorweb_bench.suites.near_duplicates import Known, dhash, flat, thumbnail
+from lorweb_bench.suites.near_duplicates import (
+    Known,
+    KnownSources,
+    SourceDigest,
+    dhash,
+    flat,
+    thumbnail,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,15 @@ class ImagePair:
     levels: float
 
 
+@dataclass(frozen=True)
+class SourcePair:
+    """A photograph of the suite and the near-equal one of the training data, or its mirror image."""
+
+    suite: str
+    train: str
+    levels: float  # the RMSE of the thumbnails
+
+
 @dataclass
 class TierShare:
     """One tier: its transformations, those of them trained on, and for new tiers the families or pairs trained on."""
@@ -59,6 +75,7 @@ class Found:
 
     tiers: dict[str, TierShare] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
+    like_sources: list[SourcePair] = field(default_factory=list)
     images: list[ImagePair] = field(default_factory=list)
     compared: tuple[int, int] = (0, 0)
     flat: int = 0
@@ -83,6 +100,7 @@ def find_leaks(train: Path | str, suite: Path | str, workers: int = 1) -> Found:
         found.notes.append("a public view has no labels: only images were compared")
     else:
         _compare_labels(training, scored, found)
+        _compare_sources(training, scored, found)
     there, here = _seen(training, training.splits, workers), _seen(scored, scored.splits, workers)
     found.compared, found.flat = (
         (len(there), len(here)),
@@ -132,6 +150,41 @@ def _compare_labels(training: Dataset, suite: Dataset, found: Found) -> None:
         )
     if suite.manifest.tiers_relative_to not in (None, training.fingerprint):
         found.notes.append("the suite's tiers are relative to another training dataset")
+
+
+def _compare_sources(training: Dataset, suite: Dataset, found: Found) -> None:
+    """Find photographs of the suite that are near-equal to trained ones under another name."""
+    trained, scored = _source_digests(training), _source_digests(suite)
+    if not trained or not scored:
+        found.notes.append("no digests of whole photographs to compare: only panels were compared")
+        return
+    known = KnownSources()
+    for name, digest in trained.items():
+        known.add(name, digest)
+    for name, digest in scored.items():
+        if name not in trained and (near := known.nearest(digest)) is not None:
+            found.like_sources.append(SourcePair(name, *near))
+    found.like_sources.sort(key=lambda pair: (pair.levels, pair.suite))
+    if found.like_sources:
+        first = found.like_sources[0]
+        found.leaks.append(
+            f"{len(found.like_sources)} photographs are near-equal to trained ones, "
+            f"{first.suite} to {first.train} for one"
+        )
+
+
+def _source_digests(dataset: Dataset) -> dict[str, SourceDigest]:
+    digests: dict[str, SourceDigest] = {}
+    for split in dataset.splits:
+        for name, text in dataset.source_digests(split).items():
+            try:
+                digests[name] = SourceDigest.from_text(text)
+            except ValueError as e:
+                raise InputError(
+                    f"{dataset.path}: the digest of {name!r} in a sidecar of {split} is none ({e}); "
+                    "build the dataset again."
+                ) from None
+    return digests
 
 
 def share_by_tier(

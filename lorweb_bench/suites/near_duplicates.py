@@ -1,8 +1,13 @@
 """Near-equal images: what an image is compared by, and the nearest of the images that are known.
 
-Found are copies that were recompressed, resized, made a little brighter, or cut by up to some two per cent at each edge. Mirrored,
-turned and more deeply cropped ones are other images here.
+Found are copies that were recompressed, resized, made a little brighter, or cut by up to some two
+per cent at each edge. Whole photographs are also compared with their mirror images (`SourceDigest`).
+Turned and more deeply cropped ones are other images here.
 """
+
+import base64
+import binascii
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,6 +42,69 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def flat(small: np.ndarray) -> bool:
     """Whether the image behind a thumbnail has no content to compare."""
     return float(small.std(axis=(0, 1)).max()) < FLAT_LEVELS
+
+
+@dataclass(frozen=True, eq=False)
+class SourceDigest:
+    """What a whole photograph is compared by, small enough for a sidecar.
+
+    Attributes:
+        dhash: Its difference hash, 64 bits.
+        mirrored: That of its mirror image.
+        thumbnail: uint8 16 x 16 x 3.
+    """
+
+    dhash: int
+    mirrored: int
+    thumbnail: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray) -> "SourceDigest":
+        """The digest of a uint8 H x W x 3 image."""
+        return cls(dhash(image), dhash(np.ascontiguousarray(image[:, ::-1])), thumbnail(image))
+
+    def to_text(self) -> str:
+        """The digest in base64: both hashes, then the thumbnail."""
+        data = self.dhash.to_bytes(8, "big") + self.mirrored.to_bytes(8, "big")
+        return base64.b64encode(data + self.thumbnail.tobytes()).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> "SourceDigest":
+        """The digest that `to_text` wrote; ValueError where it is none."""
+        try:
+            data = base64.b64decode(text, validate=True)
+        except binascii.Error as e:
+            raise ValueError(f"no base64 ({e})") from None
+        small = np.frombuffer(data[16:], np.uint8).reshape(16, 16, 3)
+        return cls(int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big"), small)
+
+
+class KnownSources:
+    """Photographs by name, and the search for one that is near-equal to another, or mirrored."""
+
+    def __init__(self) -> None:
+        self._known = Known()
+        self._names: list[str] = []
+
+    def add(self, name: str, digest: SourceDigest) -> None:
+        """Add a photograph; one without content is like any other one and is passed over."""
+        if not flat(digest.thumbnail):
+            self._known.add(digest.dhash, digest.thumbnail)
+            self._names.append(name)
+
+    def nearest(self, digest: SourceDigest) -> tuple[str, float] | None:
+        """The nearest near-equal photograph, and the RMSE of the thumbnails in levels.
+
+        Returns:
+            None where none is near-equal, nor is its mirror image.
+        """
+        if flat(digest.thumbnail):
+            return None
+        small = digest.thumbnail
+        near = self._known.nearest(digest.dhash, small)
+        if near is None:
+            near = self._known.nearest(digest.mirrored, np.ascontiguousarray(small[:, ::-1]))
+        return None if near is None else (self._names[near[0]], near[1])
 
 
 class Known:

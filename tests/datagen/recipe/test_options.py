@@ -72,7 +72,7 @@ def test_near_duplicates_and_small_photographs_are_left_out_and_counted(
     }
     kept, notes = read_photographs(read_recipe(write(), settings))
     assert [one.name for one in kept] == [f"p{i:02d}" for i in range(12)]
-    assert "q05: it looks like p05" in list(map(str, notes))
+    assert any(str(note).startswith("q05: it looks like p05") for note in notes)
 
 
 def test_near_duplicate_pairs_of_a_task_are_left_out(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
