@@ -105,7 +105,9 @@ def test_a_split_of_which_nothing_is_left_stops_the_build(tmp_path: Path, recipe
             "transformations": recipe.transformations.model_copy(update={"families": ("brittle",)}),
         }
     )
-    with pytest.raises(InputError, match="none of the 40 items of train could be made .40 items failed"):
+    with pytest.raises(
+        InputError, match="none of the 40 items of train could be made .40 items failed"
+    ):
         build(only_wide, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
