@@ -1,4 +1,4 @@
-"""Names and constants that the whole benchmark shares. A change here changes what a number means."""
+"""Names and constants of the whole benchmark: a change here changes what a number means."""
 
 import re
 from typing import Final

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datagen.sources.source import Load
-from lorweb_bench.suites.near_duplicates import Known, dhash, flat, thumbnail
+from lorweb_bench.suites.near_duplicates import NearDuplicateIndex, dhash, is_flat, thumbnail
 
 
 class Look(NamedTuple):
@@ -47,7 +47,7 @@ class SeenImages:
     """The images seen so far, compared as `lorweb-bench leaks` compares them."""
 
     def __init__(self) -> None:
-        self._known = Known()
+        self._known = NearDuplicateIndex()
         self._names: list[str] = []
 
     def like(self, name: str, look: Look) -> str | None:
@@ -57,7 +57,7 @@ class SeenImages:
             None when there is none; the image then joins those seen. A flat image is like no other
             one and does not join: there is nothing to compare.
         """
-        if flat(look.thumbnail):
+        if is_flat(look.thumbnail):
             return None
         near = self._known.nearest(look.dhash, look.thumbnail)
         if near is not None:

@@ -21,7 +21,7 @@ from datagen.sources.image_files import (
 from datagen.sources.source import Source
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError, did_you_mean
-from lorweb_bench.suites.near_duplicates import KnownSources, SourceDigest
+from lorweb_bench.suites.near_duplicates import SourceDigest, SourceIndex
 
 
 def folder(
@@ -164,7 +164,7 @@ def without_near_duplicates(
     Returns:
         The photographs that remain, in their order, and the others with the one that each is like.
     """
-    known = KnownSources()
+    known = SourceIndex()
     copies: dict[str, LeftOut] = {}
     for source in sorted(photographs, key=lambda source: (-source.area, source.name)):
         digest = SourceDigest.from_text(source.digest)

@@ -13,7 +13,7 @@ from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.manifest import MANIFEST
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import SEEN_TIERS
-from lorweb_bench.suites.leaks import Found, TierShare, find_leaks, share_by_tier
+from lorweb_bench.suites.leaks import SharedContent, TierShare, find_leaks, share_by_tier
 
 
 class TrainingFound(BaseModel):
@@ -107,7 +107,10 @@ def _check(card: Card, suite: Dataset, path: Path) -> TrainingFound:
 
 
 def _found(
-    training: Dataset, suite: Dataset, tiers: dict[str, TierShare], whole: Found | None = None
+    training: Dataset,
+    suite: Dataset,
+    tiers: dict[str, TierShare],
+    whole: SharedContent | None = None,
 ) -> TrainingFound:
     new = {
         tier: len(share.shared) or len(share.families)

@@ -69,23 +69,26 @@ def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
     from lorweb_bench.suites import verify as verifying
     from lorweb_bench.suites.pins import drift
 
-    found = verifying.verify(dataset, workers, rerun)
-    for problem in found.problems:
+    checked = verifying.verify(dataset, workers, rerun)
+    for problem in checked.problems:
         click.echo(problem)
-    if found.problems:
-        more = f" ({len(found.problems)} problems, listed above)" if len(found.problems) > 1 else ""
-        raise InputError(found.problems[0] + more)
+    if checked.problems:
+        count = len(checked.problems)
+        more = f" ({count} problems, listed above)" if count > 1 else ""
+        raise InputError(checked.problems[0] + more)
     click.echo(
-        f"{dataset} is whole: {len(found.items):,} samples, {found.bytes:,} bytes, every image decoded, fingerprints as stated."
+        f"{dataset} is whole: {len(checked.items):,} samples, {checked.bytes:,} bytes, "
+        "every image decoded, fingerprints as stated."
     )
     if differs := drift(open_dataset(dataset)):
         click.echo(f"{differs}.")
-    if found.unpinned:
+    if checked.unpinned:
         click.echo(
-            f"An unpinned build: {found.unpinned:,} of {found.rerun:,} images are within 2 levels of what is made here, not equal."
+            f"An unpinned build: {checked.unpinned:,} of {checked.rerun:,} images are within "
+            "2 levels of what is made here, not equal."
         )
-    elif found.rerun:
-        click.echo(f"{found.rerun:,} images made again by their transformations: all equal.")
+    elif checked.rerun:
+        click.echo(f"{checked.rerun:,} images made again by their transformations: all equal.")
 
 
 @click.command()
@@ -131,16 +134,19 @@ def publish(suite: Path, output: Path, prompt: str) -> None:
     help="Processes to read shards in.",
 )
 def leaks(train: Path, suite: Path, output: Path | None, workers: int) -> None:
-    """Find what the dataset TRAIN shares with SUITE, or with any other dataset: transformations, photographs, like images."""
+    """Find what the dataset TRAIN shares with SUITE, or with any other dataset.
+
+    That is transformations, photographs, and images that look alike.
+    """
     from lorweb_bench.cli import terminal_tables
     from lorweb_bench.suites import leaks as finding
 
     _check_png(output)
-    found = finding.find_leaks(train, suite, workers)
-    terminal_tables.show_leaks(found)
-    if output is not None and found.images:
-        finding.write_sheet(found, train, suite, output)
+    shared = finding.find_leaks(train, suite, workers)
+    terminal_tables.show_leaks(shared)
+    if output is not None and shared.images:
+        finding.write_sheet(shared, train, suite, output)
         click.echo(f"Pairs of images: {output}")
-    if found.leaks:
-        raise InputError(f"{suite} leaks: {'; '.join(found.leaks)}.")
+    if shared.leaks:
+        raise InputError(f"{suite} leaks: {'; '.join(shared.leaks)}.")
     click.echo("No leak found.")

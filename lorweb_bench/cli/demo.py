@@ -1,4 +1,4 @@
-"""The main job, end to end: a list of public commands, each of which goes on where it was stopped."""
+"""The main job, end to end: a list of public commands, each of which resumes by itself."""
 
 import os
 import subprocess
@@ -167,7 +167,7 @@ class Plan:
             report = self.report(row)
             archive = str(self.folder / "submissions" / f"{row.name}.zip")
             card = str(self._card(row))
-            # The reference rows are what the keeper of a board has run: the keeper's report says so.
+            # Reference rows are what the keeper of a board has run: the keeper's report says so.
             reproduction = () if row.trained else ("--reproduction", str(report))
             evaluate.append(("evaluate", *row.options, *suite, "-o", str(report)))
             predictions = str(report / "predictions")
@@ -233,12 +233,12 @@ def run_step(step: Step, environment: dict[str, str], number: int, count: int) -
     click.echo(f"      done in {time.monotonic() - started:.0f} s", err=True)
 
 
-# What a command of the demo runs: the public command line, which ends with the demo even where that was killed.
+# What runs a command: the public command line, which ends with the demo even if that is killed.
 CHILD = "from lorweb_bench.cli.demo import child; child()"
 
 
 def child() -> None:
-    """Run the command line in a process of the demo; where the demo is gone, end within a second."""
+    """Run the command line in a process of the demo, which ends soon after the demo does."""
     from lorweb_bench.cli.main import main
 
     parent = os.getppid()
@@ -253,7 +253,7 @@ def child() -> None:
 
 
 def run_command(command: Command, environment: dict[str, str], stop: threading.Event) -> None:
-    """One public command as a process of its own; its last words are shown, and its progress where it stands alone."""
+    """Run one public command as a process; its progress is shown, and its last line if it fails."""
     if stop.is_set():
         return
     process = subprocess.Popen(
@@ -278,7 +278,8 @@ def run_command(command: Command, environment: dict[str, str], stop: threading.E
     if code:
         stop.set()
         raise InputError(
-            f"`lorweb-bench {' '.join(command[:3])} …` ended with {code}: {last.removeprefix('Error: ')}"
+            f"`lorweb-bench {' '.join(command[:3])} …` ended with {code}: "
+            f"{last.removeprefix('Error: ')}"
         )
 
 
@@ -334,7 +335,7 @@ def demo(
     steps: int | None,
     workers: int,
 ) -> None:
-    """Make analogies, train a reference model, score nine kinds of method, and render a leaderboard.
+    """Make analogies, train a model, score nine kinds of method, and render a leaderboard.
 
     It takes a quarter of an hour on two cores, and goes on where it was stopped.
     """

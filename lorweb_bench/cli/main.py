@@ -11,7 +11,7 @@ import click
 
 from lorweb_bench.errors import InputError, did_you_mean
 
-# command -> (module:attribute, short help). The short help stands here so that `--help` imports nothing.
+# command -> (module:attribute, short help), so that `--help` imports nothing.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("lorweb_bench.cli.demo:demo", "The main job, end to end, on the bundled tiny model."),
     "datagen": (
@@ -98,7 +98,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lorweb-bench", prog_name="lorweb-bench")
 def cli() -> None:
-    """Visual analogies: build datasets, score any method, train the reference model, run a leaderboard."""
+    """Visual analogies: build datasets, score any method, train a model, run a leaderboard."""
 
 
 # What the machine refuses, not a fault of ours.
@@ -125,7 +125,7 @@ def _lacking(error: ModuleNotFoundError, args: list[str]) -> str | None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Run the command line. Exits 0 when all of it worked, 2 for bad usage or bad input, 130 on Ctrl-C."""
+    """Run the command line: exit code 0, 2 for bad usage or bad input, 130 on Ctrl-C."""
     try:
         code = cli.main(args=args, prog_name="lorweb-bench", standalone_mode=False)
         sys.stdout.flush()

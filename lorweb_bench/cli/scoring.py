@@ -1,4 +1,7 @@
-"""Commands: methods, predict, score, evaluate, compare. Heavy modules are imported when a command runs."""
+"""The commands `methods`, `predict`, `score`, `evaluate` and `compare`.
+
+Heavy modules are imported when a command runs.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +39,7 @@ METRICS = click.option(
 SKIP = click.option(
     "--skip-unavailable",
     is_flag=True,
-    help="Leave out metrics whose weights or packages are not there; the report says which and why.",
+    help="Leave out metrics whose weights or packages are not there; the report says why.",
 )
 SHUFFLED = click.option(
     "--shuffled",
@@ -132,7 +135,8 @@ def _names(metrics: str | None) -> list[str] | None:
 def methods() -> None:
     """List what can be scored, what each needs, and whether that is there.
 
-    Besides these, a method can be module:attribute, path/to/file.py:attribute, or a checkpoint folder.
+    Besides these, a method can be module:attribute, path/to/file.py:attribute, or a checkpoint
+    folder.
     """
     from lorweb_bench.methods.listing import list_methods
 
@@ -211,7 +215,10 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
 @WORKERS
 @ENGINE
 def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **settings: Any) -> None:
-    """Score predictions against a suite: a folder that predict wrote, or a bare folder of <key>.png, .jpg or .webp."""
+    """Score predictions against a suite.
+
+    PREDICTIONS is a folder that predict wrote, or a bare folder of <key>.png, .jpg or .webp.
+    """
     from lorweb_bench.scoring.evaluate import score as run
 
     _show(run(predictions, suite, _names(metrics), out=out, **settings), out)
@@ -240,7 +247,7 @@ def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **setting
 @click.option(
     "--trainings",
     is_flag=True,
-    help="Reports of one method are its trainings from several seeds, and are taken together as one.",
+    help="Take reports of one method as its trainings from several seeds, and as one together.",
 )
 @click.option(
     "--seed",
@@ -290,7 +297,8 @@ def _show(report: "Report", out: Path) -> None:
     headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline or "")
     notes = (
         [
-            f"shuffled pairs lose {plain(headline_drop['drop'] or 0.0, places[headline])} of {headline} on unseen"
+            f"shuffled pairs lose {plain(headline_drop['drop'] or 0.0, places[headline])} "
+            f"of {headline} on unseen"
         ]
         if headline_drop and headline
         else []

@@ -12,7 +12,7 @@ from lorweb_bench.protocol import SEEN_TIERS, TIERS
 
 if TYPE_CHECKING:
     from lorweb_bench.data.dataset import Dataset
-    from lorweb_bench.suites.leaks import Found
+    from lorweb_bench.suites.leaks import SharedContent
     from lorweb_bench.suites.overview import Counts
 
 MAX_PAIRS = 30
@@ -46,9 +46,8 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
     if manifest.tiers_relative_to:
         console.print(f"tiers relative to the training dataset {manifest.tiers_relative_to}")
     if manifest.left_out:
-        console.print(
-            f"left out when it was built: {', '.join(f'{n:,} by {name}' for name, n in manifest.left_out.items())}"
-        )
+        dropped = ", ".join(f"{n:,} by {name}" for name, n in manifest.left_out.items())
+        console.print(f"left out when it was built: {dropped}")
     labels = () if dataset.public else ("#hard", "#a from", "#b from")
     table = _table("Splits", "split", "#samples", "#shards", "#MB", "panels", *labels)
     for split, c in counts.items():
@@ -109,14 +108,14 @@ def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list
     console.print(table)
 
 
-def show_leaks(found: "Found") -> None:
+def show_leaks(shared: "SharedContent") -> None:
     """Print what a training dataset and a suite share, tier by tier, then the pairs of images."""
     console = Console(markup=False)
-    if found.tiers:
+    if shared.tiers:
         table = _table(
             "Transformations", "tier", "#in suite", "#trained on", "#families trained on", "verdict"
         )
-        for tier, share in found.tiers.items():
+        for tier, share in shared.tiers.items():
             new = tier in ("new_composition", "new_family")
             verdict = (
                 "by design"
@@ -130,27 +129,27 @@ def show_leaks(found: "Found") -> None:
                 tier, str(len(share.transformations)), str(len(share.shared)), families, verdict
             )
         console.print(table)
-        console.print(
-            f"Photographs or scenes in both: {len(found.sources)}{': ' if found.sources else ''}{', '.join(found.sources[:20])}"
-        )
-    if found.like_sources:
+        names = f": {', '.join(shared.sources[:20])}" if shared.sources else ""
+        console.print(f"Photographs or scenes in both: {len(shared.sources)}{names}")
+    if shared.like_sources:
         table = _table("Like photographs", "suite", "training data", "#apart")
-        for near in found.like_sources[:MAX_PAIRS]:
+        for near in shared.like_sources[:MAX_PAIRS]:
             table.add_row(near.suite, near.train, f"{near.levels:.1f} levels")
         console.print(table)
-    there, here = found.compared
+    there, here = shared.compared
     console.print(
-        f"Images compared: {here:,} of the suite with {there:,} of the training data ({found.flat:,} without content left out)"
+        f"Images compared: {here:,} of the suite with {there:,} of the training data "
+        f"({shared.flat:,} without content left out)"
     )
-    if found.images:
+    if shared.images:
         table = _table("Like images", "suite", "training data", "#apart")
-        for pair in found.images[:MAX_PAIRS]:
+        for pair in shared.images[:MAX_PAIRS]:
             apart = "equal" if pair.equal else f"{pair.levels:.1f} levels"
             table.add_row(
                 f"{pair.suite_key} {pair.suite_role}", f"{pair.train_key} {pair.train_role}", apart
             )
         console.print(table)
-        if len(found.images) > MAX_PAIRS:
-            console.print(f"and {len(found.images) - MAX_PAIRS:,} more")
-    for note in found.notes:
+        if len(shared.images) > MAX_PAIRS:
+            console.print(f"and {len(shared.images) - MAX_PAIRS:,} more")
+    for note in shared.notes:
         console.print(f"Note: {note}.")

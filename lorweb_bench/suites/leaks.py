@@ -1,8 +1,8 @@
-"""Leaks: what a training dataset shares with a suite that the suite says is new, or that gives its answers away."""
+"""Leaks: what a training dataset shares with a suite that calls it new."""
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,29 +19,40 @@ from lorweb_bench.runtime.files import atomic_path, canonical_json
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.runtime.workers import run_pieces
 from lorweb_bench.suites.near_duplicates import (
-    Known,
-    KnownSources,
+    NearDuplicateIndex,
     SourceDigest,
+    SourceIndex,
     dhash,
-    flat,
+    is_flat,
     thumbnail,
 )
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An image of a dataset: where it stands (once, however often it occurs), and what it is compared by."""
+class ImageSignature:
+    """An image of a dataset, and what it is compared by.
+
+    Attributes:
+        key: The key of the first sample that it occurs in.
+        role: Its role in that sample.
+        pixels: Its pixel hash.
+        dhash: Its difference hash.
+        thumbnail: A uint8 array 16 x 16 x 3.
+    """
 
     key: str
     role: str
     pixels: str
     dhash: int
-    thumbnail: np.ndarray  # uint8 8 x 8 x 3
+    thumbnail: np.ndarray
 
 
 @dataclass(frozen=True)
 class ImagePair:
-    """An image of the suite and the nearest one of the training data; `levels` is the RMSE of thumbnails, 0 when equal."""
+    """An image of the suite and the nearest one of the training data.
+
+    `levels` is the RMSE of their thumbnails in levels of 255, 0 when the images are equal.
+    """
 
     suite_key: str
     suite_role: str
@@ -53,16 +64,25 @@ class ImagePair:
 
 @dataclass(frozen=True)
 class SourcePair:
-    """A photograph of the suite and the near-equal one of the training data, or its mirror image."""
+    """A photograph of the suite and the near-equal one of the training data, or its mirror image.
+
+    `levels` is the RMSE of their thumbnails in levels of 255.
+    """
 
     suite: str
     train: str
-    levels: float  # the RMSE of the thumbnails
+    levels: float
 
 
 @dataclass
 class TierShare:
-    """One tier: its transformations, those of them trained on, and for new tiers the families or pairs trained on."""
+    """One tier, and what of it was trained on.
+
+    Attributes:
+        transformations: The tier's transformations.
+        shared: Those of them that were trained on.
+        families: Of new tiers, the families or pairs of families that were trained on.
+    """
 
     transformations: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
@@ -70,8 +90,19 @@ class TierShare:
 
 
 @dataclass
-class Found:
-    """Everything shared. `leaks` are sentences, one for each sort of leak; `notes` are worth knowing, and no leak."""
+class SharedContent:
+    """Everything that two datasets share.
+
+    Attributes:
+        tiers: What of each tier was trained on.
+        sources: The photographs and scenes in both.
+        like_sources: Near-equal photographs under different names.
+        images: Equal and near-equal images.
+        compared: How many images of each dataset were compared.
+        flat: How many images of the suite have no content to compare.
+        leaks: A sentence for each sort of leak.
+        notes: What is worth knowing and is no leak.
+    """
 
     tiers: dict[str, TierShare] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
@@ -83,39 +114,45 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def find_leaks(train: Path | str, suite: Path | str, workers: int = 1) -> Found:
-    """Compare a dataset with another: a training dataset with a suite or its public view (of which only the images can be compared),
-    or any two with labels.
+def find_leaks(train: Path | str, suite: Path | str, workers: int = 1) -> SharedContent:
+    """Find what a training dataset shares with a suite, or any dataset with another.
 
-    Sharing transformations is what seen tiers are for; in unseen tiers it is a leak, as are shared photographs and images that
-    are equal, or near-equal by a perceptual hash. InputError when `train` has no labels.
+    Seen tiers share transformations on purpose; in unseen tiers that is a leak, as are shared
+    photographs and images that are equal, or near-equal by a perceptual hash. Of a public view only
+    the images can be compared.
+
+    Args:
+        train: The folder of the training dataset.
+        suite: The folder of the suite.
+        workers: Processes that read shards.
+
+    Raises:
+        InputError: One of the two is no dataset, or `train` is a public view.
     """
     training, scored = open_dataset(train), open_dataset(suite)
     if training.public:
         raise InputError(
             f"{train} is a public view; name the training dataset first, then the suite."
         )
-    found = Found()
+    shared = SharedContent()
     if scored.public:
-        found.notes.append("a public view has no labels: only images were compared")
+        shared.notes.append("a public view has no labels: only images were compared")
     else:
-        _compare_labels(training, scored, found)
-        _compare_sources(training, scored, found)
-    there, here = _seen(training, training.splits, workers), _seen(scored, scored.splits, workers)
-    found.compared, found.flat = (
-        (len(there), len(here)),
-        sum(flat(image.thumbnail) for image in here),
-    )
-    found.images = like_images(there, here)
-    if found.images:
-        equal = sum(pair.equal for pair in found.images)
-        found.leaks.append(
-            f"{equal} images are in the training data and {len(found.images) - equal} nearly so"
-        )
-    return found
+        _compare_labels(training, scored, shared)
+        _compare_sources(training, scored, shared)
+    trained_on = _signatures(training, training.splits, workers)
+    of_suite = _signatures(scored, scored.splits, workers)
+    shared.compared = (len(trained_on), len(of_suite))
+    shared.flat = sum(is_flat(image.thumbnail) for image in of_suite)
+    shared.images = like_images(trained_on, of_suite)
+    if shared.images:
+        equal = sum(pair.equal for pair in shared.images)
+        near = len(shared.images) - equal
+        shared.leaks.append(f"{equal} images are in the training data and {near} nearly so")
+    return shared
 
 
-def _compare_labels(training: Dataset, suite: Dataset, found: Found) -> None:
+def _compare_labels(training: Dataset, suite: Dataset, shared: SharedContent) -> None:
     trained: set[str] = set()
     train_sources: set[str] = set()
     for split in training.splits:
@@ -128,47 +165,45 @@ def _compare_labels(training: Dataset, suite: Dataset, found: Found) -> None:
         for record in suite.records(split):
             by_tier[record.tier or "no tier"].add(record.transformation)
             sources |= {record.a_source, record.b_source}
-    found.tiers = share_by_tier(training.manifest, trained, suite.manifest, by_tier)
-    found.sources = sorted((sources & train_sources) - {""})
-    for tier, share in found.tiers.items():
-        if tier in SEEN_TIERS and (other := share.transformations - share.shared):
-            found.notes.append(
-                f"{len(other)} transformations of {tier} are not in this training data, {min(other)} for one"
-            )
+    shared.tiers = share_by_tier(training.manifest, trained, suite.manifest, by_tier)
+    shared.sources = sorted((sources & train_sources) - {""})
+    for tier, share in shared.tiers.items():
+        other = share.transformations - share.shared
+        if tier in SEEN_TIERS and other:
+            what = f"transformations of {tier} are not in this training data"
+            shared.notes.append(_counted(other, what))
         elif tier not in SEEN_TIERS and share.shared:
-            found.leaks.append(
-                f"{len(share.shared)} transformations of {tier} are trained on, {min(share.shared)} for one"
-            )
+            shared.leaks.append(_counted(share.shared, f"transformations of {tier} are trained on"))
         elif share.families:
             what = "pairs of families" if tier == "new_composition" else "families"
-            found.leaks.append(
-                f"{len(share.families)} {what} of {tier} are trained on, {min(share.families)} for one"
-            )
-    if found.sources:
-        found.leaks.append(
-            f"{len(found.sources)} photographs or scenes are trained on, {found.sources[0]} for one"
-        )
+            shared.leaks.append(_counted(share.families, f"{what} of {tier} are trained on"))
+    if shared.sources:
+        shared.leaks.append(_counted(shared.sources, "photographs or scenes are trained on"))
     if suite.manifest.tiers_relative_to not in (None, training.fingerprint):
-        found.notes.append("the suite's tiers are relative to another training dataset")
+        shared.notes.append("the suite's tiers are relative to another training dataset")
 
 
-def _compare_sources(training: Dataset, suite: Dataset, found: Found) -> None:
+def _counted(names: Collection[str], what: str) -> str:
+    return f"{len(names)} {what}, {min(names)} for one"
+
+
+def _compare_sources(training: Dataset, suite: Dataset, shared: SharedContent) -> None:
     """Find photographs of the suite that are near-equal to trained ones under another name."""
     trained, scored = _source_digests(training), _source_digests(suite)
     if not trained or not scored:
-        found.notes.append("no digests of whole photographs to compare: only panels were compared")
+        shared.notes.append("no digests of whole photographs to compare: only panels were compared")
         return
-    known = KnownSources()
+    index = SourceIndex()
     for name, digest in trained.items():
-        known.add(name, digest)
+        index.add(name, digest)
     for name, digest in scored.items():
-        if name not in trained and (near := known.nearest(digest)) is not None:
-            found.like_sources.append(SourcePair(name, *near))
-    found.like_sources.sort(key=lambda pair: (pair.levels, pair.suite))
-    if found.like_sources:
-        first = found.like_sources[0]
-        found.leaks.append(
-            f"{len(found.like_sources)} photographs are near-equal to trained ones, "
+        if name not in trained and (near := index.nearest(digest)) is not None:
+            shared.like_sources.append(SourcePair(name, *near))
+    shared.like_sources.sort(key=lambda pair: (pair.levels, pair.suite))
+    if shared.like_sources:
+        first = shared.like_sources[0]
+        shared.leaks.append(
+            f"{len(shared.like_sources)} photographs are near-equal to trained ones, "
             f"{first.suite} to {first.train} for one"
         )
 
@@ -190,36 +225,37 @@ def _source_digests(dataset: Dataset) -> dict[str, SourceDigest]:
 def share_by_tier(
     training: Manifest, trained: set[str], suite: Manifest, by_tier: Mapping[str, set[str]]
 ) -> dict[str, TierShare]:
-    """What of each tier's transformations (by id, or by family and parameters) was trained on, and of its families or pairs."""
-    specs = {_spec(training, name) for name in trained}
-    families = {
-        training.transformations[name].family
-        for name in trained
-        if name in training.transformations
-    }
-    parts = {part for family in families for part in families_of(family)}
+    """What of each tier was trained on.
+
+    Transformations are the same where their ids are, or their families and parameters.
+
+    Args:
+        training: The manifest of the training dataset.
+        trained: The ids of the transformations that were trained on.
+        suite: The manifest of the suite.
+        by_tier: The ids of the suite's transformations by tier.
+    """
+    specs = {_spec(training, name) for name in trained} - {""}
+    families = _families(training, trained)
+    single = {part for family in families for part in families_of(family)}
     pairs = {pair for family in families for pair in family_pairs(family)}
     shares = {}
-    for tier in sorted(
-        by_tier, key=lambda tier: TIERS.index(tier) if tier in TIERS else len(TIERS)
-    ):
-        share = TierShare(set(by_tier[tier]))
-        share.shared = {
-            name
-            for name in by_tier[tier]
-            if name in trained or (_spec(suite, name) in specs and _spec(suite, name))
-        }
-        own = {
-            suite.transformations[name].family
-            for name in by_tier[tier]
-            if name in suite.transformations
-        }
+    for tier in sorted(by_tier, key=lambda tier: (*TIERS, tier).index(tier)):
+        names = by_tier[tier]
+        share = TierShare(set(names))
+        share.shared = {n for n in names if n in trained or _spec(suite, n) in specs}
+        of_tier = _families(suite, names)
         if tier == "new_composition":
-            share.families = {family for family in own if family_pairs(family) & pairs}
+            share.families = {f for f in of_tier if family_pairs(f) & pairs}
         elif tier == "new_family":
-            share.families = {family for family in own if not parts.isdisjoint(families_of(family))}
+            share.families = {f for f in of_tier if not single.isdisjoint(families_of(f))}
         shares[tier] = share
     return shares
+
+
+def _families(manifest: Manifest, names: Iterable[str]) -> set[str]:
+    listed = manifest.transformations
+    return {listed[name].family for name in names if name in listed}
 
 
 def _spec(manifest: Manifest, name: str) -> str:
@@ -227,85 +263,87 @@ def _spec(manifest: Manifest, name: str) -> str:
     return canonical_json([info.family, info.parameters]) if info and info.parameters else ""
 
 
-def _seen(dataset: Dataset, splits: Iterable[str], workers: int) -> list[Seen]:
+def _signatures(dataset: Dataset, splits: Iterable[str], workers: int) -> list[ImageSignature]:
+    """The signature of each image of some splits, once however often it occurs."""
     pieces = [
         (split, index) for split in splits for index in range(len(dataset.split(split).shards))
     ]
-    unique: dict[str, Seen] = {}
-    function = functools.partial(_look, str(dataset.path))
+    unique: dict[str, ImageSignature] = {}
+    function = functools.partial(_signatures_in_shard, str(dataset.path))
     for part in run_pieces(function, pieces, workers, describe=f"reading {dataset.name}"):
         for image in part:
             unique.setdefault(image.pixels, image)
     return list(unique.values())
 
 
-def _look(path: str, piece: tuple[str, int]) -> list[Seen]:
+def _signatures_in_shard(path: str, piece: tuple[str, int]) -> list[ImageSignature]:
     dataset = open_dataset(path)
     split, index = piece
-    done: set[bytes] = set()  # the same photograph is in many samples: decode it once
-    unique: dict[str, Seen] = {}
+    decoded: set[bytes] = set()  # the same photograph is in many samples: decode it once
+    unique: dict[str, ImageSignature] = {}
     for sample in dataset.samples(split, [index]):
         for role, data in sample.images.items():
-            if data not in done:
-                done.add(data)
-                image = images.decode_array(data, f"{path}: sample {sample.key!r} {role}")
-                seen = Seen(
-                    sample.key, role, images.pixel_hash(image), dhash(image), thumbnail(image)
-                )
-                unique.setdefault(seen.pixels, seen)
+            if data in decoded:
+                continue
+            decoded.add(data)
+            image = images.decode_array(data, f"{path}: sample {sample.key!r} {role}")
+            pixels = images.pixel_hash(image)
+            signature = ImageSignature(sample.key, role, pixels, dhash(image), thumbnail(image))
+            unique.setdefault(pixels, signature)
     return list(unique.values())
 
 
-def like_images(train: Sequence[Seen], suite: Sequence[Seen]) -> list[ImagePair]:
-    """For each image of the suite the nearest of the training images, where that is equal or near-equal; flat ones are left out."""
+def like_images(
+    train: Sequence[ImageSignature], suite: Sequence[ImageSignature]
+) -> list[ImagePair]:
+    """For each image of the suite the nearest training image, where it is equal or near-equal.
+
+    Images without content are left out.
+    """
     equal = {image.pixels: image for image in train}
-    content = [image for image in train if not flat(image.thumbnail)]
-    known = Known()
+    content = [image for image in train if not is_flat(image.thumbnail)]
+    index = NearDuplicateIndex()
     for image in content:
-        known.add(image.dhash, image.thumbnail)
+        index.add(image.dhash, image.thumbnail)
     pairs = []
     for image in track(suite, len(suite), "comparing images"):
-        if flat(image.thumbnail):
+        if is_flat(image.thumbnail):
             continue
         if image.pixels in equal:
             other = equal[image.pixels]
             pairs.append(ImagePair(image.key, image.role, other.key, other.role, True, 0.0))
-        elif (near := known.nearest(image.dhash, image.thumbnail)) is not None:
+        elif (near := index.nearest(image.dhash, image.thumbnail)) is not None:
             other = content[near[0]]
             pairs.append(ImagePair(image.key, image.role, other.key, other.role, False, near[1]))
     return sorted(pairs, key=lambda pair: (not pair.equal, pair.levels, pair.suite_key))
 
 
 def write_sheet(
-    found: Found, train: Path | str, suite: Path | str, path: Path | str, limit: int = 40
+    shared: SharedContent, train: Path | str, suite: Path | str, path: Path | str, limit: int = 40
 ) -> None:
     """Draw the pairs of like images, the suite's beside the training data's, to a PNG."""
     from lorweb_bench.reports.sheet import Row, Section, contact_sheet
 
-    pairs = found.images[:limit]
+    pairs = shared.images[:limit]
     left = _panels(open_dataset(suite), {(p.suite_key, p.suite_role) for p in pairs})
     right = _panels(open_dataset(train), {(p.train_key, p.train_role) for p in pairs})
-    rows = [
-        Row(
-            (left[p.suite_key, p.suite_role], right[p.train_key, p.train_role]),
-            f"{p.suite_role} · {p.train_role} · "
-            + ("equal" if p.equal else f"{p.levels:.1f} levels"),
-            f"{p.suite_key} · {p.train_key}",
-        )
-        for p in pairs
-    ]
+    rows = []
+    for p in pairs:
+        panels = (left[p.suite_key, p.suite_role], right[p.train_key, p.train_role])
+        how = "equal" if p.equal else f"{p.levels:.1f} levels"
+        line = f"{p.suite_role} · {p.train_role} · {how}"
+        rows.append(Row(panels, line, f"{p.suite_key} · {p.train_key}"))
     section = Section("suite beside training data", rows)
-    sheet = contact_sheet(
-        "Like images", f"{len(pairs)} of {len(found.images)}", [section], ("suite", "training")
-    )
+    subtitle = f"{len(pairs)} of {len(shared.images)}"
+    sheet = contact_sheet("Like images", subtitle, [section], ("suite", "training"))
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
 def _panels(dataset: Dataset, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], Image.Image]:
     keys = {key for key, _ in wanted}
-    found: dict[tuple[str, str], Image.Image] = {}
+    panels: dict[tuple[str, str], Image.Image] = {}
     for split in dataset.splits:
         for q in dataset.quadruplets(split, keys=keys):
-            found |= {(q.key, role): getattr(q, role) for key, role in wanted if key == q.key}
-    return found
+            panels |= {(q.key, role): getattr(q, role) for key, role in wanted if key == q.key}
+    return panels

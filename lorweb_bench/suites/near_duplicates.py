@@ -1,8 +1,8 @@
-"""Near-equal images: what an image is compared by, and the nearest of the images that are known.
+"""Near-duplicates: what an image is compared by, and the nearest of the images in an index.
 
-Found are copies that were recompressed, resized, made a little brighter, or cut by up to some two
-per cent at each edge. Whole photographs are also compared with their mirror images (`SourceDigest`).
-Turned and more deeply cropped ones are other images here.
+Copies count as near-duplicates that were recompressed, resized, made a little brighter, or cut by
+up to some two per cent at each edge. Whole photographs are also compared with their mirror images
+(`SourceDigest`). Turned and more deeply cropped copies do not count.
 """
 
 import base64
@@ -13,19 +13,19 @@ import numpy as np
 
 NEAR_BITS = 10  # of the 64 of a dHash
 NEAR_LEVELS = 10.0  # RMSE of 255 between thumbnails of 8 x 8
-NEAR_CORRELATION = (
-    0.93  # of these thumbnails, and of their middles: two pictures in one frame are not near-equal
-)
-MIDDLE = slice(
-    5, 11
-)  # of the 16 rows and columns that are kept: within a frame that leaves 0.4 of each side to the picture
-FLAT_LEVELS = (
-    3.0  # standard deviation of a thumbnail: an image without content is like any other one
-)
+# Correlation of these thumbnails, and of their middles: two pictures in one frame are not alike.
+NEAR_CORRELATION = 0.93
+# Rows and columns of a thumbnail: within a frame that leaves 0.4 of a side to the picture.
+MIDDLE = slice(5, 11)
+# Standard deviation of a thumbnail: an image without content is like any other one.
+FLAT_LEVELS = 3.0
 
 
 def dhash(image: np.ndarray) -> int:
-    """The difference hash of a uint8 H x W x 3 image: 64 bits, one for each step to the right in an 8 x 9 grey thumbnail."""
+    """The difference hash (dHash) of a uint8 H x W x 3 image.
+
+    It has 64 bits, one for each step to the right in a grey thumbnail of 8 x 9 pixels.
+    """
     import cv2
 
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
@@ -39,7 +39,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
 
 
-def flat(small: np.ndarray) -> bool:
+def is_flat(small: np.ndarray) -> bool:
     """Whether the image behind a thumbnail has no content to compare."""
     return float(small.std(axis=(0, 1)).max()) < FLAT_LEVELS
 
@@ -79,35 +79,7 @@ class SourceDigest:
         return cls(int.from_bytes(data[:8], "big"), int.from_bytes(data[8:16], "big"), small)
 
 
-class KnownSources:
-    """Photographs by name, and the search for one that is near-equal to another, or mirrored."""
-
-    def __init__(self) -> None:
-        self._known = Known()
-        self._names: list[str] = []
-
-    def add(self, name: str, digest: SourceDigest) -> None:
-        """Add a photograph; one without content is like any other one and is passed over."""
-        if not flat(digest.thumbnail):
-            self._known.add(digest.dhash, digest.thumbnail)
-            self._names.append(name)
-
-    def nearest(self, digest: SourceDigest) -> tuple[str, float] | None:
-        """The nearest near-equal photograph, and the RMSE of the thumbnails in levels.
-
-        Returns:
-            None where none is near-equal, nor is its mirror image.
-        """
-        if flat(digest.thumbnail):
-            return None
-        small = digest.thumbnail
-        near = self._known.nearest(digest.dhash, small)
-        if near is None:
-            near = self._known.nearest(digest.mirrored, np.ascontiguousarray(small[:, ::-1]))
-        return None if near is None else (self._names[near[0]], near[1])
-
-
-class Known:
+class NearDuplicateIndex:
     """Images by hash and thumbnail, numbered in the order in which they were added."""
 
     def __init__(self) -> None:
@@ -124,9 +96,12 @@ class Known:
         self._count += 1
 
     def nearest(self, value: int, small: np.ndarray) -> tuple[int, float] | None:
-        """The number of the nearest near-equal image, the first of equally near ones, and the RMSE of thumbnails in levels.
+        """The nearest near-duplicate, the first of equally near ones, or None where there is none.
 
-        None where none is near-equal. All hashes are compared, a million in some milliseconds.
+        All hashes are compared, a million in some milliseconds.
+
+        Returns:
+            The image's number, and the RMSE of the two thumbnails in levels of 255.
         """
         near = np.flatnonzero(
             np.bitwise_count(self._hashes[: self._count] ^ np.uint64(value)) <= NEAR_BITS
@@ -145,13 +120,44 @@ class Known:
         return int(near[best]), float(levels[best])
 
 
+class SourceIndex:
+    """Photographs by name, and the search for one that is near-equal to another, or mirrored."""
+
+    def __init__(self) -> None:
+        self._images = NearDuplicateIndex()
+        self._names: list[str] = []
+
+    def add(self, name: str, digest: SourceDigest) -> None:
+        """Add a photograph; one without content is like any other one and is passed over."""
+        if not is_flat(digest.thumbnail):
+            self._images.add(digest.dhash, digest.thumbnail)
+            self._names.append(name)
+
+    def nearest(self, digest: SourceDigest) -> tuple[str, float] | None:
+        """The nearest near-equal photograph, and the RMSE of the thumbnails in levels.
+
+        Returns:
+            None where none is near-equal, nor is its mirror image.
+        """
+        if is_flat(digest.thumbnail):
+            return None
+        small = digest.thumbnail
+        near = self._images.nearest(digest.dhash, small)
+        if near is None:
+            near = self._images.nearest(digest.mirrored, np.ascontiguousarray(small[:, ::-1]))
+        return None if near is None else (self._names[near[0]], near[1])
+
+
 def _coarse(thumbnails: np.ndarray) -> np.ndarray:
     """Thumbnails of 8 x 8 pixels, float32, of those of 16 x 16."""
     return thumbnails.reshape(-1, 8, 2, 8, 2, 3).mean(axis=(2, 4), dtype=np.float32)
 
 
 def _correlations(thumbnails: np.ndarray, small: np.ndarray) -> np.ndarray:
-    """Of each of float32 N x H x W x 3 thumbnails with another one; 0 where one of the two is of one colour."""
+    """The correlations of float32 N x H x W x 3 thumbnails with another one.
+
+    They are 0 where one of the two is of one colour.
+    """
     x = thumbnails.reshape(len(thumbnails), small.size)
     x, y = x - x.mean(axis=1, keepdims=True), (small - small.mean(dtype=np.float32)).ravel()
     lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y)

@@ -1,4 +1,4 @@
-"""Looking into a dataset: counts, a contact sheet, a page to browse."""
+"""An overview of a dataset: counts, a contact sheet, a page to browse."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -12,14 +12,26 @@ from lorweb_bench.data.samples import Quadruplet, Record
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.reports.sheet import Row, Section, contact_sheet, fit_panel
 from lorweb_bench.runtime.files import atomic_path
-from lorweb_bench.runtime.progress import track
+from lorweb_bench.runtime.progress import Progress
 
 PAGE_EDGE = 256  # pixels; larger panels are shrunk for the page, smaller ones shown as they are
 
 
 @dataclass
 class Counts:
-    """What a split holds: samples by tier, by (tier, family) and hard ones; transformations, sources and panel sizes."""
+    """What a split holds.
+
+    Attributes:
+        samples: How many samples.
+        hard: How many of them are of a hard transformation.
+        tiers: Samples by tier.
+        families: Samples by tier and family.
+        kinds: Samples by kind.
+        sizes: Samples by (width, height) of their panels.
+        transformations: Ids of transformations by tier.
+        a_sources: The photographs and scenes behind the a.
+        b_sources: The photographs and scenes behind the b.
+    """
 
     samples: int = 0
     hard: int = 0
@@ -27,9 +39,7 @@ class Counts:
     families: Counter[tuple[str, str]] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    transformations: dict[str, set[str]] = field(
-        default_factory=lambda: defaultdict(set)
-    )  # by tier
+    transformations: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     a_sources: set[str] = field(default_factory=set)
     b_sources: set[str] = field(default_factory=set)
 
@@ -53,16 +63,17 @@ def count(records: Iterable[Record]) -> Counts:
 
 
 def choose(records: Sequence[Record], number: int) -> list[str]:
-    """The keys of `number` records that show the variety: families take turns, in an order by hash, and so within a family."""
-    families: dict[str, list[str]] = defaultdict(list)
+    """The keys of `number` records that show the variety of a split.
+
+    Families take turns, in an order by the hash of their names; records of a family come in the
+    order of the hashes of their ids.
+    """
+    turns: Counter[str] = Counter()
+    order = []
     for record in sorted(records, key=lambda record: _hash(record.id)):
-        families[record.family].append(record.id)
-    turns = [
-        (turn, _hash(family), key)
-        for family, keys in families.items()
-        for turn, key in enumerate(keys)
-    ]
-    return [key for _, _, key in sorted(turns)][:number]
+        order.append((turns[record.family], _hash(record.family), record.id))
+        turns[record.family] += 1
+    return [key for _, _, key in sorted(order)[:number]]
 
 
 def _hash(text: str) -> str:
@@ -70,28 +81,30 @@ def _hash(text: str) -> str:
 
 
 def selected(dataset: Dataset, per_tier: int) -> dict[tuple[str, str], list[Quadruplet]]:
-    """Up to `per_tier` quadruplets of each (split, tier), decoded, tiers in the protocol's order."""
-    wanted: dict[str, set[str]] = {}
-    for split in dataset.splits:
-        by_tier: dict[str, list[Record]] = defaultdict(list)
-        for record in dataset.records(split):
-            by_tier[record.tier or ""].append(record)
-        wanted[split] = {key for records in by_tier.values() for key in choose(records, per_tier)}
-    found: dict[tuple[str, str], list[Quadruplet]] = defaultdict(list)
-    total = sum(len(keys) for keys in wanted.values())
-    chosen = (pair for split in dataset.splits for pair in _pairs(dataset, split, wanted[split]))
-    for split, quadruplet in track(chosen, total, "reading samples"):
-        found[split, quadruplet.record.tier or ""].append(quadruplet)
-    order = {tier: i for i, tier in enumerate(("", *TIERS))}
-    splits = {split: i for i, split in enumerate(dataset.splits)}
-    result = dict(sorted(found.items(), key=lambda pair: (splits[pair[0][0]], order[pair[0][1]])))
-    for quadruplets in result.values():
+    """Up to `per_tier` decoded quadruplets of each (split, tier), in the order of the tiers."""
+    chosen = {split: _chosen_keys(dataset, split, per_tier) for split in dataset.splits}
+    groups: dict[tuple[str, str], list[Quadruplet]] = {
+        (split, tier): [] for split in dataset.splits for tier in ("", *TIERS)
+    }
+    total = sum(len(keys) for keys in chosen.values())
+    with Progress("reading samples", total) as progress:
+        for split, keys in chosen.items():
+            for quadruplet in dataset.quadruplets(split, keys=keys):
+                groups[split, quadruplet.record.tier or ""].append(quadruplet)
+                progress.advance()
+    for quadruplets in groups.values():
         quadruplets.sort(key=lambda q: (q.record.family, q.record.transformation, q.key))
-    return result
+    return {group: quadruplets for group, quadruplets in groups.items() if quadruplets}
 
 
-def _pairs(dataset: Dataset, split: str, keys: set[str]) -> Iterable[tuple[str, Quadruplet]]:
-    return ((split, quadruplet) for quadruplet in dataset.quadruplets(split, keys=keys))
+def _chosen_keys(dataset: Dataset, split: str, per_tier: int) -> set[str]:
+    by_tier: dict[str, list[Record]] = defaultdict(list)
+    for record in dataset.records(split):
+        by_tier[record.tier or ""].append(record)
+    keys: set[str] = set()
+    for records in by_tier.values():
+        keys.update(choose(records, per_tier))
+    return keys
 
 
 def write_sheet(dataset: Dataset, path: Path | str, per_tier: int = 8) -> None:
@@ -121,7 +134,7 @@ def _words(record: Record) -> tuple[str, str]:
 
 
 def write_page(dataset: Dataset, path: Path | str, per_tier: int = 40) -> None:
-    """Write an HTML page to browse up to `per_tier` quadruplets of each tier, with every image embedded."""
+    """Write an HTML page to browse up to `per_tier` quadruplets of each tier, images embedded."""
     from lorweb_bench.reports import html
 
     cards: list[dict[str, Any]] = []

@@ -1,8 +1,9 @@
-"""Pins: what the project's own suites are when they are built in the pinned environment, and what drifted where they are not.
+"""Pins: what the project's own suites are in the pinned environment, and how a build differs.
 
-A suite's name and version stand for one set of images. The pinned environment (`constraints.txt`, one class of CPU) builds it
-to a fingerprint that is kept in `lorweb_bench/suites/pinned/`; with other libraries some transformations come out a little different.
-Scores on such a build are real, and marked: they are not those of the suite that others score on.
+A suite's name and version stand for one set of images. The pinned environment (`constraints.txt`,
+one class of CPU) builds it to the fingerprint in `lorweb_bench/suites/pinned/`. With other
+libraries some transformations come out a little different. Scores on such a build are real, and
+marked: they are not those of the suite that others score on.
 """
 
 import hashlib
@@ -22,7 +23,18 @@ SHOWN = 6  # names in a sentence
 
 
 class Pin(BaseModel):
-    """A suite in the pinned environment: its fingerprints, what it was built with, and a digest of each transformation's images."""
+    """A suite in the pinned environment.
+
+    Attributes:
+        name: The suite's name.
+        version: Its version.
+        fingerprint: The fingerprint of its public view.
+        targets_fingerprint: The fingerprint of its answers and labels.
+        tiers_relative_to: The fingerprint of the training dataset that its tiers are relative to.
+        shown: A digest of every a and b.
+        environment: What it was built with.
+        transformations: A digest of each transformation's images.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +50,14 @@ class Pin(BaseModel):
 
 @dataclass(frozen=True)
 class Drift:
-    """How a build differs from the pinned one: transformations whose images differ, libraries that do here, and other causes."""
+    """How a build differs from the pinned one.
+
+    Attributes:
+        suite: The suite's name and version.
+        transformations: The transformations whose images differ.
+        libraries: The libraries that differ on this machine.
+        causes: Other causes.
+    """
 
     suite: str
     transformations: tuple[str, ...]
@@ -48,9 +67,8 @@ class Drift:
     def __str__(self) -> str:
         parts = list(self.causes)
         if self.transformations:
-            parts.append(
-                f"{len(self.transformations)} transformations drifted ({_some(self.transformations)})"
-            )
+            names = _some(self.transformations)
+            parts.append(f"{len(self.transformations)} transformations drifted ({names})")
         parts.append(
             f"libraries here: {_some(self.libraries)}"
             if self.libraries
@@ -87,9 +105,10 @@ def pin_of(suite: Dataset) -> Pin:
 
 
 def drift(suite: Dataset) -> Drift | None:
-    """How a suite differs from its pinned build; None where it is that build, or where no suite of its name and version is pinned.
+    """How a suite differs from its pinned build.
 
-    Of a public view only the fingerprint can be compared.
+    None where it is that build, or where no suite of its name and version is pinned. Of a public
+    view only the fingerprint can be compared.
     """
     pin = pins().get((suite.name, suite.version))
     if pin is None:
@@ -130,7 +149,7 @@ def write_pin(pin: Pin) -> str:
 
 
 def _digests(suite: Dataset) -> tuple[str, dict[str, str]]:
-    """A digest of every a and b, which no transformation touched, and one per transformation of its a_prime and b_prime."""
+    """A digest of every a and b, and one of each transformation's a_prime and b_prime."""
     shown = hashlib.sha256()
     by_transformation: dict[str, list[str]] = {}
     lines = []

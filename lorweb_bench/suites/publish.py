@@ -23,11 +23,19 @@ PUBLIC_PROMPTS = ("none", "instruction")
 
 
 def publish(suite: Path | str, out: Path | str, prompt: str = "none") -> Dataset:
-    """Write the public view of a suite to `out` and give it back; its fingerprint is the suite's.
+    """Write the public view of a suite and open it; its fingerprint is the suite's.
 
-    The images are copied byte for byte, in an order by a hash of the key; records keep id, width and height, and with prompt
-    "instruction" the instruction as `prompt` (it gives the transformation away). Shards that are whole are kept when it is
-    started again. InputError when `suite` is no full view, an answer occurs among the images shown, or an a is a b elsewhere.
+    The images are copied byte for byte, in an order by a hash of the key. Started again, it leaves
+    shards that are whole as they are.
+
+    Args:
+        suite: The folder of a suite in its full view.
+        out: The folder to write.
+        prompt: "none", or "instruction" for a `prompt` that gives the transformation away.
+
+    Raises:
+        InputError: `suite` is no full view, an answer occurs among the images shown, or an a is a
+            b elsewhere.
     """
     if prompt not in PUBLIC_PROMPTS:
         raise InputError(
@@ -36,30 +44,31 @@ def publish(suite: Path | str, out: Path | str, prompt: str = "none") -> Dataset
     dataset = open_suite(suite)
     if dataset.public:
         raise InputError(f"{suite} is a public view already; publish is for the full view.")
-    places, items = _survey(dataset)
+    public_records, items = _survey(dataset)
     if problems := suite_problems(dataset, items, set()):
         raise InputError(
             f"{problems[0].rstrip('.')}; a suite cannot be published so ({len(problems)} such)."
         )
     if fingerprint_of(items) != dataset.fingerprint:
         raise InputError(
-            f"{suite} is not what its manifest says: the fingerprint differs; `lorweb-bench verify` tells more."
+            f"{suite} is not what its manifest says: the fingerprint differs; "
+            "`lorweb-bench verify` tells more."
         )
     _claim(dataset, Path(out), prompt)
     order = sorted(
-        places, key=lambda key: hashlib.sha256(f"{PUBLISH_SALT} {key}".encode()).digest()
+        public_records, key=lambda key: hashlib.sha256(f"{PUBLISH_SALT} {key}".encode()).digest()
     )
     shards = [order[start : start + SHARD_SAMPLES] for start in range(0, len(order), SHARD_SAMPLES)]
     for index, keys in enumerate(track(shards, len(shards), "writing shards")):
         if not shard_done(out, PUBLIC_SPLIT, index):
-            _write(dataset, places, keys, Path(out), index, prompt)
+            _write(dataset, public_records, keys, Path(out), index, prompt)
     manifest = dataset.manifest
     fields: dict[str, Any] = {"name": manifest.name, "version": manifest.version, "view": "public"}
     if manifest.supersedes is not None:
         fields["supersedes"] = manifest.supersedes
     credits = {
         pair
-        for path in {path for path, _ in places.values()}
+        for path in {path for path, _ in public_records.values()}
         for pair in read_sidecar(path).credits
     }
     return finish_dataset(out, fields, credits)
@@ -86,7 +95,7 @@ def _claim(dataset: Dataset, out: Path, prompt: str) -> None:
 
 def _survey(dataset: Dataset) -> tuple[dict[str, tuple[Path, dict[str, Any]]], list[Item]]:
     """Where each key's sample lies, with its public record; and every sample's digests."""
-    places: dict[str, tuple[Path, dict[str, Any]]] = {}
+    public_records: dict[str, tuple[Path, dict[str, Any]]] = {}
     items = []
     entries = [
         (split, index, entry)
@@ -104,16 +113,16 @@ def _survey(dataset: Dataset) -> tuple[dict[str, tuple[Path, dict[str, Any]]], l
     for path, sample in track(samples(), total, "checking samples"):
         items.append(item_of(sample, f"{path}: sample {sample.key!r}"))
         keep = ("id", "width", "height", "instruction")
-        places[sample.key] = (
+        public_records[sample.key] = (
             path,
             {name: sample.record[name] for name in keep if name in sample.record},
         )
-    return places, items
+    return public_records, items
 
 
 def _write(
     dataset: Dataset,
-    places: dict[str, tuple[Path, dict[str, Any]]],
+    public_records: dict[str, tuple[Path, dict[str, Any]]],
     keys: list[str],
     out: Path,
     index: int,
@@ -122,14 +131,14 @@ def _write(
     with ExitStack() as stack, ShardWriter(out, PUBLIC_SPLIT, index) as shard:
         tars = {
             path: stack.enter_context(tarfile.open(path, "r:"))
-            for path in {places[key][0] for key in keys}
+            for path in {public_records[key][0] for key in keys}
         }
         names = {
             path: {member.name.rpartition(".")[0]: member for member in tar.getmembers()}
             for path, tar in tars.items()
         }
         for key in keys:
-            path, record = places[key]
+            path, record = public_records[key]
             encoded = {}
             for role in PUBLIC_ROLES:
                 member = names[path][f"{key}.{role}"]

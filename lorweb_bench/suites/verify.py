@@ -1,4 +1,4 @@
-"""Verifying a dataset: every byte against the manifest, every image decoded, every label against what it labels."""
+"""Verifying a dataset: each byte against the manifest, each image decoded, each label checked."""
 
 import functools
 from collections import Counter
@@ -31,25 +31,44 @@ UNPINNED_LEVELS = 2  # other vector instructions move OpenCV by a level or two
 
 @dataclass
 class Checked:
-    """What was found in one shard, or in a whole dataset. `problems` are sentences; none means that all of it holds."""
+    """What was found in one shard, or in a whole dataset.
+
+    Attributes:
+        problems: Sentences; where there is none, all of it holds.
+        items: The digests of the samples.
+        extensions: The extensions of the images.
+        a_sources: The photographs and scenes behind the a.
+        b_sources: The photographs and scenes behind the b.
+        credits: Pairs of a licence and an attribution.
+        bytes: The size of the shards.
+        rerun: Images compared with what the transformation library makes today.
+        unpinned: How many of these differ, by no more than `UNPINNED_LEVELS`.
+    """
 
     problems: list[str] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     extensions: set[str] = field(default_factory=set)
     a_sources: set[str] = field(default_factory=set)
     b_sources: set[str] = field(default_factory=set)
-    credits: set[tuple[str, str]] = field(default_factory=set)  # licence, attribution
+    credits: set[tuple[str, str]] = field(default_factory=set)
     bytes: int = 0
-    rerun: int = 0  # images compared with what the transformation library makes today
-    unpinned: int = 0  # of these, how many differ, by no more than UNPINNED_LEVELS
+    rerun: int = 0
+    unpinned: int = 0
 
 
 def verify(path: Path | str, workers: int = 1, rerun: bool | None = None) -> Checked:
     """Check a dataset in full, and give every problem found.
 
-    `rerun` runs the deterministic transformations again on a and b and compares with a_prime and b_prime; by default for
-    lossless suites whose library is installed. Differences of up to 2 levels of 255 are counted as an unpinned build, larger ones
-    are problems. InputError only where there is no dataset to check.
+    Args:
+        path: The dataset's folder.
+        workers: Processes that check shards.
+        rerun: Whether deterministic transformations are run again on a and b and compared with
+            a_prime and b_prime; by default for lossless suites whose library is installed.
+            Differences of up to 2 levels of 255 count as an unpinned build, larger ones as
+            problems.
+
+    Raises:
+        InputError: There is no dataset to check.
     """
     dataset = open_dataset(path)
     if rerun is None:
@@ -88,9 +107,8 @@ def _installed(dataset: Dataset) -> bool:
 
 @functools.lru_cache(maxsize=4)
 def _opened(path: str) -> Dataset:
-    return open_dataset(
-        path, check=False
-    )  # the sum is compared here, so that a damaged shard is still looked into
+    # `_check_shard` compares the sums itself, so that it looks into a damaged shard too.
+    return open_dataset(path, check=False)
 
 
 def _check_shard(path: str, rerun: bool, piece: tuple[str, int]) -> Checked:
@@ -279,7 +297,13 @@ def _check_whole(dataset: Dataset, checked: Checked) -> None:
 
 
 def suite_problems(dataset: Dataset, items: Iterable[Item], both: set[str]) -> list[str]:
-    """Where a suite would give an answer away: photographs used as a and as b, and answers among what is shown."""
+    """Where a suite would give an answer away.
+
+    Args:
+        dataset: The suite.
+        items: The digests of its samples.
+        both: The photographs that are used as an a and as a b.
+    """
     items = list(items)
     problems = [
         f"{dataset.path}: {source!r} is the source of an a and of a b." for source in sorted(both)

@@ -15,8 +15,8 @@ from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import decode, encode, pixel_hash, resize, to_array
 from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
-from lorweb_bench.suites.leaks import Seen, find_leaks, like_images, write_sheet
-from lorweb_bench.suites.near_duplicates import NEAR_BITS, Known, dhash, thumbnail
+from lorweb_bench.suites.leaks import ImageSignature, find_leaks, like_images, write_sheet
+from lorweb_bench.suites.near_duplicates import NEAR_BITS, NearDuplicateIndex, dhash, thumbnail
 
 TIER_OF = {
     "hue_shift-degrees_60": ("hue_shift", "seen_single"),
@@ -176,8 +176,8 @@ def test_public_views_are_compared_by_images_alone(train: Dataset, small_public:
         find_leaks(small_public.path, small_public.path)
 
 
-def seen(array: np.ndarray, key: str = "k") -> Seen:
-    return Seen(key, "a", pixel_hash(array), dhash(array), thumbnail(array))
+def signature(array: np.ndarray, key: str = "k") -> ImageSignature:
+    return ImageSignature(key, "a", pixel_hash(array), dhash(array), thumbnail(array))
 
 
 SCENES = [scene(seed, 64, 64) for seed in range(60)]
@@ -197,14 +197,16 @@ EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
 @pytest.mark.parametrize("edit", EDITS)
 def test_near_equal_images_are_found_and_others_are_not(edit: str) -> None:
     edited = [
-        seen(to_array(EDITS[edit](Image.fromarray(array))), str(i))
+        signature(to_array(EDITS[edit](Image.fromarray(array))), str(i))
         for i, array in enumerate(SCENES[:40])
     ]
-    pairs = like_images([seen(array, str(i)) for i, array in enumerate(SCENES)], edited)
+    pairs = like_images([signature(array, str(i)) for i, array in enumerate(SCENES)], edited)
     assert all(pair.suite_key == pair.train_key and not pair.equal for pair in pairs)
     assert len(pairs) >= 36
     assert (
-        like_images([seen(array) for array in SCENES[:30]], [seen(array) for array in SCENES[30:]])
+        like_images(
+            [signature(array) for array in SCENES[:30]], [signature(array) for array in SCENES[30:]]
+        )
         == []
     )
 
@@ -215,18 +217,20 @@ def test_two_pictures_in_one_frame_are_not_near_equal(width: int) -> None:
     for image, inside in zip(framed, SCENES, strict=False):
         image[width:-width, width:-width] = 100 + inside[width:-width, width:-width] // 10
     first, second = map(thumbnail, framed)
-    known = Known()
-    known.add(0, first)
+    index = NearDuplicateIndex()
+    index.add(0, first)
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.97
-    assert known.nearest(0, second) is None
-    assert known.nearest(0, first) == (0, 0.0)
+    assert index.nearest(0, second) is None
+    assert index.nearest(0, first) == (0, 0.0)
 
 
 def test_images_without_content_are_left_out() -> None:
     black, dot, other = (np.zeros((64, 64, 3), np.uint8) for _ in range(3))
     dot[50:58, 40:42] = 255
     other[45:53, 30:34] = 255
-    assert like_images([seen(black), seen(other)], [seen(black), seen(dot)]) == []
+    assert (
+        like_images([signature(black), signature(other)], [signature(black), signature(dot)]) == []
+    )
 
 
 @given(
@@ -237,9 +241,9 @@ def test_images_without_content_are_left_out() -> None:
 def test_no_hash_within_ten_bits_is_lost(hashes: list[int], flips: set[int]) -> None:
     small = thumbnail(SCENES[0])
     query = hashes[0] ^ sum(1 << bit for bit in flips)
-    train = [Seen(str(i), "a", str(i), value, small) for i, value in enumerate(hashes)]
+    train = [ImageSignature(str(i), "a", str(i), value, small) for i, value in enumerate(hashes)]
     near = min((value ^ query).bit_count() for value in hashes) <= NEAR_BITS
-    assert bool(like_images(train, [Seen("q", "b", "q", query, small)])) == near
+    assert bool(like_images(train, [ImageSignature("q", "b", "q", query, small)])) == near
 
 
 def test_any_two_datasets_can_be_compared(train: Dataset, tmp_path: Path) -> None:
