@@ -1,11 +1,14 @@
-"""What a build and the training loader cost: over encoding alone, over re-encoding, with two workers, in memory, over bare decoding.
+"""Measure what a build and the training loader cost.
+
+A build over encoding alone, over re-encoding, with two workers over one, and in memory; the loader
+over bare decoding.
 
     python benchmarks/datagen.py                    # all five, some ten minutes on two cores
     python benchmarks/datagen.py --only encoding    # or pairs, workers, memory, loader
 
-Images are crops of the bundled photographs. Everything that is compared is measured in turns in one run, and medians of the
-ratios are printed: other work on the machine slows both sides. Where one process does both sides, the ratio of processor time is
-printed too, which other work disturbs less.
+Images are crops of the bundled photographs. What is compared is measured in turns in one run, and
+medians of the ratios are printed, because other work on the machine slows both sides. Where one
+process does both sides, the ratio of processor time is printed too, which other work disturbs less.
 """
 
 import argparse
@@ -56,7 +59,7 @@ CALIBRATION = ["retina", "camera"]
 
 
 def recipe(folder: Path, items: int, size: int, families: list[str] | None = None) -> Recipe:
-    """Training data of single colour and tone transformations on bundled photographs, no panel shared."""
+    """Training data of single colour and tone transformations, with no panel shared."""
     families = families or [
         family.name for family in library().families.values() if family.kind in KINDS
     ]
@@ -103,10 +106,14 @@ def turns(times: int, *sides: Callable[[], Any]) -> list[list[Seconds]]:
 
 
 def ratios(rounds: list[list[Seconds]], above: int = 0, below: int = 1) -> str:
-    """The median of a ratio over the rounds, by the clock and of the processor, with the least and the greatest by the clock."""
+    """The median of a ratio over the rounds, by the clock and by processor time.
+
+    The least and the greatest ratio by the clock stand beside it.
+    """
     clock, processor = ([one[above][kind] / one[below][kind] for one in rounds] for kind in (0, 1))
     spread = f"{min(clock):.2f}-{max(clock):.2f}"
-    return f"{statistics.median(clock):.2f} ({spread} in {len(rounds)} turns; processor {statistics.median(processor):.2f})"
+    middle, of_processor = statistics.median(clock), statistics.median(processor)
+    return f"{middle:.2f} ({spread} in {len(rounds)} turns; processor {of_processor:.2f})"
 
 
 def panels(dataset: Dataset) -> Iterator[np.ndarray]:
@@ -130,7 +137,7 @@ def encoding(folder: Path, items: int, times: int) -> None:
 
 
 def relation(folder: Path, pairs: int, size: int) -> Recipe:
-    """A recipe over Relation252K's layout: one task of so many pairs, before and after side by side."""
+    """A recipe over Relation252K's layout: one task, before and after side by side."""
     group = folder / "relation" / "negative" / "Group1"
     group.mkdir(parents=True, exist_ok=True)
     sources, rows = [source for source in bundled() if min(source.load().shape[:2]) >= size], []
@@ -186,7 +193,7 @@ COMMAND = [
 
 
 def workers(folder: Path, items: int, times: int) -> None:
-    """Two workers over one by the clock, each build a command of its own, from its start to its end."""
+    """Two workers over one by the clock, each build a whole command."""
     recipe(folder, items, 256)
 
     def by(count: int) -> None:
@@ -211,7 +218,10 @@ def workers(folder: Path, items: int, times: int) -> None:
     )
 
 
-PEAK = "import sys; from benchmarks.datagen import peak; print(peak(sys.argv[1], sys.argv[2], int(sys.argv[3])))"
+PEAK = (
+    "import sys; from benchmarks.datagen import peak; "
+    "print(peak(sys.argv[1], sys.argv[2], int(sys.argv[3])))"
+)
 
 
 def peak(kind: str, folder: str, items: int) -> int:
@@ -255,7 +265,7 @@ def bare(dataset: Dataset, wanted: int) -> None:
 
 
 def loader(folder: Path, items: int, times: int) -> None:
-    """Loader throughput over bare decoding of as many images, in one process, from its first batch on."""
+    """Loader throughput over bare decoding of as many images, in one process."""
     from lorweb_bench.data.loader import training_loader
 
     for size in (128, 512):

@@ -1,10 +1,13 @@
-"""What the classical methods recover on photographs that are in no suite, and what patch-analogy costs by size.
+"""Measure what the classical methods recover on photographs that are in no suite.
+
+And what patch-analogy costs by size.
 
     python benchmarks/patches.py                # some two minutes on one free core
     python benchmarks/patches.py --families     # every family in a line
 
-The photographs are bundled ones that the demo's suite leaves to training, `dev` and calibration, in colour; the families those
-of the demo's training dataset, three presets each, a and b two photographs. Edits under 8 levels RMSE are left out, as in a suite.
+The photographs are bundled ones in colour that the demo's suite leaves to training, `dev` and
+calibration. The families are those of the demo's training dataset, with three presets each; a and b
+are two photographs. Edits under 8 levels RMSE are left out, as in a suite.
 """
 
 import argparse
@@ -75,7 +78,8 @@ def main() -> None:
             by_family.setdefault(item[0], []).append(recovered(method, item))
         means = {family: float(np.mean(values)) for family, values in by_family.items()}
         print(
-            f"{name}: edit_recovery {np.mean(list(means.values())):.3f}, mean of {len(means)} families, {len(chosen)} items",
+            f"{name}: edit_recovery {np.mean(list(means.values())):.3f}, "
+            f"mean of {len(means)} families, {len(chosen)} items",
             flush=True,
         )
         if shown:

@@ -1,8 +1,11 @@
-"""Keep what a suite is in the pinned environment, for its keeper: run it where `constraints.txt` is installed, and commit the file.
+"""Write the pin of a suite that was built in the pinned environment.
+
+For the suite's keeper: run it where `constraints.txt` is installed, and commit the file.
 
     python benchmarks/pin.py data/photos-mini        # writes lorweb_bench/pinned/photos-mini-1.json
 
-A pin that exists is never changed: a suite that comes out different needs another version, and says what it supersedes.
+A pin that exists is never changed: a suite that comes out different needs another version, and says
+what it supersedes.
 """
 
 import argparse

@@ -278,5 +278,5 @@ def write_flux_folder(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 0.6 MB that `FluxKontextPipeline.from_pretrained` loads; copy it before changing it."""
+    """A folder that `FluxKontextPipeline.from_pretrained` loads; copy it before changing it."""
     return write_flux_folder(tmp_path_factory.mktemp("flux"))

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from datagen.transformations.arrays import NAMED_COLOUR, gray3, grid, luma, paint, pixels
-from datagen.transformations.declaration import PIXELS, Parameter, family, presets
+from datagen.transformations.declaration import PIXELS, REFERENCE, Parameter, family, presets
 
 KIND = "dither"
 MODE = Parameter("what is dithered", choices=("gray", "colour"))
@@ -114,7 +114,7 @@ def retro_palette(image: np.ndarray, palette: str) -> np.ndarray:
 
 def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarray, np.ndarray]:
     x, y = grid(*image.shape[:2])
-    angle, period = np.radians(degrees), spacing * min(image.shape[:2]) / 64
+    angle, period = np.radians(degrees), spacing * min(image.shape[:2]) / REFERENCE
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return np.cos(2 * np.pi * along / period), np.cos(2 * np.pi * across / period)
 

@@ -16,7 +16,7 @@ from datagen.transformations.arrays import (
     to_uint8,
 )
 from datagen.transformations.blur import soften
-from datagen.transformations.declaration import PIXELS, Parameter, family, presets
+from datagen.transformations.declaration import PIXELS, REFERENCE, Parameter, family, presets
 
 KIND = "edges"
 
@@ -73,7 +73,7 @@ def canny(image: np.ndarray, low: float, ink: str, paper: str) -> np.ndarray:
 
 def _moved(image: np.ndarray, degrees: float) -> np.ndarray:
     """The image moved by 1.5 pixels (at 64 px) in a direction counterclockwise from the right."""
-    reach = 1.5 * min(image.shape[:2]) / 64
+    reach = 1.5 * min(image.shape[:2]) / REFERENCE
     across, down = reach * np.cos(np.radians(degrees)), -reach * np.sin(np.radians(degrees))
     matrix = np.array([[1, 0, across], [0, 1, down]])
     return cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from datagen.transformations.arrays import grid, noise, pixels, to_uint8
-from datagen.transformations.declaration import PIXELS, SEED, Parameter, family, presets
+from datagen.transformations.declaration import PIXELS, REFERENCE, SEED, Parameter, family, presets
 
 KIND = "noise"
 FRESH_SEED = replace(SEED, meaning="seed of the random pattern; left out, a fresh one is drawn")
@@ -95,7 +95,7 @@ def jpeg(image: np.ndarray, quality: int, size: float) -> np.ndarray:
 )
 def channel_shift(image: np.ndarray, degrees: float, distance: float) -> np.ndarray:
     """Move red one way and blue the other."""
-    reach = distance * min(image.shape[:2]) / 64
+    reach = distance * min(image.shape[:2]) / REFERENCE
     right, down = (
         round(reach * np.cos(np.radians(degrees))),
         round(-reach * np.sin(np.radians(degrees))),

@@ -11,8 +11,8 @@ INTRODUCTION = f"""# The transformation library
 This page is made by `lorweb-bench datagen transformations --page` from the declarations of the \
 families. A recipe takes a family by its name, and values of its parameters within these limits \
 (`transformations.presets`, `tiers.new_parameters`); others are refused. A named colour is one of \
-{", ".join(COLOURS)}. Pixels at a short side of 64 grow with the picture; instructions tell them in \
-percent of the short side. [datasets.md](datasets.md) tells how to declare a family of your own.
+{", ".join(COLOURS)}. Pixels at a short side of 64 grow with the picture; instructions tell them \
+in percent of the short side. [datasets.md](datasets.md) tells how to declare a family of your own.
 """
 
 

@@ -16,7 +16,7 @@ from datagen.transformations.arrays import (
     to_uint8,
 )
 from datagen.transformations.blur import soften
-from datagen.transformations.declaration import PIXELS, SEED, Parameter, family, presets
+from datagen.transformations.declaration import PIXELS, REFERENCE, SEED, Parameter, family, presets
 
 KIND = "painterly"
 SPREADING = {"bright": cv2.dilate, "dark": cv2.erode}
@@ -166,7 +166,7 @@ def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
 def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
     """Darken and lighten the picture with the weave of a canvas."""
     x, y = grid(*image.shape[:2])
-    period = spacing * min(image.shape[:2]) / 64
+    period = spacing * min(image.shape[:2]) / REFERENCE
     weave = np.sin(2 * np.pi * x / period) * np.cos(np.pi * y / period) + np.sin(
         2 * np.pi * y / period
     ) * np.cos(np.pi * x / period)
@@ -206,7 +206,7 @@ def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
     """Read each pixel from a random place nearby."""
     height, width = image.shape[:2]
     x, y = grid(height, width)
-    offset = noise(height, width, 2, seed) * np.float32(reach * min(height, width) / 64)
+    offset = noise(height, width, 2, seed) * np.float32(reach * min(height, width) / REFERENCE)
     return cv2.remap(
         image,
         x + offset[..., 0],
@@ -228,7 +228,7 @@ def frosted_glass(image: np.ndarray, reach: float, seed: int) -> np.ndarray:
 def comic(image: np.ndarray, spacing: float) -> np.ndarray:
     """Print three tones, with dots for the middle one."""
     x, y = grid(*image.shape[:2])
-    period = spacing * min(image.shape[:2]) / 64
+    period = spacing * min(image.shape[:2]) / REFERENCE
     gray = luma(image)
     dots = np.cos(2 * np.pi * (x + y) / period) + np.cos(2 * np.pi * (x - y) / period) > 0.4
     shade = np.where(

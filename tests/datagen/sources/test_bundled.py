@@ -1,4 +1,4 @@
-"""The photographs that come with the package: their pixels, their credits, and what reading costs."""
+"""The photographs that come with the package: their pixels and their credits."""
 
 import csv
 import hashlib
