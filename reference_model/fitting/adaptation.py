@@ -28,6 +28,13 @@ class Adaptation:
     tokens: Tensor | None = None
     loras: Mapping[str, tuple[Tensor, Tensor]] | None = None
 
+    @staticmethod
+    def none(adapter: Adapter, items: int) -> "Adaptation":
+        """The bare base: a basis of which nothing is added."""
+        layers, elements = len(adapter.basis.layers), adapter.basis.elements
+        device = adapter.base.transformer.device
+        return Adaptation(torch.zeros(items, layers, elements, device=device))
+
     def repeated(self, times: int) -> "Adaptation":
         """The adaptation of the batch put `times` times after itself."""
 
