@@ -10,6 +10,9 @@ REPORT_FORMAT: Final = "lorweb-bench/report"
 
 ROLES: Final = ("a", "a_prime", "b", "b_prime")
 PUBLIC_ROLES: Final = ("a", "a_prime", "b")
+MAX_EXEMPLARS: Final = 8  # pairs that an item may show
+# The roles of the second to the eighth exemplar pair, in order.
+FURTHER_PAIRS: Final = tuple((f"a_{n}", f"a_{n}_prime") for n in range(2, MAX_EXEMPLARS + 1))
 EXTENSIONS: Final = ("png", "jpg", "webp")
 KEY: Final = re.compile(r"[a-z0-9_-]{1,80}")
 

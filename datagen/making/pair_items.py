@@ -25,6 +25,7 @@ from datagen.sources.pair_reader import read_pairs
 from datagen.sources.source import Pair
 from lorweb_bench.data import images
 from lorweb_bench.errors import InputError, did_you_mean
+from lorweb_bench.protocol import FURTHER_PAIRS
 from lorweb_bench.protocol import ROLES as PANEL_ROLES
 
 REVERSED = "-reversed"
@@ -34,13 +35,14 @@ CACHE_BYTES = 512 * 2**20  # enough for 150 pairs of 1024 x 1024 pixels
 
 @dataclass(frozen=True)
 class PlannedAnalogy:
-    """One item before it is made: two pairs of one task."""
+    """One item before it is made: two pairs of one task, and further ones that it shows."""
 
     key: str
     split: str
     transformation: str
     first: Pair
     second: Pair
+    further: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,26 @@ class PairItems:
             return Dropped(first.failure or second.failure or "")
         files = zip(PANEL_ROLES, (*first.files, *second.files), strict=True)
         encoded = {role: (data, str(panel.format)) for role, data in files}
+        if len(item.further) < self.recipe.exemplars - 1:
+            return Dropped("exemplars")
+        for roles, pair in zip(FURTHER_PAIRS, item.further, strict=False):
+            shown = _encode_pair(pair, panel, seed, filters, second.size)
+            if shown.files is None:
+                return Dropped(shown.failure or "")
+            for role, data in zip(roles, shown.files, strict=True):
+                encoded[role] = (data, str(panel.format))
         with failing_items(f"filters.clip_direction fails on item {item.key}"):
             disagree = changes_disagree(filters, encoded)
         if disagree:
             return Dropped("clip_direction")
-        pairs = (item.first, item.second)
+        pairs = (item.first, item.second, *item.further)
         digests = {pair.photograph: pair.digest for pair in pairs if pair.digest}
         return Made(encoded, self._record(item, second.size), digests)
 
     def _record(self, item: PlannedAnalogy, size: tuple[int, int]) -> dict[str, Any]:
-        spec, pairs = self.transformations[item.transformation], (item.first, item.second)
+        spec = self.transformations[item.transformation]
+        pairs = (item.first, item.second, *item.further)
+        further = [pair.photograph for pair in item.further]
         return {
             "id": item.key,
             "transformation": item.transformation,
@@ -146,6 +158,7 @@ class PairItems:
             "attribution": "; ".join(dict.fromkeys(pair.attribution for pair in pairs)),
             "width": size[0],
             "height": size[1],
+            **({"further_sources": further} if further else {}),
         }
 
 
@@ -359,16 +372,48 @@ def _plan_split(
             f"The split {split} would be empty: no task has pairs for it; see tiers.new_task and "
             "source.shares."
         )
-    to_item = functools.partial(_planned_analogy, collected, split, names)
+    to_item = functools.partial(_planned_analogy, recipe, collected, split, names)
     return ItemTable(_limit(recipe, split, rows), to_item)
 
 
 def _planned_analogy(
-    collected: CollectedPairs, split: str, names: Sequence[str], key: str, row: Any
+    recipe: Recipe,
+    collected: CollectedPairs,
+    split: str,
+    names: Sequence[str],
+    key: str,
+    row: Any,
 ) -> PlannedAnalogy:
     task = names[row["task"]]
-    group = collected.tasks[task]
-    return PlannedAnalogy(key, split, task, group[row["first"]], group[row["second"]])
+    first, second = (collected.tasks[task][row[place]] for place in ("first", "second"))
+    further: tuple[Pair, ...] = ()
+    if recipe.exemplars > 1:
+        further = _further_pairs(recipe, collected, split, key, (first, second))
+    return PlannedAnalogy(key, split, task, first, second, further)
+
+
+def _further_pairs(
+    recipe: Recipe, collected: CollectedPairs, split: str, key: str, pairs: tuple[Pair, Pair]
+) -> tuple[Pair, ...]:
+    """Further exemplars of an item, of photographs that may be its a; fewer where a task is short.
+
+    Args:
+        recipe: The recipe, which says how many pairs an item shows.
+        collected: Its pairs.
+        split: The split of the item.
+        key: The item's key, which the choice is seeded with.
+        pairs: Its (a, a_prime) and (b, b_prime).
+    """
+    role = "a" if recipe.is_suite else split
+    taken = {pair.photograph for pair in pairs}
+    by_photograph: dict[str, Pair] = {}
+    for pair in collected.tasks[pairs[0].task]:
+        fits = collected.roles[pair.photograph] == role and _same_aspect(pair, pairs[1], recipe)
+        if fits and pair.photograph not in taken:
+            by_photograph.setdefault(pair.photograph, pair)
+    others = list(by_photograph.values())
+    order = generator(recipe.seed, "exemplars", split, key).permutation(len(others))
+    return tuple(others[int(i)] for i in order[: recipe.exemplars - 1])
 
 
 def _analogies(

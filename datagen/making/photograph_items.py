@@ -4,7 +4,7 @@ Both are pure functions of the seed and of names.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from datagen.recipe.library import library_of
 from datagen.recipe.schema import Recipe
 from datagen.sources.source import Source
 from lorweb_bench.data import images
-from lorweb_bench.protocol import SEEN_TIERS, UNSEEN_TIERS
+from lorweb_bench.protocol import FURTHER_PAIRS, SEEN_TIERS, UNSEEN_TIERS
 
 TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
 ROW = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
@@ -207,14 +207,14 @@ class PhotographItems:
         return item.split, item.transformation, item.turn // _sharing(self.recipe)
 
     def _first_pair(self, item: PlannedItem) -> PanelPair | Dropped:
-        return self._draw_pair(item, "a", item.turn // _sharing(self.recipe), self.a, None)
+        return self._draw_pair(item, "a", item.turn // _sharing(self.recipe), self.a, ())
 
     def _make(self, item: PlannedItem, first: PanelPair) -> Made | Dropped:
         """Make an item with its (a, a_prime); of a suite with a b that tells candidates apart."""
         is_suite = self.recipe.is_suite
         for start in range(TIED if is_suite else 1):
             role = f"b{start}" if start else "b"
-            second = self._draw_pair(item, role, item.turn, self.b, first.source.name)
+            second = self._draw_pair(item, role, item.turn, self.b, [first.source.name])
             if isinstance(second, Dropped):
                 return second
             candidates = self._candidates(item, second) if is_suite else None
@@ -224,7 +224,10 @@ class PhotographItems:
                 height, width = second.before.shape[:2]
                 fitted = fit(first.before, (width, height))
                 first = self._transform(item, first.source, fitted)
-            made = self._finish(item, first, second, candidates)
+            further = self._further_pairs(item, first, second)
+            if isinstance(further, Dropped):
+                return further
+            made = self._finish(item, first, second, further, candidates)
             with failing_items(f"filters.clip_direction fails on item {item.key}"):
                 disagree = changes_disagree(self.recipe.filters, made.images)
             return Dropped("clip_direction") if disagree else made
@@ -242,8 +245,26 @@ class PhotographItems:
             self.recipe,
         )
 
+    def _further_pairs(
+        self, item: PlannedItem, first: PanelPair, second: PanelPair
+    ) -> list[PanelPair] | Dropped:
+        """Draw the exemplars after the first, each of a source of its own, in the size of b."""
+        taken = [first.source.name, second.source.name]
+        height, width = second.before.shape[:2]
+        pairs: list[PanelPair] = []
+        turn = item.turn // _sharing(self.recipe)
+        for number in range(2, self.recipe.exemplars + 1):
+            pair = self._draw_pair(item, f"a_{number}", turn, self.a, taken)
+            if isinstance(pair, Dropped):
+                return pair
+            if pair.before.shape != second.before.shape:
+                pair = self._transform(item, pair.source, fit(pair.before, (width, height)))
+            taken.append(pair.source.name)
+            pairs.append(pair)
+        return pairs
+
     def _draw_pair(
-        self, item: PlannedItem, role: str, turn: int, pool: Pool, other: str | None
+        self, item: PlannedItem, role: str, turn: int, pool: Pool, taken: Collection[str]
     ) -> PanelPair | Dropped:
         """Draw a source and a crop of it, transformed, whose change passes the recipe's filters.
 
@@ -252,7 +273,7 @@ class PhotographItems:
             role: A word for the random choices.
             turn: A number for the random choices.
             pool: The sources.
-            other: The name of a source that is not taken.
+            taken: The names of sources that are not drawn again.
 
         Returns:
             The pair; or the filter that the last of `filters.attempts` crops failed.
@@ -262,7 +283,7 @@ class PhotographItems:
             random = generator(recipe.seed, item.split, item.transformation, role, turn, attempt)
             photograph = _photograph_is_due(recipe, role, turn, random)
             source = _pick(random, pool, photograph)
-            if source.name == other:
+            if source.name in taken:
                 continue
             panel = cut(source, recipe, int(random.integers(2**48)))
             pair = self._transform(item, source, panel)
@@ -290,6 +311,7 @@ class PhotographItems:
         item: PlannedItem,
         first: PanelPair,
         second: PanelPair,
+        further: Sequence[PanelPair],
         candidates: Sequence[str] | None,
     ) -> Made:
         with failing_items(f"encoding the panels of {item.transformation} fails"):
@@ -299,9 +321,11 @@ class PhotographItems:
                 "b": second.file,
                 "b_prime": second.after_file,
             }
+            for (before, after), pair in zip(FURTHER_PAIRS, further, strict=False):
+                files |= {before: pair.file, after: pair.after_file}
         extension = self.recipe.panel.format
         spec = self.transformations[item.transformation]
-        sources = (first.source, second.source)
+        sources = (first.source, second.source, *(pair.source for pair in further))
         record = {
             "id": item.key,
             "transformation": item.transformation,
@@ -316,6 +340,8 @@ class PhotographItems:
             "width": second.before.shape[1],
             "height": second.before.shape[0],
         }
+        if further:
+            record["further_sources"] = [pair.source.name for pair in further]
         if self.recipe.is_suite:
             record |= {"hard": self.hard[item.transformation], "candidates": candidates}
         digests = {source.name: source.digest for source in sources if source.digest}

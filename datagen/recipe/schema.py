@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from datagen.planning.seeding import SECRET, secret_seed
 from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
 from lorweb_bench.errors import InputError, did_you_mean
-from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
+from lorweb_bench.protocol import MAX_EXEMPLARS, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.runtime.settings import open_settings, override
 
 VERSION = r"^\S+( \S+)*$"
@@ -294,6 +294,12 @@ class Recipe(Section):
         default=8,
         description="How many items share one (a, a_prime); `all`, of pairs: every ordered pair of "
         "pairs.",
+    )
+    exemplars: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_EXEMPLARS,
+        description="How many pairs of its transformation an item shows, each of another photograph.",
     )
     filters: FiltersSection = Field(
         default=FiltersSection(), description="What an item must be like."

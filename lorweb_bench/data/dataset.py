@@ -18,7 +18,7 @@ from lorweb_bench.data.shard_reader import (
 )
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
+from lorweb_bench.protocol import FURTHER_PAIRS, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.runtime.files import sha256_file
 
 
@@ -123,6 +123,11 @@ class Dataset:
                 if ("b_prime" in sample.images) == self.public:
                     view = self.manifest.view
                     raise InputError(f"{path}: sample {sample.key!r} does not suit a {view} view.")
+                if (len(sample.images) - 1) // 2 != self.manifest.exemplars:
+                    raise InputError(
+                        f"{path}: sample {sample.key!r} does not show {self.manifest.exemplars} "
+                        "exemplar pairs, as the manifest says."
+                    )
                 count += 1
                 yield sample
             if count != entry.samples:
@@ -165,7 +170,8 @@ class Dataset:
                 names.update(stated)
                 continue
             for record in self.records(split, [number]):
-                names |= {record.a_source, record.b_source} - {""}
+                further = record.further_sources or ()
+                names |= {record.a_source, record.b_source, *further} - {""}
         return names
 
     def source_digests(self, split: str) -> dict[str, str]:
@@ -195,6 +201,8 @@ class Dataset:
         """Decode a sample; InputError when an image is damaged or not of the record's size."""
         record, panels = self.panels(sample)
         decoded = {role: images.to_image(panel) for role, panel in panels.items()}
+        pairs = FURTHER_PAIRS[: self.manifest.exemplars - 1]
+        further = tuple((decoded[before], decoded[after]) for before, after in pairs)
         return Quadruplet(
             sample.key,
             decoded["a"],
@@ -202,6 +210,7 @@ class Dataset:
             decoded["b"],
             decoded.get("b_prime"),
             record,
+            further,
         )
 
     def panels(self, sample: Sample) -> tuple[Record, dict[str, np.ndarray]]:

@@ -60,6 +60,8 @@ def finish_dataset(
         "splits": totals.splits,
         "fingerprint": totals.public.hexdigest(),
     }
+    if totals.exemplars != {1}:
+        draft["exemplars"] = totals.exemplars.pop()
     if left_out:
         draft["left_out"] = dict(sorted(left_out.items()))
     path = totals.folder / MANIFEST
@@ -87,6 +89,7 @@ class _Totals:
         dropped: Items that were planned and not written, by filter.
         credits: Pairs of licence and attribution.
         extensions: The first shard of each image extension.
+        exemplars: How many pairs a sample shows; one number, or the samples differ.
         public: The digest of what a public view holds.
         targets: The digest of the answers and labels.
     """
@@ -96,6 +99,7 @@ class _Totals:
     dropped: Counter[str] = field(default_factory=Counter)
     credits: set[tuple[str, str]] = field(default_factory=set)
     extensions: dict[str | None, Path] = field(default_factory=dict)
+    exemplars: set[int] = field(default_factory=set)
     public: Any = field(default_factory=hashlib.sha256)
     targets: Any = field(default_factory=hashlib.sha256)
 
@@ -112,7 +116,8 @@ def _read_sidecars(folder: Path) -> _Totals:
     totals, before = _Totals(folder), ""
     for line in sorted_lines(_lines(totals)):
         public, target, shard = line.split("\t")
-        key = public.partition(" ")[0]
+        key, *pixels = public.split(" ")
+        totals.exemplars.add(len(pixels) // 2)
         if key == before:
             raise InputError(
                 f"{folder / shard}: the key {key!r} occurs twice in {folder}; "
@@ -128,6 +133,9 @@ def _read_sidecars(folder: Path) -> _Totals:
             f"{folder} would be an empty dataset: "
             f"no sample was written{f' ({why})' if why else ''}."
         )
+    if len(totals.exemplars) > 1:
+        numbers = ", ".join(map(str, sorted(totals.exemplars)))
+        raise InputError(f"{folder} mixes samples of {numbers} exemplar pairs; all show as many.")
     if len(totals.extensions) > 1:
         mixed = ", ".join(f"{ext} in {shard}" for ext, shard in totals.extensions.items())
         raise InputError(f"{folder} mixes image extensions: {mixed}.")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lorweb_bench.data.shard_format import Item
+from lorweb_bench.data.shard_format import Item, shown_roles
 from lorweb_bench.errors import InputError, first_error
-from lorweb_bench.protocol import PUBLIC_ROLES, SPLITS, TIERS
+from lorweb_bench.protocol import MAX_EXEMPLARS, SPLITS, TIERS
 from lorweb_bench.runtime.files import canonical_json, read_json
 
 MANIFEST = "dataset.json"
@@ -79,6 +79,7 @@ class Manifest(_Strict):
     left_out: dict[str, int] = Field(default_factory=dict)
     chosen_with: dict[str, str] = Field(default_factory=dict)
     tiers_relative_to: str | None = None
+    exemplars: int = Field(1, ge=1, le=MAX_EXEMPLARS)
     fingerprint: str
     targets_fingerprint: str | None = None
 
@@ -109,8 +110,8 @@ def read_manifest(folder: Path | str) -> Manifest:
 
 
 def public_line(item: Item) -> str:
-    """What the fingerprint is taken over: a sample's key and the pixels of a, a_prime and b."""
-    return " ".join([item.key, *(item.pixels[role] for role in PUBLIC_ROLES)])
+    """What the fingerprint is taken over: a sample's key and the pixels of all that is shown."""
+    return " ".join([item.key, *(item.pixels[role] for role in shown_roles(item.pixels))])
 
 
 def target_line(item: Item) -> str:

@@ -29,6 +29,7 @@ class Record(BaseModel):
     b_source: str = ""
     licence: str = ""
     attribution: str = ""
+    further_sources: tuple[str, ...] | None = None
     hard: bool | None = None
     candidates: tuple[str, ...] | None = None
     prompt: str | None = None
@@ -67,7 +68,10 @@ class Triplet:
 
 @dataclass(frozen=True)
 class Quadruplet:
-    """A triplet with its answer and its labels. `b_prime` is None in a public view."""
+    """A triplet with its answer and its labels.
+
+    `b_prime` is None in a public view. `further_pairs` are the exemplars after (a, a_prime).
+    """
 
     key: str
     a: Image.Image
@@ -75,7 +79,9 @@ class Quadruplet:
     b: Image.Image
     b_prime: Image.Image | None
     record: Record
+    further_pairs: tuple[Pair, ...] = ()
 
-    def triplet(self, prompt: str | None = None, seed: int = 0) -> Triplet:
-        """The part of it that a method may see."""
-        return Triplet(self.key, self.a, self.a_prime, self.b, prompt, seed)
+    def triplet(self, prompt: str | None = None, seed: int = 0, exemplars: int = 1) -> Triplet:
+        """The part of it that a method may see, with at most so many exemplars."""
+        further = self.further_pairs[: exemplars - 1]
+        return Triplet(self.key, self.a, self.a_prime, self.b, prompt, seed, further)

@@ -1,7 +1,7 @@
 """A shard on disk: a WebDataset tar of samples, and the sidecar that says that it is whole."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lorweb_bench.data import images
 from lorweb_bench.data.samples import Record
 from lorweb_bench.errors import InputError, first_error
-from lorweb_bench.protocol import ROLES
+from lorweb_bench.protocol import FURTHER_PAIRS, PUBLIC_ROLES, ROLES
 from lorweb_bench.runtime.files import canonical_json, read_json
 
 SIZE = r"^[1-9][0-9]{0,8}x[1-9][0-9]{0,8}$"  # a panel's width and height
@@ -124,9 +124,7 @@ def item_of(sample: Sample, name: str) -> Item:
     """
     record = check_record(sample.record, name)
     pixels: dict[str, str] = {}
-    for role in ROLES:
-        if role not in sample.images:
-            continue
+    for role in roles_of(sample.images):
         (width, height), pixels[role] = _size_and_hash(sample.images[role], f"{name} {role}")
         if (width, height) != (record.width, record.height):
             raise InputError(
@@ -135,6 +133,28 @@ def item_of(sample: Sample, name: str) -> Item:
             )
     labels = hashlib.sha256(canonical_json(sample.record).encode()).hexdigest()
     return Item(key=sample.key, pixels=pixels, labels=labels)
+
+
+def roles_of(names: Collection[str]) -> tuple[str, ...]:
+    """The roles of a sample's images, in the order of a shard.
+
+    These are a, a_prime, b, b_prime (not in a public view), then further exemplars without a gap.
+    Other names make it empty.
+
+    >>> roles_of({"b", "a", "a_prime", "a_2_prime", "a_2"})
+    ('a', 'a_prime', 'b', 'a_2', 'a_2_prime')
+    >>> roles_of({"b", "a", "a_prime", "a_3", "a_3_prime"})
+    ()
+    """
+    first = ROLES if ROLES[-1] in names else PUBLIC_ROLES
+    further = [role for pair in FURTHER_PAIRS[: (len(names) - len(first)) // 2] for role in pair]
+    roles = (*first, *further)
+    return roles if set(roles) == set(names) else ()
+
+
+def shown_roles(names: Collection[str]) -> tuple[str, ...]:
+    """The roles of what a method may see: all but b_prime, in the order of a shard."""
+    return tuple(role for role in roles_of(names) if role != ROLES[-1])
 
 
 def keys_digest(keys: Iterable[str]) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lorweb_bench.data.shard_format import Sample, Sidecar, check_record
+from lorweb_bench.data.shard_format import Sample, Sidecar, check_record, roles_of
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
+from lorweb_bench.protocol import EXTENSIONS, KEY
 
 T = TypeVar("T")
 BLOCK = 512  # bytes of a header in a tar, and of the blocks that contents are filled up to
@@ -32,8 +32,8 @@ class ShardIndex:
 def read_shard(path: Path | str) -> Iterator[Sample]:
     """Read a shard's samples in order.
 
-    A sample is handed out only when all of its members were read and stand together: three or four
-    images and the record.
+    A sample is handed out only when all of its members were read and stand together: its images
+    and the record.
 
     Raises:
         InputError: It names the shard and the first thing that is not whole and well named.
@@ -183,9 +183,8 @@ def _sample(path: Path, key: str, members: dict[str, bytes]) -> Sample:
         if rest != "json":
             by_role[role] = data
             extensions.add(ext)
-    roles_fit = set(by_role) in (set(ROLES), set(PUBLIC_ROLES))
     if (
-        not roles_fit
+        not roles_of(by_role)
         or "json" not in members
         or len(by_role) != len(members) - 1
         or len(extensions) != 1

@@ -16,10 +16,11 @@ from lorweb_bench.data.shard_format import (
     Sidecar,
     item_of,
     keys_digest,
+    roles_of,
     shard_path,
 )
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import EXTENSIONS, KEY, PUBLIC_ROLES, ROLES
+from lorweb_bench.protocol import EXTENSIONS, KEY, ROLES
 from lorweb_bench.runtime.files import atomic_path, sha256_file, write_json
 
 
@@ -73,8 +74,8 @@ class ShardWriter:
 
         Args:
             key: A new key of `[a-z0-9_-]`.
-            images: Encoded images by role, each with its extension. The roles are a, a_prime, b
-                and, but for a public view, b_prime.
+            images: Encoded images by role, each with its extension. The roles are a, a_prime, b,
+                but for a public view b_prime, and of further exemplars a_2, a_2_prime, a_3, …
             record: A JSON-able mapping with `id` = key.
 
         Raises:
@@ -83,7 +84,7 @@ class ShardWriter:
         """
         name = f"{self.path}: sample {key!r}"
         ext = self._check(name, key, images, record)
-        encoded = {role: images[role][0] for role in ROLES if role in images}
+        encoded = {role: images[role][0] for role in roles_of(images)}
         sample = Sample(key, encoded, ext, dict(record))
         item = item_of(sample, name)
         for role, data in encoded.items():
@@ -113,9 +114,10 @@ class ShardWriter:
                 f"{name}: a key is new, equals the record's id, "
                 "and has only a-z, 0-9, _ and - (at most 80)."
             )
-        if set(images) not in (set(ROLES), set(PUBLIC_ROLES)):
+        if not roles_of(images):
             raise InputError(
-                f"{name} has the images {', '.join(images)}; it needs {', '.join(ROLES)}."
+                f"{name} has the images {', '.join(images)}; it needs {', '.join(ROLES)}, "
+                "and further pairs as a_2, a_2_prime to a_8, a_8_prime."
             )
         extensions = {ext for _, ext in images.values()}
         extensions |= {self._extension} if self._extension else set()
@@ -132,7 +134,8 @@ class ShardWriter:
         self._keys.add(item.key)
         credit = (record.get("licence", ""), record.get("attribution", ""))
         self._credits |= {credit} - {("", "")}
-        self._sources |= {record.get("a_source", ""), record.get("b_source", "")} - {""}
+        sources = {record.get("a_source", ""), record.get("b_source", "")}
+        self._sources |= (sources | set(record.get("further_sources") or ())) - {""}
         self._extension = ext
         self._starts.append(self._tar.offset)
         self._sizes[f"{record['width']}x{record['height']}"] += 1

@@ -4,6 +4,7 @@ import hashlib
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from lorweb_bench.data.manifest import MANIFEST, fingerprint_of
 from lorweb_bench.data.shard_format import Item, item_of, read_sidecar, shard_done
 from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import DATASET_FORMAT, PUBLIC_ROLES, PUBLIC_SPLIT, PUBLISH_SALT
+from lorweb_bench.protocol import (
+    DATASET_FORMAT,
+    FURTHER_PAIRS,
+    PUBLIC_ROLES,
+    PUBLIC_SPLIT,
+    PUBLISH_SALT,
+)
 from lorweb_bench.runtime.files import canonical_json, claim_output
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.suites.verify import suite_problems
@@ -137,10 +144,12 @@ def _write(
             path: {member.name.rpartition(".")[0]: member for member in tar.getmembers()}
             for path, tar in tars.items()
         }
+        further = FURTHER_PAIRS[: dataset.manifest.exemplars - 1]
+        roles = [*PUBLIC_ROLES, *chain.from_iterable(further)]
         for key in keys:
             path, record = public_records[key]
             encoded = {}
-            for role in PUBLIC_ROLES:
+            for role in roles:
                 member = names[path][f"{key}.{role}"]
                 file = tars[path].extractfile(member)
                 assert file is not None  # a regular file: the survey read it

@@ -19,11 +19,12 @@ from lorweb_bench.data.shard_format import (
     item_of,
     keys_digest,
     read_sidecar,
+    shown_roles,
 )
 from lorweb_bench.data.shard_reader import read_shard, scan_index
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import PUBLIC_ROLES, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
+from lorweb_bench.protocol import SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
 from lorweb_bench.runtime.workers import run_pieces
 
 UNPINNED_LEVELS = 2  # other vector instructions move OpenCV by a level or two
@@ -314,7 +315,9 @@ def suite_problems(dataset: Dataset, items: Iterable[Item], both: set[str]) -> l
         for i in items
         if i.pixels["b"] in first
     ]
-    shown = {item.pixels[role]: item.key for item in items for role in PUBLIC_ROLES}
+    shown: dict[str, str] = {}
+    for item in items:
+        shown |= {item.pixels[role]: item.key for role in shown_roles(item.pixels)}
     problems += [
         f"{dataset.path}: the answer of {item.key!r} is shown in {shown[item.pixels['b_prime']]!r}."
         for item in items
