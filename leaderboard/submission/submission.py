@@ -177,12 +177,18 @@ def _agree(
             f"These are predictions {what}; a board takes whole runs, so predict without "
             "--limit, --shard and --pairs."
         )
+    if manifest.exemplars > 1:
+        raise InputError(
+            f"These predictions were shown {manifest.exemplars} exemplar pairs an item; the rows of "
+            "a board are shown one, so predict without --exemplars."
+        )
     if bare:
         named = MethodId(name=card.method, version=card.version)
         manifest = PredictionsManifest(
             suite=suite_id(suite),
             method=named,
             prompt_mode=card.prompt_mode,
+            exemplars=1,
             seed=card.seeds[0],
             samples=manifest.samples,
         )
@@ -258,7 +264,8 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
             f"The submission is for the suite {ascii(made)}, not for {suite.name} "
             f"{suite.version} ({suite.fingerprint[:12]})."
         )
-    if manifest.partial or manifest.pairs != "true" or manifest.samples != len(sizes):
+    whole = not manifest.partial and manifest.pairs == "true" and manifest.exemplars == 1
+    if not whole or manifest.samples != len(sizes):
         raise InputError(
             f"{MANIFEST} describes a partial run or an ablation; a board takes whole runs of "
             f"{len(sizes)} items."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorweb_bench.cli.options import key_values, part, resize_option
-from lorweb_bench.protocol import BOOTSTRAP_SEED, PREDICT_SEED, PROMPT_MODES, TRACKS
+from lorweb_bench.protocol import BOOTSTRAP_SEED, MAX_EXEMPLARS, PREDICT_SEED, PROMPT_MODES, TRACKS
 
 if TYPE_CHECKING:
     from lorweb_bench.reports.report import Report, Score
@@ -73,6 +73,14 @@ PREDICTING = (
         default="true",
         show_default=True,
         help="The item's own pair, or another's.",
+    ),
+    click.option(
+        "--exemplars",
+        type=click.IntRange(1, MAX_EXEMPLARS),
+        default=1,
+        show_default=True,
+        metavar="K",
+        help="How many of an item's pairs are shown.",
     ),
     click.option(
         "--seed",

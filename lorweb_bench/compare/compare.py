@@ -50,6 +50,7 @@ class ComparedMethod:
     missing: int
     ranked: bool
     trainings: int = 1
+    exemplars: int = 1
 
     @property
     def remarks(self) -> str:
@@ -57,6 +58,8 @@ class ComparedMethod:
         said = []
         if self.pairs != "true":
             said.append(f"pairs {self.pairs}")
+        if self.exemplars > 1:
+            said.append(f"{self.exemplars} exemplars")
         if self.missing:
             said.append(f"{self.missing:,} missing")
         if self.trainings > 1:
@@ -404,7 +407,16 @@ def _by_method(compared: Sequence[Compared], columns: Sequence[np.ndarray]) -> l
     members_of: dict[tuple[object, ...], list[int]] = {}
     for i, one in enumerate(compared):
         r = one.report
-        setting = (r.method.name, r.method.version, r.track, r.prompt_mode, r.pairs, r.partial)
+        shown = f"{r.exemplars} exemplars" if r.exemplars > 1 else None
+        setting = (
+            r.method.name,
+            r.method.version,
+            r.track,
+            r.prompt_mode,
+            r.pairs,
+            shown,
+            r.partial,
+        )
         members_of.setdefault(setting, []).append(i)
     names = [str(setting[0]) for setting in members_of]
     methods: list[Method] = []
@@ -415,7 +427,7 @@ def _by_method(compared: Sequence[Compared], columns: Sequence[np.ndarray]) -> l
                     f"{compared[i].path} and {compared[j].path} are of one training of {name}, "
                     "not of two; give each training once."
                 )
-        told = [str(word) for word in (version, *said[:3]) if word not in (None, "true")]
+        told = [str(word) for word in (version, *said[:4]) if word not in (None, "true")]
         label = f"{name} ({', '.join(told)})" if names.count(str(name)) > 1 else str(name)
         entry = _compared_method(label, [compared[i].report for i in members])
         methods.append((entry, np.column_stack([columns[i] for i in members])))
@@ -447,7 +459,14 @@ def _compared_method(label: str, reports: Sequence[Report]) -> ComparedMethod:
     missing = max(report.missing for report in reports)
     ranked = not first.partial and first.pairs == "true"
     return ComparedMethod(
-        label, first.track, first.prompt_mode, first.pairs, missing, ranked, len(reports)
+        label,
+        first.track,
+        first.prompt_mode,
+        first.pairs,
+        missing,
+        ranked,
+        len(reports),
+        first.exemplars,
     )
 
 
@@ -487,11 +506,12 @@ def _compare_group(estimate: _Estimate, methods: Sequence[Method], seed: int) ->
 def _ranks(
     methods: Sequence[ComparedMethod], p: np.ndarray, points: np.ndarray, higher: bool
 ) -> dict[str, tuple[int, int]]:
-    """Ranks among the methods of one track and prompt mode."""
-    members_of: dict[tuple[str, str], list[int]] = {}
+    """Ranks among the methods of one track and prompt mode that were shown as many exemplars."""
+    members_of: dict[tuple[str, str, int], list[int]] = {}
     for i, method in enumerate(methods):
         if method.ranked:
-            members_of.setdefault((method.track, method.prompt_mode), []).append(i)
+            place = (method.track, method.prompt_mode, method.exemplars)
+            members_of.setdefault(place, []).append(i)
     ranks: dict[str, tuple[int, int]] = {}
     for members in members_of.values():
         names = [methods[i].label for i in members]

@@ -170,8 +170,7 @@ class Dataset:
                 names.update(stated)
                 continue
             for record in self.records(split, [number]):
-                further = record.further_sources or ()
-                names |= {record.a_source, record.b_source, *further} - {""}
+                names |= record.sources - {""}
         return names
 
     def source_digests(self, split: str) -> dict[str, str]:

@@ -34,6 +34,11 @@ class Record(BaseModel):
     candidates: tuple[str, ...] | None = None
     prompt: str | None = None
 
+    @property
+    def sources(self) -> set[str]:
+        """The photographs and scenes behind all of its panels; unknown ones are the empty name."""
+        return {self.a_source, self.b_source, *(self.further_sources or ())}
+
 
 Pair = tuple[Image.Image, Image.Image]  # a picture before and after the transformation
 

@@ -63,6 +63,7 @@ class Task:
     batch: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     allow_missing: bool = False
+    exemplars: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def predict(
     *,
     prompt: PromptMode = "none",
     pairs: Pairs = "true",
+    exemplars: int = 1,
     seed: int = PREDICT_SEED,
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
@@ -102,6 +104,7 @@ def predict(
         out: The folder to write.
         prompt: What text the method is given.
         pairs: `shuffled` shows each item the pair of another transformation.
+        exemplars: How many of the item's pairs are shown, from the first on.
         seed: What the items' seeds are made from.
         limit: Take the first items of the public order; the predictions are then partial.
         shard: (i, n), counted from 1, takes every n-th item. Runs over all parts may share a folder,
@@ -127,6 +130,7 @@ def predict(
     loaded = _load(method, options)
     _check_words(prompt, pairs, track or loaded.track)
     _check(loaded, suite, limit, shard, batch, overwrite)
+    _check_exemplars(suite, exemplars, pairs)
     settings = PredictionsManifest(
         suite=suite_id(suite),
         method=loaded.identity(),
@@ -134,6 +138,7 @@ def predict(
         track=track or loaded.track,  # type: ignore[arg-type]
         prompt_mode=prompt,
         pairs=pairs,
+        exemplars=exemplars,
         seed=seed,
     )
     writer = PredictionsWriter(Path(out).resolve(), settings)
@@ -159,6 +164,7 @@ def predict(
         batch,
         options,
         allow_missing,
+        exemplars,
     )
     if in_process:
         unanswered = _run_here(task, loaded, writer, todo)
@@ -202,6 +208,18 @@ def _check_words(prompt: str, pairs: str, track: str) -> None:
     ):
         if value not in allowed:
             raise unknown_name(what, value, allowed)
+
+
+def _check_exemplars(suite: Dataset, exemplars: int, pairs: str) -> None:
+    there = suite.manifest.exemplars
+    if not 1 <= exemplars <= there:
+        shown = f"{there} exemplar pair{'s' if there > 1 else ''}"
+        raise InputError(
+            f"--exemplars {exemplars}: an item of {suite.path} shows {shown}; "
+            f"{'give 1 to ' + str(there) if there > 1 else 'leave it out, or build with exemplars'}."
+        )
+    if exemplars > 1 and pairs == "shuffled":
+        raise InputError("Shuffled pairs are shown one at a time; leave --exemplars out.")
 
 
 def _check(
@@ -435,7 +453,7 @@ def _triplet(task: Task, q: Quadruplet) -> Triplet:
         raise InputError(
             f"{task.suite.path}: sample {q.key!r} has no instruction; use --prompt none or task."
         )
-    return q.triplet(prompt, sample_seed(task.seed, q.key))
+    return q.triplet(prompt, sample_seed(task.seed, q.key), task.exemplars)
 
 
 def sample_seed(seed: int, key: str) -> int:

@@ -15,6 +15,7 @@ from pydantic import (
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.shard_format import read_sidecar
 from lorweb_bench.errors import InputError, first_error
+from lorweb_bench.protocol import MAX_EXEMPLARS
 from lorweb_bench.runtime.files import canonical_json, read_json
 
 MANIFEST = "predictions.json"
@@ -69,6 +70,7 @@ class PredictionsManifest(BaseModel):
     track: Literal["closed", "open"] = "open"
     prompt_mode: Literal["none", "task", "instruction"] = "none"
     pairs: Literal["true", "shuffled"] = "true"
+    exemplars: int = Field(1, ge=1, le=MAX_EXEMPLARS)
     seed: int | None = None
     samples: int = Field(ge=0)
     partial: bool = False
@@ -80,6 +82,8 @@ class PredictionsManifest(BaseModel):
         content: dict[str, Any] = handler(self)
         if not content.get("unanswered"):
             content.pop("unanswered", None)
+        if content.get("exemplars") == 1:  # as every folder from before there were several
+            del content["exemplars"]
         return content
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
+from lorweb_bench.protocol import MAX_EXEMPLARS
 from lorweb_bench.runtime.files import read_json, write_json
 from lorweb_bench.runtime.parquet import read_columns, write_columns
 
@@ -53,6 +54,7 @@ class Report(BaseModel):
     track: Literal["closed", "open"]
     prompt_mode: Literal["none", "task", "instruction"]
     pairs: Literal["true", "shuffled"] = "true"
+    exemplars: int = Field(1, ge=1, le=MAX_EXEMPLARS)
     seed: int | None = None
     partial: bool = False
     scores: dict[str, dict[str, Score]]

@@ -196,6 +196,7 @@ def _report(
         track=made.track,
         prompt_mode=made.prompt_mode,
         pairs=made.pairs,
+        exemplars=made.exemplars,
         seed=made.seed,
         partial=made.partial,
         scores={

@@ -158,13 +158,13 @@ def _compare_labels(training: Dataset, suite: Dataset, shared: SharedContent) ->
     for split in training.splits:
         for record in training.records(split):
             trained.add(record.transformation)
-            train_sources |= {record.a_source, record.b_source}
+            train_sources |= record.sources
     by_tier: dict[str, set[str]] = defaultdict(set)
     sources: set[str] = set()
     for split in suite.splits:
         for record in suite.records(split):
             by_tier[record.tier or "no tier"].add(record.transformation)
-            sources |= {record.a_source, record.b_source}
+            sources |= record.sources
     shared.tiers = share_by_tier(training.manifest, trained, suite.manifest, by_tier)
     shared.sources = sorted((sources & train_sources) - {""})
     for tier, share in shared.tiers.items():

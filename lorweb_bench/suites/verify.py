@@ -24,7 +24,7 @@ from lorweb_bench.data.shard_format import (
 from lorweb_bench.data.shard_reader import read_shard, scan_index
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
+from lorweb_bench.protocol import FURTHER_PAIRS, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
 from lorweb_bench.runtime.workers import run_pieces
 
 UNPINNED_LEVELS = 2  # other vector instructions move OpenCV by a level or two
@@ -194,7 +194,7 @@ def _check_sample(
                 f"{name}: the public view gives away {', '.join(sorted(extra))}."
             )
         return item
-    checked.a_sources.add(record.a_source)
+    checked.a_sources |= {record.a_source, *(record.further_sources or ())}
     checked.b_sources.add(record.b_source)
     checked.problems += [
         f"{name}: {problem}" for problem in label_problems(dataset.manifest, split, record)
@@ -241,7 +241,8 @@ def _rerun(
     name: str,
     checked: Checked,
 ) -> None:
-    for before, after in (("a", "a_prime"), ("b", "b_prime")):
+    further = [pair for pair in FURTHER_PAIRS if pair[0] in sample.images]
+    for before, after in (("a", "a_prime"), ("b", "b_prime"), *further):
         made = library.apply(spec, images.decode_array(sample.images[before], name))
         there = images.decode_array(sample.images[after], name)
         levels = (
