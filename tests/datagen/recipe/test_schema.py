@@ -22,6 +22,7 @@ TOP_LEVEL = [
     "splits",
     "tiers",
     "analogies_per_pair",
+    "exemplars",
     "filters",
 ]
 
