@@ -10,9 +10,9 @@ from typing import Any
 from datagen.making.build_notes import Note
 from datagen.planning.source_roles import read_photographs
 from datagen.recipe.schema import read_content
-from datagen.sources.image_files import ImageFile, image_files
+from datagen.sources.image_files import ImageFile, file_sha256, image_files
 from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.files import sha256_file, write_atomic
+from lorweb_bench.runtime.files import write_atomic
 from lorweb_bench.runtime.yaml_files import to_yaml
 
 
@@ -45,7 +45,7 @@ def pin(
     photographs, notes = read_photographs(read, workers)
     root = image_files(str(section.path))[0].absolute()
     files = [Path(source.load.path) for source in photographs if isinstance(source.load, ImageFile)]
-    pins = {file.relative_to(root).as_posix(): sha256_file(file) for file in files}
+    pins = {file.relative_to(root).as_posix(): file_sha256(file, section.recheck) for file in files}
     path = str(root) if any(sign in str(section.path) for sign in "*?[") else section.path
     source = {**content["source"], "path": path, "sha256": pins}
     pinned: dict[str, Any] = {**content, "source": source}

@@ -124,6 +124,7 @@ def read_photographs(recipe: Recipe, workers: int = 1) -> tuple[list[Source], tu
         attribution=section.attribution,
         credits=section.credits,
         workers=workers,
+        recheck=section.recheck,
     )
     if recipe.one_of_near_duplicates:
         sources, copies = photographs.without_near_duplicates(sources)

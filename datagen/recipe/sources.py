@@ -215,6 +215,12 @@ class SourceSection(Section):
         default="skip",
         description="What an unreadable image does: it is left out, or the build stops.",
     )
+    recheck: bool = Field(
+        default=False,
+        exclude=True,
+        description="Whether every file is decoded again. Without it, what an earlier build found "
+        "out about a file is kept in the cache, until its size or one of its times changes.",
+    )
     licence: str = Field(
         default="unknown",
         min_length=1,

@@ -59,6 +59,7 @@ def hub(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    recheck: bool = False,
 ) -> tuple[list[Pair], list[Note]]:
     """Read the pairs of a dataset, in the order of its rows.
 
@@ -77,6 +78,7 @@ def hub(
         min_side: Pairs whose before has a shorter side than this, in pixels, are left out.
         max_pixels: Larger images are left out.
         workers: Processes that decode the files.
+        recheck: Whether files are decoded that an earlier build has checked.
 
     Returns:
         The pairs, and the rows that were left out.
@@ -91,7 +93,7 @@ def hub(
     left_out = [LeftOut(_row_name(row), row["problem"]) for row in rows if row["problem"]]
     rows = [row for row in rows if not row["problem"]]
     files = [folder / row[side] for row in rows for side in SIDES]
-    checks = list(check_files(files, max_pixels, workers))
+    checks = list(check_files(files, max_pixels, workers, recheck))
     usable = []
     for row, before, after in zip(rows, checks[::2], checks[1::2], strict=True):
         row["pixels"], row["digest"] = (before.digest, after.digest), before.source

@@ -7,7 +7,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from datagen.making.build_notes import SHOWN, LeftOut, Note
+from datagen.sources.check_cache import CheckCache, FileState
 from lorweb_bench.data.colour import grey_levels
 from lorweb_bench.data.images import (
     MAX_PIXELS,
@@ -24,6 +25,7 @@ from lorweb_bench.data.images import (
     upright_srgb,
 )
 from lorweb_bench.errors import InputError
+from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.suites.near_duplicates import SourceDigest
 
 # Pillow reads no HEIC, but a file of that name may be a JPEG; if not, it is named and counted.
@@ -34,6 +36,7 @@ SUFFIXES = frozenset(
 BENCHMARK_SIGNS = (b"\x89PNG", b"\xff\xd8", b"RIFF")  # how files of READ_FORMATS begin
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF
+CHECK_VERSION = 1  # of what `_check` finds out: another one makes the cache forget
 BYTES_PER_PIXEL = 16  # of the largest uncompressed kind; larger files are refused unread
 
 
@@ -195,13 +198,54 @@ class Checked:
 
 
 def check_files(
-    paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 1
+    paths: Sequence[Path], max_pixels: int = MAX_PIXELS, workers: int = 1, recheck: bool = False
 ) -> Iterator[Checked]:
-    """Decode every file once, in `workers` processes, and yield what each one showed, in order."""
+    """Decode every file once and yield what each one showed, in order.
+
+    What an earlier build found out about a file that has not changed since is not found out again.
+
+    Args:
+        paths: The files.
+        max_pixels: Files that announce more are not decoded.
+        workers: Processes that decode them.
+        recheck: Whether all are decoded, whatever the cache knows.
+    """
+    from PIL import __version__ as pillow
+
     from lorweb_bench.runtime.workers import run_pieces
 
-    check = partial(_check, max_pixels=max_pixels)
-    return run_pieces(check, paths, workers, describe="checking images")
+    with CheckCache(f"image {CHECK_VERSION} {pillow} {max_pixels}", recheck) as cache:
+        states = [FileState.of(path) for path in paths]
+        known = [_checked_from(cache.get(state)) for state in states]
+        unknown = [path for path, entry in zip(paths, known, strict=True) if entry is None]
+        check = partial(_check, max_pixels=max_pixels)
+        fresh = run_pieces(check, unknown, workers, describe="checking images")
+        for state, entry in zip(states, known, strict=True):
+            if entry is None:
+                entry = next(fresh)
+                if not entry.problem:  # which may be the disk's and not the file's
+                    cache.put(state, asdict(entry))
+            yield entry
+
+
+def _checked_from(value: Any) -> Checked | None:
+    """What the cache knows of a file; None where it knows nothing that can be used."""
+    try:
+        return Checked(**{**value, "notes": tuple(value["notes"])})
+    except (TypeError, KeyError):
+        return None
+
+
+def file_sha256(path: Path, recheck: bool = False) -> str:
+    """The sha256 of a file in hex; from the cache where the file has not changed since."""
+    with CheckCache("sha256", recheck) as cache:
+        state = FileState.of(path)
+        known = cache.get(state)
+        if isinstance(known, str):
+            return known
+        digest = sha256_file(path)
+        cache.put(state, digest)
+        return digest
 
 
 def _check(path: Path, max_pixels: int) -> Checked:

@@ -65,6 +65,7 @@ def read_image_sets(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    recheck: bool = False,
 ) -> tuple[list[ImageSet], list[Note]]:
     """Read the whole sets in a folder or in a .jsonl file.
 
@@ -81,6 +82,7 @@ def read_image_sets(
         min_side: Sets whose image before an edit has a shorter side than this are left out.
         max_pixels: Larger images are left out.
         workers: Processes that decode the files.
+        recheck: Whether files are decoded that an earlier build has checked.
 
     Returns:
         The sets in the order of their names or lines; and those that were left out, with a sentence
@@ -104,7 +106,7 @@ def read_image_sets(
         if missing:
             image_set.refuse(f"no image for {', '.join(missing)}")
     whole = [image_set for image_set in sets if image_set.left_out is None]
-    notes = _check_images(whole, roles, min_side, max_pixels, workers)
+    notes = _check_images(whole, roles, min_side, max_pixels, workers, recheck)
     left_out = [image_set.left_out for image_set in sets if image_set.left_out is not None]
     refuse_broken(path, left_out, on_bad)
     whole = [image_set for image_set in sets if image_set.left_out is None]
@@ -118,7 +120,12 @@ def read_image_sets(
 
 
 def _check_images(
-    sets: Sequence[ImageSet], roles: Sequence[str], min_side: int, max_pixels: int, workers: int
+    sets: Sequence[ImageSet],
+    roles: Sequence[str],
+    min_side: int,
+    max_pixels: int,
+    workers: int,
+    recheck: bool,
 ) -> list[Note]:
     """Decode every image of the sets once; leave out those that are broken or too small.
 
@@ -126,7 +133,7 @@ def _check_images(
         What there is to say of broken metadata.
     """
     files = [image_set.files[role] for image_set in sets for role in roles]
-    checks = list(check_files(files, max_pixels, workers))
+    checks = list(check_files(files, max_pixels, workers, recheck))
     for number, image_set in enumerate(sets):
         checked = checks[number * len(roles) : (number + 1) * len(roles)]
         image_set.digests = tuple(image.digest for image in checked)

@@ -84,6 +84,7 @@ def _read_source(recipe: Recipe, workers: int) -> PairsRead:
     common: dict[str, Any] = {
         "min_side": max(recipe.filters.minimum_side, recipe.panel.square or 16),
         "workers": workers,
+        "recheck": section.recheck,
     }
     if section.kind == "relation252k":
         return _read_relation252k(recipe, common)
@@ -128,6 +129,7 @@ def pairs(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    recheck: bool = False,
 ) -> tuple[list[Pair], list[Note]]:
     """Read the pairs in a folder or in a .jsonl file.
 
@@ -145,6 +147,7 @@ def pairs(
         min_side: Pairs whose before has a shorter side than this, in pixels, are left out.
         max_pixels: Larger images are left out.
         workers: Processes that decode the files.
+        recheck: Whether files are decoded that an earlier build has checked.
 
     Returns:
         The pairs, and what was left out.
@@ -160,6 +163,7 @@ def pairs(
         min_side=min_side,
         max_pixels=max_pixels,
         workers=workers,
+        recheck=recheck,
     )
     home = Path(path).expanduser().resolve().stem
     tasks = [image_set.task or home for image_set in sets]

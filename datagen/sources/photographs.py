@@ -1,7 +1,6 @@
 """A user's own photographs: a folder of files, and what is left out of it."""
 
 import csv
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from datagen.sources.image_files import (
     Checked,
     ImageFile,
     check_files,
+    file_sha256,
     image_files,
     is_too_small,
     metadata_notes,
@@ -35,6 +35,7 @@ def folder(
     attribution: str = "",
     credits: str | Path | None = None,
     workers: int = 1,
+    recheck: bool = False,
 ) -> tuple[list[Source], list[Note]]:
     """Read the photographs in a folder and its subfolders, or those that match a pattern.
 
@@ -51,6 +52,7 @@ def folder(
         attribution: Recorded where `credits` gives none.
         credits: A CSV file with the columns `file`, `licence`, `attribution`.
         workers: Processes that decode the files.
+        recheck: Whether files are decoded that an earlier build has checked.
 
     Returns:
         The photographs in the order of their names; and the files that were left out, with a
@@ -64,7 +66,7 @@ def folder(
     names = [file.relative_to(root).as_posix() for file in files]
     left_out: list[LeftOut] = []
     if sha256 is not None:
-        _check_pins(root, sha256)
+        _check_pins(root, sha256, recheck)
         why = "not among the files that the recipe pins"
         left_out = [LeftOut(name, why, "not_pinned") for name in names if name not in sha256]
         names = sorted(sha256)
@@ -72,7 +74,7 @@ def folder(
     credited = _read_credits(Path(credits), names) if credits is not None else {}
     sources: list[Source] = []
     first_with: dict[str, str] = {}  # by pixel hash
-    checks = list(check_files(files, max_pixels, workers))
+    checks = list(check_files(files, max_pixels, workers, recheck))
     for name, slug, file, checked in zip(names, _file_slugs(names), files, checks, strict=True):
         if checked.problem and on_bad == "fail":
             raise InputError(checked.problem)
@@ -186,7 +188,7 @@ def _file_slugs(names: list[str]) -> list[str]:
     return slugs(unique)
 
 
-def _check_pins(root: Path, pins: Mapping[str, str]) -> None:
+def _check_pins(root: Path, pins: Mapping[str, str], recheck: bool) -> None:
     for name, digest in pins.items():
         file = root / name
         if not file.is_file():
@@ -194,8 +196,7 @@ def _check_pins(root: Path, pins: Mapping[str, str]) -> None:
                 f"{file} is pinned by its sha256 but missing; "
                 "restore the file or take the pin out of the recipe"
             )
-        with file.open("rb") as f:
-            actual = hashlib.file_digest(f, "sha256").hexdigest()
+        actual = file_sha256(file, recheck)
         if actual != digest.lower():
             raise InputError(
                 f"{file} has the sha256 {actual}, the recipe pins {digest}; "

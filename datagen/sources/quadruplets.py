@@ -32,6 +32,7 @@ def quadruplets(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    recheck: bool = False,
 ) -> tuple[list[Pair], list[Note]]:
     """Read quadruplets as two pairs each, (a, a_prime) and then (b, b_prime).
 
@@ -47,6 +48,7 @@ def quadruplets(
         min_side: Sets whose a or b has a shorter side than this, in pixels, are left out.
         max_pixels: Larger images are left out.
         workers: Processes that decode the files.
+        recheck: Whether files are decoded that an earlier build has checked.
 
     Returns:
         The pairs, whose names end in `-a` and `-b`, and what was left out. A quadruplet without a
@@ -63,6 +65,7 @@ def quadruplets(
         min_side=min_side,
         max_pixels=max_pixels,
         workers=workers,
+        recheck=recheck,
     )
     names = slugs([image_set.name for image_set in sets])
     given: list[str] = []

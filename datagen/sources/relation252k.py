@@ -115,6 +115,7 @@ def relation252k(
     min_side: int = 1,
     max_pixels: int = MAX_PIXELS,
     workers: int = 1,
+    recheck: bool = False,
 ) -> tuple[list[Pair], Census]:
     """Read the pairs of every category and group, and count what is there and what is not.
 
@@ -130,6 +131,7 @@ def relation252k(
         min_side: The least side of a half, in pixels.
         max_pixels: Larger images are left out.
         workers: Processes that decode the files.
+        recheck: Whether files are decoded that an earlier build has checked.
 
     Returns:
         The pairs in the order of their names, and the counts.
@@ -149,7 +151,8 @@ def relation252k(
             "Relation252K"
         )
     usable: list[_Label] = []
-    checks = check_files([label.file for label in labels], max_pixels, workers)
+    files = [label.file for label in labels]
+    checks = check_files(files, max_pixels, workers, recheck)
     for label, checked in zip(labels, checks, strict=True):
         if (note := _why_left_out(label.name, checked, min_side)) is not None:
             census.left_out.append(note)
