@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lorweb_bench.methods.base import Method, load_method
     from lorweb_bench.metrics.base import Metric
     from lorweb_bench.reports.report import Report
+    from lorweb_bench.reports.results import results
     from lorweb_bench.scoring.evaluate import evaluate, score
 
 _HOME = {
@@ -34,6 +35,7 @@ _HOME = {
     "load_method": "lorweb_bench.methods.base",
     "open_dataset": "lorweb_bench.data.dataset",
     "open_suite": "lorweb_bench.data.dataset",
+    "results": "lorweb_bench.reports.results",
     "score": "lorweb_bench.scoring.evaluate",
     "training_loader": "lorweb_bench.data.loader",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "load_method",
     "open_dataset",
     "open_suite",
+    "results",
     "score",
     "training_loader",
 ]

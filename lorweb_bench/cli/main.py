@@ -63,6 +63,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "lorweb_bench.cli.scoring:compare",
         "Compare reports, paired by item, with intervals.",
     ),
+    "results": (
+        "lorweb_bench.cli.results:results",
+        "Stack reports into one table, as CSV or Parquet.",
+    ),
     "judge": ("lorweb_bench.cli.judge:judge", "Have a vision-language model judge predictions."),
     "leaderboard": ("leaderboard.cli:leaderboard", "Pack, verify, store and render a leaderboard."),
 }
