@@ -91,7 +91,8 @@ def _presets(recipe: Recipe, library: Library, families: Sequence[str]) -> dict[
     for spec in library.singles().values():
         by_family.setdefault(spec["family"], []).append(spec)
     for family, rows in given.items():
-        by_family[family] = [library.describe(family, values) for values in rows]
+        key = f"transformations.presets.{family}"
+        by_family[family] = [_described(library, family, values, key) for values in rows]
     presets: dict[str, Described] = {}
     for family, group in by_family.items():
         if family in families:
@@ -104,9 +105,19 @@ def held_out_parameters(recipe: Recipe, library: Library) -> dict[str, Described
     held: dict[str, Described] = {}
     for family, rows in recipe.tiers.new_parameters.items():
         for values in rows:
-            spec = library.describe(family, values)
+            spec = _described(library, family, values, f"tiers.new_parameters.{family}")
             held[spec["id"]] = spec
     return held
+
+
+def _described(
+    library: Library, family: str, values: Mapping[str, Any], key: str
+) -> dict[str, Any]:
+    """A transformation as the library describes it; its InputError begins with the recipe's key."""
+    try:
+        return library.describe(family, values)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
 
 
 def trained(recipe: Recipe, library: Library, calibration: Calibration) -> Selection:

@@ -203,6 +203,15 @@ def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # t
             "transformations.presets={sobel: [{gain: 3}]}",
             "transformations.presets: 'sobel' is not among",
         ),
+        (
+            "transformations.presets={tint: [{colour_name: magneta, strength: 0.4}]}",
+            "transformations.presets.tint: The family 'tint' takes",
+        ),
+        (
+            "tiers.new_parameters={hue_shift: [{degrees: 400}]}",
+            "tiers.new_parameters.hue_shift: The family 'hue_shift' takes degrees (turn around the "
+            "hue circle, 0 to 360 degrees); degrees was 400.",
+        ),
         ("transformations.library=nowhere", "nowhere"),
         (
             "filters.minimum_change=255",
