@@ -225,7 +225,7 @@ def collect_pairs(recipe: Recipe, workers: int = 1) -> CollectedPairs:
             f"{recipe.source.path}: no task has two pairs{why}, and an analogy is made of two; "
             "put pairs of one edit into one folder."
         )
-    notes = read.notes
+    notes = (*read.notes, *_lonely(recipe, tasks))
     answering = sum(not pair.as_b for pair in read.pairs)
     if recipe.is_suite and answering:
         sentence = (
@@ -240,6 +240,16 @@ def collect_pairs(recipe: Recipe, workers: int = 1) -> CollectedPairs:
     roles = {name: pair_role(recipe, name, name in trained) for name in names}
     fixed = recipe.source.kind == "quadruplets"
     return CollectedPairs(tasks, held, roles, notes, read.parameters, fixed)
+
+
+def _lonely(recipe: Recipe, tasks: Mapping[str, Sequence[Pair]]) -> list[LeftOut]:
+    """The tasks that have one pair: they make no analogy."""
+    reversed_too = recipe.source.directions == "both"
+    return [
+        LeftOut(name, "the task has one pair, and an analogy is made of two", "pairs_per_task")
+        for name, group in tasks.items()
+        if len(group) == 1 and not (reversed_too and name.endswith(REVERSED))
+    ]
 
 
 def _refuse_reversed_names(recipe: Recipe, tasks: Sequence[str]) -> None:

@@ -5,12 +5,14 @@ They are read from folders, by the names of files, or from lists in JSON lines.
 
 import codecs
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.making.build_notes import LeftOut, Note
+from datagen.making.build_notes import SHOWN, LeftOut, Note
+from datagen.sources.file_names import find_file, folded
 from datagen.sources.image_files import (
     Checked,
     check_files,
@@ -23,6 +25,23 @@ from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError
 
 TEXTS = ("task", "instruction", "licence", "attribution")
+PROMPTS = "prompt.json"  # of InstructPix2Pix: the edit in words, for all images of its folder
+
+
+@dataclass(frozen=True)
+class NamedRoles:
+    """How names of files and folders tell roles.
+
+    Attributes:
+        endings: Role by the ending of a file's name, such as `.before`; tried in this order.
+        folders: Role by the name of a folder, in lower case, such as `traina`; its last letter is
+            what tells the role.
+        prompts: Further endings in folders that hold a prompt.json.
+    """
+
+    endings: Mapping[str, str]
+    folders: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,7 +78,7 @@ class ImageSet:
 def read_image_sets(
     path: str | Path,
     roles: Sequence[str],
-    endings: Mapping[str, str],
+    names: NamedRoles,
     *,
     on_bad: Literal["skip", "fail"] = "skip",
     min_side: int = 1,
@@ -77,7 +96,7 @@ def read_image_sets(
     Args:
         path: A folder, a pattern, or a .jsonl file.
         roles: The roles of a set, each image before an edit followed by the one after it.
-        endings: Role by the ending of a file's name, such as `.before`; tried in this order.
+        names: How names tell roles.
         on_bad: `fail` raises at the first set that is broken.
         min_side: Sets whose image before an edit has a shorter side than this are left out.
         max_pixels: Larger images are left out.
@@ -97,10 +116,11 @@ def read_image_sets(
             f"{path} is neither a folder nor a .jsonl file; "
             "give a folder of images, a pattern, or a file of JSON lines"
         )
+    unused: list[Note] = []
     if is_list(given):
         sets = list(_sets_in_lines(given, roles))
     else:
-        sets = _sets_in_folder(given, roles, endings)
+        sets, unused = _sets_in_folder(given, roles, names)
     for image_set in sets:
         missing = [role for role in roles if role not in image_set.files]
         if missing:
@@ -116,7 +136,7 @@ def read_image_sets(
         if left_out:
             why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
         raise InputError(f"{path} holds no complete set of {', '.join(roles)}; {why}")
-    return whole, [*left_out, *notes]
+    return whole, [*left_out, *unused, *notes]
 
 
 def _check_images(
@@ -167,38 +187,103 @@ def refuse_broken(path: str | Path, left_out: Sequence[LeftOut], on_bad: str) ->
         raise InputError(f"{path}: {broken}")
 
 
-def _sets_in_folder(path: Path, roles: Sequence[str], endings: Mapping[str, str]) -> list[ImageSet]:
+def _sets_in_folder(
+    path: Path, roles: Sequence[str], names: NamedRoles
+) -> tuple[list[ImageSet], list[Note]]:
+    """The sets in a folder, and a sentence about the images whose names tell no role."""
     root, files = image_files(path)
     sets: dict[str, ImageSet] = {}
+    unused = []
     for file in files:
-        parsed = _parse_name(file.relative_to(root), roles, endings)
+        parsed = _parse_name(file.relative_to(root), roles, _names_in(file.parent, names))
         if parsed is None:
+            unused.append(file.relative_to(root).as_posix())
             continue
         task, name, role = parsed
-        full_name = (task / name).as_posix()
+        full_name = unicodedata.normalize("NFC", (task / name).as_posix())
         task_name = "" if task == Path() else task.as_posix()
         image_set = sets.setdefault(full_name, ImageSet(full_name, task_name))
         if role in image_set.files:
             first = image_set.files[role].name
             image_set.refuse(f"two images for {role}: {first} and {file.name}")
         image_set.files[role] = file
-    for image_set in sets.values():
-        note = root / image_set.task / "instruction.txt"
-        if note.is_file():
-            words = note.read_text("utf-8-sig", errors="replace").split()
-            image_set.instruction = " ".join(words)
-    return [sets[name] for name in sorted(sets)]
+    whole = _join_spellings(sets, roles)
+    for image_set in whole:
+        image_set.instruction = _instruction(root, image_set)
+    return whole, _unused_note(unused)
+
+
+def _unused_note(unused: Sequence[str]) -> list[Note]:
+    if not unused:
+        return []
+    more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
+    named = ", ".join(unused[:SHOWN])
+    return [f"{len(unused)} images were not used, their names tell no role: {named}{more}"]
+
+
+def _join_spellings(sets: Mapping[str, ImageSet], roles: Sequence[str]) -> list[ImageSet]:
+    """The sets by name, those joined that only upper and lower case keep apart.
+
+    They are joined where that is unambiguous: none of them is whole, and no role comes twice.
+    """
+    by_folded: dict[str, list[ImageSet]] = {}
+    for name in sorted(sets):
+        by_folded.setdefault(folded(name), []).append(sets[name])
+    joined: list[ImageSet] = []
+    for group in by_folded.values():
+        files = [role for image_set in group for role in image_set.files]
+        if len(group) > 1 and len(files) == len(set(files)):
+            group[0].files = {role: s.files[role] for s in group for role in s.files}
+            group = group[:1]
+        joined += group
+    return sorted(joined, key=lambda image_set: image_set.name)
+
+
+def _names_in(folder: Path, names: NamedRoles) -> NamedRoles:
+    """What names tell in a folder: InstructPix2Pix's have a prompt.json and endings of their own."""
+    if names.prompts and (folder / PROMPTS).is_file():
+        return replace(names, endings={**names.prompts, **names.endings})
+    return names
+
+
+def _instruction(root: Path, image_set: ImageSet) -> str:
+    """The edit in words: a text beside the image after it, or one for the whole task.
+
+    `after/0.txt` beside `after/0.png`, InstructPix2Pix's prompt.json, or instruction.txt in the
+    task's folder.
+    """
+    last = list(image_set.files.values())[-1]
+    for file in (image_set.files.get("after", last), last):
+        caption = file.with_suffix(".txt")
+        if caption.is_file():
+            return _words(caption)
+    prompts = last.parent / PROMPTS
+    if prompts.is_file():
+        try:
+            content = json.loads(prompts.read_text("utf-8-sig", errors="replace"))
+            return " ".join(str(content["edit"]).split())
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ""
+    note = root / image_set.task / "instruction.txt"
+    return _words(note) if note.is_file() else ""
+
+
+def _words(file: Path) -> str:
+    return " ".join(file.read_text("utf-8-sig", errors="replace").split())
 
 
 def _parse_name(
-    file: Path, roles: Sequence[str], endings: Mapping[str, str]
+    file: Path, roles: Sequence[str], names: NamedRoles
 ) -> tuple[Path, str, str] | None:
     """The (folder of the task, name of the set, role) of a file; None where it names no role."""
-    for ending, role in endings.items():
+    for ending, role in names.endings.items():
         if file.stem.lower().endswith(ending) and len(file.stem) > len(ending):
             return file.parent, file.stem[: -len(ending)], role
-    if file.parent.name.lower() in roles:
-        return file.parent.parent, file.stem, file.parent.name.lower()
+    folder = file.parent.name.lower()
+    if folder in roles:
+        return file.parent.parent, file.stem, folder
+    if folder in names.folders:  # trainA: of train, the images before
+        return file.parent.parent, f"{folder[:-1]}/{file.stem}", names.folders[folder]
     if file.stem.lower() in roles and file.parent != Path():
         return file.parent.parent, file.parent.name, file.stem.lower()
     return None
@@ -230,9 +315,11 @@ def _set_in_line(path: Path, line: bytes, number: int, roles: Sequence[str]) -> 
     if wrong := _wrong_field(row, roles):
         broken.refuse(wrong)
         return broken
-    first = Path(row[roles[0]])
+    files = {role: find_file(path.parent, row[role]) for role in roles}
+    first = Path(row[roles[0]].replace("\\", "/"))
+    if files[roles[0]] == path.parent / row[roles[0]]:  # a name that is spelled as the file is
+        first = Path(row[roles[0]])
     name = str(row.get("name") or "").strip() or str(first.parent / first.stem)
-    files = {role: path.parent / row[role] for role in roles}
     task, instruction, licence, attribution = (
         " ".join((row.get(key) or "").split()) for key in TEXTS
     )

@@ -14,13 +14,24 @@ from datagen.making.build_notes import LeftOut, Note
 from datagen.recipe.schema import Recipe
 from datagen.sources.edit_chains import join_chains
 from datagen.sources.image_files import ImageFile, slugs
-from datagen.sources.image_sets import read_image_sets
+from datagen.sources.image_sets import PROMPTS, NamedRoles, read_image_sets
 from datagen.sources.near_duplicates import SeenImages, look_at_all
 from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 
 SIDES = ("before", "after")
 ENDINGS = {f"{sign}{side}": side for side, sign in itertools.product(SIDES, ".-_")}
+# pix2pix calls its folders trainA and trainB; InstructPix2Pix's files end in _0 and _1.
+SPLITS = ("train", "test", "val")
+NAMES = NamedRoles(
+    ENDINGS,
+    {
+        f"{split}{letter}": side
+        for split in SPLITS
+        for letter, side in zip("ab", SIDES, strict=True)
+    },
+    {"_0": "before", "_1": "after"},
+)
 
 
 @dataclass(frozen=True)
@@ -134,10 +145,12 @@ def pairs(
     """Read the pairs in a folder or in a .jsonl file.
 
     In a folder, at any depth: `cat.before.jpg` and `cat.after.png`; `before/cat.jpg` and
-    `after/cat.jpg`; or `cat/before.jpg` and `cat/after.jpg`. The task is the folder that they stand
-    in, and a file `instruction.txt` there says the edit in words. In JSON lines: `before`, `after`,
-    and optionally `task`, `instruction`, `name`, `licence`, `attribution`. Where nothing names a
-    task, it is the name of the folder or file given.
+    `after/cat.jpg`; `cat/before.jpg` and `cat/after.jpg`; pix2pix's `trainA/cat.jpg` and
+    `trainB/cat.jpg`; or InstructPix2Pix's `1_0.jpg` and `1_1.jpg` beside a prompt.json. The task is
+    the folder that they stand in. A text beside the image after the edit (`after/cat.txt`) says the
+    edit in words, or a file `instruction.txt` in the task's folder. In JSON lines: `before`,
+    `after`, and optionally `task`, `instruction`, `name`, `licence`, `attribution`. Where nothing
+    names a task, it is the name of the folder or file given.
 
     Args:
         path: A folder, a pattern, or a .jsonl file.
@@ -158,7 +171,7 @@ def pairs(
     sets, left_out = read_image_sets(
         path,
         SIDES,
-        ENDINGS,
+        NAMES,
         on_bad=on_bad,
         min_side=min_side,
         max_pixels=max_pixels,
@@ -195,7 +208,9 @@ def _photograph_names(files: Sequence[Path]) -> list[str]:
     stems = []
     for file in files:
         stem = file.stem
-        for ending in ENDINGS:
+        for ending in (*ENDINGS, *NAMES.prompts):
+            if ending in NAMES.prompts and not (file.parent / PROMPTS).is_file():
+                continue
             if stem.lower().endswith(ending):
                 stem = stem[: -len(ending)]
         stems.append(file.parent.name if stem.lower() in SIDES else stem)

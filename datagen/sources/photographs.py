@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from datagen.making.build_notes import LeftOut, Note
+from datagen.sources.file_names import NameIndex, find_file
 from datagen.sources.image_files import (
     Checked,
     ImageFile,
@@ -66,11 +67,12 @@ def folder(
     names = [file.relative_to(root).as_posix() for file in files]
     left_out: list[LeftOut] = []
     if sha256 is not None:
-        _check_pins(root, sha256, recheck)
+        pinned = {name: find_file(root, name) for name in sorted(sha256)}
+        _check_pins(pinned, sha256, recheck)
         why = "not among the files that the recipe pins"
-        left_out = [LeftOut(name, why, "not_pinned") for name in names if name not in sha256]
-        names = sorted(sha256)
-        files = [root / name for name in names]
+        used = set(pinned.values())
+        left_out = [LeftOut(n, why, "not_pinned") for n in names if root / n not in used]
+        names, files = list(pinned), list(pinned.values())
     credited = _read_credits(Path(credits), names) if credits is not None else {}
     sources: list[Source] = []
     first_with: dict[str, str] = {}  # by pixel hash
@@ -133,10 +135,10 @@ def _read_credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]
             f"{where} needs the columns file, licence and attribution, with commas between; "
             f"it has {there}."
         )
-    known = set(names)
+    index = NameIndex(names)
     credited: dict[str, tuple[str, str]] = {}
     for line, row in rows:
-        name = row["file"]
+        name = index.find(row["file"]) or row["file"]
         if "" in row:
             raise InputError(
                 f"{where}, line {line} has more fields than columns; "
@@ -146,7 +148,7 @@ def _read_credits(path: Path, names: Sequence[str]) -> dict[str, tuple[str, str]
             raise InputError(
                 f"{where}, line {line} names {name!r} again; give each photograph one line."
             )
-        if name not in known:
+        if index.find(name) is None:
             hint = did_you_mean(name, names, "names are relative to source.path.")
             raise InputError(
                 f"{where}, line {line} names {name!r}, which is not among the photographs; {hint}"
@@ -188,9 +190,9 @@ def _file_slugs(names: list[str]) -> list[str]:
     return slugs(unique)
 
 
-def _check_pins(root: Path, pins: Mapping[str, str], recheck: bool) -> None:
+def _check_pins(files: Mapping[str, Path], pins: Mapping[str, str], recheck: bool) -> None:
     for name, digest in pins.items():
-        file = root / name
+        file = files[name]
         if not file.is_file():
             raise InputError(
                 f"{file} is pinned by its sha256 but missing; "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from datagen.making.build_notes import Note
 from datagen.sources.image_files import ImageFile, slugs
-from datagen.sources.image_sets import is_list, read_image_sets
+from datagen.sources.image_sets import NamedRoles, is_list, read_image_sets
 from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.protocol import ROLES
@@ -60,7 +60,7 @@ def quadruplets(
     sets, left_out = read_image_sets(
         path,
         ROLES,
-        ENDINGS,
+        NamedRoles(ENDINGS),
         on_bad=on_bad,
         min_side=min_side,
         max_pixels=max_pixels,

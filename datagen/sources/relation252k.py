@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from datagen.making.build_notes import LeftOut
+from datagen.sources.file_names import NameIndex
 from datagen.sources.image_files import (
     Checked,
     check_files,
@@ -219,11 +219,12 @@ def _labels_of_group(root: Path, group: Path, names: Sequence[str], census: Cens
         census.unlisted += [(place / name).as_posix() for name in images]
         return []
     census.groups += 1
+    index = NameIndex(images)
     labels: list[_Label] = []
     used: set[str] = set()
     for number, row in enumerate(_rows(file, place, census), 1):
         census.entries += 1
-        name = _image_name(row, images)
+        name = _image_name(row, index)
         if not name:
             where = (place / file.name).as_posix()
             census.left_out.append(LeftOut(where, f"entry {number} has no img_name"))
@@ -240,13 +241,12 @@ def _labels_of_group(root: Path, group: Path, names: Sequence[str], census: Cens
     return labels
 
 
-def _image_name(row: Any, images: Sequence[str] | dict[str, Path]) -> str:
+def _image_name(row: Any, index: NameIndex) -> str:
     """The name of a label's image as the file spells it; empty where the label has none."""
     given = row.get("img_name") if isinstance(row, dict) else None
-    if not isinstance(given, str) or given in images:
-        return given if isinstance(given, str) else ""
-    alike = [name for name in images if _folded(name) == _folded(given)]
-    return alike[0] if len(alike) == 1 else given
+    if not isinstance(given, str):
+        return ""
+    return index.find(given) or given
 
 
 def _category(root: Path, place: Path) -> str:
@@ -258,11 +258,6 @@ def _category(root: Path, place: Path) -> str:
     inner = bool(re.fullmatch(r"group[\s_-]*\d*", whole.name, re.IGNORECASE))
     category = place.parent if inner and place.parts else place
     return category.as_posix() if category.parts else (whole.parent if inner else whole).name
-
-
-def _folded(name: str) -> str:
-    """A file's name as systems compare it that know no case, with one spelling of each accent."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _rows(labels: Path, place: Path, census: Census) -> list[Any]:
