@@ -6,7 +6,8 @@ import numpy as np
 
 from datagen.recipe.schema import FiltersSection
 from lorweb_bench.data.images import decode_array
-from lorweb_bench.metrics.clip import NO_DIRECTION, Clip
+from lorweb_bench.metrics.clip import Clip
+from lorweb_bench.metrics.encoders import NO_DIRECTION
 from lorweb_bench.metrics.pixel import mse
 from lorweb_bench.metrics.weights import digest
 from lorweb_bench.protocol import ROLES

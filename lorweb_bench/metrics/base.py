@@ -1,14 +1,15 @@
 """Metrics: one small module each, found by name.
 
-A metric is any object like `Metric`. A user's own is named by entry point (group `lorweb_bench.metrics`),
-`package.module:attribute` or `path/to/file.py:attribute`, as methods are. `name[backbone/weights]` makes one with an argument.
+A metric is any object like `Metric`. A user's own is named by entry point (group
+`lorweb_bench.metrics`), `package.module:attribute` or `path/to/file.py:attribute`, as methods are.
+`name[backbone/weights]` makes one with an argument.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +33,9 @@ TABLE = {
     "lpips_to_b_prime": "lorweb_bench.metrics.lpips:LpipsToBPrime",
     "clip_direction": "lorweb_bench.metrics.clip:ClipDirection",
     "clip_image": "lorweb_bench.metrics.clip:ClipImage",
+    "dino_direction": "lorweb_bench.metrics.dino:DinoDirection",
+    "dino_image": "lorweb_bench.metrics.dino:DinoImage",
+    "l1": "lorweb_bench.metrics.pixel:L1",
 }
 
 
@@ -79,12 +83,17 @@ class Scored:
 class Metric(Protocol):
     """What scores a prediction.
 
-    `identity` names all that the value depends on (backbone, weights, kernel); two identities are never compared.
-    `worst` is what a missing prediction counts. `values` gives one finite float per item, each independent of its batch.
-    A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it), `unavailable() -> str | None`
-    (what it lacks on this machine, and where to get it), `needs_weights: bool` (then it is computed only where it is asked for),
-    `settings() -> dict` (kept in the report), `weights() -> Path | None` (their file, where it is there: a suite whose items were
-    chosen with them refuses the metric) and `chance(suite) -> float`.
+    A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it),
+    `unavailable() -> str | None` (what it lacks on this machine, and where to get it), `needs_weights` or
+    `on_request` (then it is computed only where it is asked for), `settings() -> dict` (which the report
+    keeps), `weights() -> Path | None` (their file, where it is there: a suite whose items were chosen
+    with them refuses the metric) and `chance(suite) -> float`.
+
+    Attributes:
+        identity: Names all that the value depends on (backbone, weights, kernel). Two identities are
+            never compared.
+        higher_is_better: Whether a larger value is better.
+        worst: What a missing prediction counts.
     """
 
     identity: str
@@ -92,7 +101,7 @@ class Metric(Protocol):
     worst: float
 
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
-        """One value per item."""
+        """One finite value per item, each independent of its batch."""
         ...
 
 
@@ -105,53 +114,79 @@ class Chosen:
 
 
 def load_metric(spec: str) -> Metric:
-    """The metric that a SPEC names; InputError with the nearest name when there is none, or when it is no metric.
+    """The metric that a SPEC names.
 
     `name[argument]` calls what `name` stands for with the argument: `clip_image[ViT-B-32/openai]`.
+
+    Raises:
+        InputError: There is none (the sentence has the nearest name), or it is no metric.
+
+    >>> load_metric("mse").identity
+    'mse'
     """
     name, bracket, argument = spec.partition("[")
-    given = (argument.removesuffix("]"),) if bracket and spec.endswith("]") else ()
-    found = find(name if given else spec, "metric", TABLE, GROUP)
-    if given or inspect.isclass(found) or (callable(found) and not hasattr(found, "values")):
+    arguments = (argument.removesuffix("]"),) if bracket and spec.endswith("]") else ()
+    metric = find(name if arguments else spec, "metric", TABLE, GROUP)
+    is_factory = callable(metric) and not hasattr(metric, "values")
+    if arguments or inspect.isclass(metric) or is_factory:
         try:
-            found = found(*given)
+            metric = metric(*arguments)
         except InputError:
             raise
-        except Exception as e:
-            raise InputError(f"The metric {spec!r} cannot be made: {type(e).__name__}: {e}.") from e
-    if not isinstance(found, Metric):
+        except Exception as error:
+            raise InputError(
+                f"The metric {spec!r} cannot be made: {type(error).__name__}: {error}."
+            ) from error
+    if not isinstance(metric, Metric):
         raise InputError(
-            f"{spec!r} is no metric: it needs identity, higher_is_better, worst and values(batch, suite)."
+            f"{spec!r} is no metric: it needs identity, higher_is_better, worst and "
+            "values(batch, suite)."
         )
-    return found
+    return metric
+
+
+def needs_weights(metric: Metric) -> bool:
+    """Whether the metric needs weights that are downloaded."""
+    return bool(getattr(metric, "needs_weights", False))
+
+
+def settings_of(metric: Metric) -> dict[str, Any] | None:
+    """What a value depends on besides the images, as the metric says, or None where it says nothing."""
+    settings = getattr(metric, "settings", None)
+    return settings() if callable(settings) else None
+
+
+def chance_of(metric: Metric, suite: "Dataset") -> float | None:
+    """What guessing gets, where the metric knows it."""
+    chance = getattr(metric, "chance", None)
+    return float(chance(suite)) if callable(chance) else None
 
 
 def unsupported(metric: Metric, suite: "Dataset") -> str | None:
     """Why this suite cannot have this metric, or None where it can."""
-    if name := _judges_its_choice(metric, suite.manifest.chosen_with):
-        return f"its items were chosen with {name}, which would judge its own choice; take another backbone"
+    if name := _encoder_that_chose(metric, suite.manifest.chosen_with):
+        return (
+            f"its items were chosen with {name}, which would judge its own choice; "
+            "take another backbone"
+        )
     ask = getattr(metric, "unsupported", None)
     return ask(suite) if ask is not None else None
 
 
-def _judges_its_choice(metric: Metric, chosen_with: Mapping[str, str]) -> str | None:
-    """The encoder, of those that a suite's items were chosen with, that the metric has: by name, or by the bytes of its weights.
+def _encoder_that_chose(metric: Metric, chosen_with: Mapping[str, str]) -> str | None:
+    """The encoder that a suite's items were chosen with, where the metric has the same one.
 
-    One file may have two names: one's own copy of what is published, or another path.
+    It is known by its name or by the bytes of its weights: one file may have two names.
     """
     if not chosen_with:
         return None
     ask = getattr(metric, "weights", None)
     file = ask() if ask is not None else None
-    own = digest(file) if file else None
-    return next(
-        (
-            name
-            for name, weights in chosen_with.items()
-            if f"[{name}]" in metric.identity or weights == own
-        ),
-        None,
-    )
+    weights = digest(file) if file else None
+    for name, digest_of_encoder in chosen_with.items():
+        if f"[{name}]" in metric.identity or digest_of_encoder == weights:
+            return name
+    return None
 
 
 def unavailable(metric: Metric) -> str | None:
@@ -163,42 +198,55 @@ def unavailable(metric: Metric) -> str | None:
 def choose_metrics(
     wanted: Sequence[str | Metric] | None, suite: "Dataset", skip_unavailable: bool = False
 ) -> Chosen:
-    """The metrics asked for, in that order; None: every built-in without downloaded weights that the suite supports.
+    """The metrics to compute on a suite.
 
-    InputError for an unknown name, a metric that the suite does not support, an identity that occurs twice, and for one
-    whose weights or packages are not there, unless `skip_unavailable`: then it is left out, and the reason kept.
+    Args:
+        wanted: Which, in order. None is every built-in without downloaded weights that the suite
+            supports, but for those on request.
+        suite: The suite.
+        skip_unavailable: Leave out metrics whose weights or packages are not there, with the reason.
+
+    Raises:
+        InputError: A name is unknown, the suite does not support a metric, an identity occurs twice, or
+            weights or packages are not there.
     """
-    chosen = [
-        load_metric(m) if isinstance(m, str) else m
-        for m in (list(TABLE) if wanted is None else wanted)
-    ]
-    reasons = {m.identity: unsupported(m, suite) for m in chosen}
     if wanted is None:
-        chosen = [
-            m
-            for m in chosen
-            if reasons[m.identity] is None and not getattr(m, "needs_weights", False)
-        ]
-        if not chosen:
-            raise InputError(
-                f"{suite.path} has no metric that needs no weights; name some with --metrics: {_offered(suite)}."
-            )
-    elif refused := next((m.identity for m in chosen if reasons[m.identity]), None):
-        raise InputError(
-            f"{suite.path} does not support the metric {refused}: {reasons[refused]}; it supports {_offered(suite)}."
-        )
-    identities = [m.identity for m in chosen]
+        chosen = _default_metrics(suite)
+    else:
+        chosen = [load_metric(m) if isinstance(m, str) else m for m in wanted]
+        for metric in chosen:
+            if reason := unsupported(metric, suite):
+                raise InputError(
+                    f"{suite.path} does not support the metric {metric.identity}: {reason}; "
+                    f"it supports {_offered(suite)}."
+                )
+    identities = [metric.identity for metric in chosen]
     if twice := next((i for i in identities if identities.count(i) > 1), None):
         raise InputError(f"The metric {twice} is asked for twice.")
     lacking = {m.identity: reason for m in chosen if (reason := unavailable(m))}
-    chosen = [m for m in chosen if m.identity not in lacking]
-    if lacking and not (skip_unavailable and chosen):
+    available = [metric for metric in chosen if metric.identity not in lacking]
+    if lacking and not (skip_unavailable and available):
         identity, reason = next(iter(lacking.items()))
-        rest = "--skip-unavailable scores the rest" if chosen else "no other metric is left"
+        rest = "--skip-unavailable scores the rest" if available else "no other metric is left"
         raise InputError(f"{identity} cannot be computed here: {reason}; {rest}.")
-    if not chosen:
+    if not available:
         raise InputError(f"No metric is left for {suite.path}; name some with --metrics.")
-    return Chosen(chosen, lacking)
+    return Chosen(available, lacking)
+
+
+def _default_metrics(suite: "Dataset") -> list[Metric]:
+    """Every built-in without downloaded weights that the suite supports, but for those on request."""
+    metrics = []
+    for metric in map(load_metric, TABLE):
+        asked_for = needs_weights(metric) or getattr(metric, "on_request", False)
+        if not asked_for and unsupported(metric, suite) is None:
+            metrics.append(metric)
+    if not metrics:
+        raise InputError(
+            f"{suite.path} has no metric that needs no weights; "
+            f"name some with --metrics: {_offered(suite)}."
+        )
+    return metrics
 
 
 def _offered(suite: "Dataset") -> str:

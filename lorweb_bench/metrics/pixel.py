@@ -55,6 +55,45 @@ class Mse:
         return np.array([mse(s.prediction, s.b_prime) for s in batch], dtype=np.float64)
 
 
+def l1(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute error over pixels and channels of two uint8 H x W x 3 arrays, as of images in [0, 1].
+
+    ValueError when the shapes differ.
+
+    >>> l1(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8))
+    0.2
+    """
+    import cv2
+
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"images of one size are compared, not {prediction.shape} with {truth.shape}"
+        )
+    return float(cv2.norm(prediction, truth, cv2.NORM_L1)) / (truth.size * 255.0)
+
+
+@dataclass(frozen=True)
+class L1:
+    """Mean absolute error, mean(|pred - b'|) over pixels and channels, images in [0, 1]. Computed on request.
+
+    From 0 (equal) to 1 (black for white); a missing prediction counts 1. A constant shift by s adds s. It
+    weighs a few large errors less than `mse` does.
+    """
+
+    identity: str = "l1"
+    higher_is_better: bool = False
+    worst: float = 1.0
+    on_request: bool = True
+
+    def unsupported(self, suite: "Dataset") -> str | None:
+        """Needs a single right answer."""
+        return inexact(suite)
+
+    def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
+        """One value per item, float64."""
+        return np.array([l1(s.prediction, s.b_prime) for s in batch], dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class Psnr:
     """Peak signal-to-noise ratio, -10 log10(mse) dB, capped at 50 dB.

@@ -13,7 +13,16 @@ from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.images import to_array
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics.base import TABLE, Metric, Scored, choose_metrics, load_metric
+from lorweb_bench.metrics.base import (
+    TABLE,
+    Metric,
+    Scored,
+    chance_of,
+    choose_metrics,
+    load_metric,
+    needs_weights,
+    settings_of,
+)
 from lorweb_bench.predictions.format import suite_id, suite_keys
 from lorweb_bench.predictions.reader import (
     Predictions,
@@ -189,7 +198,8 @@ def _report(
     made = opened.manifest
     higher = {m.identity: m.higher_is_better for m in metrics}
     summary = summarise(table, list(higher), seed)
-    chances = {m.identity: getattr(m, "chance", None) for m in metrics}
+    chances = {m.identity: chance_of(m, suite) for m in metrics}
+    settings = {m.identity: settings_of(m) for m in metrics}
     return Report(
         suite=suite_id(suite),
         method=made.method,
@@ -204,16 +214,12 @@ def _report(
             for g, of in summary.items()
         },
         gap=gap(table, list(higher), made.track, seed),
-        chance={
-            identity: float(chance(suite))
-            for identity, chance in chances.items()
-            if callable(chance)
-        },
-        metric_settings={m.identity: m.settings() for m in metrics if hasattr(m, "settings")},
+        chance={name: chance for name, chance in chances.items() if chance is not None},
+        metric_settings={name: said for name, said in settings.items() if said is not None},
         missing=int(table["missing"].sum()),
         resized=int(table["resized"].sum()),
         cost=made.cost,
-        environment=environment(any(getattr(m, "needs_weights", False) for m in metrics)),
+        environment=environment(any(map(needs_weights, metrics))),
         per_sample=table,
     )
 
@@ -228,7 +234,7 @@ def _table(
         batches = (batch for piece in pieces for batch in _score_batches(task, piece))
         parts = track(batches, sum(-(-len(piece.keys) // BATCH) for piece in pieces), "scoring")
     else:
-        gpus = float(any(getattr(m, "needs_weights", False) for m in map(_loaded, task.metrics)))
+        gpus = float(any(map(needs_weights, map(_loaded, task.metrics))))
         parts = run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring", gpus)
     columns = _joined(parts)
     order = np.argsort(np.array(columns["key"]), kind="stable")

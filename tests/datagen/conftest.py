@@ -83,5 +83,7 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     open_clip.add_model_config(place / "tiny-filter.json")
     torch.manual_seed(4)
-    save_file(open_clip.create_model("tiny-filter").state_dict(), place / "weights.safetensors")
+    metadata = {"mean": "0.5 0.5 0.5", "std": "0.5 0.5 0.5", "activation": "gelu"}
+    weights = open_clip.create_model("tiny-filter").state_dict()
+    save_file(weights, place / "weights.safetensors", metadata)
     return f"tiny-filter/{place / 'weights.safetensors'}"

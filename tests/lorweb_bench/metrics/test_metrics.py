@@ -378,3 +378,14 @@ def test_a_metric_of_ones_own_is_named_by_file(tmp_path: Path, small_suite: Data
     assert len(metric.values(scored_items(small_suite, 2), small_suite)) == 2
     with pytest.raises(InputError, match="is no metric"):
         load_metric(f"{tmp_path}/own.py:number")
+
+
+def test_l1_is_the_mean_absolute_error_and_is_computed_on_request(small_suite: Dataset) -> None:
+    items = scored_items(small_suite)
+    shifted = [Scored(item.quadruplet, 255 - item.b_prime) for item in items]
+    values = load_metric("l1").values(shifted, small_suite)
+    for item, value in zip(shifted, values, strict=True):
+        error = np.abs(item.prediction.astype(float) - item.b_prime) / 255
+        assert value == pytest.approx(error.mean(), abs=1e-12)
+    assert "l1" not in [metric.identity for metric in choose_metrics(None, small_suite).metrics]
+    assert [m.identity for m in choose_metrics(["l1"], small_suite).metrics] == ["l1"]

@@ -13,9 +13,9 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode, to_array
 from lorweb_bench.errors import InputError
-from lorweb_bench.metrics import clip
 from lorweb_bench.metrics.base import Scored, choose_metrics, load_metric, unsupported
-from lorweb_bench.metrics.clip import Clip, suite_features
+from lorweb_bench.metrics.clip import Clip
+from lorweb_bench.metrics.encoders import features_folder, suite_features
 from lorweb_bench.metrics.lpips import Lpips, LpipsToB
 from lorweb_bench.metrics.weights import digest
 from lorweb_bench.scoring.evaluate import evaluate, score
@@ -28,6 +28,11 @@ TINY = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
+CLIP_METADATA = {  # open_clip's own preprocessing, which `embedded` takes from the model
+    "mean": "0.48145466, 0.4578275, 0.40821073",
+    "std": "0.26862954, 0.26130258, 0.27577711",
+    "activation": "gelu",
 }
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
 TOLERANCE = 2e-6  # of batches of other sizes, in float32
@@ -54,12 +59,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     for seed in (0, 1):
         torch.manual_seed(seed)
         paths.append(folder / f"clip-{seed}.safetensors")
-        save_file(open_clip.create_model("tiny-clip").state_dict(), paths[-1])
+        save_file(open_clip.create_model("tiny-clip").state_dict(), paths[-1], CLIP_METADATA)
     torch.manual_seed(2)
     network = lpips.LPIPS(
         net="alex", pnet_rand=True, pretrained=True, verbose=False
     )  # these linear layers ship with the package
-    save_model(network, str(folder / "alex.safetensors"))
+    save_model(network, str(folder / "alex.safetensors"), CLIP_METADATA)
     return Files(*paths, folder / "alex.safetensors", network.eval())
 
 
@@ -238,7 +243,7 @@ def test_features_of_the_suite_are_kept_and_used_again(
     monkeypatch.setattr(Clip, "features", lambda self, images: pytest.fail("computed again"))
     assert suite_features(made, small_suite, asked).tolist() == first.tolist()
     monkeypatch.undo()
-    folder = clip._folder(made, small_suite)
+    folder = features_folder(made, small_suite)
     assert folder is not None
     for path in folder.iterdir():
         path.write_bytes(b"cut")
@@ -467,3 +472,154 @@ def test_workers_give_the_same_numbers(
     assert two.per_sample[one.metrics[1]] == pytest.approx(
         one.per_sample[one.metrics[1]], abs=TOLERANCE
     )
+
+
+def clip_file(folder: Path, name: str, metadata: dict[str, str] | None) -> Path:
+    """A tiny CLIP of random weights, the same each time, with other metadata."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    save_file(open_clip.create_model("tiny-clip").state_dict(), path, metadata)
+    return path
+
+
+def test_weights_that_do_not_say_how_images_are_prepared_are_refused(
+    files: Files, tmp_path: Path
+) -> None:
+    complete = dict(CLIP_METADATA)
+    for name, metadata in {
+        "nothing": None,
+        "no-activation": {k: v for k, v in complete.items() if k != "activation"},
+        "no-std": {k: v for k, v in complete.items() if k != "std"},
+        "two-means": {**complete, "mean": "0.5, 0.5"},
+        "words": {**complete, "mean": "a, b, c"},
+        "relu": {**complete, "activation": "relu"},
+        "zero": {**complete, "std": "0, 1, 1"},
+    }.items():
+        path = clip_file(tmp_path, f"{name}.safetensors", metadata)
+        with pytest.raises(
+            InputError, match=r"does not say how images are prepared.*mean, std and"
+        ):
+            load_metric(f"clip_image[tiny-clip/{path}]")
+
+
+def test_a_config_beside_the_weights_says_it_too(files: Files, tmp_path: Path) -> None:
+    """As open_clip writes it for the hub."""
+    path = clip_file(tmp_path, "open_clip_model.safetensors", None)
+    config = {
+        "model_cfg": {**TINY, "quick_gelu": True},
+        "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "size": 32},
+    }
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    identity = load_metric(f"clip_image[tiny-clip/{path}]").identity
+    assert identity.endswith(";quick_gelu;mean 0.5 0.5 0.5;std 0.25 0.25 0.25]")
+    (tmp_path / "open_clip_config.json").write_text("[]")
+    with pytest.raises(InputError, match="open_clip_config.json has no model_cfg"):
+        load_metric(f"clip_image[tiny-clip/{path}]")
+
+
+def test_preprocessing_and_activation_are_part_of_the_number_and_of_the_identity(
+    files: Files, scored: list[Scored], small_suite: Dataset, tmp_path: Path
+) -> None:
+    """The same weights, prepared otherwise: another identity, and other features, as the formula has them."""
+    variants = {
+        "plain": CLIP_METADATA,
+        "quick": {**CLIP_METADATA, "activation": "quick_gelu"},
+        "half": {**CLIP_METADATA, "mean": "[0.5, 0.5, 0.5]", "std": "[0.5, 0.5, 0.5]"},
+    }
+    metrics = {
+        name: load_metric(
+            f"clip_image[tiny-clip/{clip_file(tmp_path, f'{name}.safetensors', metadata)}]"
+        )
+        for name, metadata in variants.items()
+    }
+    assert len({metric.identity.partition(";")[2] for metric in metrics.values()}) == 3
+    values = {name: metric.values(scored, small_suite) for name, metric in metrics.items()}
+    assert np.abs(values["plain"] - values["quick"]).max() > 10 * TOLERANCE
+    assert np.abs(values["plain"] - values["half"]).max() > 1e-4
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-clip").eval()
+    for item, value in zip(scored, values["half"], strict=True):
+        features = []
+        for image in (item.prediction, item.b_prime):
+            pixels = torch.tensor(image / 127.5 - 1, dtype=torch.float32).permute(2, 0, 1)[None]
+            with torch.inference_mode():
+                features.append(model.encode_image(pixels)[0].double().numpy())
+        p, truth = (feature / np.linalg.norm(feature) for feature in features)
+        assert value == pytest.approx(p @ truth, abs=1e-5)
+    settings = metrics["half"].settings()  # type: ignore[attr-defined]
+    assert (settings["mean"], settings["activation"]) == ([0.5, 0.5, 0.5], "gelu")
+
+
+DINO = "vit_tiny_patch16_224"  # the smallest transformer that timm lists
+
+
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Random weights of a small encoder of timm, and the encoder."""
+    from safetensors.torch import save_file
+
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(4)
+    model = timm.create_model(DINO, num_classes=0).eval()
+    path = tmp_path_factory.mktemp("dino") / "mine.safetensors"
+    save_file(model.state_dict(), path, {"mean": "0.4 0.5 0.6", "std": "0.2 0.25 0.3"})
+    return path, model
+
+
+def test_dino_metrics_are_their_formulas(
+    dino: tuple[Path, Any], scored: list[Scored], small_suite: Dataset
+) -> None:
+    path, model = dino
+
+    def feature(image: np.ndarray) -> np.ndarray:
+        from lorweb_bench.data.images import resize
+
+        large = resize(image, (224, 224)) / 255
+        pixels = (large - np.array([0.4, 0.5, 0.6])) / np.array([0.2, 0.25, 0.3])
+        with torch.inference_mode():
+            found = model(torch.tensor(pixels, dtype=torch.float32).permute(2, 0, 1)[None])
+        unit = found[0].double().numpy()
+        return np.asarray(unit / np.linalg.norm(unit))
+
+    some = [scored[0], scored[-1]]
+    direction, likeness = (
+        load_metric(f"{n}[{DINO}/{path}]") for n in ("dino_direction", "dino_image")
+    )
+    directions = direction.values(some, small_suite)
+    likenesses = likeness.values(some, small_suite)
+    for item, way, like in zip(some, directions, likenesses, strict=True):
+        a, a_prime, b, b_prime, p = (
+            feature(x) for x in (item.a, item.a_prime, item.b, item.b_prime, item.prediction)
+        )
+        length = np.linalg.norm(a_prime - a) * np.linalg.norm(p - b)
+        expected = (a_prime - a) @ (p - b) / length if length > 1e-6 else 0.0
+        assert way == pytest.approx(expected, abs=2e-3)
+        assert like == pytest.approx(p @ b_prime, abs=1e-5)
+    assert directions[-1] == 0.0
+    assert direction.identity.startswith(f"dino_direction[{DINO}/sha256-")
+    assert direction.identity.endswith(";mean 0.4 0.5 0.6;std 0.2 0.25 0.3]")
+
+
+def test_dino_says_what_to_get_and_names_what_is_wrong(files: Files, small_suite: Dataset) -> None:
+    pytest.importorskip("timm")
+    metric = load_metric("dino_image")
+    assert metric.identity == "dino_image[vit_small_patch16_224/dino]"
+    assert "hf download timm/vit_small_patch16_224.dino model.safetensors" in str(
+        metric.unavailable()  # type: ignore[attr-defined]
+    )
+    for spec, sentence in (
+        ("dino_image[vit_smal_patch16_224/dino]", "did you mean 'vit_small_patch16_224"),
+        ("dino_image[vit_small_patch16_224/dinno]", "did you mean 'dino'"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            choose_metrics([spec], small_suite)
+
+
+def test_siglip_2_gives_a_direction_by_the_same_code() -> None:
+    """By name: the weights are not here, and the way to them is told."""
+    metric = load_metric("clip_direction[ViT-B-16-SigLIP2/webli]")
+    assert metric.identity == "clip_direction[ViT-B-16-SigLIP2/webli]"
+    assert "hf download timm/ViT-B-16-SigLIP2" in str(metric.unavailable())  # type: ignore[attr-defined]
