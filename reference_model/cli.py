@@ -286,6 +286,51 @@ def inspect_model(model: Path, suite: Path, output: Path, items: int, effect_ite
     click.echo(write_space_page(model, suite, output, items, effect_items))
 
 
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--suite", required=True, type=click.Path(path_type=Path), help="Full view of a suite."
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=60, show_default=True, help="Of each search."
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(min=2),
+    default=160,
+    show_default=True,
+    help="Pictures that each transformation is run on, at most.",
+)
+@click.option(
+    "--transformations",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only so many transformations of each tier.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of all choices and noise.")
+def oracle(
+    checkpoint: Path,
+    suite: Path,
+    output: Path,
+    steps: int,
+    examples: int,
+    transformations: int | None,
+    seed: int,
+) -> None:
+    """Find what is reachable for each transformation of a suite, and where it is lost.
+
+    Resumes by itself, transformation by transformation.
+    """
+    from reference_model.analysis.oracle import Settings, write_oracle
+
+    settings = Settings(steps=steps, examples=examples, transformations=transformations, seed=seed)
+    for line in write_oracle(checkpoint, suite, output, settings):
+        click.echo(line)
+
+
 @click.command("import-lorweb")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(

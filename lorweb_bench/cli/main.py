@@ -52,6 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "reference_model.cli:inspect_model",
         "Show the coefficients of a checkpoint, and what each element does.",
     ),
+    "oracle": (
+        "reference_model.cli:oracle",
+        "Find what is reachable for each transformation, and where it is lost.",
+    ),
     "methods": (
         "lorweb_bench.cli.scoring:methods",
         "List what can be scored, and what each needs.",

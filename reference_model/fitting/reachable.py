@@ -1,4 +1,6 @@
-"""What is reachable for one transformation: an adaptation fitted on other images that it was run on.
+"""What is reachable for one transformation.
+
+An adaptation fitted on other images that it was run on.
 
 Unlike a fit to an item's own pair, which is a method, this is a bound: it is given many examples of
 the transformation, and asks how well one mix, one set of tokens or one LoRA can do it.
@@ -14,7 +16,7 @@ from torch import Tensor
 from reference_model.config import TrainConfig
 from reference_model.fitting.adaptation import Adaptation
 from reference_model.fitting.fit import CHECKS, Task, item_losses
-from reference_model.fitting.spaces import Space
+from reference_model.fitting.spaces import FreshLora, Space
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence, flatten_tokens
 from reference_model.model.panels import encode_context, encode_target
@@ -47,6 +49,10 @@ class Bound:
     steps: int
     batch: int
     seed: int
+
+    def step_size(self, space: Space) -> float:
+        """The first step of Adam: many examples bear longer steps of a LoRA than a single pair."""
+        return 0.03 if isinstance(space, FreshLora) else space.step_size
 
 
 TaskMaker = Callable[[Sequence[int], Sequence[int]], Task]
@@ -106,7 +112,8 @@ def reach(
     """
     generator = torch.Generator().manual_seed(bound.seed)
     held = min(HELD_OUT, max(1, count // 4)) if count > 3 else 0
-    check = make(*_drawn_pairs(held or count, held or count, generator, count - held))
+    first = count - held if held else 0
+    check = make(*_drawn_pairs(held or count, held or count, generator, first))
     with torch.inference_mode(False), torch.enable_grad():
         return _descend(adapter, config, bound, space, make, (check, count - held), generator)
 
@@ -127,7 +134,7 @@ def _descend(
     best = [x.detach().clone() for x in values]
     lowest = _loss(adapter, config, check, space.at(best), noise)
     for step in range(bound.steps):
-        rate = space.step_size * 0.5 * (1 + math.cos(math.pi * step / bound.steps))
+        rate = bound.step_size(space) * 0.5 * (1 + math.cos(math.pi * step / bound.steps))
         optimizer.param_groups[0]["lr"] = rate
         task = make(*_drawn_pairs(bound.batch, count, generator))
         drawn = draw(config.training.times, task.clean.shape, generator)

@@ -74,16 +74,20 @@ class Span:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The control's tokens: t = t0 + s z, where s is the RMS of an item's t0."""
+    """The control's tokens: t = t0 + s z, where s is the RMS of an item's t0.
+
+    `gates` go with them where the basis is to be left out.
+    """
 
     start: Tensor
     step_size: float = 0.3
+    gates: Tensor | None = None
 
     def zeros(self) -> list[Tensor]:
         return [torch.zeros_like(self.start)]
 
     def at(self, values: Sequence[Tensor]) -> Adaptation:
-        return Adaptation(tokens=self.start + _rms(self.start) * values[0])
+        return Adaptation(self.gates, self.start + _rms(self.start) * values[0])
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,12 @@ def fresh_lora(adapter: Adapter, rank: int, items: int, beside: Adaptation, seed
     return FreshLora(starts, scales, outputs, beside, items)
 
 
+def hull_of(config: TrainConfig, gates: Tensor) -> Hull:
+    """The hull of a checkpoint's router, from coefficients (batch, layers, elements) on."""
+    mean = config.adapter.heads == 1 or config.adapter.over_heads == "mean"
+    return Hull(gates, config.adapter.mixing == "softmax" and mean)
+
+
 # What can be searched by the kind of a checkpoint, its own space first.
 SEARCHED = {
     "lorweb": ("hull", "span", "lora"),
@@ -175,5 +185,4 @@ def space_for(
     assert start.gates is not None
     if name == "span":
         return Span(start.gates)
-    mean = config.adapter.heads == 1 or config.adapter.over_heads == "mean"
-    return Hull(start.gates, config.adapter.mixing == "softmax" and mean)
+    return hull_of(config, start.gates)
