@@ -9,7 +9,7 @@ from datagen.transformations.arrays import COLOURS, NAMED_COLOUR, blend, gray3, 
 from datagen.transformations.declaration import Parameter, family, presets
 
 KIND = "colour"
-ORDERS = {order: tuple("rgb".index(letter) for letter in order) for order in ("bgr", "grb", "rbg")}
+ORDERS = {"bgr": (2, 1, 0), "grb": (1, 0, 2), "rbg": (0, 2, 1)}  # where each channel is taken from
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
 COLOUR_MAPS = {
     "jet": cv2.COLORMAP_JET,
