@@ -1,7 +1,9 @@
 """Coverage of the 95 % intervals, by simulation: suites whose items share families and photographs, with known means.
 
     python benchmarks/coverage.py --designs 40       # about three minutes on one core
-    python benchmarks/coverage.py --tests            # how often the sign-flip test takes chance for a difference, at 5 %
+    python benchmarks/coverage.py --edges            # proportions of 2 to 10 %, scores near their bound
+    python benchmarks/coverage.py --tests            # how often any of several equal methods are told
+                                                     # apart, at 5 % (--columns of them)
     python benchmarks/coverage.py --trainings        # of the mean over several trainings, which differ more or less
 
 Every design is a suite drawn anew (which families, which compositions, which photograph behind each item); on each design
@@ -12,9 +14,10 @@ photographs were drawn from. The plain two-way bootstrap (percentiles of the dra
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from lorweb_bench.data.composition import families_of, joined_family
 from lorweb_bench.stats import aggregate
@@ -34,6 +37,21 @@ class Setting:
     family_source: float
     noise: float
     outcome: Callable[[np.ndarray], np.ndarray] = lambda total: total
+    bounds: tuple[float, float] | None = None
+    a_source: float = 0.0
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the sum of all effects."""
+        parts = (
+            self.family,
+            self.transformation,
+            self.source,
+            self.family_source,
+            self.noise,
+            self.a_source,
+        )
+        return float(np.sqrt(sum(part**2 for part in parts)))
 
 
 def _retrieval(total: np.ndarray) -> np.ndarray:
@@ -49,13 +67,40 @@ SETTINGS = (
     Setting("items differ", 0.1, 0.1, 0.05, 0.05, 0.4),
     Setting("photographs differ", 0.05, 0.1, 0.2, 0.05, 0.2),
     Setting("nothing shared", 0.0, 0.0, 0.0, 0.0, 0.3),
-    Setting("edit_recovery, skewed", 0.6, 0.3, 0.2, 0.2, 0.5, _recovery),
-    Setting("retrieval, 0 or 1", 0.5, 0.4, 0.3, 0.3, 1.0, _retrieval),
+    Setting("edit_recovery, skewed", 0.6, 0.3, 0.2, 0.2, 0.5, _recovery, (-1.0, 1.0)),
+    Setting("retrieval, 0 or 1", 0.5, 0.4, 0.3, 0.3, 1.0, _retrieval, (0.0, 1.0)),
+    Setting("photographs behind a differ", 0.1, 0.1, 0.1, 0.05, 0.2, a_source=0.2),
 )
 
 
+def _proportion(share: float, scale: float) -> Setting:
+    """Outcomes that are 1 with this probability; `scale` 0 shares nothing, 2 shares much."""
+    setting = Setting("", 0.5 * scale, 0.4 * scale, 0.3 * scale, 0.3 * scale, 1.0)
+    threshold = setting.deviation * float(stats.norm.isf(share))
+    shared = {0.0: "nothing shared", 1.0: "much shared", 2.0: "nearly all shared"}[scale]
+    return replace(
+        setting,
+        name=f"{share:.0%} of items, {shared}",
+        outcome=lambda total: (total > threshold).astype(float),
+        bounds=(0.0, 1.0),
+    )
+
+
+def _near_one(depth: float) -> Setting:
+    """edit_recovery of a method that is nearly always right; the greater the depth, the more so."""
+    outcome = lambda total: np.clip(1.0 - np.exp(total - depth), -1.0, 1.0)  # noqa: E731
+    setting = Setting("", 0.6, 0.3, 0.2, 0.2, 0.5, outcome, (-1.0, 1.0))
+    return replace(setting, name=f"edit_recovery, {truth(setting):.2f} on average")
+
+
+def edges() -> tuple[Setting, ...]:
+    """Proportions near 0 and scores near their bound."""
+    proportions = [_proportion(p, scale) for scale in (0.0, 1.0, 2.0) for p in (0.02, 0.05, 0.1)]
+    return (*proportions, _near_one(2.7), _near_one(4.0))
+
+
 def design(
-    rng: np.random.Generator, per_tier: int = 120, sources: int = 40
+    rng: np.random.Generator, per_tier: int = 120, sources: int = 40, a_sources: int = 30
 ) -> dict[str, np.ndarray]:
     """A suite's table without metrics: five tiers, 20 trained and 9 held-out families, 20 transformations in each tier."""
     trained, held_out = [f"f{i}" for i in range(20)], [f"h{i}" for i in range(9)]
@@ -77,7 +122,7 @@ def design(
             columns["family"].append(str(families[t]))
             columns["kind"].append("any")
             columns["tier"].append(tier)
-            columns["a_source"].append("a")
+            columns["a_source"].append(f"a{rng.integers(a_sources)}")
             columns["b_source"].append(f"s{rng.integers(sources)}")
             columns["hard"].append(t % 2 == 0)
     return {name: np.array(column) for name, column in columns.items()}
@@ -102,6 +147,7 @@ def outcomes(
         total
         + effect(table["transformation"], setting.transformation)
         + effect(table["b_source"], setting.source)
+        + effect(table["a_source"], setting.a_source)
     )
     total += effect(np.char.add(table["family"], table["b_source"]), setting.family_source)
     return setting.outcome(total + setting.noise * rng.standard_normal(total.shape))
@@ -109,14 +155,7 @@ def outcomes(
 
 def truth(setting: Setting) -> float:
     """The population mean: the same in every tier, as the effects' total has the same distribution everywhere."""
-    variance = (
-        setting.family**2
-        + setting.transformation**2
-        + setting.source**2
-        + setting.family_source**2
-        + setting.noise**2
-    )
-    z = np.sqrt(variance) * np.random.default_rng(0).standard_normal(2_000_000)
+    z = setting.deviation * np.random.default_rng(0).standard_normal(2_000_000)
     return float(setting.outcome(z).mean())
 
 
@@ -162,7 +201,10 @@ def simulate(
         table = aggregate.ordered(design(rng), [])
         values = outcomes(setting, table, columns, rng)
         clusters, wanted = aggregate.clusters_of(table), estimates(table)
-        offsets = intervals(list(wanted.values()), values, clusters, number, resamples)
+        bounds = [setting.bounds] * columns
+        offsets = intervals(
+            list(wanted.values()), values, clusters, number, resamples, bounds=bounds
+        )
         for g, (name, parts) in enumerate(wanted.items()):
             centre = sum(p.share * (p.weights @ values[p.rows]) for p in parts)
             target = known * sum(p.share for p in parts)
@@ -252,6 +294,7 @@ def main() -> None:
         action="store_true",
         help="false alarms of the sign-flip test instead of coverage",
     )
+    parser.add_argument("--edges", action="store_true", help="proportions and scores at a bound")
     given = parser.parse_args()
     started = time.monotonic()
     if given.trainings:
@@ -266,7 +309,7 @@ def main() -> None:
                     flush=True,
                 )
         return
-    for setting in SETTINGS:
+    for setting in edges() if given.edges else SETTINGS:
         if given.tests:
             found = false_alarms(setting, given.designs, given.columns, given.seed)
             print(

@@ -28,7 +28,7 @@ from reference_model.fitting.adaptation import Adaptation, Pairs, routed
 from reference_model.fitting.fit import fit as fit_pairs
 from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.model.adapter import Adapter
-from reference_model.model.base import Base, load_base
+from reference_model.model.base import Base, base_folder, load_base
 from reference_model.model.base_models import is_stock, sample_stock
 from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import context_sequence
@@ -224,9 +224,12 @@ def from_checkpoint(
         "kind": config.adapter.kind,
         "trainable_parameters": adapter.trainable_parameters,
     }
+    recorded = read_json(folder / "config.json")
+    if "training_dataset" in recorded:
+        about["training_dataset"] = recorded["training_dataset"]
     if settings is not None:
         about["fit"] = settings.model_dump(exclude_none=True)
-    track = "open" if "imported_from" in read_json(folder / "config.json") else "closed"
+    track = "open" if "imported_from" in recorded else "closed"
     predict = adapter_predictor(adapter.to(device), config, merge, settings)
     batch_size = (
         4 if isinstance(adapter.base.codec, VaeCodec) else 32
@@ -334,5 +337,9 @@ def ceiling() -> Method:
         64,
         device,
         base.sampling_steps,
-        {"base": "tiny", "trainable_parameters": 0},
+        {
+            "base": "tiny",
+            "trainable_parameters": 0,
+            "training_dataset": read_json(base_folder("tiny") / "config.json")["training_dataset"],
+        },
     )

@@ -19,7 +19,7 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import pixel_hash
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import SuiteId, suite_id
-from lorweb_bench.reports.report import Report
+from lorweb_bench.reports.report import Report, TrainedOn
 from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import read_json, sha256_file
 
@@ -114,7 +114,9 @@ def verify(
         return ended(reasons=(refused, *leaks))
     from lorweb_bench.scoring.evaluate import score
 
-    report = score(submission.predictions, suite, workers=workers)
+    report = score(
+        submission.predictions, suite, trained_on=_declared(submission.card), workers=workers
+    )
     found = found.model_copy(update={"pixels": pixels_of(submission)})
     reason = f"All {len(sizes)} images are there and in order; the scores were computed from them."
     if reproduction is None:
@@ -150,6 +152,13 @@ def _not_closed(training: Sequence[TrainingFound], suite: Dataset) -> str | None
         if one.leaks:
             return "The track is closed, but what the suite calls new was trained on."
     return None
+
+
+def _declared(card: Card) -> list[TrainedOn] | None:
+    """What a card declares for the closed track; on the open one it is not taken for the whole."""
+    if card.track == "open":
+        return None
+    return [TrainedOn(name=d.name, fingerprint=d.fingerprint) for d in card.training_data]
 
 
 def require_full(suite: Dataset) -> None:

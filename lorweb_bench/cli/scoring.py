@@ -47,6 +47,20 @@ SHUFFLED = click.option(
     metavar="REPORT",
     help="A report of the same method with --pairs shuffled; what it lost stands beside.",
 )
+
+
+def _statements(
+    context: click.Context, parameter: click.Parameter, given: str | None
+) -> list[str] | None:
+    return None if given is None else [one.strip() for one in given.split(",") if one.strip()]
+
+
+TRAINED_ON = click.option(
+    "--trained-on",
+    callback=_statements,
+    metavar="DATASET,…",
+    help="What the method was trained on: folders of datasets, or nothing; the track follows from it.",
+)
 WORKERS = click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
 )
@@ -217,6 +231,7 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
 )
 @SKIP
 @SHUFFLED
+@TRAINED_ON
 @click.option(
     "--seed", type=int, default=BOOTSTRAP_SEED, show_default=True, help="Of the bootstrap."
 )
@@ -239,6 +254,7 @@ def score(predictions: Path, suite: Path, out: Path, metrics: str | None, **sett
 @METRICS
 @SKIP
 @SHUFFLED
+@TRAINED_ON
 @_predicting
 @WORKERS
 @ENGINE
@@ -264,11 +280,40 @@ def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **setting
     show_default=True,
     help="Of the bootstrap and the sign flips.",
 )
-def compare(reports: tuple[Path, ...], metric: str | None, trainings: bool, seed: int) -> None:
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="TABLE",
+    help="Also write a table, .csv, .md or .tex: of all metrics, or of the one that --metric names.",
+)
+def compare(
+    reports: tuple[Path, ...],
+    metric: str | None,
+    trainings: bool,
+    seed: int,
+    out: Path | None,
+) -> None:
     """Compare reports, or judgements, of one suite: paired by item, per group, with intervals."""
-    from lorweb_bench.compare.compare import compare_reports
+    from lorweb_bench.compare.compare import (
+        compare_all_metrics,
+        compare_reports,
+        write_comparisons,
+    )
+    from lorweb_bench.compare.tables import table_format
 
-    click.echo(compare_reports(reports, metric, seed, trainings))
+    if out is None:
+        click.echo(compare_reports(reports, metric, seed, trainings))
+        return
+    table_format(out)  # a wrong ending is told before anything is computed
+    if metric is None:
+        comparisons = compare_all_metrics(reports, seed, trainings)
+    else:
+        comparisons = [compare_reports(reports, metric, seed, trainings)]
+    write_comparisons(out, comparisons)
+    click.echo(comparisons[0])
+    click.echo(f"The table of {', '.join(c.metric for c in comparisons)} is in {out}.")
 
 
 def _show(report: "Report", out: Path) -> None:

@@ -24,7 +24,15 @@ from lorweb_bench.judging.judgement import JUDGEMENT, open_judgement
 from lorweb_bench.protocol import BOOTSTRAP_SEED, TIERS
 from lorweb_bench.reports.bars import digits
 from lorweb_bench.reports.report import PER_SAMPLE, Report, headline_of, open_report, plain
-from lorweb_bench.stats.aggregate import bounds_of, clusters_of, groups, ordered, parts_of
+from lorweb_bench.stats.aggregate import (
+    Group,
+    bounds_of,
+    clusters_of,
+    groups,
+    mean,
+    ordered,
+    parts_of,
+)
 from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 from lorweb_bench.stats.clusters import Clusters, Part, estimable, spread
 from lorweb_bench.stats.significance import LEVEL, pairwise_p, ranks_from
@@ -51,6 +59,7 @@ class ComparedMethod:
     ranked: bool
     trainings: int = 1
     exemplars: int = 1
+    novelty: str = "not stated"
 
     @property
     def remarks(self) -> str:
@@ -64,6 +73,8 @@ class ComparedMethod:
             said.append(f"{self.missing:,} missing")
         if self.trainings > 1:
             said.append(f"{self.trainings} trainings")
+        if self.track == "open" and self.novelty != "not stated":
+            said.append(self.novelty)
         return ", ".join(said)
 
 
@@ -389,7 +400,7 @@ def _compare(
         if name in present:
             parts = parts_of(present[name], table["transformation"])
             count = sum(len(set(table["transformation"][p.rows].astype(str))) for p in parts)
-            estimate = _Estimate(name, metric, higher, parts, clusters, count)
+            estimate = _Estimate(name, metric, higher, present[name], table, parts, clusters, count)
             results[name] = _compare_group(estimate, methods, seed)
     return Comparison(suite, metric, higher, tuple(m for m, _ in methods), results, left_out)
 
@@ -467,6 +478,7 @@ def _compared_method(label: str, reports: Sequence[Report]) -> ComparedMethod:
         ranked,
         len(reports),
         first.exemplars,
+        first.novelty.sentence if first.novelty else "not stated",
     )
 
 
@@ -477,9 +489,15 @@ class _Estimate:
     group: str
     metric: str
     higher_is_better: bool
+    rows: Group
+    table: Table
     parts: Sequence[Part]
     clusters: Clusters
     transformations: int
+
+    def mean(self, column: np.ndarray) -> float:
+        """The mean of a column of values."""
+        return mean(self.rows, self.table["transformation"], column)
 
 
 def _compare_group(estimate: _Estimate, methods: Sequence[Method], seed: int) -> GroupResult:
@@ -487,12 +505,12 @@ def _compare_group(estimate: _Estimate, methods: Sequence[Method], seed: int) ->
     values = np.column_stack([runs.mean(axis=1) for _, runs in methods])
     between = []
     for _, runs in methods:
-        between.append(between_trainings([_point(parts, run) for run in runs.T]))
+        between.append(between_trainings([estimate.mean(run) for run in runs.T]))
     bounds = [bounds_of(estimate.metric, values)] * len(methods)
     offsets = intervals([parts], values, clusters, seed, trainings=[between], bounds=bounds)[0]
     p = pairwise_p(values, parts, clusters, seed, trainings=between)
     labels = [method.label for method, _ in methods]
-    points = [_point(parts, column) for column in values.T]
+    points = [estimate.mean(column) for column in values.T]
     ends = [_ends(point, own) for point, own in zip(points, offsets, strict=True)]
     return GroupResult(
         estimate.group,
@@ -538,7 +556,7 @@ def _differences(
     offsets = intervals([parts], columns, clusters, seed, trainings=[extra])[0]
     variance = spread(parts, columns, clusters).variance if known else np.zeros(len(pairs))
     for n, (i, j) in enumerate(pairs):
-        point = _point(parts, columns[:, n])
+        point = estimate.mean(columns[:, n])
         low, high = _ends(point, offsets[n])
         between_them = sum(source.variance for source in extra[n])
         needed = transformations_needed(
@@ -562,11 +580,6 @@ def _differences(
 def _ends(point: float, offsets: np.ndarray) -> Ends:
     low, high = (None if math.isnan(offset) else float(point + offset) for offset in offsets)
     return low, high
-
-
-def _point(parts: Sequence[Part], column: np.ndarray) -> float:
-    """The estimate of one column, exactly rounded."""
-    return math.fsum(part.share * math.fsum(part.weights * column[part.rows]) for part in parts)
 
 
 def transformations_needed(
@@ -613,11 +626,11 @@ def _ranks_table(comparison: Comparison) -> TextTable:
     for group in comparison.groups.values():
         sections.append(len(rows))
         for i, method in enumerate(comparison.methods):
-            mean = plain(group.means[method.label], places)
+            shown = plain(group.means[method.label], places)
             interval = _interval(group.intervals[method.label], places)
             rank = _rank(group.ranks.get(method.label))
             words = (method.track, method.prompt_mode, method.remarks)
-            rows.append(("" if i else group.name, method.label, mean, interval, rank, *words))
+            rows.append(("" if i else group.name, method.label, shown, interval, rank, *words))
     return TextTable("Means and ranks", header, rows, sections[1:])
 
 
@@ -688,6 +701,7 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "pairs": method.pairs,
                 "missing": method.missing,
                 "trainings": method.trainings,
+                "novelty": method.novelty,
                 "verdict": None,
             }
         for d in group.differences:
@@ -699,6 +713,7 @@ def _csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "pairs",
                 "missing",
                 "trainings",
+                "novelty",
             )
             yield {
                 **common,
@@ -724,13 +739,13 @@ def _document_table(comparison: Comparison) -> DocumentTable:
         row = [Cell(f"{method.label} ({told})")]
         for group in groups_shown:
             low, high = group.intervals[method.label]
-            mean = plain(group.means[method.label], places)
+            shown = plain(group.means[method.label], places)
             within = (
                 ""
                 if low is None or high is None
                 else f" [{plain(low, places)}, {plain(high, places)}]"
             )
-            row.append(Cell(mean + within, group.ranks.get(method.label, (0, 0))[0] == 1))
+            row.append(Cell(shown + within, group.ranks.get(method.label, (0, 0))[0] == 1))
         rows.append(row)
     arrow = "↑" if comparison.higher_is_better else "↓"
     note = (

@@ -33,6 +33,48 @@ class Score(BaseModel):
     higher_is_better: bool
 
 
+class TrainedOn(BaseModel):
+    """A dataset that a method was trained on."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str = Field(min_length=1)
+    version: str | None = None
+    fingerprint: str | None = None
+
+
+class Novelty(BaseModel):
+    """What a method was trained on, and how many of the suite's unseen families were among that.
+
+    `trained_on` is None where nobody stated it, and empty for a method that is not trained;
+    `trained_families` is None where no manifest tells.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trained_on: tuple[TrainedOn, ...] | None = None
+    unseen_families: int
+    trained_families: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """How new the suite is to the method, for a row of a table.
+
+        >>> Novelty(unseen_families=12, trained_families=3, trained_on=()).sentence
+        'trained on 3 of the 12 unseen families'
+        >>> Novelty(unseen_families=12).sentence
+        'not stated'
+        """
+        if self.trained_families is None:
+            return "not stated"
+        return f"trained on {self.trained_families} of the {self.unseen_families} unseen families"
+
+    @property
+    def words(self) -> str:
+        """The same as a remark that stands alone."""
+        return "trained on: not stated" if self.trained_families is None else self.sentence
+
+
 class Report(BaseModel):
     """`report.json`. `scores` is by group, then by metric identity; `per_sample` holds the columns of `per_sample.parquet`.
 
@@ -52,6 +94,7 @@ class Report(BaseModel):
     suite: SuiteId
     method: MethodId
     track: Literal["closed", "open"]
+    novelty: Novelty | None = None
     prompt_mode: Literal["none", "task", "instruction"]
     pairs: Literal["true", "shuffled"] = "true"
     exemplars: int = Field(1, ge=1, le=MAX_EXEMPLARS)

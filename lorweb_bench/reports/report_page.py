@@ -197,7 +197,7 @@ def page_context(
         "details": {
             name: value
             for name, value in (report.method.model_extra or {}).items()
-            if value not in (None, "", [], {})
+            if value not in (None, "", [], {}) and name != "training_dataset"
         },
     }
 

@@ -14,6 +14,7 @@ from lorweb_bench.reports.report import Report, open_report
 from lorweb_bench.runtime.files import claim_output
 from lorweb_bench.runtime.rerun_command import rerun_command
 from lorweb_bench.scoring.score import score
+from lorweb_bench.scoring.tracks import Statement, named_statements
 
 __all__ = ["evaluate", "predict", "score"]
 
@@ -27,6 +28,7 @@ def evaluate(
     prompt: PromptMode = "none",
     skip_unavailable: bool = False,
     shuffled: str | Path | None = None,
+    trained_on: Sequence[Statement] | None = None,
     workers: int = 1,
     engine: str = "local",
     **settings: Any,
@@ -41,6 +43,7 @@ def evaluate(
         prompt: What text the method is given.
         skip_unavailable: Leave out metrics whose weights or packages are not there.
         shuffled: The report of a run on shuffled pairs, to tell what the method lost by them.
+        trained_on: What the method was trained on, as of `score`.
         workers: Processes.
         engine: `local` or `ray`.
         **settings: Further settings of `predict`: pairs, seed, limit, track, batch, options,
@@ -52,6 +55,7 @@ def evaluate(
     scoring: dict[str, Any] = {
         "skip_unavailable": skip_unavailable,
         "shuffled": shuffled,
+        "trained_on": trained_on,
         "workers": workers,
         "engine": engine,
     }
@@ -63,7 +67,11 @@ def evaluate(
         "skip_unavailable": skip_unavailable,
     }
     repeated.pop("overwrite", None)
-    repeated |= {"shuffled": shuffled and Path(shuffled), "set": repeated.pop("options", None)}
+    repeated |= {
+        "shuffled": shuffled and Path(shuffled),
+        "trained_on": named_statements(trained_on),
+        "set": repeated.pop("options", None),
+    }
     scoring["command"] = rerun_command(
         "evaluate", [], suite, repeated, method=method, metrics=metrics
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from lorweb_bench.runtime.progress import track
 from lorweb_bench.runtime.rerun_command import rerun_command
 from lorweb_bench.runtime.workers import run_pieces
 from lorweb_bench.scoring.shuffled_control import open_shuffled, shuffled_drop
+from lorweb_bench.scoring.tracks import Statement, named_statements, novelty, track_of
 from lorweb_bench.suites.pins import drift
 
 BATCH = 32  # items that are in memory at a time
@@ -87,6 +88,7 @@ def score(
     allow_missing: bool = False,
     skip_unavailable: bool = False,
     shuffled: str | Path | None = None,
+    trained_on: Sequence[Statement] | None = None,
     workers: int = 1,
     engine: str = "local",
     seed: int = BOOTSTRAP_SEED,
@@ -109,6 +111,8 @@ def score(
         allow_missing: Score the folder of a run that is not finished, too.
         skip_unavailable: Leave out metrics whose weights or packages are not there; the report says so.
         shuffled: The report of a run of the same method on shuffled pairs, to tell what it lost by them.
+        trained_on: What the method was trained on, in place of what it says of itself: datasets (their
+            folders or `dataset.json`), or `nothing`. The track follows from it.
         workers: Processes.
         engine: `local` or `ray`.
         seed: Of the intervals.
@@ -126,6 +130,7 @@ def score(
         "skip_unavailable": skip_unavailable,
         "seed": None if seed == BOOTSTRAP_SEED else seed,
         "shuffled": shuffled and Path(shuffled),
+        "trained_on": named_statements(trained_on),
     }
     command = command or rerun_command("score", [predictions], suite, settings, metrics=metrics)
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
@@ -139,6 +144,8 @@ def score(
         predictions, suite, name, prompt=prompt, track=track, allow_missing=allow_missing
     )
     mode = resize_mode(resize)
+    known = novelty(opened.manifest, suite, trained_on)
+    track_found = track_of(opened.manifest, suite, known, given=trained_on is not None)
     other = open_shuffled(shuffled, opened.manifest) if shuffled is not None else None
     if out is not None:
         claim_output(out, REPORT_FORMAT)
@@ -148,8 +155,9 @@ def score(
         )
     sent = _sendable(chosen, metrics) if workers > 1 or engine != "local" else chosen
     table = _table(Task(suite, tuple(sent), mode), opened, workers, engine)
-    report = _report(table, opened, suite, chosen, seed).model_copy(
+    report = _report(table, opened, suite, chosen, seed, track_found).model_copy(
         update={
+            "novelty": known,
             "not_computed": selection.not_computed,
             "command": command,
             "resize": mode,
@@ -192,6 +200,7 @@ def _report(
     suite: Dataset,
     metrics: list[Metric],
     seed: int,
+    track: Literal["closed", "open"],
 ) -> Report:
     from lorweb_bench.stats.aggregate import gap, summarise
 
@@ -203,7 +212,7 @@ def _report(
     return Report(
         suite=suite_id(suite),
         method=made.method,
-        track=made.track,
+        track=track,
         prompt_mode=made.prompt_mode,
         pairs=made.pairs,
         exemplars=made.exemplars,
@@ -213,7 +222,7 @@ def _report(
             g: {m: Score(**value, higher_is_better=higher[m]) for m, value in of.items()}
             for g, of in summary.items()
         },
-        gap=gap(table, list(higher), made.track, seed),
+        gap=gap(table, list(higher), track, seed),
         chance={name: chance for name, chance in chances.items() if chance is not None},
         metric_settings={name: said for name, said in settings.items() if said is not None},
         missing=int(table["missing"].sum()),

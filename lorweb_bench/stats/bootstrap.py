@@ -133,7 +133,7 @@ def intervals(
         for i in chosen:
             extra = [()] * few.shape[1] if trainings is None else trainings[i][batch]
             limits = [None] * few.shape[1] if bounds is None else bounds[batch]
-            shape = _shape(np.concatenate(drawn[i]))
+            shape = _shape(np.concatenate(drawn[i]), _ROUNDING * np.abs(few).max(axis=0))
             offsets[i, batch] = _ends(estimates[i], few, clusters, shape, extra, limits)
     return offsets
 
@@ -149,15 +149,18 @@ def _draw(parts: Sequence[Part], values: np.ndarray, weights: np.ndarray) -> np.
     return total
 
 
-def _shape(draws: np.ndarray) -> np.ndarray:
-    """The quantiles of the draws over those of the normal distribution, 2 x columns; 1 for no spread."""
+def _shape(draws: np.ndarray, smallest: np.ndarray) -> np.ndarray:
+    """The quantiles of the draws over those of the normal distribution, 2 x columns.
+
+    They are 1 where the spread is no more than `smallest`, that is, rounding.
+    """
     from scipy import stats
 
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     deviations = draws - draws.mean(axis=0)
     width = deviations.std(axis=0)
     quantiles = np.quantile(deviations, tails, axis=0) / stats.norm.ppf(tails)[:, None]
-    return np.divide(quantiles, width, out=np.ones_like(quantiles), where=width > 0)
+    return np.divide(quantiles, width, out=np.ones_like(quantiles), where=width > smallest)
 
 
 def _ends(

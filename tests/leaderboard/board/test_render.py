@@ -26,6 +26,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.reports.report import read_per_sample
 from lorweb_bench.scoring.evaluate import predict, score
 
+OWN_TRAINING_DATASET = "0" * 64  # of the small suite
 SCRIPT = "<script>alert(1)</script>"
 MARKUP = f"{SCRIPT}<img src=x onerror=alert(2)>\"'&{{{{ 7*7 }}}}</textarea>"
 
@@ -60,7 +61,9 @@ HOSTILE: dict[str, Any] = {
     "links": {"code": "https://example.org/a?b=c&d=(e)"},
     "base_model": MARKUP,
     "hardware": MARKUP,
-    "training_data": [{"name": MARKUP, "link": "https://example.org/"}],
+    "training_data": [
+        {"name": MARKUP, "link": "https://example.org/", "fingerprint": OWN_TRAINING_DATASET}
+    ],
     "licence": MARKUP,
     "description": MARKUP + "\n" + MARKUP,
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 WIDTHS = (390, 1280)
+OWN_TRAINING_DATASET = "0" * 64  # of the small suite
 SCRIPT = "<script>document.title = 'ran'; alert(1)</script>"
 MARKUP = (
     f"{SCRIPT}<img src=x onerror=alert(2)><svg onload=alert(3)>\"' onmouseover=alert(4) "
@@ -66,7 +67,9 @@ def hostile(example: dict[str, Any]) -> dict[str, Any]:
         | {
             "authors": authors,
             "links": links,
-            "training_data": [{"name": MARKUP, "link": links["page"]}],
+            "training_data": [
+                {"name": MARKUP, "link": links["page"], "fingerprint": OWN_TRAINING_DATASET}
+            ],
         }
     )
 

@@ -1,13 +1,21 @@
 """Comparing reports: what is said of differences, trainings, ranks, and what is refused."""
 
+import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lorweb_bench.compare.compare import compare_reports, transformations_needed
+from lorweb_bench.compare.compare import (
+    Difference,
+    compare_all_metrics,
+    compare_reports,
+    transformations_needed,
+    write_comparisons,
+)
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MethodId, SuiteId
 from lorweb_bench.reports.report import (
@@ -289,3 +297,86 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     (later / "report.json").write_text(json.dumps(content | {"format_version": 2}))
     with pytest.raises(InputError, match="format version 1"):
         compare_reports([one, later])
+
+
+def write_metrics(folder: Path, name: str, values: dict[str, np.ndarray], **changes) -> Path:
+    """A report with several metrics."""
+    first, *others = values
+    write(folder, name, values[first], first, **changes)
+    report = open_report(folder)
+    table = dict(report.per_sample or {})
+    scores = {group: dict(of) for group, of in report.scores.items()}
+    for metric in others:
+        table[metric] = values[metric]
+        for group, of in summarise(table, [metric], resamples=20).items():
+            scores[group][metric] = Score(**of[metric], higher_is_better=metric != "mse")
+    write_per_sample(folder / PER_SAMPLE, table)
+    write_report(folder, report.model_copy(update={"scores": scores}))
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """Two reports with two metrics; one method has a name that Markdown and LaTeX have to escape."""
+    base = np.random.default_rng(30).random(160)
+    good = {"edit_recovery": base, "mse": 1 - base}
+    bad = {"edit_recovery": base - 0.5, "mse": np.minimum(1.5 - base, 1)}
+    return [
+        write_metrics(tmp_path / "good", "good_50%|x", good),
+        write_metrics(tmp_path / "bad", "bad", bad),
+    ]
+
+
+def test_a_table_of_all_metrics_has_every_mean_and_difference(two, tmp_path):
+    write_comparisons(tmp_path / "t.csv", compare_all_metrics(two))
+    with (tmp_path / "t.csv").open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert {row["metric"] for row in rows} == {"edit_recovery", "mse"}
+    means = [row for row in rows if not row["minus"]]
+    assert len(means) == 2 * 2 * 4 and len(rows) == len(means) + 2 * 4
+    report = open_report(two[0])
+    for row in means:
+        if row["method"] == "good_50%|x":
+            assert float(row["mean"]) == report.scores[row["group"]][row["metric"]].mean
+    clear = next(r for r in rows if r["minus"] == "bad" and r["group"] == "unseen")
+    assert float(clear["mean"]) == pytest.approx(0.5) and float(clear["p"]) <= 0.05
+    assert [row["rank_from"] for row in means if row["group"] == "unseen"] == ["1", "2", "1", "2"]
+
+
+def test_markdown_and_latex_tables_are_well_formed_and_set_the_best_in_bold(two, tmp_path):
+    comparisons = compare_all_metrics(two)
+    for ending in ("md", "tex"):
+        write_comparisons(tmp_path / f"t.{ending}", comparisons)
+    markdown = (tmp_path / "t.md").read_text()
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 * 4
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+    assert r"good\_50%\|x" in markdown
+    mean = comparisons[0].groups["unseen"].means["good_50%|x"]
+    assert (
+        f"**{mean:.3f} [" in markdown
+        and "edit_recovery ↑ on photos 1".replace("_", r"\_") in markdown
+    )
+    latex = (tmp_path / "t.tex").read_text()
+    assert latex.count(r"\begin{tabular}{lrrrr}") == latex.count(r"\end{table}") == 2
+    assert r"good\_50\%|x" in latex and rf"\textbf{{{mean:.3f} [" in latex
+    assert r"mse $\downarrow$" in latex
+    bodies = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in bodies} == {4}
+
+
+def test_a_table_of_another_kind_is_refused(two, tmp_path):
+    with pytest.raises(InputError, match=r"t\.xlsx: a table is written as \.csv, \.md, \.tex"):
+        write_comparisons(tmp_path / "t.xlsx", compare_all_metrics(two))
+
+
+def test_words_that_disagree_with_the_interval_say_why():
+    """The test looks at all pairs, the interval at one."""
+    common = {"group": "unseen", "first": "a", "second": "b", "transformations": 20, "needed": 30.0}
+    common |= {"higher_is_better": True, "mean": 0.1}
+    alone = Difference(**common, ci_low=0.01, ci_high=0.2, p=0.2, pairs=190)
+    assert alone.verdict == "not told apart among 190 pairs; the interval is of this pair alone"
+    one = Difference(**common, ci_low=0.01, ci_high=0.2, p=0.06)
+    assert "the interval leaves 0 out" in one.verdict
+    other = Difference(**common, ci_low=-0.01, ci_high=0.2, p=0.04)
+    assert other.verdict == "a is better, by the signs; the interval holds 0"

@@ -1,0 +1,158 @@
+"""Which track a result is on, and how new the suite is to the method: from manifests, not from claims.
+
+A result is `closed` where all that the method was trained on is the suite's own training dataset, by
+fingerprint; anything else is `open`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from lorweb_bench.data.composition import families_of
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.manifest import MANIFEST, Manifest, read_manifest
+from lorweb_bench.errors import InputError, first_error
+from lorweb_bench.methods.base import TABLE
+from lorweb_bench.predictions.format import MethodId, PredictionsManifest
+from lorweb_bench.protocol import UNSEEN_TIERS
+from lorweb_bench.reports.report import Novelty, TrainedOn
+from lorweb_bench.runtime.rerun_command import relative_path
+
+NOTHING = "nothing"
+ADAPTED_TIERS = (
+    "new_parameters",
+    "new_composition",
+)  # of families that are trained on, by definition
+Statement = str | Path | TrainedOn
+
+
+def novelty(
+    made: PredictionsManifest, suite: Dataset, trained_on: Sequence[Statement] | None = None
+) -> Novelty:
+    """What a method was trained on, and how many of the suite's unseen families that had.
+
+    Args:
+        made: The manifest of its predictions. A method states what it was trained on as
+            `training_dataset` in what it describes of itself (a mapping with `name` and `fingerprint`,
+            or a list of such); the methods of this package are trained on nothing.
+        suite: The suite's full view.
+        trained_on: In place of that: training datasets (folders, or their `dataset.json`) or
+            `nothing`. None where nobody says.
+
+    Raises:
+        InputError: A statement cannot be read.
+    """
+    given = _read(trained_on) if trained_on is not None else stated(made.method)
+    unseen = unseen_families(suite.manifest)
+    if given is None:
+        return Novelty(unseen_families=len(unseen))
+    families: set[str] | None = set()
+    for dataset, manifest in given:
+        found = _trained_families(dataset, manifest, suite)
+        families = None if found is None or families is None else families | found
+    return Novelty(
+        trained_on=tuple(dataset for dataset, _ in given),
+        unseen_families=len(unseen),
+        trained_families=None if families is None else len(unseen & families),
+    )
+
+
+def track_of(
+    made: PredictionsManifest,
+    suite: Dataset,
+    found: Novelty,
+    given: bool = False,
+) -> Literal["closed", "open"]:
+    """The track of a result.
+
+    Args:
+        made: The manifest of its predictions. What says that it is `open` stays open, unless what it
+            was trained on is `given` for this scoring.
+        suite: The suite.
+        found: What the method was trained on.
+        given: Whether that was said by whoever scores.
+    """
+    if found.trained_on is None or (made.track == "open" and not given):
+        return "open"
+    own = suite.manifest.tiers_relative_to
+    whole = all(d.fingerprint is not None and d.fingerprint == own for d in found.trained_on)
+    return "closed" if whole else "open"
+
+
+def stated(method: MethodId) -> list[tuple[TrainedOn, Manifest | None]] | None:
+    """What a method says that it was trained on; None where it says nothing of it.
+
+    Raises:
+        InputError: What it says is no dataset with a name.
+    """
+    extra: Mapping[str, Any] = method.model_extra or {}
+    said = extra.get("training_dataset")
+    if said is None:
+        untrained = method.name in TABLE and not {"code_sha256", "checkpoint_sha256"} & set(extra)
+        return [] if untrained else None
+    found: list[tuple[TrainedOn, Manifest | None]] = []
+    for one in said if isinstance(said, list) else [said]:
+        try:
+            found.append((TrainedOn.model_validate(one), None))
+        except ValidationError as error:
+            raise InputError(
+                f"The method {method.name!r} describes its training_dataset as {one!r} "
+                f"({first_error(error)}); give name and fingerprint, or a list of such."
+            ) from None
+    return found
+
+
+def named_statements(trained_on: Sequence[Statement] | None) -> str | None:
+    """What was trained on, as `--trained-on` takes it; None where it is not named by files."""
+    words = []
+    for one in trained_on or ():
+        if isinstance(one, TrainedOn):
+            return None
+        words.append(NOTHING if str(one) == NOTHING else relative_path(one))
+    return ",".join(words) or None
+
+
+def _read(trained_on: Sequence[Statement]) -> list[tuple[TrainedOn, Manifest | None]]:
+    found: list[tuple[TrainedOn, Manifest | None]] = []
+    for one in trained_on:
+        if isinstance(one, TrainedOn):
+            found.append((one, None))
+        elif str(one) != NOTHING:
+            path = Path(one)
+            manifest = read_manifest(path.parent if path.name == MANIFEST else path)
+            dataset = TrainedOn(
+                name=manifest.name, version=manifest.version, fingerprint=manifest.fingerprint
+            )
+            found.append((dataset, manifest))
+        elif len(trained_on) > 1:
+            raise InputError(f"Trained on {NOTHING!r} stands alone; leave it out beside datasets.")
+    return found
+
+
+def unseen_families(manifest: Manifest) -> set[str]:
+    """The families of the suite's unseen transformations; a composition has those of its steps."""
+    families: set[str] = set()
+    for info in manifest.transformations.values():
+        if info.tier in UNSEEN_TIERS:
+            families.update(families_of(info.family))
+    return families
+
+
+def _trained_families(
+    dataset: TrainedOn, manifest: Manifest | None, suite: Dataset
+) -> set[str] | None:
+    """The families that a dataset trains; None where neither its manifest nor the suite tells."""
+    families: set[str] = set()
+    if manifest is not None:
+        for info in manifest.transformations.values():
+            if info.trained is not False:
+                families.update(families_of(info.family))
+        return families
+    if dataset.fingerprint is None or dataset.fingerprint != suite.manifest.tiers_relative_to:
+        return None
+    for info in suite.manifest.transformations.values():
+        if info.tier is not None and (info.tier not in UNSEEN_TIERS or info.tier in ADAPTED_TIERS):
+            families.update(families_of(info.family))
+    return families
