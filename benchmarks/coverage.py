@@ -193,7 +193,12 @@ def plain(
 
 
 def simulate(
-    setting: Setting, designs: int, columns: int, resamples: int, seed: int
+    setting: Setting,
+    designs: int,
+    columns: int,
+    resamples: int,
+    seed: int,
+    with_plain: bool = True,
 ) -> dict[str, np.ndarray]:
     """Per estimate: coverage, share of misses above, share of misses below, coverage of the plain bootstrap, width ratio."""
     rng, known, hits = np.random.default_rng(seed), truth(setting), {}  # type: ignore[var-annotated]
@@ -209,7 +214,9 @@ def simulate(
             centre = sum(p.share * (p.weights @ values[p.rows]) for p in parts)
             target = known * sum(p.share for p in parts)
             low, high = centre + offsets[g, :, 0], centre + offsets[g, :, 1]
-            bare = plain(parts, values, clusters, number, resamples)
+            bare = np.full((columns, 2), np.nan)
+            if with_plain:
+                bare = plain(parts, values, clusters, number, resamples)
             covered = (centre + bare[:, 0] <= target) & (target <= centre + bare[:, 1])
             row = [
                 (low <= target) & (target <= high),
@@ -322,7 +329,7 @@ def main() -> None:
         print(f"\n{setting.name}: {given.designs} designs x {given.columns} outcomes")
         print(f"{'':26s}covers  too high  too low   plain   width / ideal")
         for name, row in simulate(
-            setting, given.designs, given.columns, given.resamples, given.seed
+            setting, given.designs, given.columns, given.resamples, given.seed, not given.edges
         ).items():
             print(
                 f"{name:26s}{row[0]:6.1f}{row[1]:10.1f}{row[2]:9.1f}{row[3]:8.1f}{row[4]:16.2f}",

@@ -320,7 +320,8 @@ def gap(
             of_unseen = [mean(unseen, transformation, run[metric]) for run in runs]
             of_pair.append(between_trainings(np.subtract(of_seen, of_unseen).tolist()))
         extra.append(of_pair)
-    offsets = intervals(estimates, values, clusters, seed, resamples, extra)
+    bounds = [bounds_of(metric, table[metric]) for metric in metrics]
+    offsets = intervals(estimates, values, clusters, seed, resamples, extra, bounds)
     gaps: dict[str, dict[str, Numbers]] = {}
     for parts, own, (name, pair) in zip(estimates, offsets, sides.items(), strict=True):
         families, _ = clusters.counts(np.concatenate([part.rows for part in parts]))

@@ -9,12 +9,12 @@ variance of `clusters.spread`. `benchmarks/coverage.py` measures the coverage.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lorweb_bench.protocol import BOOTSTRAP_SEED, CONFIDENCE
-from lorweb_bench.stats.clusters import Clusters, Part, Spread, estimable, spread
+from lorweb_bench.stats.clusters import Clusters, Part, Spread, estimable, spread, variance_of
 
 RESAMPLES = 1000
 _COLUMNS = 256  # whose draws are held at a time
@@ -90,7 +90,7 @@ def score_interval(
     weight = quantile**2 / effective
     centre = (unit + weight / 2) / (1 + weight)
     half = np.sqrt(weight * unit * (1 - unit) + weight**2 / 4) / (1 + weight)
-    ends = np.clip([centre - half, centre + half], 0.0, 1.0)
+    ends = np.clip([np.minimum(centre - half, unit), np.maximum(centre + half, unit)], 0.0, 1.0)
     return low + (high - low) * ends[0], low + (high - low) * ends[1]
 
 
@@ -114,7 +114,6 @@ def intervals(
         trainings: By estimate and column, the variance to add where a column is the mean of several
             trainings.
         bounds: Per column, the least and the greatest value of the metric where these are known.
-            They serve where an estimate is a mean; a difference of means is not near a bound.
 
     Returns:
         Estimates x columns x (low, high); NaN where no interval can be given.
@@ -177,16 +176,74 @@ def _ends(
     )
     half = quantile * np.sqrt(variance)
     offsets = np.stack([-shape[0] * half, shape[1] * half], axis=1)
-    if any(part.share < 0 for part in parts):
+    known = [column for column, limits in enumerate(bounds) if limits is not None]
+    if not known:
         return offsets
-    for column, limits in enumerate(bounds):
-        if limits is not None:
-            mean = sum(part.share * (part.weights @ values[part.rows, column]) for part in parts)
-            effective = _effective_items(parts, float(mean), float(variance[column]), limits)
-            if effective is not None:
-                lean = quantile[column] * (1.0 + shape[:, column]) / 2
-                offsets[column] = _score_offsets(float(mean), effective, lean, limits)
+    limits = [bounds[column] for column in known]
+    if any(part.share < 0 for part in parts):
+        between = np.array([sum(t.variance for t in trainings[column]) for column in known])
+        beside = quantile[known] * np.sqrt(between)
+        offsets[known] = _ends_of_difference(parts, values[:, known], clusters, limits, beside)
+        return offsets
+    for column in known:
+        lean = quantile[column] * (1.0 + shape[:, column]) / 2
+        found = _score_ends(parts, values[:, column], variance[column], lean, bounds[column])
+        offsets[column] = offsets[column] if found is None else found
     return offsets
+
+
+def _ends_of_difference(
+    parts: Sequence[Part],
+    values: np.ndarray,
+    clusters: Clusters,
+    bounds: Sequence[Bounds | None],
+    beside: np.ndarray,
+) -> np.ndarray:
+    """The intervals of one mean less another one, put together from those of the two.
+
+    The distances from the means to the ends that a difference meets are added as standard errors are,
+    with the correlation of the two means (Zou and Donner 2008), and so is `beside`, the half width that
+    trainings have of their own.
+    """
+    first = [part for part in parts if part.share > 0]
+    second = [replace(part, share=-part.share) for part in parts if part.share < 0]
+    spreads = [spread(side, values, clusters) for side in (first, second)]
+    together = variance_of(parts, values, clusters)
+    product = np.sqrt(spreads[0].variance * spreads[1].variance)
+    covariance = (spreads[0].variance + spreads[1].variance - together) / 2
+    correlation = np.divide(covariance, product, out=np.zeros_like(product), where=product > 0)
+    correlation = np.clip(correlation, 0.0, 1.0)
+    reaches = []
+    for side, known in zip((first, second), spreads, strict=True):
+        variance, quantile = half_width(known, [()] * values.shape[1], (1 - CONFIDENCE) / 2)
+        half = quantile * np.sqrt(variance)
+        reach = np.stack([half, half], axis=1)
+        for column, limits in enumerate(bounds):
+            lean = np.full(2, quantile[column])
+            found = _score_ends(side, values[:, column], variance[column], lean, limits)
+            reach[column] = reach[column] if found is None else np.abs(found)
+        reaches.append(reach)
+    ends = []
+    for own, other in ((0, 1), (1, 0)):
+        down, up = reaches[0][:, own], reaches[1][:, other]
+        squared = down**2 + up**2 - 2 * correlation * down * up + beside**2
+        ends.append(np.sqrt(np.maximum(squared, 0.0)))
+    return np.stack([-ends[0], ends[1]], axis=1)
+
+
+def _score_ends(
+    parts: Sequence[Part],
+    column: np.ndarray,
+    variance: float,
+    lean: np.ndarray,
+    limits: Bounds | None,
+) -> np.ndarray | None:
+    """The score interval of a mean as offsets; None where its values show no spread to scale."""
+    if limits is None:
+        return None
+    mean = float(sum(part.share * (part.weights @ column[part.rows]) for part in parts))
+    effective = _effective_items(parts, mean, float(variance), limits)
+    return None if effective is None else _score_offsets(mean, effective, lean, limits)
 
 
 def _score_offsets(mean: float, effective: float, lean: np.ndarray, limits: Bounds) -> np.ndarray:
