@@ -185,10 +185,10 @@ def measure(stores: dict[int, Store], rounds: int, requests: int) -> dict[str, d
                     found.setdefault(name, {}).setdefault(size, []).append(
                         rate(ports[size], paths[size][name], tokens[size], requests)
                     )
-    return {
-        name: {size: statistics.median(rates) for size, rates in of.items()}
-        for name, of in found.items()
-    }
+    medians: dict[str, dict[int, float]] = {}
+    for name, of in found.items():
+        medians[name] = {size: statistics.median(rates) for size, rates in of.items()}
+    return medians
 
 
 def row(name: str, cells: dict[int, str]) -> str:

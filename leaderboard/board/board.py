@@ -5,6 +5,7 @@ The rows of each suite, track and prompt mode, ordered by the headline and ranke
 
 import hashlib
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,11 @@ class Row:
         """The first run that was not withdrawn: its card and its images stand for the method."""
         standing = [run for run in self.runs if run.submission.withdrawn is None]
         return (standing or [*self.runs])[0]
+
+    @property
+    def gone(self) -> bool:
+        """Whether its team withdrew all of its runs."""
+        return self.entry.submission.withdrawn is not None
 
     @property
     def team(self) -> str:
@@ -233,10 +239,10 @@ class Table:
         """The table with its best methods alone, so many; trivial methods and bounds stay."""
         if self.methods <= most:
             return self
-        kept = {id(row) for row in islice((row for row in self.rows if row.kind == "method"), most)}
-        return replace(
-            self, rows=tuple(row for row in self.rows if row.kind != "method" or id(row) in kept)
-        )
+        methods = (row for row in self.rows if row.kind == "method")
+        kept = {id(row) for row in islice(methods, most)}
+        rows = [row for row in self.rows if row.kind != "method" or id(row) in kept]
+        return replace(self, rows=tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -387,16 +393,11 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
     A row is a method with all its runs, also those that its team withdrew; of one run the last
     submission counts.
     """
-    entries = [disclosed_entry(entry) for entry in entries]
-    suites = {entry.suite.fingerprint: entry.suite for entry in entries}
-    order = sorted(suites.values(), key=lambda s: (s.name, s.version, s.fingerprint))
-    return [
-        _board(suite, [e for e in entries if e.suite is suite or _on(e, suite)]) for suite in order
-    ]
-
-
-def _on(entry: Entry, suite: SuiteRow) -> bool:
-    return entry.suite.fingerprint == suite.fingerprint
+    by_suite: dict[str, list[Entry]] = {}
+    for entry in map(disclosed_entry, entries):
+        by_suite.setdefault(entry.suite.fingerprint, []).append(entry)
+    found = [_board(own[-1].suite, own) for own in by_suite.values()]
+    return sorted(found, key=lambda b: (b.suite.name, b.suite.version, b.suite.fingerprint))
 
 
 def _board(suite: SuiteRow, own: list[Entry]) -> Board:
@@ -408,9 +409,9 @@ def _board(suite: SuiteRow, own: list[Entry]) -> Board:
     old = [entry for entry in own if entry.submission.id not in counting]
     replaced = Counter(method_of(entry) for entry in old)
     rows = [_row(runs, replaced[method]) for method, runs in by_method.items()]
-    withdrawn = [row for row in rows if row.entry.submission.withdrawn is not None]
-    held = [row for row in rows if row not in withdrawn and row.held == row.runs]
-    kept = [row for row in rows if row not in withdrawn and row not in held]
+    withdrawn = [row for row in rows if row.gone]
+    held = [row for row in rows if not row.gone and row.held == row.runs]
+    kept = [row for row in rows if not row.gone and row.held != row.runs]
     headline = headline_of(metric for row in kept for metric in row.report.metrics)
     _mark_repacked(kept)
     _rank(kept, headline)
@@ -500,23 +501,16 @@ def _places(rows: Sequence[Row], headline: str) -> None:
     They follow from the scores as they are shown, so on a private suite they tell nothing more. Of
     the headline on unseen there is a rank instead, which says what is more than noise.
     """
+    metrics = dict.fromkeys(metric for row in rows for metric in row.report.metrics)
     cells = [(group, headline) for group in ("seen", *TIERS)]
-    cells += [
-        (GROUP, metric)
-        for metric in dict.fromkeys(metric for row in rows for metric in row.report.metrics)
-        if metric != headline
-    ]
+    cells += [(GROUP, metric) for metric in metrics if metric != headline]
     for group, metric in cells:
         scored = [(row, score) for row in rows if (score := row.score(group, metric))]
-        shown = {
-            id(row): (score.mean if score.higher_is_better else -score.mean)
-            for row, score in scored
-        }
-        values = sorted(shown.values(), reverse=True)
-        for row, _ in scored:
-            first = values.index(shown[id(row)]) + 1
-            last = first + values.count(shown[id(row)]) - 1
-            row.places[f"{group} {metric}"] = (first, last)
+        worse = [-s.mean if s.higher_is_better else s.mean for _, s in scored]
+        order = sorted(worse)
+        for (row, _), value in zip(scored, worse, strict=True):
+            place = bisect_left(order, value) + 1, bisect_right(order, value)
+            row.places[f"{group} {metric}"] = place
 
 
 def _tables(rows: Sequence[Row]) -> Iterable[Table]:
@@ -542,12 +536,13 @@ def _tables(rows: Sequence[Row]) -> Iterable[Table]:
 
 
 def best_first(rows: Iterable[Row], headline: str) -> list[Row]:
-    """Best first by the headline on unseen, then by name; rows without it last."""
+    """Best first by the headline on unseen, of equal ones the earlier; rows without it last."""
 
-    def place(row: Row) -> tuple[bool, float, str, str]:
+    def place(row: Row) -> tuple[bool, float, int]:
         score = row.score(GROUP, headline)
         sign = -1.0 if score is None or score.higher_is_better else 1.0
-        return (score is None, sign * score.mean if score else 0.0, row.method, row.anchor)
+        first = min(run.submission.id for run in row.runs)
+        return (score is None, sign * score.mean if score else 0.0, first)
 
     return sorted(rows, key=place)
 
@@ -565,11 +560,11 @@ def _ranks(rows: Sequence[Row], metric: str) -> list[Rank]:
     group, transformation = groups(items)[GROUP], items["transformation"]
     higher = all(score.higher_is_better for row in rows if (score := row.score(GROUP, metric)))
     values = {anchor: table[metric] for anchor, table in tables.items()}
-    runs = {row.anchor: [ordered(table, [metric])[metric] for table in row.tables] for row in rows}
-    trainings = {
-        anchor: between_trainings([mean(group, transformation, run) for run in own])
-        for anchor, own in runs.items()
-    }
+    trainings = {}
+    for row in rows:
+        runs = [ordered(table, [metric])[metric] for table in row.tables]
+        means = [mean(group, transformation, run) for run in runs]
+        trainings[row.anchor] = between_trainings(means)
     ranks = rank_ranges(
         values, parts_of(group, transformation), clusters_of(items), higher, trainings=trainings
     )

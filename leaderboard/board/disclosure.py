@@ -33,19 +33,15 @@ def disclosed(report: Report, standing: str) -> Report:
     if standing != "private":
         return report
     headline = headline_of(report.metrics)
-    scores = {
-        group: {
-            metric: _rounded_score(metric, score, group in SPLITS)
-            for metric, score in of.items()
-            if metric == headline or group in SPLITS
-        }
-        for group in GROUPS
-        if (of := report.scores.get(group)) is not None
-    }
-    gap = report.gap and {
-        what: {metric: _rounded_gap(metric, of[metric]) for metric in of if metric == headline}
-        for what, of in report.gap.items()
-    }
+    scores = {}
+    for group in GROUPS:
+        if group in report.scores:
+            whole = group in SPLITS
+            told = [m for m in report.scores[group] if whole or m == headline]
+            scores[group] = {m: _rounded_score(m, report.scores[group][m], whole) for m in told}
+    gap: dict[str, Any] | None = None if report.gap is None else {}
+    for what, of in (report.gap or {}).items():
+        gap[what] = {m: _rounded_gap(m, of[m]) for m in of if m == headline}  # type: ignore[index]
     return report.model_copy(update={"scores": scores, "gap": gap})
 
 

@@ -3,6 +3,7 @@
 The same few items for every method, with what each made of them.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,12 @@ class Gallery:
     items: Mapping[str, tuple[Item, ...]]
     files: frozenset[Path]
     best: int | None
+    sign: float = 1.0  # -1 where less is better
+
+    def _worth(self, item: Item) -> float:
+        """What the best ranked method's image of an item is worth; more is better."""
+        value = item.made[self.best].value if self.best is not None else None
+        return -math.inf if value is None else self.sign * value
 
     def strip(self, tiers: Iterable[str]) -> list[dict[str, Any]]:
         """An item of each of these tiers in one line, with the best method's image, for the first
@@ -88,6 +95,8 @@ class Gallery:
         lines = []
         for turn, shown in enumerate(self.items[tier] for tier in tiers if tier in self.items):
             item = shown[turn % len(shown)]
+            if self.best is not None:
+                item = max(shown, key=lambda item: self._worth(item))
             a, a_prime, b, truth = item.panels
             made = [item.made[self.best]] if self.best is not None else []
             panels = [
@@ -106,33 +115,34 @@ def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
     submission is no longer what was verified.
     """
     records = [record for split in suite.scored_splits for record in suite.records(split)]
-    chosen = {
-        tier: choose([record for record in records if record.tier == tier], PER_TIER)
-        for tier in TIERS
-    }
+    chosen = {}
+    for tier in TIERS:
+        of_tier = [record for record in records if record.tier == tier]
+        chosen[tier] = choose(of_tier, PER_TIER)
     wanted = {key for keys in chosen.values() for key in keys}
     found = {
         q.key: q for split in suite.scored_splits for q in suite.quadruplets(split, keys=wanted)
     }
     sizes = sizes_of(suite)
     writer, rows = _Writer(output, f"gallery/{board.slug}"), _shown(board.rows)
-    there = {
-        row.anchor for row in rows if all(writer.there(f"{key}-{row.anchor}") for key in wanted)
-    }
-    made = [(row, None if row.anchor in there else _images(row, suite, sizes)) for row in rows]
-    items = {
-        tier: tuple(_item(found[key], made, board.headline, writer) for key in keys)
-        for tier, keys in chosen.items()
-        if keys
-    }
-    best = next((i for i, row in enumerate(rows) if row.kind == "method"), None)
-    return Gallery(items, frozenset(writer.written), best)
+    made: list[tuple[Row, Predictions | None]] = []
+    for row in rows:
+        whole = all(writer.there(f"{key}-{row.anchor}") for key in wanted)
+        made.append((row, None if whole else _images(row, suite, sizes)))
+    items = {}
+    for tier, keys in chosen.items():
+        if keys:
+            items[tier] = tuple(_item(found[key], made, board.headline, writer) for key in keys)
+    best = next((i for i, row in enumerate(rows) if row.rank is not None), None)
+    sign = 1.0 if board.better.get(board.headline, True) else -1.0
+    return Gallery(items, frozenset(writer.written), best, sign)
 
 
 def _shown(rows: Iterable[Row]) -> list[Row]:
     """The rows less those of methods beyond the best."""
     rows = list(rows)
-    methods = {id(row) for row in [row for row in rows if row.kind == "method"][:MOST]}
+    best = [row for row in rows if row.kind == "method"][:MOST]
+    methods = {id(row) for row in best}
     return [row for row in rows if row.kind != "method" or id(row) in methods]
 
 

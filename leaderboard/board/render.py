@@ -17,7 +17,9 @@ from markupsafe import Markup
 
 from leaderboard.board.board import GROUP, KINDS, Board, Row, boards
 from leaderboard.board.exports import FORMAT, write_csv, write_json_board
+from leaderboard.board.feed import write_feed
 from leaderboard.board.gallery import Gallery, make_gallery
+from leaderboard.board.plots import badge, cost_plot, history, history_plot
 from leaderboard.store.store import Store
 from lorweb_bench import __version__
 from lorweb_bench.data.dataset import Dataset
@@ -29,7 +31,7 @@ from lorweb_bench.reports.html import render as render_page
 from lorweb_bench.reports.report import Report, Score
 from lorweb_bench.runtime.files import canonical_json, claim_output, finish_output, write_atomic
 
-OURS = ("methods", "suites", "gallery")  # folders of the site that hold nothing else
+OURS = ("methods", "suites", "gallery", "badges")  # folders of the site that hold nothing else
 EXTREMES = 8  # transformations that are shown as the best and as the worst
 # methods of a table on the first page; ten times as many on its suite's, all in the CSV and JSON
 SHOWN = 100
@@ -180,6 +182,9 @@ class Site:
             "standings": STANDING_WORDS,
             "service": service,
             "most": SHOWN,
+            "cost_plot": cost_plot,
+            "history": history,
+            "history_plot": history_plot,
         }
         self.frame = [
             title,
@@ -237,6 +242,9 @@ class Site:
             strip=strip,
             scales=self.scales,
         )
+        for board in self.boards:
+            yield from (self.output / _badge(board, row) for row in board.rows)
+        yield write_feed(self.output / "feed.xml", self.title, self.boards)
         yield write_csv(self.output / "board.csv", self.boards)
         yield write_json_board(self.output / "board.json", self.title, self.boards)
 
@@ -262,7 +270,11 @@ class Site:
             "\n<!-- made of "
             f"{hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()} -->\n"
         )
-        if not _ends_with(self.output / path, end):
+        badges = {_badge(board, row): (board, row) for board, row in mine}
+        there = all((self.output / place).is_file() for place in badges)
+        if not there or not _ends_with(self.output / path, end):
+            for place, part in badges.items():
+                write_atomic(self.output / place, badge(*part), flush=False)
             parts = [self._part(board, row) for board, row in mine]
             self._page(path, "method", method, "method", end, parts=parts, older=older)
             for _, row in mine:
@@ -281,6 +293,10 @@ class Site:
             row.kind,
             row.leaks,
             verdicts,
+            row.team,
+            row.remarks,
+            row.same_images,
+            [run.submission.withdrawn is not None for run in row.runs],
         ]
 
     def _part(self, board: Board, row: Row) -> dict[str, Any]:
@@ -300,6 +316,7 @@ class Site:
         return {
             "row": row,
             "board": board,
+            "badge": _badge(board, row),
             "scale": scale,
             "groups": [name for name in _groups(row.report) if row.report.scores[name]],
             "kinds": _kind_bars(row.report, board.headline, scale),
@@ -307,6 +324,11 @@ class Site:
             "best": unseen[:half],
             "worst": unseen[::-1][:half],
         }
+
+
+def _badge(board: Board, row: Row) -> str:
+    """Where the badge of a row lies in the site."""
+    return f"badges/{board.slug}/{row.anchor}.svg"
 
 
 def _groups(report: Report) -> list[str]:

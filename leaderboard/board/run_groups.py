@@ -70,11 +70,7 @@ def tables_of(runs: Sequence[Entry]) -> list[Table]:
     InputError when a file of the store is damaged.
     """
     tables = [read_per_sample(entry.per_sample) for entry in runs]
-    orders = [np.argsort(table["key"].astype(str), kind="stable") for table in tables]
-    tables = [
-        {name: column[order] for name, column in table.items()}
-        for table, order in zip(tables, orders, strict=True)
-    ]
+    tables = [_by_key(table) for table in tables]
     for entry, table in zip(runs, tables, strict=True):
         if not np.array_equal(table["key"], tables[0]["key"]):
             raise InputError(
@@ -84,16 +80,24 @@ def tables_of(runs: Sequence[Entry]) -> list[Table]:
     return tables
 
 
+def _by_key(table: Table) -> Table:
+    order = np.argsort(table["key"].astype(str), kind="stable")
+    return {name: column[order] for name, column in table.items()}
+
+
 def metrics_of(runs: Sequence[Entry]) -> list[str]:
     """The metrics that all runs have."""
-    return [m for m in runs[0].report.metrics if all(m in entry.report.metrics for entry in runs)]
+    shared = set.intersection(*(set(entry.report.metrics) for entry in runs))
+    return [metric for metric in runs[0].report.metrics if metric in shared]
 
 
 def mean_of(tables: Sequence[Table], metrics: Sequence[str]) -> Table:
     """The first table with the mean over all of each item's values."""
-    return tables[0] | {
-        m: np.mean([table[m].astype(float) for table in tables], axis=0) for m in metrics
-    }
+    means = {}
+    for metric in metrics:
+        columns = [table[metric].astype(float) for table in tables]
+        means[metric] = np.mean(columns, axis=0)
+    return tables[0] | means
 
 
 def report_of(runs: Sequence[Entry], tables: Sequence[Table]) -> Report:
@@ -110,10 +114,9 @@ def report_of(runs: Sequence[Entry], tables: Sequence[Table]) -> Report:
     values = mean_of(tables, metrics)
     better = {m: score.higher_is_better for of in first.scores.values() for m, score in of.items()}
     summary = summarise(values, metrics, trainings=tables)
-    scores = {
-        group: {m: Score(**value, higher_is_better=better[m]) for m, value in of.items()}
-        for group, of in summary.items()
-    }
+    scores: dict[str, dict[str, Score]] = {}
+    for group, of in summary.items():
+        scores[group] = {m: Score(**v, higher_is_better=better[m]) for m, v in of.items()}
     between = gap(values, metrics, first.track, trainings=tables)
     return first.model_copy(update={"scores": scores, "gap": between, "cost": _cost(runs)})
 

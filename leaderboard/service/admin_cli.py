@@ -20,8 +20,10 @@ def _print(lines: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
         click.echo(nothing)
         return
     names = list(lines[0])
-    rows = [names, *([str(line[name]) for name in names] for line in lines)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(names))]
+    rows = [names]
+    for line in lines:
+        rows.append([str(line[name]) for name in names])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())

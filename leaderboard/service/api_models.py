@@ -119,6 +119,16 @@ class Entries(BaseModel):
     next: int | None
 
 
+class Waiting(BaseModel):
+    """A submission as everybody may know of it: whose it is, and how it stands."""
+
+    team: str
+    suite: str
+    status: str
+    received: datetime
+    finished: datetime | None
+
+
 class Health(BaseModel):
     """Whether the service works: `ok`, or what does not.
 
@@ -200,6 +210,34 @@ def _held(session: Session, job: JobRow) -> str | None:
     return f"It is accepted and counted, and its scores are held: {HELD[row[0]]}."
 
 
+def public_queue(session: Session, ended: int = 200) -> list[Waiting]:
+    """What waits to be scored, in the order of coming; then what ended without coming on the board.
+
+    Args:
+        session: A transaction.
+        ended: How many of those that ended, the newest first.
+    """
+    query = (
+        select(JobRow, TeamRow.name, SuiteRow.name, SuiteRow.version)
+        .join(TeamRow, TeamRow.id == JobRow.team_id)
+        .join(SuiteRow, SuiteRow.fingerprint == JobRow.suite_fingerprint)
+        .where(JobRow.kind == "score")
+    )
+    still = query.where(JobRow.status.in_(queue.OPEN)).order_by(JobRow.id)
+    gone = query.where(JobRow.status.in_(("refused", "failed", "withdrawn")))
+    gone = gone.order_by(JobRow.id.desc()).limit(ended)
+    return [
+        Waiting(
+            team=team,
+            suite=f"{suite} {version}",
+            status=job.status,
+            received=job.received,
+            finished=job.finished,
+        )
+        for job, team, suite, version in (*session.execute(still), *session.execute(gone))
+    ]
+
+
 def entries(
     session: Session, filters: Mapping[str, str | None], after: int, limit: int
 ) -> dict[str, Any]:
@@ -270,18 +308,12 @@ def _told(session: Session, found: Sequence[Any]) -> dict[int, Any]:
     missing = {
         last.id: suite.standing for _, suite, last in found if (last.id, suite.standing) not in kept
     }
-    for id_, verdict in (
-        session.execute(select(VerdictRow.id, VerdictRow.verdict).where(VerdictRow.id.in_(missing)))
-        if missing
-        else ()
-    ):
+    query = select(VerdictRow.id, VerdictRow.verdict).where(VerdictRow.id.in_(missing))
+    for id_, verdict in session.execute(query) if missing else ():
         report = disclosed(Report.model_validate(verdict["report"]), missing[id_])
-        scores = {group: of for group, of in report.scores.items() if group in GROUPS}
-        plain = {
-            group: {metric: score.model_dump() for metric, score in of.items()}
-            for group, of in scores.items()
-        }
-        kept[id_, missing[id_]] = verdict["targets_fingerprint"], plain
+        plain = report.model_dump(include={"scores"})["scores"]
+        told = {group: of for group, of in plain.items() if group in GROUPS}
+        kept[id_, missing[id_]] = verdict["targets_fingerprint"], told
     current = {last.id: (suite, kept[last.id, suite.standing]) for _, suite, last in found}
     while len(kept) > KEPT:
         kept.pop(next(iter(kept)), None)

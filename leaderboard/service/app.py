@@ -98,6 +98,12 @@ def _add_public(app: FastAPI) -> None:
                 )
             ]
 
+    @app.get("/api/v1/queue")
+    def public_queue(service: Shared) -> list[api_models.Waiting]:
+        """What waits to be scored; then what was refused, failed or was withdrawn."""
+        with service.store.reading() as session:
+            return api_models.public_queue(session)
+
     @app.get("/api/v1/entries", response_model=api_models.Entries)
     def entries(
         service: Shared,

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from leaderboard.service import api_models
 from leaderboard.service.middleware import page_policy
 from leaderboard.service.rendering import SITE
 from leaderboard.store.store import Store
@@ -46,6 +47,16 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
             lead="Upload an archive, watch how it is scored, withdraw it.",
         )
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+
+    @app.get("/queue", response_class=HTMLResponse, include_in_schema=False)
+    def queue() -> HTMLResponse:
+        with store.reading() as session:
+            lines = api_models.public_queue(session)
+        still = [line for line in lines if line.finished is None]
+        ended = [line for line in lines if line.finished is not None]
+        lead = "What waits to be scored, and what did not come on the board."
+        page = _page("queue", "Queue", title, open=still, ended=ended, lead=lead)
+        return HTMLResponse(page, headers={"Content-Security-Policy": page_policy("board.js")})
 
     (store.folder / SITE).mkdir(exist_ok=True)
     waiting = _page("waiting", title, "Leaderboard")

@@ -134,26 +134,30 @@ def enqueue(
     if job is not None:
         job.scoring = f"before {job.ticket}"  # it stays as it ended, and makes room for another
         session.flush()
+    fresh = _new_job("score", suite, sha256, size, name)
+    fresh.team_id = team_id
+    session.add(fresh)
+    session.flush()
+    note(session, team.name, "submitted", fresh.ticket, sha256=sha256, suite=suite, bytes=size)
+    return fresh, True
+
+
+def _new_job(kind: str, suite: str, sha256: str, size: int, name: str, scoring: str = "") -> JobRow:
     received = now()
-    fresh = JobRow(
+    return JobRow(
         ticket=secrets.token_urlsafe(16),
-        kind="score",
-        team_id=team_id,
+        kind=kind,
         suite_fingerprint=suite,
         sha256=sha256,
         bytes=size,
         name=name,
         received=received,
         day=received.date().isoformat(),
-        scoring="",
+        scoring=scoring,
         status="queued",
         ready=received,
         attempts=0,
     )
-    session.add(fresh)
-    session.flush()
-    note(session, team.name, "submitted", fresh.ticket, sha256=sha256, suite=suite, bytes=size)
-    return fresh, True
 
 
 def _check_owner(session: Session, jobs: list[JobRow], sha256: str, team_id: int) -> None:
@@ -201,24 +205,9 @@ def enqueue_again(
     )
     there = set(session.scalars(waiting))
     found = [row for row in session.scalars(stale) if row.sha256 not in there]
-    at = now()
-    mark = f"{scoring}@{at.timestamp():.6f}"
+    mark = f"{scoring}@{now().timestamp():.6f}"
     for row in found:
-        session.add(
-            JobRow(
-                ticket=secrets.token_urlsafe(16),
-                kind="rescore",
-                suite_fingerprint=suite.fingerprint,
-                sha256=row.sha256,
-                bytes=row.bytes,
-                name=row.method,
-                scoring=mark,
-                day=at.date().isoformat(),
-                received=at,
-                status="queued",
-                ready=at,
-            )
-        )
+        session.add(_new_job("rescore", suite.fingerprint, row.sha256, row.bytes, row.method, mark))
     if found:
         note(
             session, actor, "rescoring", suite.fingerprint, submissions=len(found), scoring=scoring

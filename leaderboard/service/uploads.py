@@ -118,7 +118,7 @@ def reserve(
     near, _ = queue.uploading(session, UploadRow.address == address)
     if everybody >= shares.uploads:
         raise NoShare("Too many uploads at once; try again.")
-    if own >= shares.team_uploads or near >= shares.address_uploads:
+    if own >= shares.team_uploads or (address and near >= shares.address_uploads):
         raise NoShare("You have too many uploads on their way at once; try again when one ends.")
     if own_bytes + queue.waiting_bytes(session, team_id) + most > max(shares.team_bytes, 2 * most):
         raise NoShare("What your team has in the queue fills its share of the disk; try later.")

@@ -125,14 +125,12 @@ def decide(
     runs = [one for one in earlier if _row_of(one) == _row_of(row)]
     if runs and all(one.held is None for one in runs):
         return None if len(runs) < RUNS else "spent"
-    rows = {_row_of(one) for one in told}
-    best = max(
-        (_average([means[one.id] for one in told if _row_of(one) == key]) for key in rows),
-        default=-math.inf,
-    )
-    if _average([sign * mean, *(means[one.id] for one in runs)]) < best + step_of(
-        headline, _items(suite)
-    ):
+    rows: dict[tuple[str, ...], list[float]] = {}
+    for one in told:
+        rows.setdefault(_row_of(one), []).append(means[one.id])
+    best = max(map(_average, rows.values()), default=-math.inf)
+    new = _average([sign * mean, *(means[one.id] for one in runs)])
+    if new < best + step_of(headline, _items(suite)):
         return "step"
     for one in runs:
         one.held = None  # the row is told as a whole

@@ -23,6 +23,7 @@ from leaderboard.store.name_claims import skeleton, taken
 from leaderboard.store.suites import check_answers, suite_row
 from leaderboard.store.tables import SubmissionRow, SuiteRow, TeamRow, VerdictRow, changed
 from leaderboard.store.teams import named
+from leaderboard.submission.card import Card
 from leaderboard.submission.submission import most_bytes, sizes_of
 from leaderboard.submission.verify import Verdict, keeping, require_full, says_the_same, verify
 from lorweb_bench.data.dataset import Dataset
@@ -301,21 +302,7 @@ def record(
     if last and job is None and same and last.scoring in (None, scoring):
         return False
     if submission is None:
-        submission = SubmissionRow(
-            sha256=digest,
-            bytes=verdict.bytes,
-            received=verdict.decided,
-            suite_fingerprint=report.suite.fingerprint,
-            method=card.method,
-            version=card.version or "",
-            track=report.track,
-            prompt_mode=report.prompt_mode,
-            card=card.model_dump(mode="json"),
-            team_id=team_id,
-            name_key=skeleton(card.method),
-            pixels=verdict.pixels,
-            struck=False,
-        )
+        submission = _new_submission(verdict, report, card, digest, team_id)
         with session.no_autoflush:
             submission.held = _held(store, session, submission, report, values)
             submission.flag = _flag(session, submission, report)
@@ -334,6 +321,26 @@ def record(
     submission.last_verdict = row.id
     changed(session)
     return True
+
+
+def _new_submission(
+    verdict: Verdict, report: Report, card: Card, digest: str, team_id: int | None
+) -> SubmissionRow:
+    return SubmissionRow(
+        sha256=digest,
+        bytes=verdict.bytes,
+        received=verdict.decided,
+        suite_fingerprint=report.suite.fingerprint,
+        method=card.method,
+        version=card.version or "",
+        track=report.track,
+        prompt_mode=report.prompt_mode,
+        card=card.model_dump(mode="json"),
+        team_id=team_id,
+        name_key=skeleton(card.method),
+        pixels=verdict.pixels,
+        struck=False,
+    )
 
 
 def _last_verdict(session: Session, submission: SubmissionRow | None) -> VerdictRow | None:

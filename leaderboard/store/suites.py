@@ -1,7 +1,6 @@
 """The suites of a board: what may be told of one in public, and what may be shown of it."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -96,18 +95,10 @@ def about(suite: Dataset) -> dict[str, Any]:
     records = [record for split in suite.scored_splits for record in suite.records(split)]
 
     def counted(label: str) -> dict[str, dict[str, int]]:
-        values = Counter(getattr(record, label) or "" for record in records)
-        return {
-            value: {
-                "samples": count,
-                "transformations": len(
-                    {r.transformation for r in records if (getattr(r, label) or "") == value}
-                ),
-                "families": len({r.family for r in records if (getattr(r, label) or "") == value}),
-                "hard": sum(bool(r.hard) for r in records if (getattr(r, label) or "") == value),
-            }
-            for value, count in sorted(values.items())
-        }
+        groups: dict[str, list[Record]] = {}
+        for record in records:
+            groups.setdefault(getattr(record, label) or "", []).append(record)
+        return {value: _counts(of) for value, of in sorted(groups.items())}
 
     return {
         "splits": {split: suite.split(split).samples for split in suite.scored_splits},
@@ -118,6 +109,15 @@ def about(suite: Dataset) -> dict[str, Any]:
         "transformation_library": suite.manifest.transformation_library,
         "tiers_relative_to": suite.manifest.tiers_relative_to,
         "book": book(records) if suite.manifest.transformation_library else None,
+    }
+
+
+def _counts(records: list[Record]) -> dict[str, int]:
+    return {
+        "samples": len(records),
+        "transformations": len({record.transformation for record in records}),
+        "families": len({record.family for record in records}),
+        "hard": sum(bool(record.hard) for record in records),
     }
 
 

@@ -90,10 +90,10 @@
     chip.className = one.status === "accepted" ? "chip accent" : "chip";
     chip.textContent = one.status + ahead;
     status.append(chip);
-    if (one.reason) {
+    if (one.reason || one.held) {
       const why = document.createElement("span");
       why.className = "sub";
-      why.textContent = one.reason;
+      why.textContent = one.reason || one.held;
       status.append(why);
     }
     cell(row, headline(one.verdict, "unseen"), "num");

@@ -211,7 +211,7 @@ def test_a_worker_killed_at_each_step(step: str, queued: Store, process: Any) ->
     assert all(f"method-{n}" in (queued.folder / "site/index.html").read_text() for n in range(2))
 
 
-@pytest.mark.parametrize("step", ["recording"])
+@pytest.mark.parametrize("step", WORKER)
 def test_a_worker_killed_on_postgresql(
     step: str, postgres: str, small_suite: Dataset, archives: Any, process: Any, tmp_path: Path
 ) -> None:
@@ -226,19 +226,19 @@ def test_a_worker_killed_on_postgresql(
 
 @pytest.mark.parametrize("step", WEB)
 def test_a_server_killed_at_each_step(
-    step: str, light_board: Store, team: str, archives: Any, port: Any, process: Any
+    step: str, board: Store, team: str, archives: Any, port: Any, process: Any
 ) -> None:
     """The client tries again until the server is back, and there is one submission."""
     (path,), number = archives(1), port()
-    light_board.database.engine.dispose()
-    killed = process(web(light_board, number, WEB[step]))
+    board.database.engine.dispose()
+    killed = process(web(board, number, WEB[step]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         sending = pool.submit(Client(f"http://127.0.0.1:{number}", team, patience=60).submit, path)
         assert ended(killed) == -signal.SIGKILL
-        process(web(light_board, number))
+        process(web(board, number))
         told = sending.result()
-    assert told["status"] == "queued" and ended(process(work(light_board))) == 0
-    sound(light_board, 1)
+    assert told["status"] == "queued" and ended(process(work(board))) == 0
+    sound(board, 1)
 
 
 def test_an_upload_during_a_restart(

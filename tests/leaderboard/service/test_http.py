@@ -186,3 +186,33 @@ def test_the_store_is_no_part_of_the_pages(rendered: Store, service: Any) -> Non
     assert isinstance(rendered.folder, Path)
     with service.client() as client:
         assert client.get("/..%2fboard.sqlite").status_code == 404
+
+
+def test_the_public_list_of_what_waits_is_refused_or_withdrawn(
+    board: Store,
+    service: Any,
+    team: str,
+    archives: Any,
+    post: Any,
+    score: Any,
+    good_zip: Path,
+    renamed: Any,
+    tmp_path: Path,
+) -> None:
+    first, second = archives(2)
+    taken = renamed(good_zip, tmp_path / "taken.zip", seeds=[0, 4])  # a reference row's name
+    with service.client(team) as client, service.client() as anybody:
+        gone = post(client, board, first).json()
+        post(client, board, taken)
+        score(board)
+        client.delete(f"/api/v1/submissions/{gone['id']}")
+        post(client, board, second)
+        told = anybody.get("/api/v1/queue").json()
+        assert [(one["status"], one["team"]) for one in told] == [
+            ("queued", "Team One"),
+            ("refused", "Team One"),
+            ("withdrawn", "Team One"),
+        ]
+        page = anybody.get("/queue").text
+        assert page.count("Team One") >= 3 and "refused" in page and "withdrawn" in page
+        assert "reference row" not in page, "why is told to the team alone"

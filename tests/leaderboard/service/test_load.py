@@ -2,7 +2,7 @@
 
 None is lost, none is scored twice.
 
-The long run, 50 uploads beside 200 readers on both databases, is `pytest
+The long run, 100 uploads beside 200 readers on both databases, is `pytest
 tests/leaderboard/service/test_load.py -m slow -s`.
 """
 
@@ -80,7 +80,7 @@ def hold(
     times: int,
 ) -> str:
     """Do it, check everything, and say what it took."""
-    tokens = [grant(store, f"Team {n}", per_day=uploads) for n in range(5)]
+    tokens = [grant(store, f"Team {n}", per_day=uploads) for n in range(max(5, uploads // 5))]
     address, paths = f"http://127.0.0.1:{port}", archives(uploads)
     store.database.engine.dispose()
     where = ("--store", store.folder, *(("--database", store.url) if store.url else ()))
@@ -141,7 +141,7 @@ def test_uploads_beside_readers(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_fifty_uploads_beside_two_hundred_readers(
+def test_a_hundred_uploads_beside_two_hundred_readers(
     database: str,
     request: Any,
     small_suite: Any,
@@ -157,5 +157,5 @@ def test_fifty_uploads_beside_two_hundred_readers(
     take(store, small_suite, accepting=True)
     print(
         f"\n{database}, {os.cpu_count()} cores: "
-        f"{hold(store, archives, port(), spawn, until, uploads=50, readers=200, times=10)}"
+        f"{hold(store, archives, port(), spawn, until, uploads=100, readers=200, times=10)}"
     )

@@ -189,14 +189,16 @@ def test_a_reason_and_a_name_with_markup_stay_text(
     light_board: Store, team: str, good_zip: Path, visit: Visit, score: Any, tmp_path: Path
 ) -> None:
     bad = tmp_path / f"{MARKUP.replace('/', '')}.zip"
-    bad.write_bytes(good_zip.read_bytes()[:-7])
+    data = bytearray(good_zip.read_bytes())
+    data[len(data) // 2] ^= 1
+    bad.write_bytes(data)
     with visit("/submit") as page:
         fill(page, team, bad)
         page.get_by_role("button", name="Submit", exact=True).click()
         row = page.locator("#own tbody tr")
         soon(lambda: row.count() == 1)
         score(light_board)
-        soon(lambda: "refused" in row.inner_text() and "archive" in row.inner_text())
+        soon(lambda: "refused" in row.inner_text() and "damaged" in row.inner_text())
         assert MARKUP in row.inner_text() and row.locator("img").count() == 0
         look(page, "refused")
 
