@@ -1,12 +1,13 @@
-"""What scoring costs: over decoding, per retrieval candidate, with two workers, and in memory as a suite grows.
+"""What scoring costs: over decoding, per retrieval candidate, with two workers, and in memory as a
+suite grows.
 
     python benchmarks/scoring.py                     # all five, about six minutes on one core
     python benchmarks/scoring.py --only decode       # or workers, retrieval, whole, memory
     python benchmarks/scoring.py --only whole --items 1200
 
-Suites are made of the bundled photographs and the installed transformations. Everything that is compared
-is measured in turns in one run, and medians of the ratios are printed: other work on the machine slows
-both sides.
+Suites are made of the bundled photographs and the installed transformations. Everything that is
+compared is measured in turns in one run, and medians of the ratios are printed: other work on the
+machine slows both sides.
 """
 
 import argparse
@@ -48,10 +49,11 @@ TIMES = 3  # turns of each comparison
 
 
 def make(folder: Path, items: int, size: int) -> Dataset:
-    """A suite of single transformations on crops of the bundled photographs, and predictions beside it.
+    """A suite of single transformations on crops of the bundled photographs, and predictions beside
+    it.
 
-    Half of it is seen and half unseen. A prediction is the answer with a little noise, which is as slow
-    to decode as a real one.
+    Half of it is seen and half unseen. A prediction is the answer with a little noise, which is as
+    slow to decode as a real one.
     """
     photographs = [source for source in bundled() if min(source.load().shape[:2]) >= size]
 
@@ -65,7 +67,8 @@ def make(folder: Path, items: int, size: int) -> Dataset:
 
 
 def make_like_a_recipe(folder: Path, items: int) -> Dataset:
-    """A suite as the recipe `photos` makes one: panels of 480x320, whole photographs, each behind 20 items.
+    """A suite as the recipe `photos` makes one: panels of 480x320, whole photographs, each behind
+    20 items.
 
     The candidates of an item are drawn from 150 transformations, the truth among them.
     """
@@ -105,7 +108,10 @@ def _suite(
     panel: Callable[[int], tuple[str, np.ndarray]],
     candidates: Callable[[int], list[str]],
 ) -> Dataset:
-    """Write a suite and predictions; `panel` gives the source and the pixels of a (even) and b (odd)."""
+    """Write a suite and predictions.
+
+    `panel` gives the source and the pixels of a (even) and b (odd).
+    """
     rng = np.random.default_rng(0)
     (folder / "predictions").mkdir(parents=True)
     for split, tier, start in (
@@ -159,7 +165,8 @@ def _predict(folder: Path, key: str, image: np.ndarray, rng: np.random.Generator
 
 
 def seconds(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    """How long it takes, in this process's own time: what others do on the machine does not count."""
+    """How long it takes, in this process's own time: what others do on the machine does not "
+    "count."""
     started = clock()
     work()
     return clock() - started
@@ -180,7 +187,8 @@ def ratio(
 
 
 def decode(folder: Path, size: int, items: int) -> None:
-    """Scoring over decoding: every image that scoring reads is decoded in both, a and a_prime too."""
+    """Scoring over decoding: every image that scoring reads is decoded in both, a and a_prime "
+    "too."""
     suite = make(folder, items, size)
     opened = open_predictions(folder / "predictions", suite, "benchmark")
 
@@ -199,15 +207,19 @@ def decode(folder: Path, size: int, items: int) -> None:
         lambda: score(folder / "predictions", suite, CLASSIC, name="benchmark"), only_decode
     )
     print(
-        f"{size} px, {items} items: decoding {decoded * 1000 / items:.2f} ms an item, scoring {scored * 1000 / items:.2f} ms"
+        f"{size} px, {items} items: decoding {decoded * 1000 / items:.2f} ms an item, scoring "
+        f"{scored * 1000 / items:.2f} ms"
     )
     print(
-        f"  scoring over decoding {of_items:.2f}; with the report's intervals, {all_of_it - scored:.1f} s for any suite, {whole:.2f}"
+        f"  scoring over decoding {of_items:.2f}; with the report's intervals, "
+        f"{all_of_it - scored:.1f} s for any suite, {whole:.2f}"
     )
 
 
 def retrieval(folder: Path, size: int, items: int) -> None:
-    """What a candidate costs: rendered the first time, read from the cache after that, and compared."""
+    """What a candidate costs: rendered the first time, read from the cache after that, and
+    compared.
+    """
     suite = make(folder, items, size)
     opened = open_predictions(folder / "predictions", suite, "benchmark")
     batch = [
@@ -220,12 +232,15 @@ def retrieval(folder: Path, size: int, items: int) -> None:
     first = seconds(lambda: metric.values(batch, suite))
     again = statistics.median(seconds(lambda: metric.values(batch, suite)) for _ in range(TIMES))
     print(
-        f"{size} px: a candidate {1e6 * first / count:.0f} us the first time, {1e6 * again / count:.0f} us again (from the cache)"
+        f"{size} px: a candidate {1e6 * first / count:.0f} us the first time, "
+        f"{1e6 * again / count:.0f} us again (from the cache)"
     )
 
 
 def whole(folder: Path, size: int, items: int) -> None:
-    """All metrics over decoding, on a suite like a recipe's: the first scoring, and those of other methods."""
+    """All metrics over decoding, on a suite like a recipe's: the first scoring, and those of other
+    methods.
+    """
     suite = make_like_a_recipe(folder, items)
     metrics = (*CLASSIC, "retrieval")
     rng = np.random.default_rng(1)
@@ -269,13 +284,16 @@ def whole(folder: Path, size: int, items: int) -> None:
 
 
 def workers(folder: Path, size: int, items: int) -> None:
-    """Two processes over one, with all metrics, candidates not kept: the work that is worth sharing out."""
+    """Two processes over one, with all metrics, candidates not kept: the work that is worth sharing
+    out.
+    """
     suite = make(folder, items, size)
     os.environ["LORWEB_BENCH_CACHE"] = ""
     places = (folder / "predictions", suite.path)
     runs = [lambda n=n: score(*places, name="benchmark", workers=n) for n in (1, 2)]
     faster, one, two = ratio(runs[0], runs[1], time.perf_counter)
-    told = f"{faster:.2f} times as fast on {os.cpu_count()} cores, at a load of {os.getloadavg()[0]:.0f}"
+    load = f"{os.cpu_count()} cores, at a load of {os.getloadavg()[0]:.0f}"
+    told = f"{faster:.2f} times as fast on {load}"
     print(f"{size} px, {items} items: one process {one:.1f} s, two {two:.1f} s, {told}")
 
 
@@ -305,7 +323,9 @@ def score_here(folder: str) -> None:
 
 
 def memory(folder: Path, size: int, items: int) -> None:
-    """Peak memory as the suite grows: a report holds one row per item, and images a batch at a time."""
+    """Peak memory as the suite grows: a report holds one row per item, and images a batch at a
+    time.
+    """
     found = {}
     for times in (1, 2, 4):
         make(folder / str(times), items * times, size)

@@ -108,9 +108,11 @@ def judge(
     body: dict[str, Any],
     **settings: Any,
 ) -> None:
-    """Have a vision-language model judge predictions: rate those of one folder, or choose between those of two.
+    """Have a vision-language model judge predictions: rate those of one folder, or choose between
+    those of two.
 
-    A key to the server, where it wants one, is read from LORWEB_BENCH_JUDGE_KEY. Answers are kept, and never asked for twice.
+    A key to the server, where it wants one, is read from LORWEB_BENCH_JUDGE_KEY. Answers are kept,
+    and never asked for twice.
     """
     from lorweb_bench.judging.endpoint import Endpoint
     from lorweb_bench.judging.judge import judge as run
@@ -189,7 +191,8 @@ def notes(judgement: "Judgement", names: list[str]) -> list[str]:
     if noise := judgement.noise:
         deviations = ", ".join(f"{name} {value:.2f}" for name, value in noise.deviation.items())
         lines.append(
-            f"asked {noise.repeats} times, the judge says the same in {noise.same:.0%} of questions; "
+            f"asked {noise.repeats} times, the judge says the same in {noise.same:.0%} of "
+            "questions; "
             f"standard deviation within a question: {deviations}"
         )
     lines += _left_out(judgement)
@@ -209,14 +212,16 @@ def _left_out(judgement: "Judgement") -> list[str]:
     if judgement.unparsable:
         cut = f"; {judgement.cut} answers were cut at the limit of tokens" if judgement.cut else ""
         lines.append(
-            f"the answers about {len(judgement.unparsable)} of {judgement.items} items cannot be parsed; "
+            f"the answers about {len(judgement.unparsable)} of {judgement.items} items cannot be "
+            "parsed; "
             f"they are left out{cut}"
         )
     if judgement.failed:
         shown = ", ".join(list(judgement.failed)[:5]) + (", …" if len(judgement.failed) > 5 else "")
         reason = next(iter(judgement.failed.values()))
         lines.append(
-            f"{len(judgement.failed)} of {judgement.items} items have no answer and are left out ({shown}); "
+            f"{len(judgement.failed)} of {judgement.items} items have no answer and are left out "
+            f"({shown}); "
             f"the first: {reason}; the same command asks for them again"
         )
     served = judgement.judge.get("served", {})

@@ -30,8 +30,8 @@ NAMES: dict[str, str] = {
 class Anchor(BaseModel):
     """What the judge said of one kind of known picture, as means over the anchored items.
 
-    `scores` has `accuracy` and `consistency` (1 to 10) of a rating; of a choice, `truth_preferred`, the
-    share of answers that prefer the truth to this picture.
+    `scores` has `accuracy` and `consistency` (1 to 10) of a rating; of a choice, `truth_preferred`,
+    the share of answers that prefer the truth to this picture.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +42,10 @@ class Anchor(BaseModel):
 
 
 def anchor_questions(suite: Dataset, keys: set[str], protocol: Protocol) -> Iterator[Question]:
-    """Ask about the known pictures of the items `keys`; in a choice the truth stands against the others."""
+    """Ask about the known pictures of the items `keys`.
+
+    In a choice the truth stands against the others.
+    """
     for split in suite.scored_splits:
         for q in suite.quadruplets(split, keys=keys):
             if q.b_prime is None:
@@ -86,7 +89,9 @@ def read_anchors(replies: Sequence[Reply]) -> list[Anchor]:
 
 
 def anchor_notes(anchors: Sequence[Anchor]) -> list[str]:
-    """What the judge said of the known pictures, and a warning where it does not tell the truth from the others."""
+    """What the judge said of the known pictures, and a warning where it does not tell the truth
+    from the others.
+    """
     if not anchors:
         return []
     if "truth_preferred" in anchors[0].scores:

@@ -128,11 +128,12 @@ class Endpoint:
         model: The model, as the server names it.
         timeout: Seconds for one request.
         parallel: Requests at a time.
-        attempts: Requests per question where the server fails. Where it asks to wait, `patience` counts.
+        attempts: Requests per question where the server fails. Where it asks to wait, `patience`
+            counts.
         pause: Seconds before the second attempt, doubled for each further one up to a minute.
         patience: Seconds that one question may take, all waits included.
-        body: Fields of the request to set, or, with None, to leave out. By default `temperature` is 0,
-            `max_tokens` 1024, and `seed` counts up from 0 where an answer is asked for again.
+        body: Fields of the request to set, or, with None, to leave out. By default `temperature` is
+            0, `max_tokens` 1024, and `seed` counts up from 0 where an answer is asked for again.
     """
 
     url: str
@@ -153,7 +154,8 @@ class Endpoint:
             )
         if fixed := [name for name in FIXED if name in self.body]:
             raise InputError(
-                f"The field {fixed[0]!r} of a request is set by the judge itself; leave it out of --body."
+                f"The field {fixed[0]!r} of a request is set by the judge itself; leave it out of "
+                "--body."
             )
         self.url = self.url.rstrip("/").removesuffix("/chat/completions")
         self._structured = self.body.get("response_format", True) is not None
@@ -166,7 +168,9 @@ class Endpoint:
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
     def fields(self, draw: int = 0) -> dict[str, Any]:
-        """The fields of a request besides model, messages and response format; `draw` moves the seed."""
+        """The fields of a request besides model, messages and response format; `draw` moves the
+        seed.
+        """
         fields = {**FIELDS, **self.body}
         fields.pop("response_format", None)
         if isinstance(fields["seed"], int):
@@ -175,7 +179,8 @@ class Endpoint:
 
     @property
     def token_limit(self) -> int | None:
-        """The most tokens of an answer that a request asks for, or None where it leaves that open."""
+        """The most tokens of an answer that a request asks for, or None where it leaves that "
+        "open."""
         fields = self.fields()
         return fields.get("max_tokens", fields.get("max_completion_tokens"))
 
@@ -190,15 +195,15 @@ class Endpoint:
         Args:
             questions: What to ask.
             repeats: How often to ask each question, each time with other seeds.
-            accepted: The model names, as the server gives them back, whose kept answers still count.
-                None accepts every kept answer.
+            accepted: The model names, as the server gives them back, whose kept answers still
+                count. None accepts every kept answer.
 
         Yields:
             A reply to each question and repeat, in order.
 
         Raises:
-            InputError: The endpoint cannot be reached, refuses every request, does not take a field,
-                or fails on many questions in a row.
+            InputError: The endpoint cannot be reached, refuses every request, does not take a
+                field, or fails on many questions in a row.
         """
         try:
             import anyio
@@ -249,7 +254,10 @@ class Endpoint:
         repeat: int,
         accepted: Set[str | None] | None,
     ) -> Reply:
-        """Ask until an answer can be parsed, at most `TRIES` times; a cut answer would be cut again."""
+        """Ask until an answer can be parsed, at most `TRIES` times.
+
+        A cut answer would be cut again.
+        """
         reply = Reply(question.about, repeat)
         async with slots:
             deadline = time.monotonic() + self.patience
@@ -281,7 +289,9 @@ class Endpoint:
         question: Question,
         deadline: float,
     ) -> Answer:
-        """The answer to one request, by JSON schema where the server knows that, else in words alone."""
+        """The answer to one request, by JSON schema where the server knows that, else in words
+        alone.
+        """
         if self._structured:
             form = {"name": question.protocol, "schema": schema(question.protocol), "strict": True}
             by_schema = {"type": "json_schema", "json_schema": form}
@@ -336,7 +346,9 @@ class Endpoint:
     async def _post_once(
         self, client: "httpx.AsyncClient", request: dict[str, Any], left: float
     ) -> "httpx.Response":
-        """One request, in at most the `left` seconds: a response with an answer, or one that refuses the question."""
+        """One request, in at most the `left` seconds: a response with an answer, or one that
+        refuses the question.
+        """
         import httpx
 
         timeout = httpx.Timeout(max(0.001, min(self.timeout, left)), pool=None)
@@ -381,7 +393,8 @@ class Endpoint:
             else f", or set another value with --body {name}=VALUE"
         )
         raise InputError(
-            f"{self.address} does not take {name} = {request[name]!r} (status {response.status_code}: "
+            f"{self.address} does not take {name} = {request[name]!r} (status "
+            f"{response.status_code}: "
             f"{words_of(response)}); leave it out with --body {name}=null{instead}."
         )
 
@@ -464,7 +477,8 @@ def refused_field(response: "httpx.Response", request: Mapping[str, Any]) -> str
 
 
 def retry_after(response: "httpx.Response") -> float | None:
-    """The seconds that a response asks to wait, given as seconds, milliseconds or a date, or None."""
+    """The seconds that a response asks to wait, given as seconds, milliseconds or a date, or "
+    "None."""
     milliseconds = response.headers.get("retry-after-ms", "")
     given = response.headers.get("retry-after", "").strip()
     with contextlib.suppress(ValueError):
@@ -480,7 +494,9 @@ def retry_after(response: "httpx.Response") -> float | None:
 
 
 def words_of(response: "httpx.Response") -> str:
-    """What a response says, in one line of at most 200 characters: the error's message, or all of it."""
+    """What a response says, in one line of at most 200 characters: the error's message, or all of
+    it.
+    """
     words: Any = response.text
     with contextlib.suppress(ValueError, KeyError, TypeError):
         words = response.json()["error"]["message"]
@@ -507,7 +523,10 @@ def read_answer(place: Path | None) -> Answer | None:
 
 
 def keep_answer(place: Path | None, answer: Answer) -> None:
-    """Keep an answer: whole or not at all. A full or read-only disk costs another question, not the result."""
+    """Keep an answer: whole or not at all.
+
+    A full or read-only disk costs another question, not the result.
+    """
     if place is None:
         return
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")

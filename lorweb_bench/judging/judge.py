@@ -1,4 +1,6 @@
-"""Judging predictions: one question per item and prediction, or two per item and pair, one in each order."""
+"""Judging predictions: one question per item and prediction, or two per item and pair, one in each
+order.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +63,9 @@ Source = str | Path | Mapping[str, Any]
 
 @dataclass
 class JudgedItems:
-    """The items of a judgement: their questions, and what is known of each before the judge answers."""
+    """The items of a judgement: their questions, and what is known of each before the judge
+    answers.
+    """
 
     protocol: Protocol
     predictions: tuple[Predictions, ...]
@@ -98,7 +102,10 @@ class JudgedItems:
         return [image for image, _ in images], any(resized for _, resized in images)
 
     def worst(self, key: str) -> dict[str, float]:
-        """What an item without a prediction counts: the lowest rating; of two, the one that is there wins."""
+        """What an item without a prediction counts: the lowest rating.
+
+        Of two, the one that is there wins.
+        """
         if self.protocol == "rating":
             return {"accuracy": float(LOWEST), "consistency": float(LOWEST)}
         first, second = self.labels[key]["present"]
@@ -110,7 +117,8 @@ class Verdicts:
     """What the replies come to.
 
     Attributes:
-        values: By item, the mean of each number; of a choice, how far the first prediction is preferred.
+        values: By item, the mean of each number; of a choice, how far the first prediction is
+            preferred.
         unparsable: The items whose answers cannot be parsed.
         failed: By item, why the endpoint gave no answer.
         cut: How many answers were cut at the limit of tokens before they could be parsed.
@@ -181,8 +189,8 @@ def judge(
         The judgement, which `out` holds too.
 
     Raises:
-        InputError: Something does not fit, or the endpoint has no answer to any question. The answers
-            that it gave are kept, and the same call asks only for what is left.
+        InputError: Something does not fit, or the endpoint has no answer to any question. The
+            answers that it gave are kept, and the same call asks only for what is left.
     """
     sources = [predictions] if other is None else [predictions, other]
     settings = {
@@ -340,7 +348,10 @@ def _why_nothing(verdicts: Verdicts, replies: Sequence[Reply], endpoint: Endpoin
     """The sentence for a run without a single verdict."""
     if verdicts.failed:
         key, reason = next(iter(verdicts.failed.items()))
-        return f"{endpoint.address} has no answer to any question; the first is about {key!r}: {reason}."
+        return (
+            f"{endpoint.address} has no answer to any question; "
+            f"the first is about {key!r}: {reason}."
+        )
     given = f"No answer of {endpoint.model} can be parsed ({len(replies)} were given)"
     if not verdicts.cut:
         return f"{given}; try another model."
@@ -362,7 +373,10 @@ def _by_key(replies: Sequence[Reply]) -> dict[str, list[Reply]]:
 
 
 def _verdict(answered: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, float]:
-    """The means of an item's numbers; of a choice, the share of both orders that prefers the first."""
+    """The means of an item's numbers.
+
+    Of a choice, the share of both orders that prefers the first.
+    """
     if "better" not in answered[0][0]:
         return {name: fmean(n[name] for n in answered[0]) for name in answered[0][0]}
     shares = [
@@ -373,7 +387,9 @@ def _verdict(answered: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, float
 
 
 def _position(replies: Sequence[Reply]) -> Position | None:
-    """How far choices go by the order, over the items and repeats that have an answer in both orders."""
+    """How far choices go by the order, over the items and repeats that have an answer in both
+    orders.
+    """
     chosen: dict[tuple[str, int], dict[bool, int]] = {}
     for reply in replies:
         if reply.numbers:

@@ -1,4 +1,6 @@
-"""A judgement on disk: `judgement.json` with the scores, `per_sample.parquet`, `answers.jsonl` with every answer's words, a page."""
+"""A judgement on disk: `judgement.json` with the scores, `per_sample.parquet`, `answers.jsonl` with
+every answer's words, a page.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -49,9 +51,11 @@ class Judged(BaseModel):
 
 
 class Position(BaseModel):
-    """Of a forced choice: how often the picture shown first was chosen (0.5: no bias), and the same one in both orders.
+    """Of a forced choice: how often the picture shown first was chosen (0.5: no bias), and the same
+    one in both orders.
 
-    `when_first` and `when_second` are how often the first method was chosen where it was shown first, and where it was second.
+    `when_first` and `when_second` are how often the first method was chosen where it was shown
+    first, and where it was second.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,8 +71,9 @@ class Position(BaseModel):
 class Noise(BaseModel):
     """The judge's own noise: how far its answers to one question differ between repeats.
 
-    `same` is the share of questions with equal numbers each time, `deviation` by number the standard
-    deviation within a question, pooled over the `questions` that were answered more than once.
+    `same` is the share of questions with equal numbers each time, `deviation` by number the
+    standard deviation within a question, pooled over the `questions` that were answered more than
+    once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,10 +87,11 @@ class Noise(BaseModel):
 class Agreement(BaseModel):
     """How far the judge agrees with people, over `items` that have both votes and a verdict.
 
-    Of a choice: `agreement` is the share of items decided by both where the decision is the same, `kappa` the same corrected for
-    chance (Cohen); `undecided` counts items where the judge's two answers contradict each other, `tied` those where the votes do.
-    Of a rating: `correlation` is Spearman's of the judge's number with the mean of people's, by question.
-    `between_people` is how often two votes on one item are the same. None where there is too little to tell.
+    Of a choice: `agreement` is the share of items decided by both where the decision is the same,
+    `kappa` the same corrected for chance (Cohen); `undecided` counts items where the judge's two
+    answers contradict each other, `tied` those where the votes do. Of a rating: `correlation` is
+    Spearman's of the judge's number with the mean of people's, by question. `between_people` is how
+    often two votes on one item are the same. None where there is too little to tell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -103,10 +109,10 @@ class Agreement(BaseModel):
 class Judgement(BaseModel):
     """`judgement.json`. `scores` is by group, then by what was asked, aggregated as in a report.
 
-    `missing` predictions count the worst without being asked about. Items are left out of every mean,
-    and named, where no answer can be parsed (`unparsable`; `cut` counts the answers that ended at the
-    limit of tokens) or the endpoint gave none (`failed`, with the reason). `anchors` is what the judge
-    said of known pictures, `noise` how far it contradicts itself.
+    `missing` predictions count the worst without being asked about. Items are left out of every
+    mean, and named, where no answer can be parsed (`unparsable`; `cut` counts the answers that
+    ended at the limit of tokens) or the endpoint gave none (`failed`, with the reason). `anchors`
+    is what the judge said of known pictures, `noise` how far it contradicts itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -135,7 +141,8 @@ class Judgement(BaseModel):
     per_sample: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
 
     def reports(self) -> tuple[Report, ...]:
-        """One report for each judged method, whose metrics are the judge's numbers: for pages, and to compare.
+        """One report for each judged method, whose metrics are the judge's numbers: for pages, and
+        to compare.
 
         Of a choice, the second method's numbers are what the first's leave of 1.
         """
@@ -174,7 +181,10 @@ def _turned(score: Score) -> Score:
 
 
 def open_judgement(folder: Path) -> Judgement:
-    """Read the judgement in a folder, with its per-item table; InputError when it is malformed, or of another format or version."""
+    """Read the judgement in a folder, with its per-item table.
+
+    InputError when it is malformed, or of another format or version.
+    """
     file = folder / JUDGEMENT
     judgement = read_format(file, JUDGEMENT_FORMAT, Judgement, "judge the predictions again")
     return judgement.model_copy(update={"per_sample": read_per_sample(folder / PER_SAMPLE)})
@@ -186,7 +196,9 @@ def write_judgement(
     table: dict[str, np.ndarray],
     answers: Iterable[Mapping[str, Any]],
 ) -> None:
-    """Write the answers, the per-item table, and last `judgement.json`, which marks the folder as whole."""
+    """Write the answers, the per-item table, and last `judgement.json`, which marks the folder as
+    whole.
+    """
     write_atomic(
         folder / ANSWERS,
         "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers),

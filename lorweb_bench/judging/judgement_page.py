@@ -1,4 +1,6 @@
-"""The page of a judgement: what the judge gave, by group and with intervals, and whether it is to be believed."""
+"""The page of a judgement: what the judge gave, by group and with intervals, and whether it is to
+be believed.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,13 +106,15 @@ def left_out_notes(judgement: "Judgement") -> list[str]:
             f" ({judgement.cut:,} answers were cut at the limit of tokens)" if judgement.cut else ""
         )
         lines.append(
-            f"The answers about {len(judgement.unparsable):,} of {judgement.items:,} items could not be "
+            f"The answers about {len(judgement.unparsable):,} of {judgement.items:,} items could "
+            "not be "
             f"parsed{cut}; these items are left out of every mean, and named below."
         )
     if judgement.failed:
         key, reason = next(iter(judgement.failed.items()))
         lines.append(
-            f"{len(judgement.failed):,} of {judgement.items:,} items have no answer and are left out of "
+            f"{len(judgement.failed):,} of {judgement.items:,} items have no answer and are left "
+            "out of "
             f"every mean; the first is {key}: {reason}."
         )
     served = judgement.judge.get("served", {})

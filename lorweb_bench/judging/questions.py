@@ -1,4 +1,7 @@
-"""What the judge is asked, and reading its answer. A change of a word here is a new `VERSION`: answers are not the same."""
+"""What the judge is asked, and reading its answer.
+
+A change of a word here is a new `VERSION`: answers are not the same.
+"""
 
 import base64
 import hashlib
@@ -17,22 +20,33 @@ LONG_EDGE = 512  # pixels; larger pictures are brought to it by the fixed kernel
 LOWEST, HIGHEST = 1, 10
 Protocol = Literal["rating", "choice"]
 
-ROLE = "You judge edits of pictures, strictly and by looking closely. You answer with one JSON object and nothing else."
+ROLE = (
+    "You judge edits of pictures, strictly and by looking closely. "
+    "You answer with one JSON object and nothing else."
+)
 TASK = (
-    "An edit turned picture A into picture A'. The same edit, whatever it is, was to be made to picture B.\n"
-    "First find out what the edit did: compare A with A' and say it in one or two sentences, as `change`."
+    "An edit turned picture A into picture A'. The same edit, whatever it is, was to be made to "
+    "picture B.\n"
+    "First find out what the edit did: compare A with A' and say it in one or two sentences, as "
+    "`change`."
 )
 RATING = (
     "Then look at picture C, somebody's attempt, and give it two whole numbers from 1 to 10.\n"
-    "`accuracy`: how fully C shows the same edit, as strong and of the same kind as in A'. 1: the edit is not there, or another one is; "
-    "5: it can be recognised, but is weak, or partly wrong; 10: just the edit. Do not count here what else C spoils.\n"
-    "`consistency`: how well C keeps of B whatever the edit leaves alone: subject, shapes, layout, details. 1: another picture; "
-    "5: B can be recognised, but parts are lost or invented; 10: all of it is kept. Do not count here whether the edit was made.\n"
+    "`accuracy`: how fully C shows the same edit, as strong and of the same kind as in A'. 1: the "
+    "edit is not there, or another one is; "
+    "5: it can be recognised, but is weak, or partly wrong; 10: just the edit. Do not count here "
+    "what else C spoils.\n"
+    "`consistency`: how well C keeps of B whatever the edit leaves alone: subject, shapes, layout, "
+    "details. 1: another picture; "
+    "5: B can be recognised, but parts are lost or invented; 10: all of it is kept. Do not count "
+    "here whether the edit was made.\n"
     'Answer as {"change": "...", "accuracy": 1-10, "consistency": 1-10}.'
 )
 CHOICE = (
-    "Then look at two attempts, pictures C1 and C2. The better one shows the same edit more fully, and keeps of B whatever the edit leaves "
-    "alone; an attempt that merely hands B back, or that copies A', is a bad one. You have to decide for one of them.\n"
+    "Then look at two attempts, pictures C1 and C2. The better one shows the same edit more fully, "
+    "and keeps of B whatever the edit leaves "
+    "alone; an attempt that merely hands B back, or that copies A', is a bad one. You have to "
+    "decide for one of them.\n"
     'Answer as {"change": "...", "better": 1 or 2}, where 1 is C1 and 2 is C2.'
 )
 FIELDS: dict[Protocol, dict[str, tuple[int, ...]]] = {
@@ -46,7 +60,8 @@ FIELDS: dict[Protocol, dict[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class QuestionId:
-    """Which question of a judgement: the item, whether the two pictures are swapped, and the anchor.
+    """Which question of a judgement: the item, whether the two pictures are swapped, and the
+    anchor.
 
     Attributes:
         key: The item's key.
@@ -61,7 +76,9 @@ class QuestionId:
 
 @dataclass(frozen=True)
 class Question:
-    """One request: what it is about, the protocol, which says what an answer looks like, and the messages."""
+    """One request: what it is about, the protocol, which says what an answer looks like, and the
+    messages.
+    """
 
     about: QuestionId
     protocol: Protocol
@@ -143,9 +160,11 @@ def schema(protocol: Protocol) -> dict[str, Any]:
 
 
 def parse(answer: str, protocol: Protocol) -> dict[str, int] | None:
-    """The numbers of an answer, or None where it holds no JSON object that has them all, each a whole number in its range.
+    """The numbers of an answer, or None where it holds no JSON object that has them all, each a
+    whole number in its range.
 
-    Words, fences or a train of thought around the object are passed over; of several objects the last one counts.
+    Words, fences or a train of thought around the object are passed over; of several objects the
+    last one counts.
     """
     decoder = json.JSONDecoder()
     found, start = None, answer.find("{")

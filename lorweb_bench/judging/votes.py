@@ -25,14 +25,17 @@ class Votes:
 
 
 def read_votes(path: Path, protocol: Protocol, methods: Sequence[str], keys: set[str]) -> Votes:
-    """Read a CSV file with a header: `key`, and `better` (a method's name) or `accuracy` and `consistency` (1 to 10).
+    """Read a CSV file with a header: `key`, and `better` (a method's name) or `accuracy` and
+    `consistency` (1 to 10).
 
-    A row is one person's vote; other columns are passed over. InputError naming the row that is wrong.
+    A row is one person's vote; other columns are passed over. InputError naming the row that is
+    wrong.
     """
     columns = list(FIELDS[protocol])
     if protocol == "choice" and len(set(methods)) < 2:
         raise InputError(
-            f"Both predictions are of {methods[0]!r}, so votes by name cannot tell them apart; leave --votes out."
+            f"Both predictions are of {methods[0]!r}, so votes by name cannot tell them apart; "
+            "leave --votes out."
         )
     found: dict[str, list[dict[str, int]]] = {}
     try:
@@ -42,7 +45,8 @@ def read_votes(path: Path, protocol: Protocol, methods: Sequence[str], keys: set
                 name for name in ("key", *columns) if name not in (reader.fieldnames or ())
             ]:
                 raise InputError(
-                    f"{path} has no column {absent[0]!r}; votes on a {protocol} have key, {', '.join(columns)}."
+                    f"{path} has no column {absent[0]!r}; votes on a {protocol} have key, "
+                    f"{', '.join(columns)}."
                 )
             for row in reader:
                 place = f"{path}, line {reader.line_num}"
@@ -71,7 +75,9 @@ def _vote(given: str | None, name: str, methods: Sequence[str], place: str) -> i
 
 
 def agreement_on_choice(votes: Votes, preferred: Mapping[str, float]) -> Agreement:
-    """`preferred` by item is 1 where the judge prefers the first method in both orders, 0 the second, 0.5 neither."""
+    """`preferred` by item is 1 where the judge prefers the first method in both orders, 0 the
+    second, 0.5 neither.
+    """
     both = [key for key in votes.by_key if key in preferred]
     people = {key: fmean(vote["better"] == 1 for vote in votes.by_key[key]) for key in both}
     decided = [key for key in both if preferred[key] != 0.5 and people[key] != 0.5]
@@ -88,7 +94,10 @@ def agreement_on_choice(votes: Votes, preferred: Mapping[str, float]) -> Agreeme
 
 
 def cohen_kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
-    """Agreement of two deciders beyond chance, in [-1, 1]; None where chance alone would make them agree everywhere (Cohen 1960)."""
+    """Agreement of two deciders beyond chance, in [-1, 1].
+
+    None where chance alone would make them agree everywhere (Cohen 1960).
+    """
     if not pairs:
         return None
     one, other = (fmean(pair[i] for pair in pairs) for i in (0, 1))

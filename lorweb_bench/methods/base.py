@@ -48,7 +48,8 @@ class Method(Protocol):
 
     Looked up where offered (see `LoadedMethod`): `version`, `batch_size`, `track`, `describe()`,
     `prepare(suite)`, `sampling_steps`, `device`, `gpus`, and `needs_full_view` with
-    `predict_quadruplets(quadruplets, suite)` in place of `predict`, for bounds that look at the answer.
+    `predict_quadruplets(quadruplets, suite)` in place of `predict`, for bounds that look at the
+    answer.
     """
 
     name: str
@@ -126,7 +127,8 @@ class LoadedMethod:
             return instance
         if inspect.isclass(instance):
             raise InputError(
-                f"{instance.__name__} is a class; give a method, for instance {instance.__name__}()."
+                f"{instance.__name__} is a class; give a method, for instance "
+                f"{instance.__name__}()."
             )
         if inspect.isroutine(instance) or isinstance(instance, functools.partial):
             instance = FunctionMethod(instance)
@@ -185,7 +187,8 @@ class LoadedMethod:
         return self.instance.predict_quadruplets(quadruplets, suite)
 
     def identity(self) -> MethodId:
-        """Name, version, own description, options, checkpoint and code, as predictions record them."""
+        """Name, version, own description, options, checkpoint and code, as predictions record "
+        "them."""
         describe = getattr(self.instance, "describe", None)
         described = dict(describe()) if callable(describe) else {}
         if self.options:
@@ -250,9 +253,9 @@ def checkpoint_digest(folder: Path) -> str:
 def code_digest(instance: Any) -> str | None:
     """The sha256 over the source files that define a method, or None where there are none to read.
 
-    These are the file of its class or function and the files beside it, or in its package, that this
-    file refers to by a global name. Of what a script or a notebook defines, it is the source of the
-    class or function alone, so that the lines around it may change.
+    These are the file of its class or function and the files beside it, or in its package, that
+    this file refers to by a global name. Of what a script or a notebook defines, it is the source
+    of the class or function alone, so that the lines around it may change.
     """
     target: Any = instance.function if isinstance(instance, FunctionMethod) else type(instance)
     while isinstance(target, functools.partial):
@@ -275,7 +278,9 @@ def code_digest(instance: Any) -> str | None:
 
 
 def _collect_sources(module: ModuleType, root: Path, files: dict[str, Path]) -> None:
-    """Add the source of a module, and of the modules under `root` that its globals come from, by name."""
+    """Add the source of a module, and of the modules under `root` that its globals come from, by
+    name.
+    """
     file = _source_file(module)
     if file is None or not file.is_relative_to(root):
         return

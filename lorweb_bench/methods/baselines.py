@@ -10,17 +10,19 @@ from lorweb_bench.data.samples import Triplet
 
 
 class AffineColours:
-    """The affine RGB map (3x4) that takes the colours of a to those of a_prime by least squares, in the units that these have.
+    """The affine RGB map (3x4) that takes the colours of a to those of a_prime by least squares, in
+    the units that these have.
 
-    a and a_prime are of one shape, ... x 3. Colours that a does not span (a grey image has one axis) get the solution of least
-    norm.
+    a and a_prime are of one shape, ... x 3. Colours that a does not span (a grey image has one
+    axis) get the solution of least norm.
     """
 
     def __init__(self, a: np.ndarray, a_prime: np.ndarray) -> None:
         colours, target = a.reshape(-1, 3).astype(np.float64), a_prime.reshape(-1, 3)
         self.mean, self.target_mean = colours.mean(0), target.mean(0)
         centred = colours - self.mean
-        # The 3x3 normal equations of the centred colours: the offset drops out, and rank-deficient images stay well defined.
+        # The 3x3 normal equations of the centred colours: the offset drops out, and rank-deficient
+        # images stay well defined.
         self.matrix = np.linalg.pinv(centred.T @ centred, hermitian=True, rcond=1e-9) @ (
             centred.T @ (target - self.target_mean)
         )
@@ -35,7 +37,8 @@ class AffineColours:
 
 
 def affine_colour_transfer(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`AffineColours` of a and a_prime, applied to b: all uint8 H x W x 3, a and a_prime of one size, the result of b's.
+    """`AffineColours` of a and a_prime, applied to b: all uint8 H x W x 3, a and a_prime of one
+    size, the result of b's.
 
     Rounded and clipped to [0, 255].
     """

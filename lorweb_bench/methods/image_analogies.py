@@ -1,15 +1,18 @@
-"""A classical image analogy from patches, after Hertzmann et al., "Image Analogies", SIGGRAPH 2001: no learning, one pair.
+"""A classical image analogy from patches, after Hertzmann et al., "Image Analogies", SIGGRAPH 2001:
+no learning, one pair.
 
-What an affine map of colours explains of a to a_prime is carried over by that map; the rest by patches. Every pixel of b gets
-the place in a whose surroundings look most like its own, from coarse to fine: the coarse level searches all of a in a k-d tree
-over principal components of the patches, the finer ones take over the coarser match. On every level the match that continues a
-neighbour's is preferred where it is nearly as near (Ashikhmin's coherence, the paper's kappa).
+What an affine map of colours explains of a to a_prime is carried over by that map; the rest by
+patches. Every pixel of b gets the place in a whose surroundings look most like its own, from coarse
+to fine: the coarse level searches all of a in a k-d tree over principal components of the patches,
+the finer ones take over the coarser match. On every level the match that continues a neighbour's is
+preferred where it is nearly as near (Ashikhmin's coherence, the paper's kappa).
 
-Three things differ from the paper, whose pairs differ in texture alone. A match stands for the line that takes a to the rest
-around it (as in a guided filter), and a pixel gets the mean of what the matches around it say. The place in the picture is part
-of what matches, where that explains the pair better (a guide as in Fiser et al., "Example-Based Synthesis of Stylized Facial
-Animations", SIGGRAPH 2017). And both parts are trusted as far as they explain the pair itself: each pixel of a is answered
-from the rest of a, and the shares are those of least squares, between 0 and 1.
+Three things differ from the paper, whose pairs differ in texture alone. A match stands for the line
+that takes a to the rest around it (as in a guided filter), and a pixel gets the mean of what the
+matches around it say. The place in the picture is part of what matches, where that explains the
+pair better (a guide as in Fiser et al., "Example-Based Synthesis of Stylized Facial Animations",
+SIGGRAPH 2017). And both parts are trusted as far as they explain the pair itself: each pixel of a
+is answered from the rest of a, and the shares are those of least squares, between 0 and 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,18 +37,21 @@ from lorweb_bench.methods.patch_matching import (
 
 SEARCHED = 96 * 96  # pixels of the largest level that is searched as a whole
 COARSEST = 16  # least side of the coarsest level, pixels
-KAPPA = 0.5  # how much further a coherent match may be on the level that is searched; halved on each finer one
+# How much further a coherent match may be on the level that is searched; halved on each finer one.
+KAPPA = 0.5
 SLOPE_PATCH = 9  # side of the patch that the line is fitted in, pixels
 FLAT = 1e-3  # variance, of images in [0, 1], under which a patch of a is flat and the line is level
-PLACES = (
-    0.0,
-    6.0,
-)  # what the place weighs, from edge to edge, in standard deviations of the patches; the first where it is as good
+# What the place weighs, from edge to edge, in standard deviations of the patches; the first where it
+# is as good.
+PLACES = (0.0, 6.0)
 BETTER = 0.98  # of the error of the pair, that a greater weight has to stay under
 
 
 def patch_analogy(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """b_prime for uint8 H x W x 3 images: a and a_prime of one size, the result of b's. The same input gives the same bytes."""
+    """b_prime for uint8 H x W x 3 images: a and a_prime of one size, the result of b's.
+
+    The same input gives the same bytes.
+    """
     levels = [_pyramid(image) for image in (a, a_prime, b)]
     start = _searched(levels[0], levels[2])
     coloured = _colours(levels[0][start], levels[1][start])
@@ -73,7 +79,9 @@ def patch_analogy(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarr
 
 
 def _searched(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> int:
-    """The finest level that is small enough to be searched as a whole, or the coarsest that there is."""
+    """The finest level that is small enough to be searched as a whole, or the coarsest that there
+    is.
+    """
     small = (
         i for i, (x, y) in enumerate(zip(a, b, strict=False)) if max(x.size, y.size) <= 3 * SEARCHED
     )
@@ -83,7 +91,9 @@ def _searched(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> int:
 def _what_explains(
     a: np.ndarray, a_prime: np.ndarray, coloured: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[float, np.ndarray]:
-    """What the place is to weigh, and the shares in which the colours and the rest explain a_prime, each pixel from others."""
+    """What the place is to weigh, and the shares in which the colours and the rest explain a_prime,
+    each pixel from others.
+    """
     colours = _colours_from_elsewhere(a, a_prime) - a
     rest = a_prime - coloured(a)
     patches = features(a, a, None)
@@ -154,7 +164,9 @@ def _vote(matches: np.ndarray, rest: np.ndarray, a: np.ndarray, b: np.ndarray) -
 
 
 def _slope(a: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Per pixel and channel how the rest goes with a in the patch around: the slope of the least-squares line."""
+    """Per pixel and channel how the rest goes with a in the patch around: the slope of the
+    least-squares line.
+    """
     import cv2
 
     def mean(image: np.ndarray) -> np.ndarray:
@@ -168,7 +180,9 @@ def _slope(a: np.ndarray, rest: np.ndarray) -> np.ndarray:
 
 
 class PatchAnalogy:
-    """The colours by an affine map, the rest from where a looks like b, patch by patch: a classical image analogy (`patch_analogy`)."""
+    """The colours by an affine map, the rest from where a looks like b, patch by patch: a classical
+    image analogy (`patch_analogy`).
+    """
 
     name = "patch-analogy"
     track = "closed"

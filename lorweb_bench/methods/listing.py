@@ -1,9 +1,9 @@
 """The list of methods: what each does, what it needs, and whether that is there.
 
-Installed methods are not imported: that takes seconds, and the list is wanted where their packages are
-missing. What they need is named by the extras of their entry points. The docstring comes from the
-source, and so do `weights_repository` (on the model hub) and `gpus`, where a class has them as plain
-values in its body.
+Installed methods are not imported: that takes seconds, and the list is wanted where their packages
+are missing. What they need is named by the extras of their entry points. The docstring comes from
+the source, and so do `weights_repository` (on the model hub) and `gpus`, where a class has them as
+plain values in its body.
 """
 
 import ast
@@ -36,7 +36,7 @@ def list_methods() -> list[MethodInfo]:
     lines = []
     for name in TABLE:
         method = find(name, "method", TABLE, GROUP)
-        lines.append(MethodInfo(name, _first_line(inspect.getdoc(method)), method.needs, None))
+        lines.append(MethodInfo(name, _summary(inspect.getdoc(method)), method.needs, None))
     return lines + [_installed(entry) for entry in installed(GROUP, reserved=TABLE).values()]
 
 
@@ -56,12 +56,15 @@ def _installed(entry: EntryPoint) -> MethodInfo:
         needs.append("a GPU")
         if not gpu_there():
             missing.append("no GPU")
-    what = "" if isinstance(node, ast.Module) else _first_line(ast.get_docstring(node))
+    what = "" if isinstance(node, ast.Module) else _summary(ast.get_docstring(node))
     return MethodInfo(entry.name, what or entry.value, ", ".join(needs), "; ".join(missing) or None)
 
 
 def _definition(entry: EntryPoint) -> ast.FunctionDef | ast.ClassDef | ast.Module | None:
-    """What defines a method in its module's source; the module for anything else, None without a source."""
+    """What defines a method in its module's source.
+
+    The module for anything else, None without a source.
+    """
     try:
         spec = importlib.util.find_spec(entry.module)
     except ImportError:
@@ -87,7 +90,9 @@ def _plain_values(node: ast.ClassDef) -> dict[str, Any]:
 
 
 def weights_there(repository: str) -> bool:
-    """Whether the hub's cache has a whole pipeline: each part of its index, with every file of its shards."""
+    """Whether the hub's cache has a whole pipeline: each part of its index, with every file of its
+    shards.
+    """
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("HF_HOME") or caches / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
@@ -119,5 +124,6 @@ def gpu_there() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").partition("\n")[0]
+def _summary(text: str | None) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join((text or "").partition("\n\n")[0].split())

@@ -1,4 +1,6 @@
-"""Patches of two images and where they match: features, search, and matches that continue their neighbours'."""
+"""Patches of two images and where they match: features, search, and matches that continue their
+neighbours'.
+"""
 
 from typing import Any
 
@@ -16,7 +18,8 @@ AROUND = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 def features(
     a: np.ndarray, b: np.ndarray, coarse: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per pixel of a and of b the principal components of its patch, and of the coarser answer's; float32 H x W x components.
+    """Per pixel of a and of b the principal components of its patch, and of the coarser answer's;
+    float32 H x W x components.
 
     a is brought to b's mean and spread in each channel first, as the paper does with luminance.
     """
@@ -36,7 +39,9 @@ def features(
 
 
 def placed(patches: tuple[np.ndarray, np.ndarray], weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """The features with the place of each pixel beside them, from 0 at the top left to `weight` spreads of the first's."""
+    """The features with the place of each pixel beside them, from 0 at the top left to `weight`
+    spreads of the first's.
+    """
     spread = weight * float(np.sqrt(patches[0].var((0, 1)).sum()))
     at = [np.moveaxis(np.indices(own.shape[:2]), 0, 2) / own.shape[:2] * spread for own in patches]
     known, asked = (
@@ -47,7 +52,10 @@ def placed(patches: tuple[np.ndarray, np.ndarray], weight: float) -> tuple[np.nd
 
 
 def _patches(image: np.ndarray, side: int) -> np.ndarray:
-    """Per pixel its square surroundings, weighted by a Gaussian, edges repeated; H x W x (side * side * 3)."""
+    """Per pixel its square surroundings, weighted by a Gaussian, edges repeated.
+
+    H x W x (side * side * 3).
+    """
     half = side // 2
     padded = np.pad(
         image,
@@ -76,7 +84,9 @@ def search(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 
 def search_elsewhere(known: np.ndarray) -> np.ndarray:
-    """The place in a that is nearest to each pixel of a itself, more than `OWN` pixels off where there is one among the nearest."""
+    """The place in a that is nearest to each pixel of a itself, more than `OWN` pixels off where
+    there is one among the nearest.
+    """
     count = min(NEIGHBOURS, known.shape[0] * known.shape[1])
     found = _tree(known).query(known.reshape(-1, known.shape[2]), k=range(1, count + 1), eps=1.0)[1]
     places = np.stack(np.unravel_index(found, known.shape[:2]), 2)
@@ -102,7 +112,10 @@ def _inside(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def continued(matches: np.ndarray, offset: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Per pixel the place that continues the match of the neighbour at `offset`; at the edge that of the pixel itself."""
+    """Per pixel the place that continues the match of the neighbour at `offset`.
+
+    At the edge that of the pixel itself.
+    """
     own = np.moveaxis(np.indices(matches.shape[:2]), 0, 2)
     neighbour = _inside(own + np.array(offset), matches.shape)
     return _inside(matches[neighbour[..., 0], neighbour[..., 1]] - (neighbour - own), shape)
@@ -114,7 +127,10 @@ def _distances(places: np.ndarray, known: np.ndarray, asked: np.ndarray) -> np.n
 
 
 def cohere(matches: np.ndarray, known: np.ndarray, asked: np.ndarray, kappa: float) -> np.ndarray:
-    """Matches that continue a neighbour's, where these are at most 1 + kappa times as far; in later rounds, where nearer."""
+    """Matches that continue a neighbour's, where these are at most 1 + kappa times as far.
+
+    In later rounds, where nearer.
+    """
     best = _distances(matches, known, asked)
     for turn in range(ROUNDS):
         slack = np.float32((1 + kappa) ** 2 if turn == 0 else 1.0)

@@ -1,4 +1,6 @@
-"""Running a method over a suite: batches, prompt modes, shuffled pairs, parts, and resuming per sample."""
+"""Running a method over a suite: batches, prompt modes, shuffled pairs, parts, and resuming per
+sample.
+"""
 
 import hashlib
 import pickle
@@ -107,8 +109,8 @@ def predict(
         exemplars: How many of the item's pairs are shown, from the first on.
         seed: What the items' seeds are made from.
         limit: Take the first items of the public order; the predictions are then partial.
-        shard: (i, n), counted from 1, takes every n-th item. Runs over all parts may share a folder,
-            and the one that completes it writes the manifest.
+        shard: (i, n), counted from 1, takes every n-th item. Runs over all parts may share a
+            folder, and the one that completes it writes the manifest.
         track: In place of the method's own.
         batch: Triplets a call, in place of the method's `batch_size`.
         options: What a method named by a SPEC is made with.
@@ -122,8 +124,8 @@ def predict(
         The manifest, or None while other parts of the folder are missing.
 
     Raises:
-        InputError: The settings do not fit, the method gives no RGB images of b's size, or, after all
-            other items, it failed on some: they are named, and the same call tries them again.
+        InputError: The settings do not fit, the method gives no RGB images of b's size, or, after
+            all other items, it failed on some: they are named, and the same call tries them again.
     """
     suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
     options = dict(options or {})
@@ -214,9 +216,9 @@ def _check_exemplars(suite: Dataset, exemplars: int, pairs: str) -> None:
     there = suite.manifest.exemplars
     if not 1 <= exemplars <= there:
         shown = f"{there} exemplar pair{'s' if there > 1 else ''}"
+        way_out = f"give 1 to {there}" if there > 1 else "leave it out, or build with exemplars"
         raise InputError(
-            f"--exemplars {exemplars}: an item of {suite.path} shows {shown}; "
-            f"{'give 1 to ' + str(there) if there > 1 else 'leave it out, or build with exemplars'}."
+            f"--exemplars {exemplars}: an item of {suite.path} shows {shown}; {way_out}."
         )
     if exemplars > 1 and pairs == "shuffled":
         raise InputError("Shuffled pairs are shown one at a time; leave --exemplars out.")
@@ -238,16 +240,20 @@ def _check(
         raise InputError(f"There is no part {shard[0]} of {shard[1]}; parts are counted from 1.")
     if shard is not None and overwrite:
         raise InputError(
-            "--overwrite with --shard would delete what the other parts wrote; delete the folder first."
+            "--overwrite with --shard would delete what the other parts wrote; delete the folder "
+            "first."
         )
     if method.needs_full_view and suite.public:
         raise InputError(
-            f"{method.name} looks at the answers, so it needs the suite's full view, not {suite.path}."
+            f"{method.name} looks at the answers, so it needs the suite's full view, not "
+            f"{suite.path}."
         )
 
 
 def chosen_keys(suite: Dataset, limit: int | None, shard: tuple[int, int] | None) -> set[str]:
-    """The keys of the first `limit` items of the public order, and of these every n-th; else all keys."""
+    """The keys of the first `limit` items of the public order, and of these every n-th; else all
+    keys.
+    """
     keys: list[str] = []
     for split in suite.scored_splits:
         for keys_of_shard in suite_keys(suite, split):
@@ -314,7 +320,8 @@ def _without_answer(
     names = [repr(key) for key, _ in others[:NAMED]] + ["…"] * (len(others) > NAMED)
     also = f" (then {', '.join(names)})" if others else ""
     raise InputError(
-        f"The method failed on {len(failures)} of {total} samples, the first is {key!r}: {reason}{also}. "
+        f"The method failed on {len(failures)} of {total} samples, the first is {key!r}: "
+        f"{reason}{also}. "
         f"The others are kept in {writer.folder}; mend the method and run the same command again, "
         "or leave these out with --allow-missing."
     )
@@ -358,8 +365,8 @@ def _runner_of_process(task: Task, writer: PredictionsWriter) -> "_Runner":
 class _Runner:
     """Asks a prepared method batch by batch, and writes what it gives.
 
-    The first item is asked for alone, so that a method that gives something of the wrong type or size
-    is told after one image.
+    The first item is asked for alone, so that a method that gives something of the wrong type or
+    size is told after one image.
     """
 
     task: Task
@@ -368,7 +375,10 @@ class _Runner:
     proven: bool = False  # whether the method has given a right image in this process
 
     def batches(self, piece: Piece) -> Iterator[dict[str, str | None]]:
-        """Predict and write a piece; yields per batch why each key has no answer, or None where it has."""
+        """Predict and write a piece.
+
+        Yields per batch why each key has no answer, or None where it has.
+        """
         task = self.task
         panels = panel_reader(task.suite)
         failed: dict[str, str | None] = {}
@@ -457,7 +467,8 @@ def _triplet(task: Task, q: Quadruplet) -> Triplet:
 
 
 def sample_seed(seed: int, key: str) -> int:
-    """The seed that a method is given for an item, in [0, 2**31), whatever the order, batch or part.
+    """The seed that a method is given for an item, in [0, 2**31), whatever the order, batch or
+    part.
 
     >>> sample_seed(0, "00000000") == sample_seed(0, "00000000") != sample_seed(1, "00000000")
     True

@@ -1,4 +1,6 @@
-"""The methods that stand in every table, so that others can be compared with them, in a sentence each."""
+"""The methods that stand in every table, so that others can be compared with them, in a sentence
+each.
+"""
 
 TRIVIAL = ("copy-b", "copy-a-prime", "color-transfer")
 OPEN_BOOK = "library-search"

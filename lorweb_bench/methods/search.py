@@ -1,4 +1,6 @@
-"""Bounds by search: what an open book of the library can do, and how near an item comes to what was trained on."""
+"""Bounds by search: what an open book of the library can do, and how near an item comes to what was
+trained on.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -29,11 +31,12 @@ Spec = Mapping[str, Any]
 
 
 class LibrarySearch:
-    """The library's transformation that best explains a to a_prime by MSE, run on b: what an open book can do.
+    """The library's transformation that best explains a to a_prime by MSE, run on b: what an open
+    book can do.
 
-    Every single preset is tried. Where none is exact, compositions follow greedily: each of the best singles (of different
-    families) as the first and as the second step; the other step is one preset of every family, then every preset of the
-    families that came nearest.
+    Every single preset is tried. Where none is exact, compositions follow greedily: each of the
+    best singles (of different families) as the first and as the second step; the other step is one
+    preset of every family, then every preset of the families that came nearest.
     """
 
     name = "library-search"
@@ -51,7 +54,8 @@ class LibrarySearch:
         library = load_library(name)
         if not hasattr(library, "singles"):
             raise InputError(
-                f"library-search needs a library that lists its transformations; {name!r} has no singles()."
+                f"library-search needs a library that lists its transformations; {name!r} has no "
+                "singles()."
             )
         self._library, self._renderer = library, Renderer(library, MEMORY)
         self._singles: dict[str, Spec] = library.singles()
@@ -70,7 +74,9 @@ class LibrarySearch:
         return results
 
     def explain(self, a: np.ndarray, a_prime: np.ndarray) -> tuple[Spec, ...]:
-        """The one or two single transformations, in order, that bring a nearest to a_prime (uint8 H x W x 3)."""
+        """The one or two single transformations, in order, that bring a nearest to a_prime (uint8 H
+        x W x 3).
+        """
         digest, pair = pixel_hash(a), pixel_hash(a) + pixel_hash(a_prime)
         if pair not in self._found:
             self._found[pair] = tuple(
@@ -123,8 +129,9 @@ class LibrarySearch:
 class NearestSeen:
     """The trained transformation whose result on b is nearest to b_prime: is the item really new?
 
-    It looks at the answer, and so needs the full view. Every trained single is tried, and every trained composition that
-    holds one of the five nearest singles; an item's own transformation, where it was trained on, is always among them.
+    It looks at the answer, and so needs the full view. Every trained single is tried, and every
+    trained composition that holds one of the five nearest singles; an item's own transformation,
+    where it was trained on, is always among them.
     """
 
     name = "nearest-seen"

@@ -41,7 +41,10 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Scored:
-    """A prediction beside the quadruplet that it answers; arrays are uint8 H x W x 3 RGB, all of one size."""
+    """A prediction beside the quadruplet that it answers.
+
+    Arrays are uint8 H x W x 3 RGB, all of one size.
+    """
 
     quadruplet: Quadruplet
     prediction: np.ndarray
@@ -84,14 +87,14 @@ class Metric(Protocol):
     """What scores a prediction.
 
     A metric may also offer `unsupported(suite) -> str | None` (why the suite cannot have it),
-    `unavailable() -> str | None` (what it lacks on this machine, and where to get it), `needs_weights` or
-    `on_request` (then it is computed only where it is asked for), `settings() -> dict` (which the report
-    keeps), `weights() -> Path | None` (their file, where it is there: a suite whose items were chosen
-    with them refuses the metric) and `chance(suite) -> float`.
+    `unavailable() -> str | None` (what it lacks on this machine, and where to get it),
+    `needs_weights` or `on_request` (then it is computed only where it is asked for), `settings() ->
+    dict` (which the report keeps), `weights() -> Path | None` (their file, where it is there: a
+    suite whose items were chosen with them refuses the metric) and `chance(suite) -> float`.
 
     Attributes:
-        identity: Names all that the value depends on (backbone, weights, kernel). Two identities are
-            never compared.
+        identity: Names all that the value depends on (backbone, weights, kernel). Two identities
+            are never compared.
         higher_is_better: Whether a larger value is better.
         worst: What a missing prediction counts.
     """
@@ -151,7 +154,9 @@ def needs_weights(metric: Metric) -> bool:
 
 
 def settings_of(metric: Metric) -> dict[str, Any] | None:
-    """What a value depends on besides the images, as the metric says, or None where it says nothing."""
+    """What a value depends on besides the images, as the metric says, or None where it says
+    nothing.
+    """
     settings = getattr(metric, "settings", None)
     return settings() if callable(settings) else None
 
@@ -204,11 +209,12 @@ def choose_metrics(
         wanted: Which, in order. None is every built-in without downloaded weights that the suite
             supports, but for those on request.
         suite: The suite.
-        skip_unavailable: Leave out metrics whose weights or packages are not there, with the reason.
+        skip_unavailable: Leave out metrics whose weights or packages are not there, with the
+            reason.
 
     Raises:
-        InputError: A name is unknown, the suite does not support a metric, an identity occurs twice, or
-            weights or packages are not there.
+        InputError: A name is unknown, the suite does not support a metric, an identity occurs
+            twice, or weights or packages are not there.
     """
     if wanted is None:
         chosen = _default_metrics(suite)
@@ -235,7 +241,8 @@ def choose_metrics(
 
 
 def _default_metrics(suite: "Dataset") -> list[Metric]:
-    """Every built-in without downloaded weights that the suite supports, but for those on request."""
+    """Every built-in without downloaded weights that the suite supports, but for those on "
+    "request."""
     metrics = []
     for metric in map(load_metric, TABLE):
         asked_for = needs_weights(metric) or getattr(metric, "on_request", False)
@@ -255,7 +262,9 @@ def _offered(suite: "Dataset") -> str:
 
 
 def inexact(suite: "Dataset") -> str | None:
-    """Why a metric that compares with the true answer does not suit: some transformation has no single right answer."""
+    """Why a metric that compares with the true answer does not suit: some transformation has no
+    single right answer.
+    """
     open_ended = [
         name
         for name, info in suite.manifest.transformations.items()

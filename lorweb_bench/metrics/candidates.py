@@ -1,9 +1,10 @@
 """Retrieval's candidates: other transformations run on b, and what is remembered of them.
 
-Running 49 transformations on b costs ten times as much as decoding an item. So each candidate is run
-once per picture b, for all items that have this b at once, and of its result only two distances and
-its mean colours in blocks are kept, a hundredth of its pixels. They bound how far the candidate is from
-any prediction; it is run again only where the bounds leave open whether it is nearer than the truth.
+Running 49 transformations on b costs ten times as much as decoding an item. So each candidate is
+run once per picture b, for all items that have this b at once, and of its result only two distances
+and its mean colours in blocks are kept, a hundredth of its pixels. They bound how far the candidate
+is from any prediction; it is run again only where the bounds leave open whether it is nearer than
+the truth.
 """
 
 import hashlib
@@ -106,7 +107,8 @@ def other_candidates(record: Record, suite: "Dataset") -> list[str]:
     """The candidates of an item besides its own transformation; InputError where it has none."""
     if not record.candidates or record.transformation not in record.candidates:
         raise InputError(
-            f"{suite.path}: sample {record.id!r} has no retrieval candidates; build the suite again."
+            f"{suite.path}: sample {record.id!r} has no retrieval candidates; build the suite "
+            "again."
         )
     return [name for name in record.candidates if name != record.transformation]
 
@@ -136,7 +138,10 @@ class CandidateStore:
         return self._renderer.run(name, info.spec, b, digest)
 
     def sketches(self, scored: Scored, digest: str) -> Sketches:
-        """The sketches of an item's candidates; those of all items with this b are made together."""
+        """The sketches of an item's candidates.
+
+        Those of all items with this b are made together.
+        """
         names = other_candidates(scored.record, self.suite)
         sketches = self._recent.get(scored.key) or self._read(scored.key, len(names), scored.b)
         if sketches is None:
@@ -219,7 +224,8 @@ def candidate_store(suite: "Dataset") -> CandidateStore:
 
 
 def block_side(suite: "Dataset") -> int:
-    """The side of the blocks, in pixels, with which the suite's sketches stay within `MAX_BYTES`."""
+    """The side of the blocks, in pixels, with which the suite's sketches stay within "
+    "`MAX_BYTES`."""
     record = next(suite.records(suite.scored_splits[0], shards=[0]))
     items = sum(suite.split(split).samples for split in suite.scored_splits)
     side = BLOCK
@@ -231,7 +237,8 @@ def block_side(suite: "Dataset") -> int:
 def candidates_folder(suite: "Dataset", side: int = BLOCK) -> Path | None:
     """The folder that keeps sketches of this suite's candidates, or None where nothing is kept.
 
-    It goes by the suite's fingerprints, the library's source, and the versions of what it computes with.
+    It goes by the suite's fingerprints, the library's source, and the versions of what it computes
+    with.
     """
     root = cache_folder()
     if root is None or suite.manifest.targets_fingerprint is None:
@@ -249,7 +256,8 @@ def candidates_folder(suite: "Dataset", side: int = BLOCK) -> Path | None:
 
 
 def library_digest(name: str) -> str:
-    """A digest of the installed library's source files and of the versions of what computes images."""
+    """A digest of the installed library's source files and of the versions of what computes "
+    "images."""
     digest = hashlib.sha256()
     for entry in entry_points(group=GROUP, name=name):
         spec = importlib.util.find_spec(entry.module)

@@ -1,6 +1,7 @@
 """CLIP and SigLIP: `clip_direction` and `clip_image`, by the image towers that open_clip builds.
 
-After Radford et al. 2021 (arXiv 2103.00020); the direction after Gal et al. 2021 (arXiv 2108.00946).
+After Radford et al. 2021 (arXiv 2103.00020); the direction after Gal et al. 2021 (arXiv
+2108.00946).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ DEFAULT = "ViT-L-14/openai"
 
 @dataclass(frozen=True)
 class Clip(Encoder):
-    """An image tower and its weights: `MODEL/TAG` of open_clip's list, or `MODEL/FILE.safetensors`."""
+    """An image tower and its weights: `MODEL/TAG` of open_clip's list, or "
+    "`MODEL/FILE.safetensors`."""
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip")
     distribution: ClassVar[str] = "open_clip_torch"

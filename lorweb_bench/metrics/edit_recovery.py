@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def edit_recovery(prediction: np.ndarray, b: np.ndarray, b_prime: np.ndarray) -> float:
     """1 - MSE(prediction, b') / MSE(b, b') of uint8 H x W x 3 arrays, clipped to [-1, 1].
 
-    0 is handing b back, 1 is exact, below 0 is worse than doing nothing. Where b equals b' there is nothing to recover:
-    then 1 for the exact answer and -1 for any other (a suite drops such items when it is built).
+    0 is handing b back, 1 is exact, below 0 is worse than doing nothing. Where b equals b' there is
+    nothing to recover: then 1 for the exact answer and -1 for any other (a suite drops such items
+    when it is built).
     """
     error, change = mse(prediction, b_prime), mse(b, b_prime)
     if change == 0.0:
@@ -27,10 +28,12 @@ def edit_recovery(prediction: np.ndarray, b: np.ndarray, b_prime: np.ndarray) ->
 
 @dataclass(frozen=True)
 class EditRecovery:
-    """Share of the change that is recovered, 1 - MSE(pred, b') / MSE(b, b'), clipped to [-1, 1] per sample.
+    """Share of the change that is recovered, 1 - MSE(pred, b') / MSE(b, b'), clipped to [-1, 1] per
+    sample.
 
-    0: no better than handing b back; 1: exact; -1: missing, or as wrong as twice the change. It puts strong and weak
-    transformations on one scale; blurring the answer or doing half of the edit lands in between.
+    0: no better than handing b back; 1: exact; -1: missing, or as wrong as twice the change. It
+    puts strong and weak transformations on one scale; blurring the answer or doing half of the edit
+    lands in between.
     """
 
     identity: str = "edit_recovery"

@@ -1,7 +1,7 @@
 """Image encoders, and the metrics that any of them gives: a direction, and a likeness.
 
-An encoder is an architecture and its weights: published ones by their name, or a safetensors file of
-one's own, which has to say how images are prepared for it.
+An encoder is an architecture and its weights: published ones by their name, or a safetensors file
+of one's own, which has to say how images are prepared for it.
 """
 
 import hashlib
@@ -67,7 +67,9 @@ class Preprocessing:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """An encoder that is loaded: prepared images, N x 3 x side x side, to features of length 1, N x D."""
+    """An encoder that is loaded: prepared images, N x 3 x side x side, to features of length 1, N x
+    D.
+    """
 
     encode: Any
     side: int
@@ -76,7 +78,8 @@ class Network:
 
 @dataclass(frozen=True)
 class Encoder(ABC):
-    """An architecture and its weights: `MODEL/TAG` of published ones, or `MODEL/FILE.safetensors`."""
+    """An architecture and its weights: `MODEL/TAG` of published ones, or "
+    "`MODEL/FILE.safetensors`."""
 
     packages: ClassVar[tuple[str, ...]]
     distribution: ClassVar[str]  # whose version decides a feature, too
@@ -101,7 +104,10 @@ class Encoder(ABC):
 
     @property
     def name(self) -> str:
-        """Backbone and weights as an identity names them; of a file also how images are prepared."""
+        """Backbone and weights as an identity names them.
+
+        Of a file also how images are prepared.
+        """
         if self.own is None:
             return f"{self.model}/{self.tag}"
         words = own_preprocessing(self.own, self.activations).words
@@ -137,7 +143,8 @@ class Encoder(ABC):
             return None
         from huggingface_hub.constants import HF_HUB_CACHE
 
-        return f"its weights are missing, `hf download {repository} {file}` puts them into {HF_HUB_CACHE}"
+        download = f"`hf download {repository} {file}` puts them into {HF_HUB_CACHE}"
+        return f"its weights are missing, {download}"
 
     def settings(self) -> dict[str, Any]:
         """What a feature depends on besides the image."""
@@ -178,8 +185,8 @@ _network = lru_cache(maxsize=2)(lambda encoder: encoder.load())
 def own_preprocessing(file: Path, needs_activation: bool) -> Preprocessing:
     """How images are prepared for weights of one's own, as the file or the config beside it says.
 
-    The metadata of a safetensors file has `mean` and `std`, three numbers each, and `activation`; an
-    `open_clip_config.json` beside it has `preprocess_cfg` and `model_cfg`.
+    The metadata of a safetensors file has `mean` and `std`, three numbers each, and `activation`;
+    an `open_clip_config.json` beside it has `preprocess_cfg` and `model_cfg`.
 
     Raises:
         InputError: Neither says it, so that a guess would give other numbers without a word.
@@ -194,7 +201,8 @@ def own_preprocessing(file: Path, needs_activation: bool) -> Preprocessing:
             raise ValueError
     except (KeyError, ValueError, TypeError):
         raise InputError(
-            f"{file} does not say how images are prepared for it; save it with the metadata {wanted} "
+            f"{file} does not say how images are prepared for it; save it with the metadata "
+            f"{wanted} "
             f"(three numbers each{'; gelu or quick_gelu' if needs_activation else ''}), "
             f"or put its {CONFIG} beside it."
         ) from None
@@ -235,11 +243,13 @@ def _config_beside(file: Path) -> Mapping[str, Any]:
 
 
 class FeatureDirection:
-    """Does the prediction move away from b as a' moves away from a? The cosine of E(a') - E(a) and E(p) - E(b).
+    """Does the prediction move away from b as a' moves away from a?
 
-    E is the encoder's feature scaled to length 1, of the whole image resized to the encoder's side. From
-    -1 to 1 (the same direction); a missing prediction counts -1. One whose feature is that of b
-    (`copy-b`) has no direction and counts 0.
+    The cosine of E(a') - E(a) and E(p) - E(b).
+
+    E is the encoder's feature scaled to length 1, of the whole image resized to the encoder's side.
+    From -1 to 1 (the same direction); a missing prediction counts -1. One whose feature is that of
+    b (`copy-b`) has no direction and counts 0.
 
     Raises:
         InputError: An item's a and a' have one feature, so that the value is not defined.
@@ -279,7 +289,8 @@ class FeatureDirection:
         if (lengths < NO_DIRECTION).any():
             key = batch[int(lengths.argmin())].key
             raise InputError(
-                f"{self.identity} is not defined for {key!r}: its a and a_prime have the same feature."
+                f"{self.identity} is not defined for {key!r}: its a and a_prime have the same "
+                "feature."
             )
         distances = np.linalg.norm(edited, axis=1)
         cosines = (shown * edited).sum(axis=1) / (lengths * np.maximum(distances, NO_DIRECTION))
@@ -289,9 +300,9 @@ class FeatureDirection:
 class FeatureLikeness(FeatureDirection):
     """Does the prediction show what b' shows? The cosine of E(p) and E(b'), E as of a direction.
 
-    From -1 to 1 (equal features); a missing prediction counts -1. Photographs are seldom below 0.4, and b
-    itself is near b': read it beside the value of `copy-b`. A constant shift or a blur of the answer
-    lowers it, the more the stronger; a slight one hardly at all.
+    From -1 to 1 (equal features); a missing prediction counts -1. Photographs are seldom below 0.4,
+    and b itself is near b': read it beside the value of `copy-b`. A constant shift or a blur of the
+    answer lowers it, the more the stronger; a slight one hardly at all.
     """
 
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:

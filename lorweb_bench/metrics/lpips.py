@@ -1,4 +1,6 @@
-"""LPIPS: how far apart two images look to a network, `lpips_to_b` and `lpips_to_b_prime` (Zhang et al. 2018, arXiv 1801.03924)."""
+"""LPIPS: how far apart two images look to a network, `lpips_to_b` and `lpips_to_b_prime` (Zhang et
+al. 2018, arXiv 1801.03924).
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -24,7 +26,8 @@ from lorweb_bench.metrics.weights import (
 if TYPE_CHECKING:
     from lorweb_bench.data.dataset import Dataset
 
-TRUNKS = {  # torchvision's file of each trunk, which ends in the beginning of its sha256, and the least side it takes
+# torchvision's file of each trunk, whose name ends as its sha256 begins, and the least side it takes
+TRUNKS = {
     "alex": ("alexnet-owt-7be5be79.pth", 31),
     "vgg": ("vgg16-397923af.pth", 16),
     "squeeze": ("squeezenet1_1-b8a52dc0.pth", 31),
@@ -35,7 +38,9 @@ BATCH = 8  # pairs in the network at a time
 
 @dataclass(frozen=True)
 class Lpips:
-    """The network: a trunk and its weights, published ones (`alex/v0.1`) or a file of one's own (`alex/FILE.safetensors`)."""
+    """The network: a trunk and its weights, published ones (`alex/v0.1`) or a file of one's own
+    (`alex/FILE.safetensors`).
+    """
 
     spec: str = f"alex/{VERSION}"
 
@@ -75,10 +80,13 @@ class Lpips:
             return lacking
         if self.own or self.published().is_file():
             return None
-        return f"its weights are missing, get https://download.pytorch.org/models/{TRUNKS[self.trunk][0]} and put it at {self.published()}"
+        url = f"https://download.pytorch.org/models/{TRUNKS[self.trunk][0]}"
+        return f"its weights are missing, get {url} and put it at {self.published()}"
 
     def distances(self, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[float]:
-        """LPIPS of each two uint8 H x W x 3 images of one size, in pixels as they are, kept within [0, 1]."""
+        """LPIPS of each two uint8 H x W x 3 images of one size, in pixels as they are, kept within
+        [0, 1].
+        """
         import torch
 
         model = _network(self)
@@ -86,7 +94,8 @@ class Lpips:
         sizes = sorted({image.shape for image in first})
         if small := [size for size in sizes if min(size[:2]) < TRUNKS[self.trunk][1]]:
             raise InputError(
-                f"lpips[{self.name}] needs sides of {TRUNKS[self.trunk][1]} pixels, not {small[0][1]}x{small[0][0]}."
+                f"lpips[{self.name}] needs sides of {TRUNKS[self.trunk][1]} pixels, not "
+                f"{small[0][1]}x{small[0][0]}."
             )
         for size in sizes:
             rows = iter([i for i, image in enumerate(first) if image.shape == size])
@@ -152,10 +161,12 @@ def _trunk(file: Path) -> dict[str, Any]:
 
 
 class LpipsToB:
-    """LPIPS between prediction and b: how much was kept (the paper's preservation). Lower keeps more.
+    """LPIPS between prediction and b: how much was kept (the paper's preservation).
 
-    From 0 (equal) to 1, where it is cut off; a missing prediction counts 1. `copy-b` has 0, so nothing is ranked by it alone.
-    A constant shift or a blur of b raises it, the more the stronger.
+    Lower keeps more.
+
+    From 0 (equal) to 1, where it is cut off; a missing prediction counts 1. `copy-b` has 0, so
+    nothing is ranked by it alone. A constant shift or a blur of b raises it, the more the stronger.
     """
 
     higher_is_better = False
@@ -190,10 +201,12 @@ class LpipsToB:
 
 
 class LpipsToBPrime(LpipsToB):
-    """LPIPS between prediction and the true b'. Lower is nearer; where many answers are right, it names one of them.
+    """LPIPS between prediction and the true b'.
 
-    From 0 (equal) to 1, where it is cut off; a missing prediction counts 1. A constant shift or a blur of the answer raises it,
-    the more the stronger.
+    Lower is nearer; where many answers are right, it names one of them.
+
+    From 0 (equal) to 1, where it is cut off; a missing prediction counts 1. A constant shift or a
+    blur of the answer raises it, the more the stronger.
     """
 
     reference = "b_prime"

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Mean squared error over pixels and channels of two uint8 H x W x 3 arrays, as of images in [0, 1].
+    """Mean squared error over pixels and channels of two uint8 H x W x 3 arrays, as of images in
+    [0, 1].
 
-    Summed in whole numbers, so it is exact and independent of order. ValueError when the shapes differ.
+    Summed in whole numbers, so it is exact and independent of order. ValueError when the shapes
+    differ.
     """
     import cv2
 
@@ -29,7 +31,9 @@ def mse(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, -10 log10(mse), capped at 50 dB (equal images have no finite one)."""
+    """Peak signal-to-noise ratio in dB, -10 log10(mse), capped at 50 dB (equal images have no
+    finite one).
+    """
     error = mse(prediction, truth)
     return PSNR_CAP if error == 0.0 else min(PSNR_CAP, -10.0 * math.log10(error))
 
@@ -38,8 +42,9 @@ def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
 class Mse:
     """Mean squared error, mean((pred - b')^2) over pixels and channels, images in [0, 1].
 
-    From 0 (equal) to 1 (black for white); a missing prediction counts 1. A constant shift by s adds s^2; blur, noise and
-    misplaced edges raise it, and so does a copy of b, by as much as the transformation changes.
+    From 0 (equal) to 1 (black for white); a missing prediction counts 1. A constant shift by s adds
+    s^2; blur, noise and misplaced edges raise it, and so does a copy of b, by as much as the
+    transformation changes.
     """
 
     identity: str = "mse"
@@ -56,7 +61,8 @@ class Mse:
 
 
 def l1(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Mean absolute error over pixels and channels of two uint8 H x W x 3 arrays, as of images in [0, 1].
+    """Mean absolute error over pixels and channels of two uint8 H x W x 3 arrays, as of images in
+    [0, 1].
 
     ValueError when the shapes differ.
 
@@ -74,10 +80,12 @@ def l1(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class L1:
-    """Mean absolute error, mean(|pred - b'|) over pixels and channels, images in [0, 1]. Computed on request.
+    """Mean absolute error, mean(|pred - b'|) over pixels and channels, images in [0, 1].
 
-    From 0 (equal) to 1 (black for white); a missing prediction counts 1. A constant shift by s adds s. It
-    weighs a few large errors less than `mse` does.
+    Computed on request.
+
+    From 0 (equal) to 1 (black for white); a missing prediction counts 1. A constant shift by s adds
+    s. It weighs a few large errors less than `mse` does.
     """
 
     identity: str = "l1"
@@ -98,8 +106,9 @@ class L1:
 class Psnr:
     """Peak signal-to-noise ratio, -10 log10(mse) dB, capped at 50 dB.
 
-    From 0 dB (black for white, or missing) to 50 dB (equal, or off by less than the cap can tell). Halving the error in
-    levels adds 6 dB; near-perfect items pull a mean up much more than bad ones pull it down.
+    From 0 dB (black for white, or missing) to 50 dB (equal, or off by less than the cap can tell).
+    Halving the error in levels adds 6 dB; near-perfect items pull a mean up much more than bad ones
+    pull it down.
     """
 
     identity: str = "psnr"

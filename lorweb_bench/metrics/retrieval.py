@@ -1,4 +1,6 @@
-"""Retrieval: is the transformation that was done the right one, among those it could be mistaken for?"""
+"""Retrieval: is the transformation that was done the right one, among those it could be mistaken
+for?
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +28,13 @@ ROUNDING = 1e-5  # relative, of float32 sums; what is nearer than this is compar
 
 @dataclass(frozen=True)
 class Retrieval:
-    """1 where the truth is nearer to the prediction, by MSE, than each of the 49 other candidates run on b; else 0.
+    """1 where the truth is nearer to the prediction, by MSE, than each of the 49 other candidates
+    run on b; else 0.
 
-    The suite fixes the candidates of an item, the most confusable transformations among them. Chance
-    is 1/50, printed beside it. A missing prediction counts 0, and so does one that is as near to a
-    candidate as to the truth. A right edit that is blurred still counts 1, which `psnr` does not
-    forgive; a faint one is nearest to whatever changes least.
+    The suite fixes the candidates of an item, the most confusable transformations among them.
+    Chance is 1/50, printed beside it. A missing prediction counts 0, and so does one that is as
+    near to a candidate as to the truth. A right edit that is blurred still counts 1, which `psnr`
+    does not forgive; a faint one is nearest to whatever changes least.
     """
 
     identity: str = "retrieval"
@@ -58,8 +61,8 @@ class Retrieval:
 def is_retrieved(scored: Scored, suite: "Dataset", store: CandidateStore) -> bool:
     """Whether the truth is nearer to the prediction than every other candidate.
 
-    Bounds decide for most candidates. The others are run on b, the nearest first, until one is as near
-    as the truth.
+    Bounds decide for most candidates. The others are run on b, the nearest first, until one is as
+    near as the truth.
     """
     names = other_candidates(scored.record, suite)
     digest = pixel_hash(scored.b)
@@ -78,10 +81,10 @@ def is_retrieved(scored: Scored, suite: "Dataset", store: CandidateStore) -> boo
 def bounds(scored: Scored, sketches: Sketches, side: int) -> tuple[np.ndarray, np.ndarray]:
     """The least and the greatest squared error that each candidate can have from the prediction.
 
-    An image is split into its mean colours in blocks, which are known of every candidate, and the rest,
-    which is orthogonal to them. The rests of the prediction and of a candidate differ at least by the
-    difference, and at most by the sum, of their distances from the rest of the truth, and likewise
-    from the rest of b (the triangle inequality).
+    An image is split into its mean colours in blocks, which are known of every candidate, and the
+    rest, which is orthogonal to them. The rests of the prediction and of a candidate differ at
+    least by the difference, and at most by the sum, of their distances from the rest of the truth,
+    and likewise from the rest of b (the triangle inequality).
 
     Args:
         scored: The prediction, with b and the truth.
@@ -116,5 +119,8 @@ def bounds(scored: Scored, sketches: Sketches, side: int) -> tuple[np.ndarray, n
 
 
 def _norms(differences: np.ndarray, side: int) -> np.ndarray:
-    """The lengths, in levels over all pixels, of differences of block means; the last three axes are one image's."""
+    """The lengths, in levels over all pixels, of differences of block means.
+
+    The last three axes are one image's.
+    """
     return np.asarray(side * np.sqrt(np.square(differences).sum(axis=(-3, -2, -1))))

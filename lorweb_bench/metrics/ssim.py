@@ -21,9 +21,10 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     """SSIM of two uint8 H x W x 3 arrays: mean over windows and channels, from -1 to 1.
 
-    The value of scikit-image's `structural_similarity(..., channel_axis=2, data_range=255)`, many times faster: the window sums
-    are of whole numbers, so running sums are exact, and a band of rows at a time stays in the processor's cache. InputError when
-    a side is under 7 pixels, ValueError when shapes differ.
+    The value of scikit-image's `structural_similarity(..., channel_axis=2, data_range=255)`, many
+    times faster: the window sums are of whole numbers, so running sums are exact, and a band of
+    rows at a time stays in the processor's cache. InputError when a side is under 7 pixels,
+    ValueError when shapes differ.
     """
     if prediction.shape != truth.shape:
         raise ValueError(
@@ -31,7 +32,8 @@ def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
         )
     if min(truth.shape[:2]) < WINDOW:
         raise InputError(
-            f"ssim needs images of at least {WINDOW} pixels a side, not {truth.shape[1]}x{truth.shape[0]}."
+            f"ssim needs images of at least {WINDOW} pixels a side, not "
+            f"{truth.shape[1]}x{truth.shape[0]}."
         )
     height, width, channels = (
         truth.shape[0] - WINDOW + 1,
@@ -46,7 +48,10 @@ def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """SSIM of every window, float64. Sums and their products fit 32 bits: 49 x 49 x 255 x 255 is under 2^31."""
+    """SSIM of every window, float64.
+
+    Sums and their products fit 32 bits: 49 x 49 x 255 x 255 is under 2^31.
+    """
     sx, sy = _window_sums(x), _window_sums(y)
     product = sx * sy
     squares = sx * sx
@@ -77,9 +82,11 @@ def _window_sums(image: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ssim:
-    """Structural similarity of prediction and b': luminance, contrast and structure in 7x7 windows, mean over all of them.
+    """Structural similarity of prediction and b': luminance, contrast and structure in 7x7 windows,
+    mean over all of them.
 
-    From -1 to 1 (equal); a missing prediction counts -1. Blur and noise lower it much, a small constant shift hardly.
+    From -1 to 1 (equal); a missing prediction counts -1. Blur and noise lower it much, a small
+    constant shift hardly.
     """
 
     identity: str = "ssim"

@@ -1,4 +1,6 @@
-"""Weights that metrics need and this project does not ship: where they lie, and what to do where they do not."""
+"""Weights that metrics need and this project does not ship: where they lie, and what to do where
+they do not.
+"""
 
 import importlib.util
 from collections.abc import Sequence
@@ -20,9 +22,11 @@ def lacks_packages(names: Sequence[str]) -> str | None:
 
 
 def own_file(named: str) -> Path | None:
-    """The weights' file that a metric's argument names, a `.safetensors`, or None where it names published weights.
+    """The weights' file that a metric's argument names, a `.safetensors`, or None where it names
+    published weights.
 
-    InputError where the file is not there, or where it is of a format that could run code on loading.
+    InputError where the file is not there, or where it is of a format that could run code on
+    loading.
     """
     path = Path(named)
     if path.suffix == ".safetensors":
@@ -35,7 +39,10 @@ def own_file(named: str) -> Path | None:
 
 
 def absolute_spec(spec: str) -> str:
-    """NETWORK/FILE with the file's absolute path: another process may have another working folder. Other names as they are."""
+    """NETWORK/FILE with the file's absolute path: another process may have another working folder.
+
+    Other names as they are.
+    """
     network, _, named = spec.partition("/")
     file = own_file(named)
     return f"{network}/{file}" if file else spec
@@ -48,7 +55,9 @@ def digest(path: Path) -> str:
 
 
 def short_digest(path: Path) -> str:
-    """What an identity calls a weights' file of one's own: it tells two files apart, whatever they are called."""
+    """What an identity calls a weights' file of one's own: it tells two files apart, whatever they
+    are called.
+    """
     return f"sha256-{digest(path)[:12]}"
 
 

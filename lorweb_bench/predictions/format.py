@@ -57,8 +57,9 @@ class Cost(BaseModel):
 class PredictionsManifest(BaseModel):
     """`predictions.json`.
 
-    `partial` marks a run with a limit or over a part of the items; it is never ranked. `unanswered` names
-    the items that the method has no answer to, with the reasons; it is written where there are any.
+    `partial` marks a run with a limit or over a part of the items; it is never ranked. `unanswered`
+    names the items that the method has no answer to, with the reasons; it is written where there
+    are any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

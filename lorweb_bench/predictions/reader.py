@@ -47,7 +47,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Predictions(Mapping[str, Image.Image]):
-    """Predictions by key; an image is decoded when it is asked for. `manifest` says whose they are."""
+    """Predictions by key; an image is decoded when it is asked for.
+
+    `manifest` says whose they are.
+    """
 
     manifest: PredictionsManifest
     images: Mapping[str, Any]  # key -> Place, or the image itself
@@ -101,8 +104,8 @@ def fitted(
         key: The item's key, for errors.
         size: b's width and height.
         mode: None refuses another size. `scale` resizes an answer of b's aspect, to a pixel, and
-            refuses others. `crop` scales it to cover b and cuts off what hangs over on both sides alike;
-            `pad` scales it to fit in b, black around it; `stretch` changes its aspect.
+            refuses others. `crop` scales it to cover b and cuts off what hangs over on both sides
+            alike; `pad` scales it to fit in b, black around it; `stretch` changes its aspect.
 
     Returns:
         The image, and whether it was resized.
@@ -136,7 +139,9 @@ def _side(length: float) -> int:
 
 
 def _centred(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of an image on black, at a size (width, height): cut where larger, padded where smaller."""
+    """The middle of an image on black, at a size (width, height): cut where larger, padded where
+    smaller.
+    """
     result = np.zeros((size[1], size[0], 3), np.uint8)
     source, target = [], []
     for have, want in zip(image.shape[:2], result.shape[:2], strict=True):
@@ -167,8 +172,8 @@ def open_predictions(
         allow_missing: Open the folder of a run that is not finished, too.
 
     Raises:
-        InputError: They were made for another suite or are unfinished, there are none, or a key occurs
-            twice or is not the suite's. Images that are missing are no error here.
+        InputError: They were made for another suite or are unfinished, there are none, or a key
+            occurs twice or is not the suite's. Images that are missing are no error here.
     """
     if isinstance(source, Predictions):
         opened = source
@@ -324,7 +329,10 @@ def _refuse_nested(folder: Path, missing: set[str], has_images: bool) -> None:
 
 
 def _places(folder: Path) -> Iterator[tuple[str, Place]]:
-    """Each key's image in a folder: plain files, and the members of its shards. InputError for a key that occurs twice."""
+    """Each key's image in a folder: plain files, and the members of its shards.
+
+    InputError for a key that occurs twice.
+    """
     names: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
@@ -335,7 +343,8 @@ def _places(folder: Path) -> Iterator[tuple[str, Place]]:
             places = [(path.name, Place(path))]
         elif path.suffix.lower() in OTHER_IMAGES:
             raise InputError(
-                f"{path} cannot be scored; predictions are <key>.png, <key>.jpg, <key>.jpeg or <key>.webp."
+                f"{path} cannot be scored; predictions are <key>.png, <key>.jpg, <key>.jpeg or "
+                "<key>.webp."
             )
         else:
             continue
@@ -343,7 +352,8 @@ def _places(folder: Path) -> Iterator[tuple[str, Place]]:
             key = name.rpartition(".")[0]
             if key in names:
                 raise InputError(
-                    f"{folder} has two predictions for {key!r}, {names[key]} and {name}; take one out."
+                    f"{folder} has two predictions for {key!r}, {names[key]} and {name}; take one "
+                    "out."
                 )
             names[key] = name
             yield key, place
@@ -355,7 +365,8 @@ def _members(path: Path) -> Iterator[tuple[str, Place]]:
             for member in tar:
                 if not member.isreg() or not _is_image(member.name):
                     raise InputError(
-                        f"{path}: {member.name!r} is not <key>.png, <key>.jpg, <key>.jpeg or <key>.webp."
+                        f"{path}: {member.name!r} is not <key>.png, <key>.jpg, <key>.jpeg or "
+                        "<key>.webp."
                     )
                 yield member.name, Place(path, member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:

@@ -1,4 +1,7 @@
-"""Shuffled pairs: each item is shown the pair of another transformation. How much does a method use the analogy at all?"""
+"""Shuffled pairs: each item is shown the pair of another transformation.
+
+How much does a method use the analogy at all?
+"""
 
 import random
 import tarfile
@@ -48,7 +51,10 @@ def shuffled_pairs(suite: Dataset, seed: int) -> dict[str, str]:
 
 
 class PanelReader:
-    """Reads the panels of any item; a shard's members are located once, when the first item is asked for."""
+    """Reads the panels of any item.
+
+    A shard's members are located once, when the first item is asked for.
+    """
 
     def __init__(self, suite: Dataset) -> None:
         self._suite = suite

@@ -1,4 +1,6 @@
-"""Writing predictions: one image at a time, resumable, never two settings in one folder, the manifest last."""
+"""Writing predictions: one image at a time, resumable, never two settings in one folder, the
+manifest last.
+"""
 
 import json
 import os
@@ -38,8 +40,8 @@ CODE = "method.code_sha256"
 class PredictionsWriter:
     """Writes predictions one by one, so that whatever is stopped resumes where it was.
 
-    Each image is a file `<key>.png`, there when it is whole; `finish` writes the manifest, which marks
-    the folder as done. A writer can be sent to other processes: they write different keys.
+    Each image is a file `<key>.png`, there when it is whole; `finish` writes the manifest, which
+    marks the folder as done. A writer can be sent to other processes: they write different keys.
 
     Attributes:
         folder: The folder to write.
@@ -58,7 +60,8 @@ class PredictionsWriter:
         """The manifest, where the folder has one.
 
         Raises:
-            InputError: Its settings, or those of a stopped run, are others; the sentence names them.
+            InputError: Its settings, or those of a stopped run, are others; the sentence names
+                them.
         """
         if (self.folder / MANIFEST).is_file():
             manifest = read_manifest(self.folder)
@@ -106,13 +109,19 @@ class PredictionsWriter:
             (self.folder / MANIFEST).unlink()
 
     def add(self, key: str, image: Image.Image) -> None:
-        """Write one prediction: whole or not there. `finish` flushes them to the disk all at once."""
+        """Write one prediction: whole or not there.
+
+        `finish` flushes them to the disk all at once.
+        """
         temporary = self.folder / f".{key}.{os.getpid()}.tmp"
         temporary.write_bytes(encode(image, "png"))
         temporary.replace(self.folder / f"{key}.png")
 
     def add_cost(self, part: str, seconds: float, images: int, cost: Mapping[str, Any]) -> None:
-        """Keep what a part of the work took, under a name of its own; `cost` has the other fields of Cost."""
+        """Keep what a part of the work took, under a name of its own.
+
+        `cost` has the other fields of Cost.
+        """
         write_json(
             self.folder / COSTS / f"{part}.json", {"seconds": seconds, "images": images, **cost}
         )
@@ -130,7 +139,10 @@ class PredictionsWriter:
         return {key: reasons[key] for key in sorted(reasons) if key not in done}
 
     def finish(self, samples: int) -> PredictionsManifest:
-        """Write the manifest; `samples` is how many the suite has. The predictions of every run count."""
+        """Write the manifest; `samples` is how many the suite has.
+
+        The predictions of every run count.
+        """
         done, unanswered = len(self.done()), self.left_out()
         os.sync()  # the manifest must not reach the disk before the images do
         manifest = self.settings.model_copy(
@@ -174,7 +186,8 @@ class PredictionsWriter:
         if different == [CODE]:
             raise InputError(
                 f"{self.folder} holds predictions that an earlier state of the method's code made "
-                f"({CODE} {str(before.get(CODE))[:12]} instead of {str(wanted.get(CODE))[:12]}); {way_out}."
+                f"({CODE} {str(before.get(CODE))[:12]} instead of {str(wanted.get(CODE))[:12]}); "
+                f"{way_out}."
             )
         if different:
             words = [f"{k} {before.get(k)!r} instead of {wanted.get(k)!r}" for k in different[:3]]
@@ -212,7 +225,9 @@ class Running(Protocol):
 
 
 def cost_of(method: Running) -> dict[str, Any]:
-    """`peak_memory_bytes`, `sampling_steps` and `device` of a method in this process, as `Cost` has them."""
+    """`peak_memory_bytes`, `sampling_steps` and `device` of a method in this process, as `Cost` has
+    them.
+    """
     device = method.device
     name = gpu_name(device)
     return {
@@ -231,7 +246,9 @@ def gpu_name(device: str) -> str | None:
 
 
 def peak_memory() -> int | None:
-    """The most bytes held so far: on the GPU where PyTorch uses one in this process, else by the process itself."""
+    """The most bytes held so far: on the GPU where PyTorch uses one in this process, else by the
+    process itself.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_allocated())
