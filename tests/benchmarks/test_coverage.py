@@ -1,4 +1,6 @@
-"""The coverage of the intervals, by the simulation in benchmarks/coverage.py: quick to see that it runs, long to see that it holds."""
+"""The coverage of the intervals, by the simulation in benchmarks/coverage.py: quick to see that it
+runs, long to see that it holds.
+"""
 
 import importlib.util
 import sys
@@ -38,7 +40,9 @@ def test_the_simulation_tells_what_it_is_asked(coverage: ModuleType) -> None:
 def test_headline_intervals_hold_the_mean_in_93_to_97_of_100(
     coverage: ModuleType, number: int
 ) -> None:
-    """40 suites x 40 outcomes a setting; families and photographs shared. Where nothing is shared they err on the safe side."""
+    """40 suites x 40 outcomes a setting; families and photographs shared. Where nothing is shared
+    they err on the safe side.
+    """
     setting = coverage.SETTINGS[number]
     found = coverage.simulate(setting, designs=40, columns=40, resamples=300, seed=0)
     most = 99.0 if setting.name == "nothing shared" else 97.0

@@ -143,8 +143,9 @@ def _photographs(folder: Path, count: int) -> Path:
 
 
 def _source(folder: Path, **more: object) -> list[str]:
+    source = {"kind": "photographs", "path": str(folder), **more}
     return [
-        f"source={yaml.safe_dump({'kind': 'photographs', 'path': str(folder), **more}, default_flow_style=True)}",
+        f"source={yaml.safe_dump(source, default_flow_style=True)}",
         "splits={train: 6}",
     ]
 

@@ -25,7 +25,8 @@ from lorweb_bench.runtime.files import only_run
 from lorweb_bench.runtime.workers import run_pieces
 from lorweb_bench.suites.verify import verify
 
-# Every line is a folder to build in, by a child; an empty line asks how the last child ended. It is forked, so that it costs nothing.
+# Every line is a folder to build in, by a child; an empty line asks how the last child ended. It is
+# forked, so that it costs nothing.
 SERVER = """
 import os, sys
 from datagen import build as building
@@ -76,7 +77,9 @@ def recipe_keys(kind: str, folder: Path) -> dict[str, Any]:
 def start(
     write: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[Path], Callable[[], int]]]:
-    """Starts a build of a small recipe in a process; gives its process id, and what waits for its exit code."""
+    """Starts a build of a small recipe in a process; gives its process id, and what waits for its
+    exit code.
+    """
     kind, workers = request.param
     command = [
         sys.executable,
@@ -165,7 +168,8 @@ def test_a_full_disk_is_told_and_the_build_goes_on(
         "--workers",
         str(workers),
     ]
-    # No file may grow beyond these bytes: dev's shard fits, train's does not. A full disk gives the same kind of error.
+    # No file may grow beyond these bytes: dev's shard fits, train's does not. A full disk gives the
+    # same kind of error.
     limited = [
         sys.executable,
         "-c",

@@ -1,4 +1,6 @@
-"""Pinned builds: in the pinned environment a suite comes out to its fingerprint; elsewhere it is said what drifted."""
+"""Pinned builds: in the pinned environment a suite comes out to its fingerprint; elsewhere it is
+said what drifted.
+"""
 
 from pathlib import Path
 
@@ -30,7 +32,9 @@ def pinned(suite: Dataset, monkeypatch: pytest.MonkeyPatch) -> Pin:
 
 
 def changed(suite: Dataset, folder: Path, transformation: str) -> Dataset:
-    """A copy of a suite in which the results of one transformation are a level off, as with another version of a library."""
+    """A copy of a suite in which the results of one transformation are a level off, as with another
+    version of a library.
+    """
     for split in suite.splits:
         with ShardWriter(folder, split, 0) as shard:
             for sample in suite.samples(split):
@@ -89,8 +93,8 @@ def test_a_drifted_build_names_transformations_and_libraries_and_marks_scores(
     assert found.causes == ()
     said = evaluate("copy-b", other, ["mse"], out=tmp_path / "r").unpinned
     assert (
-        said
-        == f"small 1 is an unpinned build: 1 transformations drifted ({name}); libraries here: {found.libraries[0]}"
+        said == f"small 1 is an unpinned build: 1 transformations drifted ({name}); "
+        f"libraries here: {found.libraries[0]}"
     )
     page = (tmp_path / "r" / "index.html").read_text()
     assert "an unpinned build" in page and name in page

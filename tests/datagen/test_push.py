@@ -1,4 +1,6 @@
-"""Pushing to the hub: what would go, and that it goes, to a server on this machine that speaks the hub's protocol."""
+"""Pushing to the hub: what would go, and that it goes, to a server on this machine that speaks the
+hub's protocol.
+"""
 
 import base64
 import json

@@ -37,7 +37,9 @@ LAYOUTS: dict[
 
 
 def recipe_of(kind: str, folder: Path, write: Write) -> tuple[list[Path], Callable[[Path], object]]:
-    """The files of a source of eight sets of images, and a function that builds a part of a dataset, or all of it, from them."""
+    """The files of a source of eight sets of images, and a function that builds a part of a
+    dataset, or all of it, from them.
+    """
     names, settings = LAYOUTS[kind]
     folder.mkdir()
     files = [folder / name.format(i=i) for i in range(8) for name in names]

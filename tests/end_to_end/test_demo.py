@@ -1,4 +1,6 @@
-"""The demo end to end on small recipes: every step is the public command, and a demo that was killed ends in the same report."""
+"""The demo end to end on small recipes: every step is the public command, and a demo that was
+killed ends in the same report.
+"""
 
 import json
 import os
@@ -15,7 +17,9 @@ TRAIN = """
 name: photos-mini-train
 version: "1"
 seed: 7
-source: {kind: photographs, path: bundled, scenes: 80, shares: {train: 0.3, dev: 0.1, calibration: 0.1, a: 0.25, b: 0.25}}
+source:
+  {kind: photographs, path: bundled, scenes: 80,
+   shares: {train: 0.3, dev: 0.1, calibration: 0.1, a: 0.25, b: 0.25}}
 panel: {square: 32}
 transformations:
   families: [hue_shift, grayscale, tint, invert, gamma, flip, rotate, pixelate, border, lines]
@@ -31,7 +35,9 @@ SUITE = """
 name: photos-mini
 version: "1"
 seed: 7
-source: {kind: photographs, path: bundled, scenes: 80, shares: {train: 0.3, dev: 0.1, calibration: 0.1, a: 0.25, b: 0.25}}
+source:
+  {kind: photographs, path: bundled, scenes: 80,
+   shares: {train: 0.3, dev: 0.1, calibration: 0.1, a: 0.25, b: 0.25}}
 panel: {square: 32}
 tiers:
   new_family: [solarise, mirror_half, emboss]

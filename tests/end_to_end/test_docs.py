@@ -1,9 +1,9 @@
 """The documentation is true: its commands run, its files are as shown, its tables are the code's.
 
 A block ```sh is run line by line; a command that ends with `&` keeps running until the page ends. A
-block whose first line is a comment with a file name (`# mine.yaml`) is written to that file. A block
-```sh that begins with `# needs …` or `# takes …` is not run, but its commands and options must
-exist. One that begins with `# with assets/…` is run where reference_model has these weights.
+block whose first line is a comment with a file name (`# mine.yaml`) is written to that file. A
+block ```sh that begins with `# needs …` or `# takes …` is not run, but its commands and options
+must exist. One that begins with `# with assets/…` is run where reference_model has these weights.
 """
 
 import ast
@@ -114,7 +114,7 @@ def lacks(block: Block) -> bool:
 
 
 def installed(pyproject: str) -> Iterator[list[str]]:
-    """What `pip install -e .` leaves of a page's own package: the metadata with its entry points."""
+    """What `pip install -e .` leaves of a page's own package: metadata with entry points."""
     import tomllib
 
     project = tomllib.loads(pyproject)["project"]
@@ -153,7 +153,7 @@ def steps(page: str) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The one folder that all pages run in; a file `failed` in it stops the pages after a failure."""
+    """The one folder that all pages run in; a file `failed` in it stops later pages."""
     return tmp_path_factory.mktemp("docs")
 
 

@@ -1,4 +1,6 @@
-"""Shared by the tests of the contract: a dataset of tiny random panels, and a server that judges by rule."""
+"""Shared by the tests of the contract: a dataset of tiny random panels, and a server that judges by
+rule.
+"""
 
 import base64
 import csv
@@ -118,8 +120,9 @@ Answer = tuple[int, Any]  # a status and a body: text of the model, or the whole
 
 
 class Judge(ThreadingHTTPServer):
-    """A server that speaks the chat protocol. `rule` answers, where there is one, else `answer`; `asked` keeps every request,
-    `at_once` the most at a time."""
+    """A server that speaks the chat protocol. `rule` answers, where there is one, else `answer`;
+    `asked` keeps every request, `at_once` the most at a time.
+    """
 
     daemon_threads = True
 
@@ -154,11 +157,15 @@ class Judge(ThreadingHTTPServer):
 
     @staticmethod
     def share_of(messages: Any, parts: int) -> int:
-        """A number below `parts` that goes by the content of a request: which ones a test's server treats badly."""
+        """A number below `parts` that goes by the content of a request: which ones a test's server
+        treats badly.
+        """
         return int(hashlib.sha256(json.dumps(messages).encode()).hexdigest(), 16) % parts
 
     def answer(self, body: dict[str, Any]) -> Answer:
-        """Consistent where the attempt is near b; the better of two is the one nearer to b, and of equal ones the first."""
+        """Consistent where the attempt is near b; the better of two is the one nearer to b, and of
+        equal ones the first.
+        """
         seen = self.pictures(body)
         if "C" in seen:
             away = far(seen["C"], seen["B"])
@@ -234,7 +241,9 @@ def made(small_suite: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 @pytest.fixture(scope="session")
 def questions_on_copies(small_suite: Dataset) -> dict[str, Any]:
-    """The messages about each item where b itself is the prediction; a few items of the small suite have the same pictures."""
+    """The messages about each item where b itself is the prediction; a few items of the small suite
+    have the same pictures.
+    """
     quadruplets = [q for split in SUITE_SPLITS for q in small_suite.quadruplets(split)]
     return {q.key: rating_question(q, q.b).messages for q in quadruplets}
 

@@ -280,8 +280,9 @@ def test_weights_in_the_hub_s_cache_are_found_loaded_and_named_by_their_revision
     }
     environment.pop("HF_HUB_CACHE", None)
     script = (
-        "import sys\nfrom lorweb_bench.cli.main import main\nfrom lorweb_bench.methods.listing import "
-        "weights_there\n"
+        "import sys\n"
+        "from lorweb_bench.cli.main import main\n"
+        "from lorweb_bench.methods.listing import weights_there\n"
         "assert weights_there('VisualCloze/VisualClozePipeline-384') and not "
         "weights_there('black-forest-labs/FLUX.1-Kontext-dev')\n"
         "main(sys.argv[1:])\n"

@@ -65,7 +65,8 @@ def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> No
         ("training=5", "--set: training is 5, and it must be a section with keys of steps, batch"),
         (
             "adapter.kind=lora",
-            "--set: adapter.kind is 'lora', and it must be 'lorweb', 'single-lora' or 'token-control'",
+            "--set: adapter.kind is 'lora', "
+            "and it must be 'lorweb', 'single-lora' or 'token-control'",
         ),
         ("adapter.rank=0", "--set: adapter.rank is 0"),
         ("panel=0", "--set: panel is 0, and it must be 16 or more"),

@@ -1,4 +1,6 @@
-"""An image editor as a source: the stock FLUX.1-Kontext pipeline with random weights, driven by instructions and by LoRAs."""
+"""An image editor as a source: the stock FLUX.1-Kontext pipeline with random weights, driven by
+instructions and by LoRAs.
+"""
 
 import json
 import shutil
@@ -35,7 +37,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def lora(tiny_flux_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA of rank 2 for every attention layer of the tiny pipeline, in the form that diffusers loads."""
+    """A LoRA of rank 2 for every attention layer of the tiny pipeline, in the form that diffusers
+    loads.
+    """
     weights = load_file(next((tiny_flux_folder / "transformer").glob("*.safetensors")))
     random, tensors = torch.Generator().manual_seed(3), {}
     for name, weight in weights.items():
@@ -54,7 +58,9 @@ def lora(tiny_flux_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def settings(tiny_flux_folder: Path, lora: Path, tmp_path: Path) -> Settings:
-    """What makes of the recipe lorweb-evalset one of two tasks on 12 small photographs of two categories."""
+    """What makes of the recipe lorweb-evalset one of two tasks on 12 small photographs of two
+    categories.
+    """
     for i in range(12):
         file = tmp_path / "photographs" / ("animals" if i % 2 else "persons") / f"{i:02d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""Editors whose call differs from that of FLUX.1-Kontext: the stock pipelines of Qwen-Image-Edit and FLUX.2, with random weights."""
+"""Editors whose call differs from that of FLUX.1-Kontext: the stock pipelines of Qwen-Image-Edit
+and FLUX.2, with random weights.
+"""
 
 import json
 from pathlib import Path
@@ -42,7 +44,9 @@ def qwen_tokenizer() -> Any:
 
 
 def qwen_parts() -> dict[str, Any]:
-    """The parts of a small Qwen-Image-Edit: one block of each model, a VAE that shrinks eightfold, and the real processor."""
+    """The parts of a small Qwen-Image-Edit: one block of each model, a VAE that shrinks eightfold,
+    and the real processor.
+    """
     from diffusers import (
         AutoencoderKLQwenImage,
         FlowMatchEulerDiscreteScheduler,
@@ -119,7 +123,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def flux2(tmp_path: Path) -> Path:
-    """A small FLUX.2 [klein], which takes a list of images for references of every edit of a batch."""
+    """A small FLUX.2 [klein], which takes a list of images as references for every edit."""
     from diffusers import (
         AutoencoderKLFlux2,
         FlowMatchEulerDiscreteScheduler,
@@ -167,7 +171,9 @@ def flux2(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_area(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These pipelines work at a megapixel whatever the photograph; here at 64 x 64 pixels, so that a test is quick."""
+    """These pipelines work at a megapixel whatever the photograph; here at 64 x 64 pixels, so that
+    a test is quick.
+    """
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
 
     for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):

@@ -1,4 +1,6 @@
-"""Other editors than FLUX.1-Kontext: the stock InstructPix2Pix pipeline, and a text-to-image one that edits, with random weights."""
+"""Other editors than FLUX.1-Kontext: the stock InstructPix2Pix pipeline, and a text-to-image one
+that edits, with random weights.
+"""
 
 import json
 from pathlib import Path
@@ -22,7 +24,9 @@ STEPS = {"num_inference_steps": 2, "guidance_scale": 3.0}
 
 
 def parts(flux: Path, unet_channels: int) -> dict[str, Any]:
-    """The parts of a small Stable Diffusion: a VAE that shrinks eightfold, a UNet of two levels, the text encoder of another pipeline."""
+    """The parts of a small Stable Diffusion: a VAE that shrinks eightfold, a UNet of two levels,
+    the text encoder of another pipeline.
+    """
     from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 

@@ -1,4 +1,6 @@
-"""Roles and items: no source serves twice, the pixels are exact, keys and order say nothing, candidates can be told apart."""
+"""Roles and items: no source serves twice, the pixels are exact, keys and order say nothing,
+candidates can be told apart.
+"""
 
 import itertools
 import re
@@ -182,7 +184,8 @@ def test_photographs_are_shared_out_by_share_and_never_too_thin(
     for i, picture in enumerate(noise):
         (folder / f"p{i:03d}.png").write_bytes(encode(picture))
     settings = [
-        f"source={{kind: photographs, path: {folder}, shares: {{train: 0.5, dev: 0.05, calibration: 0.05, a: 0.2, b: 0.2}}}}"
+        f"source={{kind: photographs, path: {folder}, "
+        "shares: {train: 0.5, dev: 0.05, calibration: 0.05, a: 0.2, b: 0.2}}"
     ]
     roles = share_out(read_recipe(write(), settings))
     counts = {role: len(roles.pools[role].photographs) for role in ROLES}

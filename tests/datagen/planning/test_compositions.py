@@ -1,4 +1,6 @@
-"""Compositions of two and of three steps: what is held out, that each step shows, and that each is its steps one after the other."""
+"""Compositions of two and of three steps: what is held out, that each step shows, and that each is
+its steps one after the other.
+"""
 
 import itertools
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ SINGLES = library().singles()
 
 @dataclass(frozen=True)
 class Both:
-    """A training dataset with compositions of three steps, its recipe, and a suite relative to it."""
+    """A training dataset with compositions of three steps, its recipe, and a suite for it."""
 
     recipe: Recipe
     train: Dataset

@@ -1,4 +1,6 @@
-"""Tiers hold what their names promise, read from the manifests of a built training dataset and suite."""
+"""Tiers hold what their names promise, read from the manifests of a built training dataset and
+suite.
+"""
 
 import numpy as np
 import pytest
@@ -141,7 +143,9 @@ def test_twins_and_invisible_ones_are_dropped_and_reported(write, train: Dataset
 def test_twins_on_the_suites_own_images_have_no_items_and_are_reported(
     write, train: Dataset
 ) -> None:  # type: ignore[no-untyped-def]
-    """On gray photographs every shift of the hue is the same; on the calibration images none is like another."""
+    """On gray photographs every shift of the hue is the same; on the calibration images none is
+    like another.
+    """
     known = {n: i.model_dump(mode="json") for n, i in train.manifest.transformations.items()}
     recipe = read_recipe(write())
     roles = share_out(recipe)

@@ -1,4 +1,6 @@
-"""Options of recipes: filters that look at images, pinned files, credits, and a file with families of one's own."""
+"""Options of recipes: filters that look at images, pinned files, credits, and a file with families
+of one's own.
+"""
 
 import json
 from pathlib import Path

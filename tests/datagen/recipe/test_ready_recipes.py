@@ -165,7 +165,8 @@ def test_relation252k_with_tasks_for_a_suite_that_is_scored(tmp_path: Path, towe
         suite.manifest.transformations
     ) - set(train.manifest.transformations)
     assert {r.tier for r in suite.records("unseen")} == {"new_task"}
-    # Of an edit that somebody made there is no single right answer: metrics with weights serve it, the others say why they do not.
+    # Of an edit that somebody made there is no single right answer: metrics with weights serve it,
+    # the others say why they do not.
     with pytest.raises(InputError, match="no single right answer"):
         evaluate("copy-b", suite, ["edit_recovery"])
     report = evaluate("copy-b", suite, [f"clip_image[{tower}]", f"clip_direction[{tower}]"])

@@ -40,7 +40,8 @@ def test_crops_keep_to_their_share_of_the_short_side_and_are_never_enlarged() ->
         sides = []
         for seed in range(60):
             crop = cut_panel(it, Panel(square=square), seed).astype(float)
-            # The red channel grows by side / square a pixel; it is the same along x and y: square crops stay square.
+            # The red channel grows by side / square a pixel; it is the same along x and y: square
+            # crops stay square.
             across, down = (
                 np.polyfit(np.arange(square), crop[:, :, 0].mean(0), 1)[0],
                 np.polyfit(np.arange(square), crop[:, :, 1].mean(1), 1)[0],

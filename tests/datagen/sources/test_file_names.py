@@ -1,4 +1,4 @@
-"""Names of files are found in the spelling of another system, for pairs, lists, pins and credits."""
+"""File names are found in another system's spelling, in pairs, lists, pins and credits."""
 
 import json
 import unicodedata

@@ -1,4 +1,6 @@
-"""Instruction-editing datasets by `datasets`: columns, tasks by instruction, resuming, and what is wrong with rows."""
+"""Instruction-editing datasets by `datasets`: columns, tasks by instruction, resuming, and what is
+wrong with rows.
+"""
 
 import io
 import json
@@ -127,7 +129,9 @@ def test_what_cannot_be_read_is_refused_in_words(
 
 
 def written(path: Path, **columns: Any) -> Path:
-    """A parquet file of four pairs with one instruction; `columns` are other values for its columns."""
+    """A parquet file of four pairs with one instruction; `columns` are other values for its
+    columns.
+    """
     import pyarrow
     from pyarrow import parquet as files
 

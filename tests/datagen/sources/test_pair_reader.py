@@ -1,4 +1,4 @@
-"""Pairs and quadruplets: every layout on disk, and what is wrong with the ones that are left out."""
+"""Pairs and quadruplets: every layout on disk, and why some are left out."""
 
 import json
 import os

@@ -188,7 +188,9 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 
 
 def mixed_folder(root: Path) -> dict[str, str]:
-    """A folder of three good photographs and every kind of bad one; returns a word of the reason for each of the bad."""
+    """A folder of three good photographs and every kind of bad one; returns a word of the reason
+    for each of the bad.
+    """
     Image.fromarray(picture(0)).save(root / "one.png")
     (root / "sub").mkdir()
     Image.fromarray(picture(1)).save(root / "sub" / "Zwei .b.bmp")

@@ -1,4 +1,6 @@
-"""Relation252K: every group and irregular name, halves, and a count of what is there and what is not."""
+"""Relation252K: every group and irregular name, halves, and a count of what is there and what is
+not.
+"""
 
 import json
 import os

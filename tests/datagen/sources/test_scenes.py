@@ -1,4 +1,4 @@
-"""Scenes: pure functions of their seed, varied, lopsided, and with the statistics of photographs."""
+"""Scenes: pure functions of their seed, varied, lopsided, with photographs' statistics."""
 
 import pickle
 
@@ -54,7 +54,9 @@ def test_flips_and_turns_are_visible(hundred: np.ndarray) -> None:
 
 
 def test_statistics_are_those_of_photographs(hundred: np.ndarray) -> None:
-    """The ranges hold for crops of natural photographs at this size: contrast, brightness, and an amplitude spectrum of about 1/f."""
+    """The ranges hold for crops of natural photographs at this size: contrast, brightness, and an
+    amplitude spectrum of about 1/f.
+    """
     luma = hundred.astype(np.float64) @ (0.299, 0.587, 0.114) / 255
     assert 0.3 < np.median(luma.mean((1, 2))) < 0.6
     assert 0.12 < np.median(luma.std((1, 2))) < 0.25

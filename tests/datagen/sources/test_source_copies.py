@@ -39,7 +39,7 @@ splits: {{seen: 16, unseen: 24}}
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a drive holds: 24 photographs; of half of them a thumbnail, an export, a mirror image."""
+    """A drive's 24 photographs; half of them with a thumbnail, an export, a mirror image."""
     folder = tmp_path_factory.mktemp("home") / "photos"
     for place in ("thumbs", "export", "mirror"):
         (folder / place).mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""The command line: quick help, one sentence and exit code 2 for bad input, 130 on Ctrl-C, a traceback only for faults of ours."""
+"""The command line: quick help, one sentence and exit code 2 for bad input, 130 on Ctrl-C, a
+traceback only for faults of ours.
+"""
 
 import signal
 import subprocess
@@ -57,7 +59,8 @@ from lorweb_bench.cli import main
 try:
     main.main(sys.argv[1:])
 finally:
-    heavy = {"numpy", "torch", "cv2", "PIL", "pydantic", "rich", "scipy", "matplotlib", "datagen", "reference_model", "leaderboard"}
+    heavy = {"numpy", "torch", "cv2", "PIL", "pydantic", "rich", "scipy", "matplotlib"}
+    heavy |= {"datagen", "reference_model", "leaderboard"}
     print("HEAVY", sorted(heavy & set(sys.modules)))
 """
 
@@ -80,7 +83,11 @@ def test_the_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 def test_importing_the_package_imports_nothing_and_offers_its_names() -> None:
-    code = "import sys, lorweb_bench as lb; print({'numpy', 'PIL', 'torch', 'pydantic'} & set(sys.modules)); print(lb.__version__, dir(lb))"
+    code = (
+        "import sys, lorweb_bench as lb; "
+        "print({'numpy', 'PIL', 'torch', 'pydantic'} & set(sys.modules)); "
+        "print(lb.__version__, dir(lb))"
+    )
     assert python("-c", code).stdout.startswith("set()\n0.")
     import lorweb_bench as lb
 

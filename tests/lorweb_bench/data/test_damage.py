@@ -1,4 +1,6 @@
-"""Whatever happens to the files of a dataset, verify finds it, and a reader refuses it or gives what it always gave."""
+"""Whatever happens to the files of a dataset, verify finds it, and a reader refuses it or gives
+what it always gave.
+"""
 
 from collections.abc import Callable
 from itertools import islice

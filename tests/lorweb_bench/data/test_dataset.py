@@ -1,4 +1,6 @@
-"""Datasets round trip, fingerprints depend on content alone, shards are whole or refused by name, and others can read them."""
+"""Datasets round trip, fingerprints depend on content alone, shards are whole or refused by name,
+and others can read them.
+"""
 
 import hashlib
 import io
@@ -168,7 +170,9 @@ def test_a_missing_shard_is_named(tiny: Dataset) -> None:
 
 
 def test_no_half_sample_even_without_a_checksum(tiny: Dataset) -> None:
-    """A shard cut between members is a sound tar; the strict reader still hands out whole samples alone."""
+    """A shard cut between members is a sound tar; the strict reader still hands out whole samples
+    alone.
+    """
     shard = tiny.path / "train" / "000000.tar"
     with tarfile.open(shard) as tar:
         members = tar.getmembers()

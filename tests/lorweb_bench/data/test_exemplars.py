@@ -1,4 +1,4 @@
-"""Items with several exemplar pairs: written, read, fingerprinted, published, predicted, refused."""
+"""Items with several exemplar pairs: written, read, published, predicted, refused."""
 
 import json
 from pathlib import Path
@@ -99,7 +99,9 @@ RECIPE = """
 name: several
 version: "1"
 seed: 3
-source: {kind: scenes, scenes: 60, shares: {train: 0.3, dev: 0.1, calibration: 0.1, a: 0.25, b: 0.25}}
+source:
+  {kind: scenes, scenes: 60,
+   shares: {train: 0.3, dev: 0.1, calibration: 0.1, a: 0.25, b: 0.25}}
 panel: {square: 32, format: png}
 transformations: {families: [hue_shift, invert, flip], compositions: {count: 0}}
 splits: {train: 6}

@@ -1,4 +1,6 @@
-"""Lines come sorted whether they fit into memory or not, and a dataset that does not has the same fingerprints."""
+"""Lines come sorted whether they fit into memory or not, and a dataset that does not has the same
+fingerprints.
+"""
 
 import pytest
 from hypothesis import given

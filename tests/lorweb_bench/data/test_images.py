@@ -1,4 +1,6 @@
-"""Decoding is strict and bounded, encoding deterministic, the pixel hash exact, the resize kernel fixed."""
+"""Decoding is strict and bounded, encoding deterministic, the pixel hash exact, the resize kernel
+fixed.
+"""
 
 import hashlib
 import io

@@ -1,4 +1,6 @@
-"""The training order: every sample once an epoch, the same for a seed, taken up anywhere, shared out over readers."""
+"""The training order: every sample once an epoch, the same for a seed, taken up anywhere, shared
+out over readers.
+"""
 
 import json
 from collections import Counter
@@ -50,9 +52,9 @@ def test_readers_share_an_epoch_without_overlap(tiny: Dataset, readers: int) -> 
         {key for batch in keys(tiny, order, 40, reader, readers) for key in batch}
         for reader in range(readers)
     ]
-    if (
-        readers > 3
-    ):  # more readers than shards: every n-th sample, the same ones' turn changing with the shards' order
+    # With more readers than shards each takes every n-th sample; whose turn it is changes with the
+    # shards' order.
+    if readers > 3:
         first = [
             key
             for reader in range(readers)

@@ -1,4 +1,5 @@
-"""Commands without the packages of an extra: one sentence with the pip line, exit code 2, no traceback.
+"""Commands without the packages of an extra: one sentence with the pip line, exit code 2, no
+traceback.
 
 The packages are hidden from a real process by an import hook, so that what is tested is what the
 commands import, in the order in which they import it.

@@ -1,4 +1,6 @@
-"""Results come in order whatever the workers, errors and Ctrl-C stop everything, and nothing is left running."""
+"""Results come in order whatever the workers, errors and Ctrl-C stop everything, and nothing is
+left running.
+"""
 
 import functools
 import os
@@ -133,7 +135,9 @@ if __name__ == "__main__":
 def test_workers_start_with_what_was_imported_and_nothing_of_the_working_folder(
     tmp_path: Path,
 ) -> None:
-    """A folder of one's own may hold modules of any name; only those that are installed are imported."""
+    """A folder of one's own may hold modules of any name; only those that are installed are
+    imported.
+    """
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "colorsys.py").write_text("open('imported', 'w')")
     (tmp_path / "warm.py").write_text(WARM)

@@ -1,4 +1,6 @@
-"""Leaks are found in every tier, and among images equal and near-equal; what is new is not called a leak."""
+"""Leaks are found in every tier, and among images equal and near-equal; what is new is not called a
+leak.
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -165,7 +165,8 @@ def test_the_page_in_a_browser(small_suite: Dataset, tmp_path: Path) -> None:
                 page.evaluate("document.documentElement.scrollWidth") == width
             )  # nothing sticks out sideways
             shade = page.evaluate(
-                "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
+                "getComputedStyle(document.body).backgroundColor"
+                ".match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
             )
             assert (shade < 384) == (scheme == "dark")
             assert page.locator(".quad:visible").count() == 25

@@ -1,4 +1,6 @@
-"""Pins: a suite that bears a pinned name and is another build is named so wherever it is scored, whichever suite it is."""
+"""Pins: a suite that bears a pinned name and is another build is named so wherever it is scored,
+whichever suite it is.
+"""
 
 import pytest
 from PIL import Image
