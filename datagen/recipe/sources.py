@@ -239,6 +239,12 @@ class SourceSection(Section):
         default="forward",
         description="Of pairs: whether an edit is also used backwards, as a task of its own.",
     )
+    other_shape: Literal["crop", "pad", "leave_out", "stretch"] = Field(
+        default="crop",
+        description="Of pairs, what becomes of an after of another shape than its before: both are "
+        "cropped to what they have in common (or left out where none is found), the after is "
+        "padded, the pair is left out, or the after is stretched.",
+    )
     keep: str | None = Field(
         default=None,
         description="Of `hub` and `editor`: the folder where the images that were read or edited "
@@ -286,6 +292,7 @@ class SourceSection(Section):
             "sha256": (not files and self.sha256 is not None, "photographs in a folder"),
             "credits": (not files and self.credits is not None, "photographs in a folder"),
             "directions": (not edited and self.directions != "forward", "pairs"),
+            "other_shape": (not edited and self.other_shape != "crop", "pairs"),
         }
         given = f"the kind {self.kind}"
         if self.path == "bundled" and not edited:

@@ -97,6 +97,7 @@ def hub(
     usable = []
     for row, before, after in zip(rows, checks[::2], checks[1::2], strict=True):
         row["pixels"], row["digest"] = (before.digest, after.digest), before.source
+        row["sizes"] = ((before.height, before.width), (after.height, after.width))
         if (note := _why_left_out(_row_name(row), before, after, min_side)) is not None:
             left_out.append(note)
         else:
@@ -395,6 +396,7 @@ def _pairs(
             photograph=photographs.get(row["photograph"], f"pixels-{row['pixels'][0][:16]}"),
             pixels=" ".join(row["pixels"]),
             digest=row["digest"],
+            sizes=row["sizes"],
         )
         for row in rows
     ]

@@ -58,6 +58,7 @@ class ImageSet:
         left_out: Why the set is not used; None where it is.
         digests: Pixel hashes in the order of the roles, once the files are decoded.
         sources: What the images are compared by (`SourceDigest` as text), in the same order.
+        sizes: Their heights and widths in pixels, in the same order.
     """
 
     name: str
@@ -69,6 +70,7 @@ class ImageSet:
     left_out: LeftOut | None = None
     digests: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def refuse(self, reason: str) -> None:
         """Leave the set out as broken, for its first reason."""
@@ -158,6 +160,7 @@ def _check_images(
         checked = checks[number * len(roles) : (number + 1) * len(roles)]
         image_set.digests = tuple(image.digest for image in checked)
         image_set.sources = tuple(image.source for image in checked)
+        image_set.sizes = tuple((image.height, image.width) for image in checked)
         image_set.left_out = _why_left_out(image_set.name, checked, min_side)
     return metadata_notes([file.name for file in files], checks)
 

@@ -16,6 +16,7 @@ from datagen.sources.edit_chains import join_chains
 from datagen.sources.image_files import ImageFile, slugs
 from datagen.sources.image_sets import PROMPTS, NamedRoles, read_image_sets
 from datagen.sources.near_duplicates import SeenImages, look_at_all
+from datagen.sources.shapes import fit_shapes
 from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 
@@ -60,6 +61,10 @@ def read_pairs(recipe: Recipe, workers: int = 1) -> PairsRead:
         InputError: As the source says, and for broken files with `on_bad: fail`.
     """
     read, filters = _read_source(recipe, workers), recipe.filters
+    fitted, notes = fit_shapes(read.pairs, recipe.source.other_shape, workers)
+    if recipe.source.kind == "quadruplets":
+        fitted = _whole_quadruplets(read.pairs, fitted)
+    read = replace(read, pairs=fitted, notes=(*read.notes, *notes))
     if not filters.near_duplicates and filters.aspect_tolerance is None:
         return read
     looks = look_at_all([pair.before for pair in read.pairs], workers)
@@ -196,6 +201,7 @@ def pairs(
             photograph=photograph,
             pixels=" ".join(image_set.digests),
             digest=image_set.sources[0],
+            sizes=(image_set.sizes[0], image_set.sizes[1]),
         )
         for image_set, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
     ]

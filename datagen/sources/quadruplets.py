@@ -86,6 +86,10 @@ def quadruplets(
                 photograph=f"{name}-{before}",
                 pixels=" ".join(image_set.digests),
                 digest=image_set.sources[ROLES.index(before)],
+                sizes=(
+                    image_set.sizes[ROLES.index(before)],
+                    image_set.sizes[ROLES.index(after)],
+                ),
             )
             pairs.append(pair)
     return pairs, left_out

@@ -51,6 +51,7 @@ class Pair:
         as_b: False where, as (b, b_prime) of a suite, it would give another pair's answer away.
         pixels: The pixel hashes of the images, where they were decoded.
         digest: What `before` is compared by, a `SourceDigest` as text, where it was decoded.
+        sizes: Height and width of before and of after, in pixels, where they were decoded.
     """
 
     task: str
@@ -65,3 +66,4 @@ class Pair:
     as_b: bool = True
     pixels: str = ""
     digest: str = ""
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
