@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lorweb_bench.data.dataset import open_dataset, open_suite
     from lorweb_bench.data.loader import training_loader
     from lorweb_bench.data.samples import Quadruplet, Triplet
+    from lorweb_bench.data.webdataset import decode, read_shards
     from lorweb_bench.errors import InputError
     from lorweb_bench.judging.endpoint import Endpoint
     from lorweb_bench.judging.judge import judge
@@ -29,12 +30,14 @@ _HOME = {
     "Quadruplet": "lorweb_bench.data.samples",
     "Report": "lorweb_bench.reports.report",
     "Triplet": "lorweb_bench.data.samples",
+    "decode": "lorweb_bench.data.webdataset",
     "compare_reports": "lorweb_bench.compare.compare",
     "evaluate": "lorweb_bench.scoring.evaluate",
     "judge": "lorweb_bench.judging.judge",
     "load_method": "lorweb_bench.methods.base",
     "open_dataset": "lorweb_bench.data.dataset",
     "open_suite": "lorweb_bench.data.dataset",
+    "read_shards": "lorweb_bench.data.webdataset",
     "results": "lorweb_bench.reports.results",
     "score": "lorweb_bench.scoring.evaluate",
     "training_loader": "lorweb_bench.data.loader",
@@ -49,11 +52,13 @@ __all__ = [
     "Report",
     "Triplet",
     "compare_reports",
+    "decode",
     "evaluate",
     "judge",
     "load_method",
     "open_dataset",
     "open_suite",
+    "read_shards",
     "results",
     "score",
     "training_loader",

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from lorweb_bench.data.shard_format import Sample, Sidecar, check_record, roles_of
 from lorweb_bench.errors import InputError
@@ -38,10 +38,26 @@ def read_shard(path: Path | str) -> Iterator[Sample]:
     Raises:
         InputError: It names the shard and the first thing that is not whole and well named.
     """
-    path = Path(path)
-    members = ((member.name, _content(path, tar, member)) for tar, member in _members(path))
+    yield from _samples(Path(path), None)
+
+
+def read_stream(file: IO[bytes], name: str) -> Iterator[Sample]:
+    """Read a shard's samples in order from a file that cannot seek, such as an answer over http.
+
+    Args:
+        file: The tar, from its beginning.
+        name: What errors call it.
+
+    Raises:
+        InputError: As `read_shard`.
+    """
+    yield from _samples(Path(name), file)
+
+
+def _samples(path: Path, file: IO[bytes] | None) -> Iterator[Sample]:
+    members = ((member.name, _content(path, tar, member)) for tar, member in _members(path, file))
     for key, contents in _by_sample(path, members):
-        yield _sample(path, key, contents)
+        yield sample_of_members(path, key, contents)
 
 
 def index_of(sidecar: Sidecar) -> ShardIndex | None:
@@ -85,7 +101,9 @@ def read_sample(path: Path | str, index: ShardIndex, number: int) -> Sample:
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e}); fetch or build it again.") from None
     members = _members_in(path, data)
-    samples = [_sample(path, key, contents) for key, contents in _by_sample(path, members)]
+    samples = [
+        sample_of_members(path, key, contents) for key, contents in _by_sample(path, members)
+    ]
     if len(samples) != 1:
         raise InputError(
             f"{path}: no one sample stands from byte {start} to {end}; "
@@ -151,9 +169,13 @@ def _headers(path: Path) -> Iterator[tuple[str, tuple[tarfile.TarInfo, bytes]]]:
         yield member.name, (member, _content(path, tar, member) if record else b"")
 
 
-def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+def _members(
+    path: Path, file: IO[bytes] | None = None
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The members of a shard: of the file at a path, or of one that is open and cannot seek."""
     try:
-        with tarfile.open(path, "r:") as tar:
+        opened = tarfile.open(path, "r:") if file is None else tarfile.open(None, "r|", file)
+        with opened as tar:
             for member in tar:
                 if not member.isreg():
                     raise InputError(f"{path}: {member.name!r} is not a plain file.")
@@ -175,7 +197,17 @@ def _content(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes
     return data
 
 
-def _sample(path: Path, key: str, members: dict[str, bytes]) -> Sample:
+def sample_of_members(path: Path, key: str, members: dict[str, bytes]) -> Sample:
+    """The sample that some members make: three or four images of one extension, and the record.
+
+    Args:
+        path: The shard, for errors.
+        key: The sample's key.
+        members: The bytes of each member by what follows the key in its name.
+
+    Raises:
+        InputError: A member is missing or is too much, or the record is not that of the key.
+    """
     by_role: dict[str, bytes] = {}
     extensions: set[str] = set()
     for rest, data in members.items():
