@@ -41,8 +41,8 @@ COARSEST = 16  # least side of the coarsest level, pixels
 KAPPA = 0.5
 SLOPE_PATCH = 9  # side of the patch that the line is fitted in, pixels
 FLAT = 1e-3  # variance, of images in [0, 1], under which a patch of a is flat and the line is level
-# What the place weighs, from edge to edge, in standard deviations of the patches; the first where it
-# is as good.
+# What the place weighs, from edge to edge, in standard deviations of the patches; the first where
+# it is as good.
 PLACES = (0.0, 6.0)
 BETTER = 0.98  # of the error of the pair, that a greater weight has to stay under
 

@@ -26,7 +26,8 @@ from lorweb_bench.metrics.weights import (
 if TYPE_CHECKING:
     from lorweb_bench.data.dataset import Dataset
 
-# torchvision's file of each trunk, whose name ends as its sha256 begins, and the least side it takes
+# torchvision's file of each trunk, whose name ends as its sha256 begins, and the least side it
+# takes
 TRUNKS = {
     "alex": ("alexnet-owt-7be5be79.pth", 31),
     "vgg": ("vgg16-397923af.pth", 16),
