@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from leaderboard.service import queue
 from leaderboard.store.audit import KEEPER, note
-from leaderboard.store.ladder import HELD
 from leaderboard.store.name_claims import skeleton, taken
 from leaderboard.store.store import Store
 from leaderboard.store.tables import (
@@ -231,8 +230,3 @@ def requeue(store: Store, ticket: str) -> str:
         job.ready = queue.now()
         note(session, KEEPER, "requeued", job.ticket, was=before)
         return before
-
-
-def held_because(held: str | None) -> str:
-    """Why scores are held, in words; empty where they are told."""
-    return HELD[held] if held else ""

@@ -27,11 +27,15 @@ GROUP = "unseen"
 RUNS = 5  # of one row: further runs with other seeds that are told
 NEAR_ITEMS = 0.9  # share of items, beyond which a submission is an earlier one once more
 NEAR_VALUE = 0.01  # of the metric's width: what the score of such an item may differ by
+# What a team is told does not tell the first two apart: both rest on hidden values.
+NOT_BETTER = (
+    "it is not better than the best of its team by the step of this suite, or nearly the same as "
+    "an earlier submission"
+)
 HELD = {
-    "near": "nearly all of its images are worth the same as those of an earlier submission of its "
-    "team",
+    "near": NOT_BETTER,
+    "step": NOT_BETTER,
     "spent": "its team has had all the submissions to this suite whose scores are told",
-    "step": "it is not better than the best of its team by the step of this suite",
 }
 
 

@@ -179,8 +179,8 @@ def _agree(
         )
     if manifest.exemplars > 1:
         raise InputError(
-            f"These predictions were shown {manifest.exemplars} exemplar pairs an item; the rows of "
-            "a board are shown one, so predict without --exemplars."
+            f"These predictions were shown {manifest.exemplars} exemplar pairs an item; the rows "
+            "of a board are shown one, so predict without --exemplars."
         )
     if bare:
         named = MethodId(name=card.method, version=card.version)
