@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorweb_bench.data.images import resize, to_image
 from lorweb_bench.data.samples import Triplet
-from lorweb_bench.errors import InputError
+from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.files import read_json
 from reference_model.checkpoints.checkpoint import (
     checkpoint_folder,
@@ -200,7 +200,10 @@ def adapt(
 
 
 def from_checkpoint(
-    folder: str | Path, merge: bool = False, fit: Mapping[str, Any] | None = None
+    folder: str | Path,
+    merge: bool = False,
+    fit: Mapping[str, Any] | None = None,
+    quantize: str = "no",
 ) -> Method:
     """The method in a checkpoint folder.
 
@@ -209,13 +212,16 @@ def from_checkpoint(
         merge: suits one triplet at a time, see `adapter_predictor`.
         fit: settings of a fit to each item's own pairs, such as `{"steps": 20}`; the method is then
             called `<name>-fit`.
+        quantize: `8bit` or `4bit` holds the base's blocks in so many, to save memory.
 
     Raises:
         InputError: the folder holds no whole checkpoint, or a setting of the fit is wrong.
     """
     folder = checkpoint_folder(folder)
     settings = read_fit(fit)
-    adapter, config = load_checkpoint(folder)
+    if quantize not in ("no", "8bit", "4bit"):
+        raise unknown_name("way to quantize", quantize, ("no", "8bit", "4bit"))
+    adapter, config = load_checkpoint(folder, quantize)
     if settings is not None:
         chosen_space(config, settings)
     device = best_device()
@@ -229,6 +235,8 @@ def from_checkpoint(
         about["training_dataset"] = recorded["training_dataset"]
     if settings is not None:
         about["fit"] = settings.model_dump(exclude_none=True)
+    if quantize != "no":
+        about["quantize"] = quantize
     track = "open" if "imported_from" in recorded else "closed"
     predict = adapter_predictor(adapter.to(device), config, merge, settings)
     batch_size = (

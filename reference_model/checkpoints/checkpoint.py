@@ -156,10 +156,13 @@ def checkpoint_folder(name: str | Path) -> Path:
     )
 
 
-def load_checkpoint(folder: Path) -> tuple[Adapter, TrainConfig]:
-    """The adapter of a checkpoint folder on its frozen base, ready to run, and its config."""
+def load_checkpoint(folder: Path, bits: str = "no") -> tuple[Adapter, TrainConfig]:
+    """The adapter of a checkpoint folder on its frozen base, ready to run, and its config.
+
+    With `bits`, `8bit` or `4bit`, the base's blocks are quantised by bitsandbytes.
+    """
     config = read_config(folder)
-    adapter = new_adapter(config, seed=0)
+    adapter = new_adapter(config, 0, bits)
     adapter.basis.load(
         read_tensors(folder / "adapter_model.safetensors"),
         str(folder / "adapter_model.safetensors"),

@@ -15,6 +15,7 @@ from reference_model.model.base import Base, base_folder, load_base
 from reference_model.model.basis import Basis
 from reference_model.model.encoder import PairEncoder
 from reference_model.model.grid_layout import TokenSequence
+from reference_model.model.quantize import quantize
 from reference_model.model.router import Router
 from reference_model.sampling import predict_velocity
 
@@ -162,12 +163,16 @@ def load_encoder(config: TrainConfig) -> PairEncoder | BackboneEncoder:
     )
 
 
-def new_adapter(config: TrainConfig, seed: int) -> Adapter:
+def new_adapter(config: TrainConfig, seed: int, bits: str = "no") -> Adapter:
     """A base with a fresh, seeded adapter on it, and the encoder that feeds it.
 
     Every other weight is frozen.
     """
-    return fresh_adapter(config, load_base(config.base, DTYPES[config.training.precision]), seed)
+    dtype = DTYPES[config.training.precision]
+    base = load_base(config.base, dtype)
+    if bits != "no":
+        quantize(base.transformer, bits, dtype)
+    return fresh_adapter(config, base, seed)
 
 
 def fresh_adapter(

@@ -20,11 +20,12 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from reference_model.config import ADAPTED, AdapterConfig, TrainConfig
+from reference_model.config import ADAPTED, AdapterConfig, FitConfig, TrainConfig
+from reference_model.fitting.fit import CHECKS
 from reference_model.model.adapter import DTYPES
 from reference_model.model.base import UnshuffleCodec, local_folder
 from reference_model.model.basis import Basis
-from reference_model.model.flux import ENCODER_PARTS, LONGEST_PROMPT, is_flux_folder
+from reference_model.model.flux import ENCODER_PARTS, LONGEST_PROMPT, SAMPLING_STEPS, is_flux_folder
 from reference_model.model.grid_layout import CONTEXT, TARGET
 from reference_model.model.shapes import HUB_TRANSFORMERS, transformer_config
 
@@ -344,6 +345,52 @@ def as_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
         ]
         yield f"  {name:<32}{totals[0]:10.2f}{totals[1]:12.2f}"
     yield card_line(what_fits(config, shapes))
+    yield from fit_lines(config, shapes)
+
+
+def fit_bytes(config: TrainConfig, shapes: list[torch.Size], bits: str) -> int:
+    """Memory of a fit to one item, at inference: the base in `bits`, its encoders, the trained
+    weights, and activations for the backward pass; what is fitted is some thousand numbers.
+    """
+    one = with_settings(
+        config, quantize=bits, gradient_checkpointing=is_full_size(config.base), cache=None
+    )
+    weights = 4 * sum(shape.numel() for shape in shapes)
+    return (
+        frozen_bytes(one)
+        + frozen_encoder_bytes(one)
+        + weights
+        + activation_bytes(one, FitConfig.model_validate({}).draws)
+    )
+
+
+def fit_passes(fit: FitConfig, checkpointing: bool) -> int:
+    """How many forward passes a fit to one item costs.
+
+    A step is a forward pass and a backward pass, which costs one more as the base's weights get no
+    gradients, and with checkpointing one again. The held-out noise is looked at once before the
+    search and four times in it.
+    """
+    step = 3 if checkpointing else 2
+    return fit.steps * fit.draws * step + fit.held_out * (1 + CHECKS)
+
+
+def is_full_size(base: str) -> bool:
+    """Whether a base is FLUX.1, not one of the tiny kind."""
+    return base in HUB_TRANSFORMERS or is_flux_folder(local_folder(base))
+
+
+def fit_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
+    """What a fit to an item's own pair would cost, in words."""
+    fit, full = FitConfig.model_validate({}), is_full_size(config.base)
+    passes, sampling = fit_passes(fit, full), SAMPLING_STEPS if full else 1
+    yield (
+        f"a fit of {fit.steps} steps (--set fit.steps={fit.steps} of apply, predict and compose): "
+        f"about {passes} forward passes an item, where an image takes {sampling}"
+    )
+    for bits, name in (("no", "as it is"), ("4bit", "4 bits")):
+        total = fit_bytes(config, shapes, bits) / 1e9
+        yield f"  {f'one item, frozen transformer {name}':<42}{total:8.2f} GB"
 
 
 def card_line(settings: dict[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lorweb_bench.data.dataset import open_dataset
-from reference_model.config import CONFIGS, TrainConfig, read_train_config
+from reference_model.config import CONFIGS, FitConfig, TrainConfig, read_train_config
 from reference_model.model.grid_layout import flatten_tokens
 from reference_model.model.shapes import training_shapes
 from reference_model.training.batches import Choice, InMemoryBatches, load_frozen_encoders
@@ -21,6 +21,9 @@ from reference_model.training.memory import (
     card_line,
     count_tokens,
     estimate_memory,
+    fit_bytes,
+    fit_lines,
+    fit_passes,
     frozen_bytes,
     what_fits,
     with_settings,
@@ -167,3 +170,18 @@ def test_what_saves_memory_saves_memory() -> None:
     }
     assert what_fits(paper, shapes.trained, CARD // 4) is None
     assert "too small" in card_line(None) and card_line({}).endswith("as it is")
+
+
+@pytest.mark.parametrize(("checkpointing", "passes"), [(False, 6 * 2 * 2 + 3 * 5), (True, 51)])
+def test_the_passes_of_a_fit_are_counted(checkpointing: bool, passes: int) -> None:
+    settings = FitConfig(steps=6, draws=2, held_out=3)
+    assert fit_passes(settings, checkpointing) == passes
+
+
+def test_a_fit_needs_no_moments_of_the_trained_weights(config: Config) -> None:
+    settings = config("lorweb")
+    shapes = training_shapes(settings).trained
+    fitted, trained = fit_bytes(settings, shapes, "no"), estimate_memory(settings, shapes).total
+    assert 0 < fitted < trained
+    said = list(fit_lines(settings, shapes))
+    assert "--set fit.steps=20" in said[0] and "where an image takes 1" in said[0]
