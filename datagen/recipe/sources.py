@@ -36,7 +36,11 @@ class Section(BaseModel):
 
 
 class ColumnsSection(Section):
-    """Which column of a hub dataset holds what."""
+    """Which column of a hub dataset holds what.
+
+    A dot leads into a column: into a mapping, into text that is JSON, or by a number into a list.
+    `json.instruction` and `images.0` are such names.
+    """
 
     before: str = Field(default="before", description="The column of the images before the edit.")
     after: str = Field(default="after", description="The column of the images after the edit.")
@@ -74,6 +78,11 @@ class HubSection(Section):
         default=20_000,
         ge=1,
         description="At most so many rows are read, from the first one on; null: all.",
+    )
+    task: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The one task of all rows, for a dataset that names none.",
     )
     pairs_per_task: int = Field(
         default=2, ge=2, description="Tasks with fewer pairs than this are left out."

@@ -132,9 +132,10 @@ def _row_name(row: Mapping[str, Any]) -> str:
 
 def _claim_folder(path: str, section: HubSection, keep: Path | None) -> Path:
     """The folder to read into; InputError when it holds another reading."""
+    unset = {"task"} if section.task is None else set()
     claim = {
         "path": path,
-        **section.model_dump(mode="json", exclude={"pairs_per_task"}),
+        **section.model_dump(mode="json", exclude={"pairs_per_task", *unset}),
         "content": _content_digest(path),
     }
     if keep is None:
@@ -236,16 +237,28 @@ def _stream(path: str, section: HubSection, skip: int) -> Iterator[Row]:
         dataset = _open(path, section)
     except Exception as e:  # datasets raises what its file systems and formats raise
         raise InputError(_unreachable(path, e)) from e
-    columns = section.columns
+    columns = _named_columns(section)
     there = dataset.column_names or []
-    named = {key: name for key, name in columns.model_dump().items() if name is not None}
-    for key, column in named.items():
+    whole = {key: _column_of(name, there) for key, name in columns.items()}
+    for key, column in whole.items():
         if column not in there:
             raise unknown_name(f"column for source.hub.columns.{key} of {path}:", column, there)
-    dataset = dataset.select_columns(list(dict.fromkeys(named.values())))
+    dataset = dataset.select_columns(list(dict.fromkeys(whole.values())))
     for key in SIDES:
-        column = getattr(columns, key)
+        column = whole[key]
         feature = (dataset.features or {}).get(column)
+        listed = isinstance(getattr(feature, "feature", None), datasets.Image)
+        if listed and columns[key] == column:
+            raise InputError(
+                f"{path}: the column {column!r}, source.hub.columns.{key}, holds lists of images; "
+                f"say which one of each list, for instance {column}.0."
+            )
+        if listed:
+            list_of: Any = type(feature)
+            dataset = dataset.cast_column(column, list_of(datasets.Image(decode=False)))
+            continue
+        if columns[key] != column:
+            continue
         if feature is not None and not _holds_images(feature):
             kind = getattr(feature, "dtype", type(feature).__name__)
             raise InputError(
@@ -255,6 +268,43 @@ def _stream(path: str, section: HubSection, skip: int) -> Iterator[Row]:
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
     dataset = dataset.skip(skip)
     yield from dataset if section.rows is None else dataset.take(max(0, section.rows - skip))
+
+
+def _named_columns(section: HubSection) -> dict[str, str]:
+    """The names that the recipe gives, by what they hold.
+
+    A dataset with one constant task needs no column of instructions.
+    """
+    named = {k: name for k, name in section.columns.model_dump().items() if name is not None}
+    if section.task is not None and "instruction" not in section.columns.model_fields_set:
+        del named["instruction"]
+    return named
+
+
+def _column_of(name: str, there: Sequence[str]) -> str:
+    """The column that a name leads into: itself, or what stands before one of its dots."""
+    parts = name.split(".")
+    starts = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return next((start for start in starts if start in there), name)
+
+
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    """What a name of a column leads to in a row; None where it leads to nothing."""
+    column = _column_of(name, list(row))
+    value = row.get(column)
+    for part in name[len(column) + 1 :].split(".") if name != column else ():
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return None
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
 
 
 def _unreachable(path: str, error: Exception) -> str:
@@ -310,15 +360,15 @@ def _store_row(
     max_pixels: int,
 ) -> Row:
     """Write a row's images as files; what the list keeps of it."""
-    columns = section.columns
+    columns = _named_columns(section)
     entry: Row = {"row": number, "problem": ""}
     for key in TEXTS:
-        column = getattr(columns, key)
-        entry[key] = "" if column is None else _text(row[column])
+        entry[key] = _text(_value(row, columns[key])) if key in columns else ""
+    entry["task"] = entry["task"] or section.task or ""
     if not entry["task"] and not entry["instruction"]:
         entry["problem"] = "no instruction and no task"
     for side in SIDES:
-        data = _image_bytes(row[getattr(columns, side)], path)
+        data = _image_bytes(_value(row, columns[side]), path)
         if not data:
             entry["problem"] = entry["problem"] or f"no image {side}"
             continue

@@ -296,3 +296,40 @@ def test_edits_of_edits_are_of_one_photograph_and_a_suite_shows_no_answer(tmp_pa
     assert {record.instruction for record in built.dataset.records("unseen")} == {"invert it"}
     assert "10 pairs start or end where another edit" in " ".join(built.notes)
     assert not verify(tmp_path / "out").problems
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows as some sets have them: a list of images, what was asked in JSON, and no task."""
+    pictures = [[png(scene(i, 40, 48)), png(255 - scene(i, 40, 48))] for i in range(4)]
+    images = [[{"bytes": data, "path": None} for data in row] for row in pictures]
+    asked = [json.dumps({"ask": {"words": "invert it"}, "by": ["me"]})] * 3 + ["no json"]
+    listed = datasets.Sequence(datasets.Image())
+    features = datasets.Features({"images": listed, "json": datasets.Value("string")})
+    path = tmp_path_factory.mktemp("nested") / "rows.parquet"
+    datasets.Dataset.from_dict({"images": images, "json": asked}, features).to_parquet(str(path))
+    return path
+
+
+def test_a_name_leads_into_lists_and_json(nested: Path, tmp_path: Path) -> None:
+    columns = ColumnsSection(
+        before="images.0", after="images.1", instruction="json.ask.words", attribution="json.by.0"
+    )
+    found, notes = hub(str(nested), HubSection(columns=columns), tmp_path / "kept")
+    assert [(pair.task, pair.attribution) for pair in found] == [("invert-it", "me")] * 3
+    assert np.array_equal(found[1].before(), scene(1, 40, 48))
+    assert np.array_equal(found[1].after(), 255 - scene(1, 40, 48))
+    assert list(map(str, notes)) == ["row 3: no instruction and no task"]
+
+
+def test_a_dataset_with_one_constant_task(nested: Path, tmp_path: Path) -> None:
+    columns = ColumnsSection(before="images.0", after="images.1")
+    section = HubSection(columns=columns, task="Depth to image")
+    found, notes = hub(str(nested), section, tmp_path / "kept")
+    assert [pair.task for pair in found] == ["depth-to-image"] * 4 and not notes
+
+
+def test_a_list_of_images_needs_a_number(nested: Path, tmp_path: Path) -> None:
+    columns = ColumnsSection(before="images", after="images.1")
+    with pytest.raises(InputError, match=r"holds lists of images; .* for instance images\.0"):
+        hub(str(nested), HubSection(columns=columns, task="x"), tmp_path / "kept")
