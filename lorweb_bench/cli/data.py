@@ -89,6 +89,8 @@ def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
         )
     elif checked.rerun:
         click.echo(f"{checked.rerun:,} images made again by their transformations: all equal.")
+    else:
+        click.echo(f"No transformation was run again: {checked.not_rerun}.")
 
 
 @click.command()

@@ -44,6 +44,7 @@ class Checked:
         bytes: The size of the shards.
         rerun: Images compared with what the transformation library makes today.
         unpinned: How many of these differ, by no more than `UNPINNED_LEVELS`.
+        not_rerun: Why no transformation was run again, the end of a sentence; empty where some were.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Checked:
     bytes: int = 0
     rerun: int = 0
     unpinned: int = 0
+    not_rerun: str = ""
 
 
 def verify(path: Path | str, workers: int = 1, rerun: bool | None = None) -> Checked:
@@ -72,8 +74,8 @@ def verify(path: Path | str, workers: int = 1, rerun: bool | None = None) -> Che
         InputError: There is no dataset to check.
     """
     dataset = open_dataset(path)
-    if rerun is None:
-        rerun = SUITE_SPLITS[-1] in dataset.splits and _installed(dataset)
+    why_not = _why_not_rerun(dataset, rerun)
+    rerun = not why_not
     pieces = [
         (split, index)
         for split in dataset.splits
@@ -85,6 +87,11 @@ def verify(path: Path | str, workers: int = 1, rerun: bool | None = None) -> Che
     for checked in run_pieces(function, pieces, workers, describe="verifying shards"):
         _merge(result, checked)
     _check_whole(dataset, result)
+    result.not_rerun = why_not
+    if rerun and not result.rerun:
+        result.not_rerun = "none of its transformations gives the same on every run"
+        if result.extensions == {"jpg"}:
+            result.not_rerun = "jpg files do not hold the pixels that a transformation gave"
     return result
 
 
@@ -98,12 +105,23 @@ def _merge(result: Checked, part: Checked) -> None:
             setattr(result, name, getattr(result, name) + value)
 
 
-def _installed(dataset: Dataset) -> bool:
+def _why_not_rerun(dataset: Dataset, wanted: bool | None) -> str:
+    """Why transformations are not run again, the end of a sentence; empty where they are."""
+    if wanted:
+        return ""
+    if wanted is False:
+        return "--no-rerun was given"
+    if dataset.public:
+        return "a public view does not say what they are"
+    if dataset.manifest.transformation_library is None:
+        return "its pairs were edited elsewhere"
+    if SUITE_SPLITS[-1] not in dataset.splits:
+        return "it is training data; --rerun runs them"
     try:
         dataset.library()
-    except InputError:
-        return False
-    return True
+    except InputError as e:
+        return str(e).rstrip(".")
+    return ""
 
 
 @functools.lru_cache(maxsize=4)
