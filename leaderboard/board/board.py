@@ -308,6 +308,11 @@ class Board:
         """The suite's name in addresses."""
         return f"{slug(self.suite.name)}-{self.suite.fingerprint[:8]}"
 
+    @property
+    def private(self) -> bool:
+        """Whether little is told of the suite; see `disclosed`."""
+        return self.suite.standing == "private"
+
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that any row has, the headline first."""

@@ -27,18 +27,19 @@ def disclosed(report: Report, standing: str) -> Report:
 
     On a private suite that is little, as every number is an answer about hidden items: of the
     headline the means of `seen` and `unseen` with their intervals, and those of the tiers and the
-    hard halves without; of other metrics `seen` and `unseen` alone. All have one decimal less than
-    such a metric is read with.
+    hard halves without; of other metrics the means of `seen` and `unseen` alone. All have one
+    decimal less than such a metric is read with.
     """
     if standing != "private":
         return report
     headline = headline_of(report.metrics)
-    scores = {}
+    scores: dict[str, dict[str, Score]] = {}
     for group in GROUPS:
-        if group in report.scores:
-            whole = group in SPLITS
-            told = [m for m in report.scores[group] if whole or m == headline]
-            scores[group] = {m: _rounded_score(m, report.scores[group][m], whole) for m in told}
+        for metric, score in report.scores.get(group, {}).items():
+            if group in SPLITS or metric == headline:
+                interval = group in SPLITS and metric == headline
+                told = _rounded_score(metric, score, interval)
+                scores.setdefault(group, {})[metric] = told
     gap: dict[str, Any] | None = None if report.gap is None else {}
     for what, of in (report.gap or {}).items():
         gap[what] = {m: _rounded_gap(m, of[m]) for m in of if m == headline}  # type: ignore[index]
@@ -47,12 +48,12 @@ def disclosed(report: Report, standing: str) -> Report:
 
 def told_levels(report: Report) -> float:
     """log2 of the number of ways in which what is told of a report on a private suite can look."""
-    shown = disclosed(report, "private")
+    shown, headline = disclosed(report, "private"), headline_of(report.metrics)
     found = 0.0
     for group, of in shown.scores.items():
         for metric in of:
             step = 10.0 ** -places(metric, "private")
-            numbers = 3 if group in SPLITS else 1  # a mean, or with its interval
+            numbers = 3 if group in SPLITS and metric == headline else 1  # with its interval
             found += numbers * math.log2(width_of(metric) / step + 1)
     for of in (shown.gap or {}).values():
         for metric in of:
