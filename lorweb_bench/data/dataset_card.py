@@ -1,15 +1,40 @@
 """The dataset card: a README.md that the hub, `datasets.load_dataset` and people read."""
 
 from collections.abc import Collection
+from typing import Any
 
 from lorweb_bench.data.manifest import Manifest
 from lorweb_bench.runtime.yaml_files import to_yaml
 
 MAX_CREDITS = 200
+PAPER = "https://arxiv.org/abs/2602.15727"
+# Licences that the hub has an identifier for, among those that images come with.
+HUB_LICENCES = (
+    *("cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0"),
+    *("cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-sa-2.0"),
+    *("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-nd-4.0", "apache-2.0"),
+    *("mit", "bsd-2-clause", "bsd-3-clause", "pddl", "odbl", "unlicense"),
+)
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
+TRAINING_USE = (
+    "For training methods that complete visual analogies, and for choosing among their checkpoints "
+    "(`dev`). Scores are taken on a suite, never on this data."
+)
+SUITE_USE = (
+    "For scoring methods that complete visual analogies. It is no training data: a method that was "
+    "trained on it, or on its answers, has no score on it. This line marks the text as of a "
+    "benchmark:"
+)
+LIMITS = (
+    "What is measured is how well a method carries an edit over from one pair of images to another "
+    "image, on the transformations and images that are here. It says nothing of edits of another "
+    "kind, of larger images, or of whether an image pleases. The photographs show what their "
+    "photographers chose to show."
+)
 
 
 def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
-    """The card as Markdown with YAML front matter, which lists the tars of each split.
+    """The card as Markdown with YAML front matter, in the hub's form.
 
     It depends on the manifest and the credits alone, so it is the same in every build.
 
@@ -17,72 +42,87 @@ def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
         manifest: What the card describes.
         credits: Pairs of a licence and an attribution.
     """
+    title = f"{manifest.name} {manifest.version}"
+    lines = ["---", to_yaml(_front_matter(manifest, credits)).rstrip(), "---", "", f"# {title}", ""]
+    lines += [*_about(manifest), "", *_contents(manifest), ""]
+    lines += ["## Intended use", "", SUITE_USE if manifest.canary else TRAINING_USE, ""]
+    if manifest.canary:
+        lines += [f"    {manifest.canary}", ""]
+    lines += ["## Limits", "", LIMITS, "", "## Licences", "", *_licences(credits)]
+    return "\n".join(lines) + "\n"
+
+
+def _front_matter(manifest: Manifest, credits: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """The header that the hub reads; it lists the tars of each split, not their sidecars."""
     data_files = [{"split": split, "path": f"{split}/*.tar"} for split in manifest.splits]
-    front = {
+    samples = sum(info.samples for info in manifest.splits.values())
+    return {
         "pretty_name": f"{manifest.name} {manifest.version}",
-        "license": "other",
+        "license": _hub_licence(credits),
+        "language": ["en"],
         "tags": ["visual-analogy", "image-editing", "webdataset", "lorweb-bench"],
         "task_categories": ["image-to-image"],
+        "size_categories": [next((name for size, name in SIZES if samples < size), "n>1M")],
         "configs": [{"config_name": "default", "data_files": data_files}],
     }
+
+
+def _hub_licence(credits: Collection[tuple[str, str]]) -> str | list[str]:
+    """The hub's identifiers of all licences, or "other" where it has none for one of them."""
+    licences = sorted({licence.strip().lower() for licence, _ in credits})
+    if not licences or not set(licences) <= set(HUB_LICENCES):
+        return "other"
+    return licences[0] if len(licences) == 1 else licences
+
+
+def _about(manifest: Manifest) -> list[str]:
+    public = manifest.view == "public"
+    roles = "`a`, `a_prime` and `b`" if public else "`a`, `a_prime`, `b` and `b_prime`"
     lines = [
-        "---",
-        to_yaml(front).rstrip(),
-        "---",
-        "",
-        f"# {manifest.name} {manifest.version}",
-        "",
+        f"Visual analogies, a : a' :: b : b'. Each sample holds {roles}, and a JSON record. "
+        f"The task is that of [LoRWeB]({PAPER}): see how `a` became `a_prime`, and do the same to "
+        "`b`.",
     ]
-    roles = (
-        "`a`, `a_prime` and `b`"
-        if manifest.view == "public"
-        else "`a`, `a_prime`, `b` and `b_prime`"
-    )
-    lines += [
-        f"Visual analogies, a : a' :: b : b'. Each sample holds {roles}, and a JSON record.",
-        "",
-    ]
-    if manifest.view == "public":
+    if public:
         lines += [
+            "",
             "This is the public view of a suite: without answers, "
             "and in an order that says nothing.",
-            "",
         ]
-    lines += ["| split | samples | shards |", "|---|---|---|"]
-    lines += [
-        f"| {split} | {info.samples} | {len(info.shards)} |"
-        for split, info in manifest.splits.items()
-    ]
-    lines += [
+    return lines
+
+
+def _contents(manifest: Manifest) -> list[str]:
+    lines = ["| split | samples | shards |", "|---|---|---|"]
+    for split, info in manifest.splits.items():
+        lines.append(f"| {split} | {info.samples} | {len(info.shards)} |")
+    first = next(iter(manifest.splits))
+    return [
+        *lines,
         "",
         f"Fingerprint: `{manifest.fingerprint}`",
         "",
         "```python",
         "from datasets import load_dataset",
         "",
-    ]
-    first = next(iter(manifest.splits))
-    lines += [
         f'samples = load_dataset("path/to/this/folder", split="{first}")',
         "```",
-        "",
-        "## Licences",
-        "",
     ]
+
+
+def _licences(credits: Collection[tuple[str, str]]) -> list[str]:
     if not credits:
-        lines.append("None stated.")
-    elif len(credits) > MAX_CREDITS:
-        lines += [
-            f"- {licence or 'no licence stated'}"
-            for licence in sorted({_plain(licence) for licence, _ in credits})
-        ]
-        lines += ["", f"More than {MAX_CREDITS} attributions; each sample's record has its own."]
-    else:
-        lines += [
-            f"- {_plain(licence) or 'no licence stated'}{f': {_plain(by)}' if by else ''}"
-            for licence, by in sorted(credits)
-        ]
-    return "\n".join(lines) + "\n"
+        return ["None stated."]
+    if len(credits) <= MAX_CREDITS:
+        return [_credit(licence, attribution) for licence, attribution in sorted(credits)]
+    lines = [_credit(licence, "") for licence in sorted({licence for licence, _ in credits})]
+    more = f"More than {MAX_CREDITS} attributions; each sample's record has its own."
+    return [*lines, "", more]
+
+
+def _credit(licence: str, attribution: str) -> str:
+    by = f": {_plain(attribution)}" if attribution else ""
+    return f"- {_plain(licence) or 'no licence stated'}{by}"
 
 
 def _plain(words: str) -> str:

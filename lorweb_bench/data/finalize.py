@@ -27,7 +27,14 @@ from lorweb_bench.data.manifest import (
 )
 from lorweb_bench.data.shard_format import Sidecar, read_sidecar
 from lorweb_bench.errors import InputError, first_error
-from lorweb_bench.protocol import DATASET_FORMAT, FORMAT_VERSION, SPLITS
+from lorweb_bench.protocol import (
+    CANARY,
+    DATASET_FORMAT,
+    FORMAT_VERSION,
+    PUBLIC_SPLIT,
+    SPLITS,
+    SUITE_SPLITS,
+)
 from lorweb_bench.runtime.files import finish_output, is_temporary, write_atomic, write_json
 from lorweb_bench.runtime.progress import track
 
@@ -62,6 +69,8 @@ def finish_dataset(
     }
     if totals.exemplars != {1}:
         draft["exemplars"] = totals.exemplars.pop()
+    if {*SUITE_SPLITS, PUBLIC_SPLIT} & set(totals.splits):
+        draft["canary"] = CANARY
     if left_out:
         draft["left_out"] = dict(sorted(left_out.items()))
     path = totals.folder / MANIFEST
@@ -73,8 +82,10 @@ def finish_dataset(
         totals.targets.update(transformations_line(manifest))
         manifest = manifest.model_copy(update={"targets_fingerprint": totals.targets.hexdigest()})
     write_atomic(totals.folder / "README.md", card(manifest, totals.credits))
-    public = manifest.view == "public"
-    write_json(path, manifest.model_dump(mode="json", exclude_unset=public))
+    content = manifest.model_dump(mode="json", exclude_unset=manifest.view == "public")
+    if manifest.canary is None:
+        content.pop("canary", None)
+    write_json(path, content)
     finish_output(totals.folder)
     return Dataset(totals.folder, manifest)
 

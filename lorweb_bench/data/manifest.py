@@ -64,7 +64,7 @@ class SplitInfo(_Strict):
 
 
 class Manifest(_Strict):
-    """`dataset.json`."""
+    """`dataset.json`; only suites have a `canary`."""
 
     format: Literal["lorweb-bench/dataset"]
     format_version: Literal[1]
@@ -82,6 +82,7 @@ class Manifest(_Strict):
     exemplars: int = Field(1, ge=1, le=MAX_EXEMPLARS)
     fingerprint: str
     targets_fingerprint: str | None = None
+    canary: str | None = None
 
     @field_validator("splits")
     @classmethod

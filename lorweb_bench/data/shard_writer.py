@@ -94,7 +94,7 @@ class ShardWriter:
         self._note(item, record, ext)
 
     def note_sources(self, digests: Mapping[str, str]) -> None:
-        """Note what photographs behind samples are compared by: by name, a `SourceDigest`'s text."""
+        """Note what photographs are compared by: the text of a `SourceDigest`, by name."""
         self._source_digests.update(digests)
 
     def drop(self, filter: str) -> None:

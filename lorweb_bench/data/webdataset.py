@@ -1,7 +1,7 @@
 """Reading shards with `webdataset`'s own pipelines, as strictly as with this package's reader.
 
-`decode` refuses a sample that is not whole. `read_shards`, in place of webdataset's own reader, also
-notices a shard that lacks whole samples, because it compares its sum.
+`decode` refuses a sample that is not whole. `read_shards`, in place of webdataset's own reader,
+also notices a shard that lacks whole samples, because it compares its sum.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from lorweb_bench.errors import InputError, first_error
 
 
 def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str, Any]]:
-    """A stage of a `webdataset` pipeline: the raw samples of shards, each compared with its sidecar.
+    """Read shards as a stage of a `webdataset` pipeline, and compare each with its sidecar.
 
     Shards are opened by `webdataset`, so an address may be a path, `http:`, or `pipe:` with a
     command. The sidecar is looked for beside the shard. Samples are handed on as they come; the sum
@@ -29,7 +29,7 @@ def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str
         sources: Addresses of shards, as webdataset's lists of shards give them.
 
     Raises:
-        InputError: A sample is not whole, or at the end of a shard, its sha256 is not the sidecar's.
+        InputError: A sample is not whole; or, at its end, a shard's sha256 is not its sidecar's.
 
     Example:
         ```python
@@ -101,8 +101,8 @@ def decode(sample: Mapping[str, Any]) -> dict[str, Any]:
     """Decode a raw sample of a `webdataset` pipeline, and refuse one that is not whole.
 
     Args:
-        sample: What `webdataset` reads from a shard before any decoding: `__key__`, and the bytes of
-            each member by what follows the key in its name.
+        sample: What `webdataset` reads from a shard before any decoding: `__key__`, and the bytes
+            of each member by what follows the key in its name.
 
     Returns:
         `__key__`; `a`, `a_prime`, `b` and, but for a public view, `b_prime` as uint8 arrays

@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.dataset_card import MAX_CREDITS, card
+from lorweb_bench.data.manifest import SplitInfo
+from lorweb_bench.protocol import CANARY
+from lorweb_bench.suites.publish import publish
 
 
 def test_the_hubs_library_reads_the_card(small_suite: Dataset) -> None:
@@ -15,6 +19,48 @@ def test_the_hubs_library_reads_the_card(small_suite: Dataset) -> None:
     assert read.task_categories == ["image-to-image"]
     files = [{"split": split, "path": f"{split}/*.tar"} for split in ("seen", "unseen")]
     assert read.configs == [{"config_name": "default", "data_files": files}]
+    assert read.size_categories == ["n<1K"]
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"),
+    [
+        (["CC0-1.0"], "cc0-1.0"),
+        (["CC-BY-4.0", "CC0-1.0"], ["cc-by-4.0", "cc0-1.0"]),
+        (["CC0-1.0", "mine"], "other"),
+        ([], "other"),
+    ],
+)
+def test_the_licence_is_the_hubs_identifier_where_it_has_one(
+    small_suite: Dataset, licences: list[str], expected: str | list[str]
+) -> None:
+    text = card(small_suite.manifest, [(licence, "somebody") for licence in licences])
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["license"] == expected
+
+
+@pytest.mark.parametrize(
+    ("samples", "category"),
+    [(999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**6, "n>1M")],
+)
+def test_the_size_is_one_of_the_hubs_categories(
+    small_suite: Dataset, samples: int, category: str
+) -> None:
+    splits = {"unseen": SplitInfo(samples=samples, shards=())}
+    text = card(small_suite.manifest.model_copy(update={"splits": splits}))
+    assert yaml.safe_load(text.split("---\n")[1])["size_categories"] == [category]
+
+
+def test_suites_have_a_canary_in_both_views_and_training_data_has_none(
+    small_suite: Dataset, tiny: Dataset, tmp_path: Path
+) -> None:
+    public = publish(small_suite.path, tmp_path / "public")
+    for suite in (small_suite, public):
+        assert suite.manifest.canary == CANARY
+        assert CANARY in (suite.path / "README.md").read_text()
+        assert CANARY in (suite.path / "dataset.json").read_text()
+    assert "canary" not in (tiny.path / "dataset.json").read_text()
+    assert CANARY not in (tiny.path / "README.md").read_text()
 
 
 def test_attributions_cannot_become_markup_or_lines_of_their_own(small_suite: Dataset) -> None:

@@ -63,6 +63,7 @@ def test_the_manifest_and_every_other_file_give_nothing_away(
         "view",
         "splits",
         "fingerprint",
+        "canary",
     }
     assert manifest["fingerprint"] == small_suite.fingerprint
     text = "".join(
