@@ -151,6 +151,9 @@ def _build(
     if recipe.from_pairs:
         sources = collect_pairs(recipe, workers)
     else:
+        section = recipe.transformations
+        library = library_of(section.library, section.lengths)
+        tiers.check_transformations(recipe, library, relative=training is not None)
         sources = share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
     resumed = _take_folder(folder, _claim(recipe, sources, training))

@@ -64,6 +64,26 @@ def trained_families(recipe: Recipe, library: Library) -> list[str]:
     return families
 
 
+def check_transformations(recipe: Recipe, library: Library, relative: bool) -> None:
+    """Refuse families and parameters that the library does not take, before any image is read.
+
+    Args:
+        recipe: What is asked for.
+        library: Its library.
+        relative: Whether it is a suite whose trained transformations stand in another dataset.
+
+    Raises:
+        InputError: With the recipe's key and what the family takes.
+    """
+    if relative:
+        for key in ("new_family", "new_parameters"):
+            for name in getattr(recipe.tiers, key):
+                _check_family(f"tiers.{key}", name, library)
+    else:
+        _presets(recipe, library, trained_families(recipe, library))
+    held_out_parameters(recipe, library)
+
+
 def _check_family(key: str, name: str, library: Library) -> None:
     if name not in library.families:
         hint = did_you_mean(

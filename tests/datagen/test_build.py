@@ -197,6 +197,24 @@ def test_assigned_photographs_must_be_there(write, tmp_path: Path) -> None:  # t
         build(read_recipe(write(), _source(tmp_path / "none")), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("tiers.new_parameters={hue_shift: [{degrees: 400}]}", "degrees was 400"),
+        ("transformations.presets={tint: [{strength: 0.4}]}", "given were strength"),
+        ("transformations.families=[invertt, flip]", "did you mean 'invert'"),
+    ],
+)
+def test_parameters_are_refused_before_any_photograph_is_read(
+    write, tmp_path: Path, setting: str, said: str
+) -> None:  # type: ignore[no-untyped-def]
+    recipe = read_recipe(write(), [*_source(tmp_path / "none"), setting])
+    with pytest.raises(InputError) as error:
+        build(recipe, tmp_path / "out")
+    assert said in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     from datagen.transformations import library
 
