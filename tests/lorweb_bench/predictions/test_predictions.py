@@ -757,7 +757,8 @@ def test_a_wrong_kind_of_answer_is_told_after_the_first_image(
             options={"notes": str(notes), "fault": fault},
             workers=workers,
         )
-    assert len(notes.read_text()) <= workers
+    # With workers up to four pieces are on their way when the first one tells; each asks for one image.
+    assert len(notes.read_text()) <= (1 if workers == 1 else 4)
 
 
 def test_endings_are_read_in_either_case(
