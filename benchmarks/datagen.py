@@ -1,13 +1,10 @@
-"""Measure what a build and the training loader cost.
+"""What a build and the training loader cost, against the least that they could cost.
 
-A build over encoding alone, over re-encoding, with two workers over one, and in memory; the loader
-over bare decoding.
+    python benchmarks/datagen.py                    # all parts, some ten minutes on two cores
+    python benchmarks/datagen.py --only encoding    # or pairs, workers, memory, loader, checks
 
-    python benchmarks/datagen.py                    # all five, some ten minutes on two cores
-    python benchmarks/datagen.py --only encoding    # or pairs, workers, memory, loader
-
-Images are crops of the bundled photographs. What is compared is measured in turns in one run, and
-medians of the ratios are printed, because other work on the machine slows both sides. Where one
+Images are crops of the bundled photographs. Everything that is compared is measured in turns in one
+run, and medians of the ratios are printed: other work on the machine slows both sides. Where one
 process does both sides, the ratio of processor time is printed too, which other work disturbs less.
 """
 
@@ -45,6 +42,7 @@ from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.yaml_files import to_yaml
 
 KINDS = ("colour", "tone")
+PARTS = ("encoding", "pairs", "workers", "memory", "loader", "checks")
 Seconds = tuple[float, float]  # by the clock, of the processor
 TRAIN = [
     "astronaut",
@@ -285,10 +283,52 @@ def loader(folder: Path, items: int, times: int) -> None:
         )
 
 
+def checks(folder: Path, count: int, times: int) -> None:
+    """Checking photographs for the second time over the first, and finding copies among 5,000."""
+    from datagen.planning.source_roles import read_photographs
+    from datagen.sources.check_cache import FRESH
+    from datagen.sources.photographs import without_near_duplicates
+    from datagen.sources.source import Source
+    from lorweb_bench.suites.near_duplicates import SourceDigest
+
+    sources, photos = bundled(), folder / "photos"
+    photos.mkdir()
+    for i in range(count):
+        crop = cut_panel(sources[i % len(sources)], Panel(square=256), i)
+        Image.fromarray(crop).resize((1200, 900)).save(photos / f"{i:05d}.jpg", quality=90)
+    time.sleep(FRESH + 1)
+    os.environ["LORWEB_BENCH_CACHE"] = str(folder / "cache")
+    wanted = recipe(folder, 8, 256)
+    source = wanted.source.model_copy(update={"path": str(photos), "assign": {}})
+    wanted = wanted.model_copy(update={"source": source})
+
+    def read(recheck: bool) -> None:
+        again = source.model_copy(update={"recheck": recheck})
+        read_photographs(wanted.model_copy(update={"source": again}))
+
+    rounds = turns(times, lambda: read(True), lambda: read(False))
+    print(
+        f"checking {count} photographs of 1200 x 900 again over the first time: "
+        f"{ratios(rounds, 1, 0)}; the goal is 0.1 at most"
+    )
+    random = np.random.default_rng(0)
+    many = []
+    for i in range(5_000):
+        thumbnail = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        hashes = [int(value) for value in random.integers(0, 2**63, 2)]
+        digest = SourceDigest(hashes[0], hashes[1], thumbnail).to_text()
+        many.append(Source(f"p{i}", "", "", bundled, "", digest, i))
+    rounds = turns(times, lambda: without_near_duplicates(many))
+    seconds = statistics.median(one[0][1] for one in rounds)
+    print(
+        f"copies among 5,000 photographs, once they are decoded: {seconds:.1f} s of the processor"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=["encoding", "pairs", "workers", "memory", "loader"])
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--times", type=int, default=3, help="turns of each comparison")
     given = parser.parse_args()
     parts: dict[str, Callable[[Path], None]] = {
@@ -297,6 +337,7 @@ def main() -> None:
         "workers": lambda folder: workers(folder, 512, given.times),
         "memory": lambda folder: memory(folder, 600, given.times),
         "loader": lambda folder: loader(folder, 256, 2 * given.times + 1),
+        "checks": lambda folder: checks(folder, 200, given.times),
     }
     for name, part in parts.items():
         if given.only in (None, name):

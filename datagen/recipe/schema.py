@@ -218,10 +218,10 @@ class FiltersSection(Section):
     )
     near_duplicates: bool | None = Field(
         default=None,
-        description="Whether photographs that look alike (resized, recompressed, mirrored, cut by a "
-        "little) are one, of which the largest is used. Of pairs, whether those of a task that look "
-        "like an earlier one are left out. By default so for photographs, unless `source.sha256` "
-        "pins them, and not for pairs.",
+        description="Whether photographs that look alike (resized, recompressed, mirrored, cut by "
+        "a little) are one, of which the largest is used. Of pairs, whether those of a task that "
+        "look like an earlier one are left out. By default so for photographs, unless "
+        "`source.sha256` pins them, and not for pairs.",
     )
     aspect_tolerance: float | None = Field(
         default=None,
@@ -299,7 +299,8 @@ class Recipe(Section):
         default=1,
         ge=1,
         le=MAX_EXEMPLARS,
-        description="How many pairs of its transformation an item shows, each of another photograph.",
+        description="How many pairs of its transformation an item shows, each of another "
+        "photograph.",
     )
     filters: FiltersSection = Field(
         default=FiltersSection(), description="What an item must be like."

@@ -243,7 +243,7 @@ def _join_spellings(sets: Mapping[str, ImageSet], roles: Sequence[str]) -> list[
 
 
 def _names_in(folder: Path, names: NamedRoles) -> NamedRoles:
-    """What names tell in a folder: InstructPix2Pix's have a prompt.json and endings of their own."""
+    """What names tell in a folder: beside a prompt.json they have InstructPix2Pix's endings."""
     if names.prompts and (folder / PROMPTS).is_file():
         return replace(names, endings={**names.prompts, **names.endings})
     return names

@@ -1,8 +1,8 @@
 """Pairs whose after has another shape than its before: what the two show in common, and where.
 
 An editor may give a square back for a wide photograph, having cropped it, filled it up or squeezed
-it; a program may turn a photograph by its EXIF data and drop the data, or not. Which of these it was
-is found by laying the edges in one picture over those in the other.
+it; a program may turn a photograph by its EXIF data and drop the data, or not. Which of these it
+was is found by laying the edges in one picture over those in the other.
 """
 
 from collections import Counter

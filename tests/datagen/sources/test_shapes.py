@@ -1,4 +1,4 @@
-"""An after of another shape is laid over what it shows of its before, or left out; it is counted."""
+"""An after of another shape is laid over what it shows of its before, or left out, and counted."""
 
 from pathlib import Path
 
