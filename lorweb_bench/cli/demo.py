@@ -116,7 +116,7 @@ class Plan:
         return self.folder / "reports" / row.name
 
     def _data_steps(self) -> list[Step]:
-        own = ("--set", f"source.path={self.photos}") if self.photos else ()
+        photos = ("--set", f"source.path={self.photos}") if self.photos else ()
         relative = ("--set", f"tiers.relative_to={self.train}")
         build = ("datagen", "build", "--workers", str(self.workers))
         train, suite = map(self._recipe, READY_RECIPES)
@@ -129,8 +129,8 @@ class Plan:
             ("inspect", str(self.suite), "-o", sheet, "--html", page),
         )
         return [
-            Step("build the training dataset", ((*build, train, "-o", str(self.train), *own),)),
-            Step("build the suite", ((*build, suite, "-o", str(self.suite), *relative, *own),)),
+            Step("build the training dataset", ((*build, train, "-o", str(self.train), *photos),)),
+            Step("build the suite", ((*build, suite, "-o", str(self.suite), *relative, *photos),)),
             Step(
                 "verify the suite, search it for leaks, publish it, draw it",
                 checks,

@@ -70,6 +70,7 @@ def analogies_sheet(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
     """
     opened = open_suite(suite)
     names = [n for n in PICTURED if n in reports]
+    predictions = [reports[name] / "predictions" for name in names]
     sections = []
     for tier in TIERS:
         split = "seen" if tier.startswith("seen") else "unseen"
@@ -80,7 +81,7 @@ def analogies_sheet(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
             if q.record.tier == tier and len(chosen) < PER_TIER:
                 chosen.setdefault(q.record.transformation, q)
         if chosen:
-            rows = [_row(q, [reports[n] / "predictions" for n in names]) for q in chosen.values()]
+            rows = [_row(q, predictions) for q in chosen.values()]
             sections.append(Section(tier.replace("_", " "), rows))
     return contact_sheet(
         "Analogies",
@@ -91,11 +92,9 @@ def analogies_sheet(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
 
 
 def _row(q: Quadruplet, predictions: Sequence[Path]) -> Row:
-    made = [
-        decode(path.read_bytes(), str(path))
-        for path in (folder / f"{q.key}.png" for folder in predictions)
-    ]
-    return Row([q.a, q.a_prime, q.b, *made, q.b_prime], q.record.instruction, q.record.family)
+    paths = [folder / f"{q.key}.png" for folder in predictions]
+    answers = [decode(path.read_bytes(), str(path)) for path in paths]
+    return Row([q.a, q.a_prime, q.b, *answers, q.b_prime], q.record.instruction, q.record.family)
 
 
 def write_demo_page(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
@@ -112,10 +111,9 @@ def write_demo_page(folder: Path, suite: Path, reports: Mapping[str, Path]) -> s
     )
     write_atomic(folder / "table.md", (tables + "\n").encode())
     groups = groups_of(opened)
-    cells = {
-        name: {g: interval(report.scores[g]["edit_recovery"]) for g in groups}
-        for name, report in opened.items()
-    }
+    cells: dict[str, dict[str, str]] = {}
+    for name, report in opened.items():
+        cells[name] = {g: interval(report.scores[g]["edit_recovery"]) for g in groups}
     write_page(
         folder / "index.html",
         "demo_page.html.j2",

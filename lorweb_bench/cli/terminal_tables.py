@@ -1,5 +1,6 @@
 """Tables on the terminal for the commands on datasets."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,14 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
             split, f"{c.samples:,}", f"{len(info.shards):,}", f"{megabytes:,.1f}", sizes, *numbers
         )
     console.print(table)
-    tiers = [tier for tier in (*TIERS, "no tier") if any(c.tiers[tier] for c in counts.values())]
-    if not tiers:
-        return
+    present: Counter[str] = sum((c.tiers for c in counts.values()), Counter())
+    tiers = [tier for tier in (*TIERS, "no tier") if present[tier]]
+    if tiers:
+        _show_tiers(console, counts, tiers)
+        _show_families(console, counts, tiers)
+
+
+def _show_tiers(console: Console, counts: Mapping[str, "Counts"], tiers: list[str]) -> None:
     table = _table("Tiers", "split", "tier", "#samples", "#transformations", "#families")
     for split, c in counts.items():
         for tier in tiers:
@@ -81,20 +87,19 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
                     f"{families:,}",
                 )
     console.print(table)
-    _show_families(console, counts, tiers)
 
 
 def _show_families(console: Console, counts: Mapping[str, "Counts"], tiers: list[str]) -> None:
     """The families of single transformations; pairs of them are too many to list."""
-    families = sorted(
-        {f for c in counts.values() for _, f in c.families if not is_composed_family(f)}
-    )
-    columns = [
-        (s, t)
-        for s, c in counts.items()
-        for t in tiers
-        if any(c.families[t, family] for family in families)
-    ]
+    filled: set[tuple[str, str]] = set()
+    single: set[str] = set()
+    for split, c in counts.items():
+        for (tier, family), samples in c.families.items():
+            if samples and not is_composed_family(family):
+                filled.add((split, tier))
+                single.add(family)
+    families = sorted(single)
+    columns = [(split, tier) for split in counts for tier in tiers if (split, tier) in filled]
     if not columns:
         return
     table = _table(

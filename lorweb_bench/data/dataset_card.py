@@ -115,7 +115,8 @@ def _licences(credits: Collection[tuple[str, str]]) -> list[str]:
         return ["None stated."]
     if len(credits) <= MAX_CREDITS:
         return [_credit(licence, attribution) for licence, attribution in sorted(credits)]
-    lines = [_credit(licence, "") for licence in sorted({licence for licence, _ in credits})]
+    licences = {licence for licence, _ in credits}
+    lines = [_credit(licence, "") for licence in sorted(licences)]
     more = f"More than {MAX_CREDITS} attributions; each sample's record has its own."
     return [*lines, "", more]
 

@@ -149,6 +149,7 @@ def write_page(dataset: Dataset, path: Path | str, per_tier: int = 40) -> None:
                 {"split": split, "tier": tier, "panels": panels, "line": line, "record": q.record}
             )
     counts = {split: count(dataset.records(split)) for split in dataset.splits}
+    shown_tiers = {card["tier"] for card in cards}
     manifest = dataset.manifest
     html.write_page(
         path,
@@ -160,7 +161,7 @@ def write_page(dataset: Dataset, path: Path | str, per_tier: int = 40) -> None:
         counts=counts,
         cards=cards,
         splits=sorted({c["split"] for c in cards}),
-        tiers=[t for t in TIERS if any(c["tier"] == t for c in cards)],
+        tiers=[tier for tier in TIERS if tier in shown_tiers],
         families=sorted({q["record"].family for q in cards if q["record"].family}),
         total=sum(c.samples for c in counts.values()),
     )

@@ -81,12 +81,12 @@ class Drift:
 def pins() -> dict[tuple[str, str], Pin]:
     """All pins by name and version."""
     folder = files("lorweb_bench.suites") / "pinned"
-    found = (
-        Pin.model_validate_json(file.read_text(encoding="utf-8"))
-        for file in folder.iterdir()
-        if file.name.endswith(".json")
-    )
-    return {(pin.name, pin.version): pin for pin in found}
+    by_name: dict[tuple[str, str], Pin] = {}
+    for file in folder.iterdir():
+        if file.name.endswith(".json"):
+            pin = Pin.model_validate_json(file.read_text(encoding="utf-8"))
+            by_name[pin.name, pin.version] = pin
+    return by_name
 
 
 def pin_of(suite: Dataset) -> Pin:
@@ -160,16 +160,16 @@ def _digests(suite: Dataset) -> tuple[str, dict[str, str]]:
             for i in read_sidecar(suite.path / entry.path).items
         }
         for record in suite.records(split):
-            own = pixels[record.id]
-            lines.append(f"{record.id} {own['a']} {own['b']}\n")
+            item = pixels[record.id]
+            lines.append(f"{record.id} {item['a']} {item['b']}\n")
             by_transformation.setdefault(record.transformation, []).append(
-                f"{record.id} {own['a_prime']} {own['b_prime']}\n"
+                f"{record.id} {item['a_prime']} {item['b_prime']}\n"
             )
     for line in sorted(lines):
         shown.update(line.encode())
     digests = {
-        n: hashlib.sha256("".join(sorted(own)).encode()).hexdigest()[:16]
-        for n, own in by_transformation.items()
+        name: hashlib.sha256("".join(sorted(texts)).encode()).hexdigest()[:16]
+        for name, texts in by_transformation.items()
     }
     return shown.hexdigest()[:16], dict(sorted(digests.items()))
 

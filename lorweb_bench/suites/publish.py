@@ -26,6 +26,7 @@ from lorweb_bench.runtime.progress import track
 from lorweb_bench.suites.verify import suite_problems
 
 SHARD_SAMPLES = 1000
+PUBLISHED = ("id", "width", "height", "instruction")  # the last as a prompt, where it is given
 PUBLIC_PROMPTS = ("none", "instruction")
 
 
@@ -73,11 +74,9 @@ def publish(suite: Path | str, out: Path | str, prompt: str = "none") -> Dataset
     fields: dict[str, Any] = {"name": manifest.name, "version": manifest.version, "view": "public"}
     if manifest.supersedes is not None:
         fields["supersedes"] = manifest.supersedes
-    credits = {
-        pair
-        for path in {path for path, _ in public_records.values()}
-        for pair in read_sidecar(path).credits
-    }
+    credits: set[tuple[str, str]] = set()
+    for shard in {path for path, _ in public_records.values()}:
+        credits.update(read_sidecar(shard).credits)
     return finish_dataset(out, fields, credits)
 
 
@@ -112,18 +111,14 @@ def _survey(dataset: Dataset) -> tuple[dict[str, tuple[Path, dict[str, Any]]], l
 
     def samples() -> Iterator[Any]:
         for split, index, entry in entries:
-            yield from (
-                (dataset.path / entry.path, sample) for sample in dataset.samples(split, [index])
-            )
+            for sample in dataset.samples(split, [index]):
+                yield dataset.path / entry.path, sample
 
     total = sum(entry.samples for _, _, entry in entries)
     for path, sample in track(samples(), total, "checking samples"):
         items.append(item_of(sample, f"{path}: sample {sample.key!r}"))
-        keep = ("id", "width", "height", "instruction")
-        public_records[sample.key] = (
-            path,
-            {name: sample.record[name] for name in keep if name in sample.record},
-        )
+        record = {name: sample.record[name] for name in PUBLISHED if name in sample.record}
+        public_records[sample.key] = (path, record)
     return public_records, items
 
 
@@ -136,14 +131,12 @@ def _write(
     prompt: str,
 ) -> None:
     with ExitStack() as stack, ShardWriter(out, PUBLIC_SPLIT, index) as shard:
-        tars = {
-            path: stack.enter_context(tarfile.open(path, "r:"))
-            for path in {public_records[key][0] for key in keys}
-        }
-        names = {
-            path: {member.name.rpartition(".")[0]: member for member in tar.getmembers()}
-            for path, tar in tars.items()
-        }
+        tars: dict[Path, tarfile.TarFile] = {}
+        names: dict[Path, dict[str, tarfile.TarInfo]] = {}
+        for path in {public_records[key][0] for key in keys}:
+            tars[path] = stack.enter_context(tarfile.open(path, "r:"))
+            members = tars[path].getmembers()
+            names[path] = {member.name.rpartition(".")[0]: member for member in members}
         further = FURTHER_PAIRS[: dataset.manifest.exemplars - 1]
         roles = [*PUBLIC_ROLES, *chain.from_iterable(further)]
         for key in keys:

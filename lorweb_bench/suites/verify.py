@@ -261,11 +261,10 @@ def _rerun(
 ) -> None:
     further = [pair for pair in FURTHER_PAIRS if pair[0] in sample.images]
     for before, after in (("a", "a_prime"), ("b", "b_prime"), *further):
-        made = library.apply(spec, images.decode_array(sample.images[before], name))
-        there = images.decode_array(sample.images[after], name)
-        levels = (
-            int(np.abs(made.astype(np.int16) - there).max()) if made.shape == there.shape else 255
-        )
+        expected = library.apply(spec, images.decode_array(sample.images[before], name))
+        actual = images.decode_array(sample.images[after], name)
+        same_size = expected.shape == actual.shape
+        levels = int(np.abs(expected.astype(np.int16) - actual).max()) if same_size else 255
         checked.rerun += 1
         checked.unpinned += 0 < levels <= UNPINNED_LEVELS
         if levels > UNPINNED_LEVELS:
@@ -276,7 +275,8 @@ def _rerun(
 
 def _check_whole(dataset: Dataset, checked: Checked) -> None:
     manifest, problems = dataset.manifest, checked.problems
-    twice = [key for key, count in Counter(item.key for item in checked.items).items() if count > 1]
+    keys = Counter(item.key for item in checked.items)
+    twice = [key for key, count in keys.items() if count > 1]
     problems += [f"{dataset.path}: the key {key!r} occurs twice." for key in twice]
     listed = {entry.path for split in manifest.splits.values() for entry in split.shards}
     there = {str(tar.relative_to(dataset.path)) for tar in dataset.path.rglob("*.tar")}
