@@ -1,14 +1,18 @@
-"""Coverage of the 95 % intervals, by simulation: suites whose items share families and photographs, with known means.
+"""Coverage of the 95 % intervals, by simulation: suites whose items share families and
+photographs, with known means.
 
     python benchmarks/coverage.py --designs 40       # about three minutes on one core
-    python benchmarks/coverage.py --edges            # proportions of 2 to 10 %, scores near their bound
-    python benchmarks/coverage.py --tests            # how often any of several equal methods are told
+    python benchmarks/coverage.py --edges            # proportions of 2 to 10 %, scores near their
+    bound python benchmarks/coverage.py --tests            # how often any of several equal methods
+    are told
                                                      # apart, at 5 % (--columns of them)
-    python benchmarks/coverage.py --trainings        # of the mean over several trainings, which differ more or less
+    python benchmarks/coverage.py --trainings        # of the mean over several trainings, which
+    differ more or less
 
-Every design is a suite drawn anew (which families, which compositions, which photograph behind each item); on each design
-many outcomes are drawn from random effects. An interval covers when it holds the mean of the population that families and
-photographs were drawn from. The plain two-way bootstrap (percentiles of the draws as they are) is printed beside it.
+Every design is a suite drawn anew (which families, which compositions, which photograph behind
+each item); on each design many outcomes are drawn from random effects. An interval covers when it
+holds the mean of the population that families and photographs were drawn from. The plain two-way
+bootstrap (percentiles of the draws as they are) is printed beside it.
 """
 
 import argparse
@@ -102,7 +106,9 @@ def edges() -> tuple[Setting, ...]:
 def design(
     rng: np.random.Generator, per_tier: int = 120, sources: int = 40, a_sources: int = 30
 ) -> dict[str, np.ndarray]:
-    """A suite's table without metrics: five tiers, 20 trained and 9 held-out families, 20 transformations in each tier."""
+    """A suite's table without metrics: five tiers, 20 trained and 9 held-out families, 20
+    transformations in each tier.
+    """
     trained, held_out = [f"f{i}" for i in range(20)], [f"h{i}" for i in range(9)]
     tiers = ("seen_single", "seen_composition", "new_parameters", "new_composition", "new_family")
     columns: dict[str, list[object]] = {name: [] for name in aggregate.COLUMNS}
@@ -131,7 +137,9 @@ def design(
 def outcomes(
     setting: Setting, table: dict[str, np.ndarray], count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Items x count, each column one draw of all random effects. A composition has the mean of two family effects, scaled."""
+    """Items x count, each column one draw of all random effects. A composition has the mean of
+    two family effects, scaled.
+    """
 
     def effect(labels: np.ndarray, deviation: float) -> np.ndarray:
         _, code = np.unique(labels, return_inverse=True)
@@ -154,13 +162,17 @@ def outcomes(
 
 
 def truth(setting: Setting) -> float:
-    """The population mean: the same in every tier, as the effects' total has the same distribution everywhere."""
+    """The population mean: the same in every tier, as the effects' total has the same
+    distribution everywhere.
+    """
     z = setting.deviation * np.random.default_rng(0).standard_normal(2_000_000)
     return float(setting.outcome(z).mean())
 
 
 def estimates(table: dict[str, np.ndarray]) -> dict[str, list[Part]]:
-    """What intervals are asked for: the groups that have a family and photographs enough, and the two gaps."""
+    """What intervals are asked for: the groups that have a family and photographs enough, and
+    the two gaps.
+    """
     transformation = table["transformation"]
     found = aggregate.groups(table)
     wanted = {
@@ -178,7 +190,9 @@ def estimates(table: dict[str, np.ndarray]) -> dict[str, list[Part]]:
 def plain(
     parts: list[Part], values: np.ndarray, clusters: aggregate.Clusters, seed: int, resamples: int
 ) -> np.ndarray:
-    """Offsets (columns x low, high) of the percentile interval of the two-way bootstrap as it is."""
+    """Offsets (columns x low, high) of the percentile interval of the two-way bootstrap as it
+    is.
+    """
     draws = []
     for weights in clusters.draws(seed, resamples):
         drawn = np.zeros((len(weights), values.shape[1]))
@@ -200,8 +214,11 @@ def simulate(
     seed: int,
     with_plain: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Per estimate: coverage, share of misses above, share of misses below, coverage of the plain bootstrap, width ratio."""
-    rng, known, hits = np.random.default_rng(seed), truth(setting), {}  # type: ignore[var-annotated]
+    """Per estimate: coverage, share of misses above, share of misses below, coverage of the
+    plain bootstrap, width ratio.
+    """
+    rng, known = np.random.default_rng(seed), truth(setting)
+    hits: dict[str, list[np.ndarray]] = {}
     for number in range(designs):
         table = aggregate.ordered(design(rng), [])
         values = outcomes(setting, table, columns, rng)
@@ -240,8 +257,8 @@ def false_alarms(
 ) -> dict[str, float]:
     """Per estimate the percentage of suites in which any of several equal methods are told apart.
 
-    The methods' values are as many independent draws of all random effects, so that every pair of them
-    differs by chance alone; the test is the step-down one over all pairs, at 5 %.
+    The methods' values are as many independent draws of all random effects, so that every pair of
+    them differs by chance alone; the test is the step-down one over all pairs, at 5 %.
     """
     rng, rejected = np.random.default_rng(seed), {}  # type: ignore[var-annotated]
     for number in range(designs):
@@ -258,10 +275,11 @@ def false_alarms(
 def over_trainings(
     count: int, deviation: float, designs: int, columns: int, resamples: int, seed: int
 ) -> dict[str, float]:
-    """Per estimate the coverage, in percent, of the mean over `count` trainings, and of the same without what trainings add.
+    """Per estimate the coverage, in percent, of the mean over `count` trainings, and of the same
+    without what trainings add.
 
-    A training is better or worse by `deviation` on all items, by 0.1 on a family, and by 0.2 on an item; items differ as in the
-    first setting.
+    A training is better or worse by `deviation` on all items, by 0.1 on a family, and by 0.2 on an
+    item; items differ as in the first setting.
     """
     rng, hits = np.random.default_rng(seed), {}  # type: ignore[var-annotated]
     for number in range(designs):

@@ -67,6 +67,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "lorweb_bench.cli.scoring:compare",
         "Compare reports, paired by item, with intervals.",
     ),
+    "figure": (
+        "lorweb_bench.cli.scoring:figure",
+        "Draw the same items across methods.",
+    ),
     "results": (
         "lorweb_bench.cli.results:results",
         "Stack reports into one table, as CSV or Parquet.",

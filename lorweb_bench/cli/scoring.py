@@ -59,7 +59,7 @@ TRAINED_ON = click.option(
     "--trained-on",
     callback=_statements,
     metavar="DATASET,…",
-    help="What the method was trained on: folders of datasets, or nothing; the track follows from it.",
+    help="What the method was trained on: datasets, or nothing. The track follows from it.",
 )
 WORKERS = click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes."
@@ -286,7 +286,7 @@ def evaluate(method: str, suite: Path, out: Path, metrics: str | None, **setting
     "out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="TABLE",
-    help="Also write a table, .csv, .md or .tex: of all metrics, or of the one that --metric names.",
+    help="Also write a table, .csv, .md or .tex, of all metrics or the one of --metric.",
 )
 def compare(
     reports: tuple[Path, ...],
@@ -314,6 +314,60 @@ def compare(
     write_comparisons(out, comparisons)
     click.echo(comparisons[0])
     click.echo(f"The table of {', '.join(c.metric for c in comparisons)} is in {out}.")
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FIGURE",
+    help="The file to write: .png or .pdf.",
+)
+@click.option("--suite", type=click.Path(path_type=Path), help="By default the first report's.")
+@click.option(
+    "--predictions",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Those of each report, in order; by default beside the report, or as its command says.",
+)
+@click.option("--keys", metavar="KEY,…", help="Which items.")
+@click.option(
+    "--choose",
+    metavar="WORD,…",
+    default="best,median,worst",
+    show_default=True,
+    help="Else, which items of each tier, by the first report.",
+)
+@click.option("--tier", "tiers", metavar="TIER,…", help="Which tiers; by default the unseen ones.")
+@click.option("--metric", help="What chooses and is shown; by default edit_recovery.")
+def figure(
+    reports: tuple[Path, ...],
+    out: Path,
+    suite: Path | None,
+    predictions: tuple[Path, ...],
+    keys: str | None,
+    choose: str,
+    tiers: str | None,
+    metric: str | None,
+) -> None:
+    """Draw the same items across methods: a, a′, b, what each method made, and the truth."""
+    from lorweb_bench.compare.figure import write_figure
+
+    shown = write_figure(
+        reports,
+        out,
+        suite=suite,
+        predictions=predictions,
+        keys=_names(keys) or (),
+        choose=_names(choose) or (),
+        tiers=_names(tiers) or (),
+        metric=metric,
+    )
+    click.echo(f"{len(shown)} items are in {out}: {', '.join(shown)}.")
 
 
 def _show(report: "Report", out: Path) -> None:

@@ -1,4 +1,6 @@
-"""Reports side by side: paired by item, with intervals, corrected over all pairs, in plain words."""
+"""Reports side by side: paired by item, with intervals, corrected over all pairs, in plain
+words.
+"""
 
 import math
 import shutil
@@ -86,10 +88,10 @@ class Difference:
     """`first` less `second`, paired by item, in one group.
 
     The ends and `p` are None where there are too few clusters to say more than the mean. `p` is
-    corrected over all `pairs` of methods of the group, the interval is of this pair alone. `needed` is
-    about how many transformations would show a difference of this size in four suites of five, if
-    families and photographs grew with them; infinite where the trainings alone differ too much for any
-    number of transformations to show it.
+    corrected over all `pairs` of methods of the group, the interval is of this pair alone.
+    `needed` is about how many transformations would show a difference of this size in four suites
+    of five, if families and photographs grew with them; infinite where the trainings alone differ
+    too much for any number of transformations to show it.
     """
 
     group: str
@@ -143,8 +145,8 @@ def _rounded(count: int) -> str:
 class GroupResult:
     """One group of a comparison: by label the means, 95 % intervals and ranks; and all differences.
 
-    The ends of an interval are None where there are too few clusters. Methods that are not ranked are
-    not among `ranks`.
+    The ends of an interval are None where there are too few clusters. Methods that are not ranked
+    are not among `ranks`.
     """
 
     name: str
@@ -206,9 +208,11 @@ def compare_reports(
 
     Args:
         paths: Folders of reports (with `report.json` and `per_sample.parquet`) or of judgements.
-        metric: Its identity; None for `edit_recovery` where all have it, else the first that all have.
+        metric: Its identity; None for `edit_recovery` where all have it, else the first that all
+            have.
         seed: Of the bootstrap and of the sign-flips.
-        trainings: Whether reports of one method, track and prompt mode are its trainings from several
+        trainings: Whether reports of one method, track and prompt mode are its trainings from
+            several
             seeds: one entry, whose values are the means over them and whose intervals hold the
             variation between them.
 
@@ -222,7 +226,9 @@ def compare_reports(
 def compare_all_metrics(
     paths: Sequence[str | Path], seed: int = BOOTSTRAP_SEED, trainings: bool = False
 ) -> list[Comparison]:
-    """`compare_reports` for every metric that all reports have, the one to look at first in front."""
+    """`compare_reports` for every metric that all reports have, the one to look at first in
+    front.
+    """
     compared = open_compared(paths)
     first = common_metric(compared)
     metrics = sorted(_common_metrics(compared), key=lambda metric: metric != first)
@@ -233,8 +239,8 @@ def write_comparisons(path: str | Path, comparisons: Sequence[Comparison]) -> No
     """Write comparisons of the same reports as one table.
 
     Args:
-        path: Ends in `.csv` (one row per mean and per difference, every digit), `.md` or `.tex` (one
-            table per metric: a row per method, a column per group; bold where the rank begins at 1).
+        path: Ends in `.csv` (one row per mean and per difference, every digit), `.md` or `.tex`
+            (one table per metric: a row per method, a column per group; bold where the rank begins at 1).
         comparisons: One per metric.
 
     Raises:
@@ -266,8 +272,8 @@ def open_compared(paths: Sequence[str | Path]) -> list[Compared]:
     """Open reports and judgements of one suite; a choice between two methods gives both of them.
 
     Raises:
-        InputError: Fewer than two methods, a missing per-item table, other suites, or a choice beside
-            anything else.
+        InputError: Fewer than two methods, a missing per-item table, other suites, or a choice
+            beside anything else.
     """
     alone = len(paths) == 1
     compared: list[Compared] = []
@@ -368,7 +374,9 @@ def _table(compared: Compared, metric: str) -> Table:
 
 
 def _refuse_other_settings(compared: Sequence[Compared], metric: str) -> None:
-    """Refuse a metric that was computed with other weights, kernel or words; the device may differ."""
+    """Refuse a metric that was computed with other weights, kernel or words; the device may
+    differ.
+    """
     first, first_path = compared[0].report.metric_settings.get(metric, {}), compared[0].path
     for other in compared:
         settings = other.report.metric_settings.get(metric, {})

@@ -23,7 +23,9 @@ TIER_WORDS = {
 
 @dataclass(frozen=True)
 class Bar:
-    """A mean on a scale: `mean` and interval in the metric's units; `left`, `width`, `low`, `high`, `dots` in percent of the scale."""
+    """A mean on a scale: `mean` and interval in the metric's units; `left`, `width`, `low`,
+    `high`, `dots` in percent of the scale.
+    """
 
     label: str
     note: str
@@ -101,7 +103,9 @@ SCALES = {
 
 
 def digits(metric: str, values: Iterable[float] = ()) -> int:
-    """Decimal places that a metric is read with: fixed where its scale is known, else enough for three digits of the greatest value."""
+    """Decimal places that a metric is read with: fixed where its scale is known, else enough for
+    three digits of the greatest value.
+    """
     least = (
         2
         if metric.startswith(("psnr", "judge_accuracy", "judge_consistency"))
@@ -118,7 +122,9 @@ def digits(metric: str, values: Iterable[float] = ()) -> int:
 
 
 def scale_of(metric: str, values: np.ndarray) -> Scale:
-    """The metric's own scale where it is known, else from zero (or the least value) to the greatest."""
+    """The metric's own scale where it is known, else from zero (or the least value) to the
+    greatest.
+    """
     known = SCALES.get(metric.partition("[")[0])
     return known or Scale(min(0.0, float(values.min())), max(float(values.max()), 1e-9))
 
@@ -145,7 +151,8 @@ def transformation_bars(
 ) -> dict[str, list[Bar]]:
     """Per tier a bar per transformation, best first, with its items as dots.
 
-    The interval is Student's, over the sources of b: within one transformation only these are shared. None for fewer than three.
+    The interval is Student's, over the sources of b: within one transformation only these are
+    shared. None for fewer than three.
     """
     from scipy import stats
 

@@ -1,4 +1,6 @@
-"""Rendering a page: jinja2 with autoescape, the shared base and style inlined, images embedded. Pages open from disk."""
+"""Rendering a page: jinja2 with autoescape, the shared base and style inlined, images embedded.
+Pages open from disk.
+"""
 
 import base64
 import functools
@@ -43,7 +45,9 @@ def environment(package: str = "lorweb_bench", folder: str = "reports") -> Envir
 def render(
     template: str, package: str = "lorweb_bench", folder: str = "reports", **context: Any
 ) -> str:
-    """Render a template (it starts with `{% extends "base.html.j2" %}`) to HTML; base takes title, kicker, lead, footer."""
+    """Render a template (it starts with `{% extends "base.html.j2" %}`) to HTML; base takes
+    title, kicker, lead, footer.
+    """
     return environment(package, folder).get_template(template).render(**context)
 
 

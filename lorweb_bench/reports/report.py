@@ -1,4 +1,6 @@
-"""Reports: `report.json` with the scores, `per_sample.parquet` with one row per item, and `index.html` to look at."""
+"""Reports: `report.json` with the scores, `per_sample.parquet` with one row per item, and
+`index.html` to look at.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +23,9 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Score(BaseModel):
-    """A metric in a group: the mean, its 95 % interval (None with too few clusters), and how much it rests on."""
+    """A metric in a group: the mean, its 95 % interval (None with too few clusters), and how
+    much it rests on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,15 +80,16 @@ class Novelty(BaseModel):
 
 
 class Report(BaseModel):
-    """`report.json`. `scores` is by group, then by metric identity; `per_sample` holds the columns of `per_sample.parquet`.
+    """`report.json`. `scores` is by group, then by metric identity; `per_sample` holds the columns
+    of `per_sample.parquet`.
 
-    `gap` is None on the open track. `chance` is what guessing gets, for the metrics where that is known. `resized` counts the
-    predictions that had another size and were resized on request, by `resize`; `partial` marks predictions of a part of the suite.
-    `shuffled` is what a run on shuffled pairs lost, where one was given.
-    `unpinned` says how the suite differs from its pinned build, where it does.
-    `command` repeats it, from the files as they were named; None where it was made from Python with objects.
-    `metric_settings` is what a metric with weights depends on, by identity; `not_computed` why a metric that was asked for is
-    not there.
+    `gap` is None on the open track. `chance` is what guessing gets, for the metrics where that is
+    known. `resized` counts the predictions that had another size and were resized on request, by
+    `resize`; `partial` marks predictions of a part of the suite. `shuffled` is what a run on
+    shuffled pairs lost, where one was given. `unpinned` says how the suite differs from its pinned
+    build, where it does. `command` repeats it, from the files as they were named; None where it
+    was made from Python with objects. `metric_settings` is what a metric with weights depends on,
+    by identity; `not_computed` why a metric that was asked for is not there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,7 +127,8 @@ class Report(BaseModel):
 
 
 def headline_of(metrics: Sequence[str]) -> str | None:
-    """The metric to look at first: `edit_recovery`, fixed beforehand; without it one of accuracy, never `lpips_to_b` if there is another.
+    """The metric to look at first: `edit_recovery`, fixed beforehand; without it one of accuracy,
+    never `lpips_to_b` if there is another.
 
     None where there are no metrics.
     """
@@ -144,7 +150,8 @@ def write_report(folder: Path | str, report: Report) -> None:
 
 
 def open_report(path: Path | str) -> Report:
-    """Read a report from its folder or its `report.json`, with the per-item columns where they lie beside it.
+    """Read a report from its folder or its `report.json`, with the per-item columns where they lie
+    beside it.
 
     InputError when it is missing, malformed, or of another format or version.
     """
@@ -160,7 +167,9 @@ def open_report(path: Path | str) -> Report:
 
 
 def read_format(file: Path, name: str, model: type[Kind], way_out: str) -> Kind:
-    """The content of a JSON file of format `name`, version 1; InputError when it is missing, malformed, or of another format or version."""
+    """The content of a JSON file of format `name`, version 1; InputError when it is missing,
+    malformed, or of another format or version.
+    """
     content = read_json(file)
     made_by = (
         (content.get("format"), content.get("format_version"))

@@ -1,6 +1,12 @@
-"""The page of a report: tables with intervals, every transformation, the best, median and worst quadruplets, cost, versions."""
+"""The page of a report: tables with intervals, every transformation, the best, median and worst
+quadruplets, cost, versions.
+"""
 
-from collections.abc import Mapping
+import base64
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset
-from lorweb_bench.data.images import resize
+from lorweb_bench.data.images import encode, resize
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.reports.bars import (
@@ -24,12 +30,16 @@ from lorweb_bench.reports.report import Report, headline_of
 from lorweb_bench.reports.scatter import scatter
 
 LONG_EDGE = 160  # pixels of a shown panel; smaller ones are shown as they are
+STRIP_EDGE = 128  # of a panel among all items
+ITEMS = "items"  # the folder beside the page with a picture of every item
 
 
 def chosen_items(
     table: Mapping[str, np.ndarray], metric: str, higher_is_better: bool
 ) -> dict[str, dict[str, str]]:
-    """Per tier the keys of the best, the median and the worst item by one metric; ties go by key."""
+    """Per tier the keys of the best, the median and the worst item by one metric; ties go by
+    key.
+    """
     chosen: dict[str, dict[str, str]] = {}
     for tier in TIERS:
         rows = np.flatnonzero(table["tier"].astype(str) == tier)
@@ -106,6 +116,110 @@ def _cards(
     }
 
 
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, in an address that a link can offer to save."""
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    data = base64.b64encode(text.getvalue().encode()).decode()
+    return f"data:text/csv;charset=utf-8;base64,{data}"
+
+
+def scores_csv(report: Report) -> str:
+    """Every group and metric with every digit, as CSV."""
+    names = ("mean", "ci_low", "ci_high", "transformations", "samples", "higher_is_better")
+    rows: list[Sequence[object]] = [("group", "metric", *names)]
+    for group, scores in report.scores.items():
+        for metric, score in scores.items():
+            rows.append((group, metric, *(getattr(score, name) for name in names)))
+    return _csv(rows)
+
+
+def items_csv(table: Mapping[str, np.ndarray]) -> str:
+    """Every item with its labels and values, as CSV: the columns of `per_sample.parquet`."""
+    columns = [column.tolist() for column in table.values()]
+    return _csv([tuple(table), *zip(*columns, strict=True)])
+
+
+@dataclass(frozen=True)
+class TransformationRow:
+    """A transformation with its mean in every metric."""
+
+    name: str
+    items: int
+    means: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """An item with its value in every metric; `picture` is where its panels lie, if anywhere."""
+
+    key: str
+    transformation: str
+    missing: bool
+    values: Mapping[str, float]
+    picture: str | None
+
+
+def transformation_rows(
+    table: Mapping[str, np.ndarray], metrics: Sequence[str]
+) -> dict[str, list[TransformationRow]]:
+    """Per tier every transformation with the mean over its items in every metric, by name."""
+    tiers: dict[str, list[TransformationRow]] = {}
+    of_tier, names = table["tier"].astype(str), table["transformation"].astype(str)
+    for tier in TIERS:
+        rows = np.flatnonzero(of_tier == tier)
+        for name in np.unique(names[rows]):
+            own = rows[names[rows] == name]
+            means = {m: float(np.mean(np.asarray(table[m], dtype=float)[own])) for m in metrics}
+            tiers.setdefault(tier, []).append(TransformationRow(str(name), len(own), means))
+    return tiers
+
+
+def item_rows(
+    table: Mapping[str, np.ndarray], metrics: Sequence[str], pictures: bool
+) -> dict[str, list[ItemRow]]:
+    """Per tier every item, by transformation and key."""
+    tiers: dict[str, list[ItemRow]] = {}
+    of_tier = table["tier"].astype(str)
+    missing = table.get("missing", np.zeros(len(of_tier), dtype=bool))
+    for tier in TIERS:
+        rows = np.flatnonzero(of_tier == tier)
+        for i in sorted(
+            rows, key=lambda i: (str(table["transformation"][i]), str(table["key"][i]))
+        ):
+            key = str(table["key"][i])
+            row = ItemRow(
+                key,
+                str(table["transformation"][i]),
+                bool(missing[i]),
+                {m: float(table[m][i]) for m in metrics},
+                f"{ITEMS}/{key}.jpg" if pictures else None,
+            )
+            tiers.setdefault(tier, []).append(row)
+    return tiers
+
+
+def item_strip(q: Quadruplet, answer: np.ndarray | None) -> bytes:
+    """a, a', b, the answer and the truth side by side, as a JPEG to browse; None shows as grey."""
+    panels = [q.a, q.a_prime, q.b, answer, q.b_prime]
+    shown = []
+    for panel in panels:
+        image = np.full((*q.b.size[::-1], 3), 128, np.uint8) if panel is None else np.asarray(panel)
+        height, width = image.shape[:2]
+        scale = STRIP_EDGE / max(height, width)
+        if scale < 1:
+            image = resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+        shown.append(image)
+    height = max(len(image) for image in shown)
+    gap = 3
+    strip = np.full((height, sum(p.shape[1] + gap for p in shown) - gap, 3), 255, np.uint8)
+    left = 0
+    for image in shown:
+        strip[: image.shape[0], left : left + image.shape[1]] = image
+        left += image.shape[1] + gap
+    return encode(strip, "jpg")
+
+
 def _from_python(report: Report) -> str:
     """What repeats a report that was made from Python with objects."""
     return f'lorweb_bench.evaluate(METHOD, lorweb_bench.open_suite("{report.suite.name}"), prompt="{report.prompt_mode}")'
@@ -153,9 +267,17 @@ def page_context(
     table: Mapping[str, np.ndarray],
     suite: Dataset,
     answers: Mapping[str, Mapping[str, Image.Image]],
+    pictures: bool = False,
 ) -> dict[str, Any]:
-    """What `report.html.j2` shows: `table` has the columns of `per_sample.parquet`; `answers`, by the name that stands under
-    the panel, are images by key, and a key that is not there shows as missing. Only the few quadruplets shown are kept in memory.
+    """What `report.html.j2` shows; only the few quadruplets shown are kept in memory.
+
+    Args:
+        report: The scores.
+        table: The columns of `per_sample.parquet`.
+        suite: The suite's full view.
+        answers: By the name that stands under the panel, images by key; a key that is not there
+            shows as missing.
+        pictures: Whether the folder `items` beside the page has a picture of every item.
     """
     headline = headline_of(report.metrics)
     metrics = tuple(sorted(report.metrics, key=lambda metric: metric != headline))
@@ -168,6 +290,9 @@ def page_context(
         "cards": {},
         "scale": None,
         "scatter": scatter(table, metrics, better),
+        "transformation_rows": {},
+        "item_rows": {},
+        "downloads": {},
     }
     if headline:
         scale = scale_of(headline, np.asarray(table[headline], dtype=float))
@@ -175,6 +300,12 @@ def page_context(
         context["group_bars"] = group_bars(report, headline, scale)
         context["tiers"] = transformation_bars(table, headline, scale)
         context["cards"] = _cards(report, table, suite, answers, headline)
+        context["transformation_rows"] = transformation_rows(table, metrics)
+        context["item_rows"] = item_rows(table, metrics, pictures)
+        context["downloads"] = {
+            "scores.csv": scores_csv(report),
+            "items.csv": items_csv(table),
+        }
     return context | {
         "report": report,
         "metrics": metrics,
@@ -208,10 +339,15 @@ def write_report_page(
     suite: Dataset,
     predictions: Mapping[str, Image.Image],
     out: Path | str,
+    pictures: bool = False,
 ) -> None:
-    """Write the page of a report to the file `out`; it opens from disk and asks the network for nothing."""
+    """Write the page of a report to the file `out`; it opens from disk and asks the network for
+    nothing.
+
+    `pictures`: the folder `items` beside it has a picture of every item, for browsing.
+    """
     lead = f"Scored on {report.suite.name} {report.suite.version}"
-    context = page_context(report, table, suite, {"prediction": predictions})
+    context = page_context(report, table, suite, {"prediction": predictions}, pictures)
     write_page(
         out, "report.html.j2", title=report.method.name, kicker="Report", lead=lead, **context
     )

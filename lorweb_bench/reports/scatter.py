@@ -8,13 +8,10 @@ import numpy as np
 from lorweb_bench.reports.bars import Scale, scale_of
 
 ACCURACY = ("edit_recovery", "judge_accuracy", "clip_direction", "retrieval", "psnr")
-PRESERVATION = ("lpips_to_b", "judge_consistency", "ssim", "lpips_to_b_prime", "mse")
+PRESERVATION = ("lpips_to_b", "judge_consistency")  # of b; what compares with b' is accuracy
 WORDS = {
     "lpips_to_b": "how much of b was kept",
     "judge_consistency": "how much of b was kept, as the judge sees it",
-    "ssim": "how right the structure is",
-    "lpips_to_b_prime": "how near the answer looks",
-    "mse": "how near the pixels are",
     "edit_recovery": "how much of the edit was made",
     "judge_accuracy": "how right the edit is, as the judge sees it",
     "clip_direction": "how right the direction of the edit is",
@@ -25,7 +22,9 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Point:
-    """A transformation: its means in both metrics, and their places in percent from the left and from the top."""
+    """A transformation: its means in both metrics, and their places in percent from the left and
+    from the top.
+    """
 
     label: str
     tier: str
@@ -38,7 +37,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """A metric on an axis: better is always to the right, or up. `ticks` are values with their place in percent of the axis."""
+    """A metric on an axis: better is always to the right, or up. `ticks` are values with their
+    place in percent of the axis.
+    """
 
     metric: str
     words: str
@@ -84,7 +85,9 @@ def _first(metrics: Sequence[str], wanted: Sequence[str], other: str | None = No
 def scatter(
     table: Mapping[str, np.ndarray], metrics: Sequence[str], better: Mapping[str, bool]
 ) -> Scatter | None:
-    """Accuracy (upwards) against preservation (to the right), from the metrics that there are; None where one is lacking."""
+    """Accuracy (upwards) against preservation (to the right), from the metrics that there are;
+    None where one is lacking.
+    """
     y = _first(metrics, ACCURACY)
     x = _first(metrics, PRESERVATION, y)
     if x is None or y is None:

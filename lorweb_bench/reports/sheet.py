@@ -16,7 +16,9 @@ NAMES = ("a", "a'", "b", "b'")
 
 @dataclass(frozen=True)
 class Row:
-    """What the sheet shows of one item: its panels (None: an empty one), a first line in ink and a second one, quieter."""
+    """What the sheet shows of one item: its panels (None: an empty one), a first line in ink and
+    a second one, quieter.
+    """
 
     panels: Sequence[Image.Image | None]
     line: str
@@ -34,7 +36,9 @@ class Section:
 def contact_sheet(
     title: str, subtitle: str, sections: Sequence[Section], names: Sequence[str] = NAMES
 ) -> Image.Image:
-    """Draw sections of rows in two columns; panels are fitted into squares of 132 pixels, each with its name under it."""
+    """Draw sections of rows in two columns; panels are fitted into squares of 132 pixels, each
+    with its name under it.
+    """
     width = len(names) * PANEL + (len(names) - 1) * GAP
     cell = _cell_height()
     total_width = 2 * MARGIN + COLUMNS * width + (COLUMNS - 1) * MARGIN
@@ -42,14 +46,22 @@ def contact_sheet(
     height = 104 + rows * cell + 46 * len(sections) + MARGIN // 2
     sheet = Image.new("RGB", (total_width, height), GROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, 24), _fit(draw, title, _font(26), total_width - 2 * MARGIN), INK, _font(26))
     draw.text(
-        (MARGIN, 62), _fit(draw, subtitle, _font(15), total_width - 2 * MARGIN), QUIET, _font(15)
+        (MARGIN, 24),
+        fit_line(draw, title, fit_font(26), total_width - 2 * MARGIN),
+        INK,
+        fit_font(26),
+    )
+    draw.text(
+        (MARGIN, 62),
+        fit_line(draw, subtitle, fit_font(15), total_width - 2 * MARGIN),
+        QUIET,
+        fit_font(15),
     )
     top = 100
     for section in sections:
         draw.line((MARGIN, top, total_width - MARGIN, top), LINE)
-        draw.text((MARGIN, top + 12), section.heading, INK, _font(18))
+        draw.text((MARGIN, top + 12), section.heading, INK, fit_font(18))
         top += 46
         for i, row in enumerate(section.rows):
             left = MARGIN + (i % COLUMNS) * (width + MARGIN)
@@ -76,28 +88,33 @@ def _draw_row(
         panel = row.panels[i] if i < len(row.panels) else None
         if panel is None:
             draw.rectangle((x, top, x + PANEL - 1, top + PANEL - 1), EMPTY)
-            draw.text((x + PANEL / 2, top + PANEL / 2), "?", QUIET, _font(28), anchor="mm")
+            draw.text((x + PANEL / 2, top + PANEL / 2), "?", QUIET, fit_font(28), anchor="mm")
         else:
             fitted = fit_panel(panel, PANEL)
             sheet.paste(
                 fitted, (x + (PANEL - fitted.width) // 2, top + (PANEL - fitted.height) // 2)
             )
-        draw.text((x + PANEL / 2, top + PANEL + 11), name, QUIET, _font(13), anchor="mm")
+        draw.text((x + PANEL / 2, top + PANEL + 11), name, QUIET, fit_font(13), anchor="mm")
     below = top + PANEL + 22
-    for line in _wrap(draw, row.line, _font(15), width):
-        draw.text((left, below), line, INK, _font(15))
+    for line in _wrap(draw, row.line, fit_font(15), width):
+        draw.text((left, below), line, INK, fit_font(15))
         below += LINE_HEIGHT
-    draw.text((left, below + 1), _fit(draw, row.quiet, _font(13), width), QUIET, _font(13))
+    draw.text(
+        (left, below + 1), fit_line(draw, row.quiet, fit_font(13), width), QUIET, fit_font(13)
+    )
 
 
 def fit_panel(image: Image.Image, edge: int) -> Image.Image:
-    """The image with its long edge at `edge` pixels, for looking at: crisp when made larger, smooth when made smaller."""
+    """The image with its long edge at `edge` pixels, for looking at: crisp when made larger,
+    smooth when made smaller.
+    """
     scale = edge / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def fit_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of sheets and figures at a size in pixels."""
     return ImageFont.load_default(size)  # ships with Pillow: the sheet is the same everywhere
 
 
@@ -113,11 +130,11 @@ def _wrap(
     while words and draw.textlength(" ".join([*first, words[0]]), font=font) <= width:
         first.append(words.pop(0))
     if not words or not first:
-        return [_fit(draw, text, font, width)]
-    return [" ".join(first), _fit(draw, " ".join(words), font, width)]
+        return [fit_line(draw, text, font, width)]
+    return [" ".join(first), fit_line(draw, " ".join(words), font, width)]
 
 
-def _fit(
+def fit_line(
     draw: ImageDraw.ImageDraw,
     text: str,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,

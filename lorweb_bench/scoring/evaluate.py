@@ -33,12 +33,14 @@ def evaluate(
     engine: str = "local",
     **settings: Any,
 ) -> Report:
-    """Run a method on a suite and score it; the report's folder `out` keeps the predictions in `predictions`.
+    """Run a method on a suite and score it; the report's folder `out` keeps the predictions in
+    `predictions`.
 
     Args:
         method: A SPEC, an object with `name` and `predict(triplets)`, or a function of triplets.
         suite: The suite's full view, or its folder.
-        metrics: Which metrics; None is every one without downloaded weights that the suite supports.
+        metrics: Which metrics; None is every one without downloaded weights that the suite
+            supports.
         out: The folder to write; without it the images lie in a temporary folder meanwhile.
         prompt: What text the method is given.
         skip_unavailable: Leave out metrics whose weights or packages are not there.

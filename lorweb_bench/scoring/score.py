@@ -1,4 +1,4 @@
-"""From predictions to a report: every item of the suite's manifest counts, whether it was predicted or not."""
+"""From predictions to a report: every item of the manifest counts, predicted or not."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ from lorweb_bench.reports.report import (
     write_per_sample,
     write_report,
 )
+from lorweb_bench.reports.report_page import ITEMS, item_strip
 from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import claim_output, finish_output
 from lorweb_bench.runtime.plugins import absolute
@@ -52,7 +53,8 @@ from lorweb_bench.suites.pins import drift
 
 BATCH = 32  # items that are in memory at a time
 LABELS = ("transformation", "family", "kind", "tier", "a_source", "b_source")
-RESERVED = ("key", "split", *LABELS, "hard", "missing", "resized")
+RESERVED = ("key", "split", *LABELS, "hard", "missing", "resized", "pictures")
+PICTURES = "pictures"  # the column of pictures to browse, which is written beside the table
 Columns = dict[str, list[Any]]
 
 
@@ -63,6 +65,7 @@ class Task:
     suite: Dataset
     metrics: tuple[str | Metric, ...]
     resize: Resize | None
+    pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,15 @@ def score(
     seed: int = BOOTSTRAP_SEED,
     command: str | None = None,
 ) -> Report:
-    """Score predictions against a suite: a folder that `predict` wrote, a bare folder of images, or images by key.
+    """Score predictions against a suite.
 
     Missing predictions count the worst value of each metric.
 
     Args:
-        predictions: The folder, or images by key.
+        predictions: A folder that `predict` wrote, a bare folder of images, or images by key.
         suite: The suite's full view, or its folder.
-        metrics: Which metrics; None is every one without downloaded weights that the suite supports.
+        metrics: Which metrics; None is every one without downloaded weights that the suite
+            supports.
         name: The method's name, where no manifest says it; likewise `prompt` and `track`.
         out: The folder to write the report to.
         prompt: The prompt mode of predictions without a manifest.
@@ -109,10 +113,12 @@ def score(
         resize: What happens to predictions of another size than b's: None refuses them, True or
             `scale` resizes those of b's aspect, `crop`, `pad` and `stretch` also others.
         allow_missing: Score the folder of a run that is not finished, too.
-        skip_unavailable: Leave out metrics whose weights or packages are not there; the report says so.
-        shuffled: The report of a run of the same method on shuffled pairs, to tell what it lost by them.
-        trained_on: What the method was trained on, in place of what it says of itself: datasets (their
-            folders or `dataset.json`), or `nothing`. The track follows from it.
+        skip_unavailable: Leave out metrics whose weights or packages are not there; the report
+            says so.
+        shuffled: The report of a run of the same method on shuffled pairs, to tell what it lost by
+            them.
+        trained_on: What the method was trained on, in place of what it says of itself: datasets
+            (their folders or `dataset.json`), or `nothing`. The track follows from it.
         workers: Processes.
         engine: `local` or `ray`.
         seed: Of the intervals.
@@ -154,7 +160,8 @@ def score(
             f"A metric cannot be called {taken!r}: the per-item table has a column of that name."
         )
     sent = _sendable(chosen, metrics) if workers > 1 or engine != "local" else chosen
-    table = _table(Task(suite, tuple(sent), mode), opened, workers, engine)
+    task = Task(suite, tuple(sent), mode, pictures=out is not None)
+    table = _table(task, opened, workers, engine, None if out is None else Path(out) / ITEMS)
     report = _report(table, opened, suite, chosen, seed, track_found).model_copy(
         update={
             "novelty": known,
@@ -175,7 +182,10 @@ def score(
 def _sendable(
     chosen: Sequence[Metric], metrics: Sequence[str | Metric] | None
 ) -> list[str | Metric]:
-    """The metrics as another process takes them: what a file defines cannot be sent to one, so it is loaded there by its name."""
+    """The metrics as another process takes them.
+
+    What a file defines cannot be sent to one, so it is loaded there by its name.
+    """
     own = [m for m in metrics or () if isinstance(m, str) and m.partition("[")[0] not in TABLE]
     names = {load_metric(m).identity: absolute(m, TABLE) for m in own}
     return [names.get(metric.identity, metric) for metric in chosen]
@@ -184,12 +194,14 @@ def _sendable(
 def write_report_folder(
     out: Path, report: Report, suite: Dataset, predictions: Predictions
 ) -> None:
-    """Write the per-item table, the page, and last `report.json`, which marks the folder as whole."""
+    """Write the per-item table, the page, and last `report.json`, which marks the folder as
+    whole.
+    """
     from lorweb_bench.reports.report_page import write_report_page
 
     table = report.per_sample or {}
     write_per_sample(out / PER_SAMPLE, table)
-    write_report_page(report, table, suite, predictions, out / PAGE)
+    write_report_page(report, table, suite, predictions, out / PAGE, pictures=True)
     write_report(out, report)
     finish_output(out)
 
@@ -234,9 +246,9 @@ def _report(
 
 
 def _table(
-    task: Task, predictions: Predictions, workers: int, engine: str
+    task: Task, predictions: Predictions, workers: int, engine: str, pictures: Path | None
 ) -> dict[str, np.ndarray]:
-    """One row per item of the manifest, sorted by key."""
+    """One row per item of the manifest, sorted by key; pictures to browse go to their folder."""
     here = workers == 1 and engine == "local"
     pieces = list(_pieces(task.suite, predictions, None if here else workers))
     if here:
@@ -245,9 +257,18 @@ def _table(
     else:
         gpus = float(any(map(needs_weights, map(_loaded, task.metrics))))
         parts = run_pieces(partial(_score_piece, task), pieces, workers, engine, "scoring", gpus)
-    columns = _joined(parts)
+    columns = _joined(parts if pictures is None else _write_pictures(parts, pictures))
     order = np.argsort(np.array(columns["key"]), kind="stable")
     return {name: np.array(values)[order] for name, values in columns.items()}
+
+
+def _write_pictures(parts: Iterable[Columns], folder: Path) -> Iterator[Columns]:
+    """Write the pictures of each part as it comes, and pass on the other columns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        for key, picture in zip(part["key"], part.pop(PICTURES), strict=True):
+            (folder / f"{key}.jpg").write_bytes(picture)
+        yield part
 
 
 def _joined(parts: Iterable[Columns]) -> Columns:
@@ -259,7 +280,7 @@ def _joined(parts: Iterable[Columns]) -> Columns:
 
 
 def _pieces(suite: Dataset, predictions: Predictions, workers: int | None) -> Iterator[Piece]:
-    """Whole shards, or, for several workers, parts of shards small enough to share the work out evenly."""
+    """Whole shards, or, for several workers, parts of shards that share the work out evenly."""
     total = sum(suite.split(split).samples for split in suite.scored_splits)
     size = max(BATCH, -(-total // (4 * workers))) if workers else total
     for split in suite.scored_splits:
@@ -278,31 +299,33 @@ def _score_piece(task: Task, piece: Piece) -> Columns:
 
 
 def _score_batches(task: Task, piece: Piece) -> Iterator[Columns]:
-    """The rows of a piece, batch by batch, as columns: labels, `missing`, `resized`, and one per metric identity."""
+    """The rows of a piece, batch by batch, as columns.
+
+    They are the labels, `missing`, `resized`, one per metric, and pictures where these are asked
+    for.
+    """
     metrics = [_loaded(m) for m in task.metrics]
     stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
     left = set(piece.keys)
     for batch in iter(lambda: list(islice(stream, BATCH)), []):
         columns = _labels(piece, batch)
-        scored = [
-            _scored(q, piece.predictions, task.resize) for q in batch if q.key in piece.predictions
-        ]
+        answered = [q for q in batch if q.key in piece.predictions]
+        scored = [_scored(q, piece.predictions, task.resize) for q in answered]
         resized = {s.key for s, was_resized in scored if was_resized}
         columns["resized"] = [q.key in resized for q in batch]
         for metric in metrics:
-            values = dict(
-                zip(
-                    (s.key for s, _ in scored),
-                    _values(metric, [s for s, _ in scored], task.suite),
-                    strict=True,
-                )
-            )
+            numbers = _values(metric, [s for s, _ in scored], task.suite)
+            values = {q.key: number for q, number in zip(answered, numbers, strict=True)}
             columns[metric.identity] = [values.get(q.key, float(metric.worst)) for q in batch]
+        if task.pictures:
+            answers = {s.key: s.prediction for s, _ in scored}
+            columns[PICTURES] = [item_strip(q, answers.get(q.key)) for q in batch]
         left.difference_update(columns["key"])
         yield columns
     if left:
         raise InputError(
-            f"{task.suite.path}: a shard of {piece.split} lacks {min(left)!r}, which its sidecar names; fetch or build it again."
+            f"{task.suite.path}: a shard of {piece.split} lacks {min(left)!r}, "
+            "which its sidecar names; fetch or build it again."
         )
 
 
@@ -328,11 +351,13 @@ def _values(metric: Metric, scored: list[Scored], suite: Dataset) -> list[float]
     values = np.asarray(metric.values(scored, suite), dtype=np.float64)
     if values.shape != (len(scored),):
         raise InputError(
-            f"The metric {metric.identity} gave values of shape {values.shape} for {len(scored)} items."
+            f"The metric {metric.identity} gave values of shape {values.shape} "
+            f"for {len(scored)} items."
         )
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(
-            f"The metric {metric.identity} gave {values[bad]} for {scored[bad].key!r}; it has to give a finite number."
+            f"The metric {metric.identity} gave {values[bad]} for {scored[bad].key!r}; "
+            "it has to give a finite number."
         )
     return [float(v) for v in values]

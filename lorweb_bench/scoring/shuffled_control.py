@@ -1,4 +1,6 @@
-"""What a method loses when it is shown the pair of another transformation: how much it uses the analogy at all."""
+"""What a method loses when it is shown the pair of another transformation: how much it uses the
+analogy at all.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,9 @@ from lorweb_bench.reports.report import PER_SAMPLE, Report, open_report
 
 
 def open_shuffled(path: Path | str, made: PredictionsManifest) -> Report:
-    """The report of a run of the same method, suite and prompt mode on shuffled pairs; InputError where it is another one."""
+    """The report of a run of the same method, suite and prompt mode on shuffled pairs;
+    InputError where it is another one.
+    """
     report = open_report(path)
     for what, theirs, ours in (
         ("suite", report.suite.fingerprint, made.suite.fingerprint),
@@ -42,9 +46,11 @@ def shuffled_drop(
     shuffled: Report,
     seed: int = BOOTSTRAP_SEED,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Per group and metric that both have: `shuffled` (its mean), `drop` (own mean less that), `ci_low`, `ci_high`.
+    """Per group and metric that both have: `shuffled` (its mean), `drop` (own mean less that),
+    `ci_low`, `ci_high`.
 
-    Paired by item, then averaged and with intervals as all means are. InputError where the items are not the same.
+    Paired by item, then averaged and with intervals as all means are. InputError where the items
+    are not the same.
     """
     from lorweb_bench.stats.aggregate import ordered, summarise
 

@@ -1,7 +1,8 @@
-"""Which track a result is on, and how new the suite is to the method: from manifests, not from claims.
+"""Which track a result is on, and how new the suite is to the method: from manifests, not from
+claims.
 
-A result is `closed` where all that the method was trained on is the suite's own training dataset, by
-fingerprint; anything else is `open`.
+A result is `closed` where all that the method was trained on is the suite's own training dataset,
+by fingerprint; anything else is `open`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,8 @@ def novelty(
 
     Args:
         made: The manifest of its predictions. A method states what it was trained on as
-            `training_dataset` in what it describes of itself (a mapping with `name` and `fingerprint`,
-            or a list of such); the methods of this package are trained on nothing.
+            `training_dataset` in what it describes of itself (a mapping with `name` and
+            `fingerprint`, or a list of such); the methods of this package are trained on nothing.
         suite: The suite's full view.
         trained_on: In place of that: training datasets (folders, or their `dataset.json`) or
             `nothing`. None where nobody says.
@@ -68,8 +69,8 @@ def track_of(
     """The track of a result.
 
     Args:
-        made: The manifest of its predictions. What says that it is `open` stays open, unless what it
-            was trained on is `given` for this scoring.
+        made: The manifest of its predictions. What says that it is `open` stays open, unless what
+            it was trained on is `given` for this scoring.
         suite: The suite.
         found: What the method was trained on.
         given: Whether that was said by whoever scores.

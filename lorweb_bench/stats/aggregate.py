@@ -73,8 +73,8 @@ def ordered(table: Table, metrics: Sequence[str]) -> dict[str, np.ndarray]:
         These columns.
 
     Raises:
-        InputError: A column is missing or of another length, there are no rows, a key is there twice,
-            a tier is unknown, or a value is not finite.
+        InputError: A column is missing or of another length, there are no rows, a key is there
+            twice, a tier is unknown, or a value is not finite.
     """
     if missing := [name for name in (*COLUMNS, *metrics) if name not in table]:
         raise InputError(f"The table of per-item values has no column {missing[0]!r}.")
@@ -192,8 +192,8 @@ def summarise(
 ) -> dict[str, dict[str, Numbers]]:
     """The means of every group and metric, with their 95 % intervals.
 
-    Every group is aggregated alike, restricted kinds and hard items too: mean per transformation, over
-    the transformations of a tier, over the tiers present.
+    Every group is aggregated alike, restricted kinds and hard items too: mean per transformation,
+    over the transformations of a tier, over the tiers present.
 
     Args:
         table: One row per item of the suite: the columns of `COLUMNS`, and one per metric.
@@ -204,8 +204,8 @@ def summarise(
             differs between them widens the intervals.
 
     Returns:
-        Per group, per metric: `mean`, `ci_low`, `ci_high`, `transformations`, `samples`. The ends are
-        None with fewer than 8 families or 8 sources of b.
+        Per group, per metric: `mean`, `ci_low`, `ci_high`, `transformations`, `samples`. The ends
+        are None with fewer than 8 families or 8 sources of b.
 
     Raises:
         InputError: A table is not whole, or a value is not finite.
@@ -289,8 +289,8 @@ def gap(
 ) -> dict[str, dict[str, Numbers]] | None:
     """What newness costs, like with like.
 
-    `new_parameters` stands against `seen_single` over the families that both have, each family counting
-    the same on both sides; `new_composition` against `seen_composition`, whole tiers.
+    `new_parameters` stands against `seen_single` over the families that both have, each family
+    counting the same on both sides; `new_composition` against `seen_composition`, whole tiers.
 
     Args:
         table: As of `summarise`.

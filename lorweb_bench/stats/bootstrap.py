@@ -3,8 +3,8 @@
 A metric with known bounds gets a score interval (Wilson 1927), whose variance depends on where the
 mean would be; the effective number of items comes from what items share (Korn and Graubard 1998).
 Anything else, differences among it, gets its shape from a bootstrap over families and photographs.
-Such draws have not the right width: they count the noise of single items several times over, and know
-nothing of the mean having been estimated from the same few clusters. So they are scaled to the
+Such draws have not the right width: they count the noise of single items several times over, and
+know nothing of the mean having been estimated from the same few clusters. So they are scaled to the
 variance of `clusters.spread`. `benchmarks/coverage.py` measures the coverage.
 """
 
@@ -47,8 +47,9 @@ def half_width(
     """The variance and the quantile of an interval that leaves `tail` on either side, per column.
 
     Where a column has several sources of variance, the quantile is the mean of Student's for each,
-    weighted by variance (Cochran and Cox 1957): for two or three trainings Satterthwaite's covers too
-    seldom, this never (`benchmarks/coverage.py --trainings`). Half the width is quantile times √variance.
+    weighted by variance (Cochran and Cox 1957): for two or three trainings Satterthwaite's covers
+    too seldom, this never (`benchmarks/coverage.py --trainings`). Half the width is quantile times
+    √variance.
     """
     from scipy import stats
 
@@ -68,13 +69,13 @@ def score_interval(
     """Wilson's score interval of the mean of values between two bounds.
 
     It holds every mean μ that lies no further from the one found than quantile·√((μ-l)(h-μ)/n).
-    Near a bound it is wider on the side that leads away from it, and it has a width where all values
-    are at the bound.
+    Near a bound it is wider on the side that leads away from it, and it has a width where all
+    values are at the bound.
 
     Args:
         mean: The means found.
-        effective: n: how many independent values that are always at one bound or the other would tell
-            as much of the mean.
+        effective: n: how many independent values that are always at one bound or the other would
+            tell as much of the mean.
         quantile: Of Student's distribution.
         bounds: l and h, the least and the greatest value.
 
@@ -201,9 +202,9 @@ def _ends_of_difference(
 ) -> np.ndarray:
     """The intervals of one mean less another one, put together from those of the two.
 
-    The distances from the means to the ends that a difference meets are added as standard errors are,
-    with the correlation of the two means (Zou and Donner 2008), and so is `beside`, the half width that
-    trainings have of their own.
+    The distances from the means to the ends that a difference meets are added as standard errors
+    are, with the correlation of the two means (Zou and Donner 2008), and so is `beside`, the half
+    width that trainings have of their own.
     """
     first = [part for part in parts if part.share > 0]
     second = [replace(part, share=-part.share) for part in parts if part.share < 0]
@@ -258,8 +259,8 @@ def _effective_items(
 ) -> float | None:
     """How many independent values at the bounds would have this variance of their mean.
 
-    Where all values are at one bound there is no variance to tell, and as many are taken as there are
-    items. None where all have one value between the bounds: no spread is to be seen then.
+    Where all values are at one bound there is no variance to tell, and as many are taken as there
+    are items. None where all have one value between the bounds: no spread is to be seen then.
     """
     width = limits[1] - limits[0]
     room = (mean - limits[0]) * (limits[1] - mean)

@@ -1,9 +1,10 @@
 """What items share, and the variance of a mean that follows from it.
 
-Items that share a family of transformations, or a photograph, are not independent. The variance of a
-mean over them is the sum over all pairs of items that share something (Cameron, Gelbach and Miller
-2011; for compositions, which belong to two families, Aronow, Samii and Assenova 2015), corrected for
-small numbers of clusters. `benchmarks/coverage.py` measures the coverage of what is built on it.
+Items that share a family of transformations, or a photograph, are not independent. The variance of
+a mean over them is the sum over all pairs of items that share something (Cameron, Gelbach and
+Miller 2011; for compositions, which belong to two families, Aronow, Samii and Assenova 2015),
+corrected for small numbers of clusters. `benchmarks/coverage.py` measures the coverage of what is
+built on it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,8 +47,9 @@ class Spread:
 class Overlap:
     """Sums over all pairs of items that share at least one element.
 
-    They are had by inclusion and exclusion over sets of elements: the sum of u·u' over these pairs is
-    the sum over all sets that an item holds of sign · (sum of u over the items that hold the set)².
+    They are had by inclusion and exclusion over sets of elements: the sum of u·u' over these pairs
+    is the sum over all sets that an item holds of sign · (sum of u over the items that hold the
+    set)².
 
     Args:
         elements: Per item, the elements that it holds.
@@ -189,8 +191,8 @@ def _influence(part: Part, values: np.ndarray) -> np.ndarray:
 def _variance(parts: Sequence[Part], values: np.ndarray, overlap: Overlap) -> np.ndarray:
     """The variance per column when just the items that share an element are dependent.
 
-    A mean taken from the same items takes up a part of their common deviation, about as large as the
-    part of the pairs of items that share something: dividing by one less that makes up for it
+    A mean taken from the same items takes up a part of their common deviation, about as large as
+    the part of the pairs of items that share something: dividing by one less that makes up for it
     (G / (G - 1) for G equal clusters).
     """
     influence = [overlap.sums(part.rows, _influence(part, values)) for part in parts]
@@ -224,8 +226,8 @@ def _family_freedom(parts: Sequence[Part], clusters: Clusters) -> float:
 def variance_of(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -> np.ndarray:
     """The variance of an estimate, one per column of `values` (items x columns).
 
-    The sum over pairs of items can come out too small by chance, so the variance is never below that
-    of whole families (or pairs of families) alone.
+    The sum over pairs of items can come out too small by chance, so the variance is never below
+    that of whole families (or pairs of families) alone.
     """
     found = []
     for start in range(0, values.shape[1], _COLUMNS):
@@ -254,8 +256,8 @@ def effective_number(parts: Sequence[Part], code: np.ndarray) -> float:
 def spread(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -> Spread:
     """The variance of an estimate, and the degrees of freedom that it is known with.
 
-    The degrees of freedom are Satterthwaite's over families and sources, and never below the smallest
-    of these.
+    The degrees of freedom are Satterthwaite's over families and sources, and never below the
+    smallest of these.
 
     Args:
         parts: The estimate, for which `estimable` holds.

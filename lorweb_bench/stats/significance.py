@@ -39,8 +39,8 @@ _EQUAL = 1e-9  # statistics that differ by less are equal
 def sign_patterns(clusters: int, seed: int, flips: int = FLIPS) -> np.ndarray:
     """Signs, clusters x patterns, of which the first are all ones.
 
-    A pattern and its opposite give the same two-sided statistic, so the first cluster keeps its sign
-    when all patterns are listed.
+    A pattern and its opposite give the same two-sided statistic, so the first cluster keeps its
+    sign when all patterns are listed.
 
     Args:
         clusters: How many there are.
@@ -65,13 +65,14 @@ def pairwise_p(
 ) -> np.ndarray:
     """Two-sided p-values that two methods are equal, for all pairs at once.
 
-    The signs of whole families' differences (for compositions, of whole pairs of families) are flipped
-    together. The statistic is the mean difference over its standard error, in which items that share
-    a family or a photograph count as dependent, and which is taken around the mean of the flipped
-    differences. Then the signs of whole photographs behind b are flipped instead, and of those behind
-    a, and the largest p-value counts: what few photographs leave open does not show where families are
-    flipped. Where families are all that items share, it is the plain sign-flip test. The p-values are
-    adjusted over all pairs by the step-down maximum: the chance of any wrong rejection is the level.
+    The signs of whole families' differences (for compositions, of whole pairs of families) are
+    flipped together. The statistic is the mean difference over its standard error, in which items
+    that share a family or a photograph count as dependent, and which is taken around the mean of
+    the flipped differences. Then the signs of whole photographs behind b are flipped instead, and
+    of those behind a, and the largest p-value counts: what few photographs leave open does not
+    show where families are flipped. Where families are all that items share, it is the plain
+    sign-flip test. The p-values are adjusted over all pairs by the step-down maximum: the chance
+    of any wrong rejection is the level.
 
     Args:
         values: Items x methods.
@@ -169,8 +170,8 @@ class _Observed:
     def with_freedom(self, freedom: float) -> np.ndarray:
         """The statistics as they would be, were V known with these degrees of freedom.
 
-        Flipped units are independent of each other; the data share families and photographs, so that
-        their variance may be known less well. Then each statistic is brought from one Student
+        Flipped units are independent of each other; the data share families and photographs, so
+        that their variance may be known less well. Then each statistic is brought from one Student
         distribution to the other, by its p-value. It is never made larger.
         """
         from scipy import stats
@@ -201,8 +202,8 @@ def _step_down(
 ) -> np.ndarray:
     """The adjusted p-values of all pairs, in the order of `observed`, when units are flipped.
 
-    A pair is held against the maximum over itself and those that are no more significant (Westfall and
-    Young's step-down; Ge, Dudoit and Speed 2003).
+    A pair is held against the maximum over itself and those that are no more significant (Westfall
+    and Young's step-down; Ge, Dudoit and Speed 2003).
     """
     form = _FlippedForm.of(observed, values, parts, clusters, code)
     signs = sign_patterns(form.units, seed, flips)
@@ -239,9 +240,9 @@ class _FlippedForm:
     """Differences of all pairs of methods and their variances, for any signs of the units.
 
     With d the flipped sum of a set of elements, w its weight in each part and m the parts' flipped
-    means, a set counts (d - w·m)². Of a set within one unit d² stays, so that only sums per unit are
-    needed; a set that reaches over several units is summed anew for each pattern. A variance is a
-    quadratic form in the values, so that of a difference follows from the form over methods:
+    means, a set counts (d - w·m)². Of a set within one unit d² stays, so that only sums per unit
+    are needed; a set that reaches over several units is summed anew for each pattern. A variance
+    is a quadratic form in the values, so that of a difference follows from the form over methods:
     V(i - j) = Q(i, i) + Q(j, j) - 2 Q(i, j). No array of items x pairs is ever made.
     """
 

@@ -148,7 +148,9 @@ def test_ranks_keep_to_one_track_and_prompt_mode_and_leave_partial_and_shuffled_
 def trainings_of(
     folder: Path, name: str, base: np.ndarray, effects: list[float], seed: int, **changes
 ) -> list[Path]:
-    """Reports of one method, each training better or worse on all items by its effect, and by some noise of its own."""
+    """Reports of one method, each training better or worse on all items by its effect, and by
+    some noise of its own.
+    """
     rng = np.random.default_rng(seed)
     return [
         write(folder / f"{name}-{i}", name, base + e + rng.normal(0, 0.05, len(base)), **changes)
@@ -223,7 +225,9 @@ def test_the_number_needed_is_that_of_a_test_of_a_mean():
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_intervals_over_trainings_hold_what_they_say(count):
-    """Families, photographs, trainings and their interactions drawn anew: the mean of the population is in the interval."""
+    """Families, photographs, trainings and their interactions drawn anew: the mean of the
+    population is in the interval.
+    """
     rng, held = np.random.default_rng(count), []
     for design in range(60):
         family, source = rng.permutation(np.repeat(np.arange(16), 8)), rng.integers(0, 30, 128)
@@ -317,7 +321,9 @@ def write_metrics(folder: Path, name: str, values: dict[str, np.ndarray], **chan
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """Two reports with two metrics; one method has a name that Markdown and LaTeX have to escape."""
+    """Two reports with two metrics; one method has a name that Markdown and LaTeX have to
+    escape.
+    """
     base = np.random.default_rng(30).random(160)
     good = {"edit_recovery": base, "mse": 1 - base}
     bad = {"edit_recovery": base - 0.5, "mse": np.minimum(1.5 - base, 1)}

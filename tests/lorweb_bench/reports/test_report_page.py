@@ -1,5 +1,10 @@
-"""The page of a report: what it shows, that nothing is left unescaped, and that it asks the network for nothing."""
+"""The page of a report: what it shows, that nothing is left unescaped, and that it asks the
+network for nothing.
+"""
 
+import base64
+import csv
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +22,7 @@ from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.reports.bars import Scale, digits, transformation_bars
 from lorweb_bench.reports.html import significant
 from lorweb_bench.reports.report import Report, Score, headline_of
-from lorweb_bench.reports.report_page import chosen_items, write_report_page
+from lorweb_bench.reports.report_page import chosen_items, item_strip, write_report_page
 from lorweb_bench.reports.scatter import scatter
 from lorweb_bench.runtime.files import claim_output
 from lorweb_bench.stats.aggregate import gap, summarise
@@ -27,7 +32,9 @@ VOID = {"meta", "link", "img", "line", "rect", "circle", "br", "input"}
 
 
 def build_suite(folder: Path, size: int = 24) -> Dataset:
-    """Five tiers of nine transformations with two items each: channels rolled and inverted, by family."""
+    """Five tiers of nine transformations with two items each: channels rolled and inverted, by
+    family.
+    """
     claim_output(folder, "lorweb-bench/dataset")
     transformations = {}
     for split in ("seen", "unseen"):
@@ -87,7 +94,9 @@ def _add(shard: ShardWriter, key: str, transformation: str, info: dict, size: in
 
 
 def table_of(suite: Dataset) -> dict[str, np.ndarray]:
-    """Values that need no images: what the page does with a table is tested here, not how a table is made."""
+    """Values that need no images: what the page does with a table is tested here, not how a
+    table is made.
+    """
     rng = np.random.default_rng(0)
     rows = [
         {"split": split, **record.model_dump()}
@@ -228,7 +237,7 @@ def test_best_median_and_worst_of_each_tier_are_shown_beside_the_truth(suite, tm
             ranked[-1],
         )
         assert all(key in page.text for key in words.values())
-    assert page.tags.count("img") == 5 * 3 * len(SUITE_TIERS)
+    assert page.tags.count("img") == 5 * 3 * len(SUITE_TIERS)  # and none of the other items
     flipped = chosen_items(table, "edit_recovery", False)
     assert {t: (w["best"], w["worst"]) for t, w in flipped.items()} == {
         t: (w["worst"], w["best"]) for t, w in chosen.items()
@@ -391,3 +400,55 @@ def test_a_metric_of_tiny_values_can_be_read(suite, tmp_path):
         and "0.00001" in page.text
         and "0.000123" in page.text
     )
+
+
+def test_every_item_and_transformation_has_an_address_and_every_metric(suite, tmp_path):
+    table = table_of(suite)
+    text, page = write(suite, tmp_path, table)
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for key, name in zip(table["key"], table["transformation"], strict=True):
+        assert f"item-{key}" in ids and f"transformation-{name}" in ids
+    links = {address[1:] for address in page.addresses if address.startswith("#")} - {"main"}
+    assert links <= set(ids)
+    name = str(table["transformation"][0])
+    own = table["transformation"] == name
+    row = re.search(rf'<tr id="transformation-{name}">.*?</tr>', text, re.S).group(0)
+    for metric, places in (("edit_recovery", 3), ("psnr", 2)):
+        assert f"{table[metric][own].mean():.{places}f}".replace("-", "−") in row
+
+
+def test_the_tables_can_be_saved_as_csv_with_every_digit(suite, tmp_path):
+    table = table_of(suite)
+    text, _ = write(suite, tmp_path, table)
+    saved = {}
+    for name, data in re.findall(r'download="([a-z.]+)" href="data:text/csv[^,]*,([^"]+)"', text):
+        saved[name] = list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
+    assert {row["key"]: float(row["psnr"]) for row in saved["items.csv"]} == dict(
+        zip(table["key"].tolist(), table["psnr"].tolist(), strict=True)
+    )
+    score = report_of(suite, table).scores["unseen"]["edit_recovery"]
+    [row] = [
+        r for r in saved["scores.csv"] if (r["group"], r["metric"]) == ("unseen", "edit_recovery")
+    ]
+    assert (float(row["mean"]), float(row["ci_low"])) == (score.mean, score.ci_low)
+
+
+def test_what_compares_with_the_answer_is_no_preservation(suite, tmp_path):
+    table = table_of(suite) | {"ssim": np.linspace(0, 1, 90), "mse": np.linspace(0, 1, 90)}
+    better = {"edit_recovery": True, "ssim": True, "mse": False}
+    assert scatter(table, tuple(better), better) is None
+    _, page = write(suite, tmp_path)
+    assert "No metric here tells how much of b was kept" in page.text
+
+
+def test_a_picture_of_an_item_shows_its_panels_and_grey_for_a_missing_answer(suite):
+    [q] = list(suite.quadruplets("unseen", keys={"new_family-1-0"}))
+    with_answer = images.decode(item_strip(q, np.full((24, 24, 3), 9, np.uint8)), "strip")
+    without = np.asarray(images.decode(item_strip(q, None), "strip"))
+    assert with_answer.size == (5 * 24 + 4 * 3, 24)
+    left = 3 * 27
+    assert abs(np.asarray(with_answer)[4:20, left + 4 : left + 20].astype(int) - 9).max() < 12
+    assert abs(without[4:20, left + 4 : left + 20].astype(int) - 128).max() < 12
+    truth = np.asarray(q.b_prime)[4:20, 4:20].astype(int)
+    assert abs(without[4:20, left + 31 : left + 47] - truth).max() < 24

@@ -1,4 +1,6 @@
-"""Scoring end to end on known truths: the oracle, a copy of b, missing predictions, order, workers, and reports on disk."""
+"""Scoring end to end on known truths: the oracle, a copy of b, missing predictions, order,
+workers, and reports on disk.
+"""
 
 import json
 import shlex
@@ -34,7 +36,9 @@ def means(report: Report) -> dict[tuple[str, str], float]:
 
 @pytest.fixture(scope="module")
 def noisy(truth: dict[str, Image.Image]) -> dict[str, Image.Image]:
-    """Predictions that are neither right nor wrong, so that an order or a worker could change a digit."""
+    """Predictions that are neither right nor wrong, so that an order or a worker could change a
+    digit.
+    """
     rng = np.random.default_rng(0)
     images = {}
     for key, image in truth.items():
@@ -86,7 +90,9 @@ def test_leaving_out_any_predictions_never_raises_a_score(
     truth: dict[str, Image.Image],
     noisy: dict[str, Image.Image],
 ) -> None:
-    """Whole predictions are right, noisy or inverted, item by item; then any of them are left out."""
+    """Whole predictions are right, noisy or inverted, item by item; then any of them are left
+    out.
+    """
     kinds = {key: data.draw(st.sampled_from("rni"), label=key) for key in sorted(truth)}
     inverted = {key: Image.fromarray(255 - to_array(image)) for key, image in truth.items()}
     whole = {key: {"r": truth, "n": noisy, "i": inverted}[kind][key] for key, kind in kinds.items()}
@@ -273,7 +279,9 @@ def test_methods_and_metrics_by_file_run_in_other_processes(
 def test_shuffled_pairs_cost_what_a_method_takes_from_them(
     small_suite: Dataset, tmp_path: Path
 ) -> None:
-    """Paired by item: copying b loses exactly nothing, fitting the colours of another pair loses much."""
+    """Paired by item: copying b loses exactly nothing, fitting the colours of another pair loses
+    much.
+    """
     for method in ("copy-b", "color-transfer"):
         evaluate(
             method, small_suite, ["edit_recovery", "mse"], out=tmp_path / method, pairs="shuffled"
@@ -337,7 +345,9 @@ class Brighter:
 def test_the_command_of_a_report_repeats_all_of_it(
     small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Options, batch, pairs, seed, prompt, limit, track, metrics and the shuffled run: the command that is printed is run."""
+    """Options, batch, pairs, seed, prompt, limit, track, metrics and the shuffled run: the
+    command that is printed is run.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "suites of mine").symlink_to(small_suite.path.parent)
     Path("brighter.py").write_text(BRIGHTER)
@@ -435,7 +445,8 @@ def test_images_that_are_no_images_are_named(
     with pytest.raises(InputError, match=f"{key}.png"):
         score(tmp_path, small_suite, name="x")
     with pytest.raises(InputError, match=f"'{key}' is no RGB image"):
-        score({**truth, key: np.zeros((32, 32, 3))}, small_suite, ["mse"])  # type: ignore[dict-item]
+        floats = np.zeros((32, 32, 3))
+        score({**truth, key: floats}, small_suite, ["mse"])  # type: ignore[dict-item]
     grey = {**truth, key: truth[key].convert("L")}
     assert score(grey, small_suite, ["mse"]).missing == 0
 

@@ -71,7 +71,9 @@ def shuffled(table: dict[str, np.ndarray], order: np.ndarray) -> dict[str, np.nd
 
 
 def loop_mean(table: dict[str, np.ndarray], keep: np.ndarray, metric: str) -> float:
-    """The definition, in loops: per transformation, over the transformations of a tier, over tiers."""
+    """The definition, in loops: per transformation, over the transformations of a tier, over
+    tiers.
+    """
     per_tier: dict[str, dict[str, list[float]]] = {}
     for i in np.flatnonzero(keep):
         per_tier.setdefault(table["tier"][i], {}).setdefault(table["transformation"][i], []).append(
@@ -152,7 +154,9 @@ def test_a_constant_has_its_value_and_an_interval_of_no_width(value):
 
 @pytest.mark.parametrize(("metric", "bound"), [("retrieval", 0.0), ("edit_recovery", 1.0)])
 def test_where_all_items_are_at_a_bound_the_interval_says_what_items_so_few_can(metric, bound):
-    """The rule of three, about: with n items and no failure, up to 3.8/n of them can be failures."""
+    """The rule of three, about: with n items and no failure, up to 3.8/n of them can be
+    failures.
+    """
     table = random_table(3, items=600, families=20, sources=40) | {metric: np.full(600, bound)}
     found = summarise(table, [metric], resamples=30)["unseen"][metric]
     width = found["ci_high"] - found["ci_low"]
@@ -194,7 +198,9 @@ def test_the_interval_is_none_where_all_compositions_share_a_family():
 
 
 def loop_variance(elements: list[set], weights: np.ndarray, values: np.ndarray) -> float:
-    """The corrected variance by its definition: a double loop over all pairs of items that share anything."""
+    """The corrected variance by its definition: a double loop over all pairs of items that share
+    anything.
+    """
     moved = weights * (values - weights @ values)
     total = shared = 0.0
     for i, j in itertools.product(range(len(values)), repeat=2):

@@ -13,7 +13,9 @@ from lorweb_bench.stats.clusters import Clusters, Part, spread
 
 
 def test_the_draws_are_the_two_way_bootstrap_done_in_loops():
-    """The interval's shape, with families and sources resampled one resample at a time in plain Python."""
+    """The interval's shape, with families and sources resampled one resample at a time in plain
+    Python.
+    """
     rng = np.random.default_rng(7)
     labels, sources = [f"f{i % 9}" for i in range(54)], [f"s{i}" for i in rng.integers(0, 11, 54)]
     values = rng.exponential(size=54)
@@ -95,7 +97,9 @@ def suite(rng: np.random.Generator, families: int = 20, per: int = 6, sources: i
 
 
 def latent(rng: np.random.Generator, family: np.ndarray, source: np.ndarray, columns: int):
-    """What items have in common with others of their family and photograph, and of their own; sd 1."""
+    """What items have in common with others of their family and photograph, and of their own; sd
+    1.
+    """
     values = 0.4 * rng.normal(size=(family.max() + 1, columns))[family]
     values += 0.3 * rng.normal(size=(source.max() + 1, columns))[source]
     return values + math.sqrt(1 - 0.16 - 0.09) * rng.normal(size=values.shape)

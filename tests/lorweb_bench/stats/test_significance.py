@@ -1,4 +1,6 @@
-"""The sign-flip test of all pairs at once, against SciPy, loops and known truths; and rank ranges."""
+"""The sign-flip test of all pairs at once, against SciPy, loops and known truths; and rank
+ranges.
+"""
 
 import itertools
 import math
@@ -53,8 +55,8 @@ def test_many_clusters_are_sampled_and_come_near_scipys_answer():
 def loop_statistics(units: list[str], elements: list[set[str]], values: np.ndarray) -> list[float]:
     """By the definition, per pattern of signs of the units: |mean| over its standard error.
 
-    The variance is taken around the flipped mean, over all pairs of items that share an element (never
-    less than over units), and corrected as that of so many independent units.
+    The variance is taken around the flipped mean, over all pairs of items that share an element
+    (never less than over units), and corrected as that of so many independent units.
     """
     names = sorted(set(units))
     sizes = np.array([units.count(name) for name in names]) / len(units)
@@ -94,7 +96,9 @@ def test_families_and_photographs_are_flipped_in_turn_as_in_loops():
 
 
 def test_all_pairs_are_adjusted_by_the_step_down_maximum_as_in_loops():
-    """Rank the pairs; each p is the share of patterns in which it, or one ranked lower, reaches it."""
+    """Rank the pairs; each p is the share of patterns in which it, or one ranked lower, reaches
+    it.
+    """
     rng = np.random.default_rng(3)
     values = rng.normal(0, 1, (9, 4)) + np.array([0.0, 0.2, 0.9, 1.6])
     units = [f"f{i}" for i in range(9)]
@@ -136,7 +140,9 @@ def compositions(rng: np.random.Generator, count: int, families: int) -> list[st
 
 @pytest.mark.parametrize("families", [12, 20, 40])
 def test_a_constant_difference_of_one_is_as_significant_as_the_patterns_allow(families):
-    """A perfect method against doing nothing, on compositions that share families and photographs."""
+    """A perfect method against doing nothing, on compositions that share families and
+    photographs.
+    """
     rng = np.random.default_rng(families)
     labels = [label for label in compositions(rng, families, families) for _ in range(6)]
     sources = [f"s{i}" for i in rng.integers(0, 30, len(labels))]
@@ -217,7 +223,9 @@ def test_trainings_that_differ_by_as_much_make_a_difference_one_of_chance():
 
 
 def test_with_trainings_alone_the_p_value_is_that_of_students_t():
-    """Items that all tell the same leave the trainings: three of them, so t with 2 degrees of freedom."""
+    """Items that all tell the same leave the trainings: three of them, so t with 2 degrees of
+    freedom.
+    """
     means = [0.2, 0.5, 0.4]
     known = between_trainings(means)
     parts, clusters = one_item_each(40)
