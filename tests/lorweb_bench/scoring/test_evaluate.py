@@ -192,6 +192,7 @@ def test_a_report_folder_holds_what_the_design_says(small_suite: Dataset, tmp_pa
         "report.json",
         "per_sample.parquet",
         "index.html",
+        "items",
         "predictions",
     }
     content = json.loads((tmp_path / "r" / "report.json").read_text())
