@@ -14,6 +14,7 @@ processor, which others do not lengthen much, and by the clock.
 import argparse
 import contextlib
 import http.client
+import secrets
 import socket
 import statistics
 import subprocess
@@ -31,6 +32,7 @@ from sqlalchemy import insert, make_url, select, text
 
 from leaderboard.service.rendering import render_store
 from leaderboard.service.suite_intake import take
+from leaderboard.store.name_claims import skeleton
 from leaderboard.store.store import Store
 from leaderboard.store.tables import SubmissionRow, SuiteRow, VerdictRow
 from leaderboard.store.teams import grant
@@ -49,6 +51,8 @@ def fill(store: Store, suite: Dataset, entries: int, folder: Path) -> None:
 
     Copy-b, really submitted, and others that do a part of the change.
     """
+    seed = {"recipe": {**(suite.manifest.recipe or {}), "seed": secrets.randbits(192) | 1 << 191}}
+    suite = Dataset(suite.path, suite.manifest.model_copy(update=seed))  # as a private one has
     take(store, suite, accepting=True)
     predict("copy-b", suite, folder / "copies")
     store.add(pack(folder / "copies", suite, CARD, folder / "copies.zip"), suite)
@@ -67,7 +71,15 @@ def fill(store: Store, suite: Dataset, entries: int, folder: Path) -> None:
     for start in range(2, entries + 1, CHUNK):
         ids = range(start, min(start + CHUNK, entries + 1))
         rows = [
-            {**first, "id": i, "sha256": f"{i:064x}", "method": f"method-{i}", "last_verdict": i}
+            {
+                **first,
+                "id": i,
+                "sha256": f"{i:064x}",
+                "pixels": f"{i:064x}",
+                "method": f"method-{i}",
+                "name_key": skeleton(f"method-{i}"),
+                "last_verdict": i,
+            }
             for i in ids
         ]
         verdicts = [
