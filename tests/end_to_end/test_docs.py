@@ -303,8 +303,8 @@ def test_every_setting_of_a_training_stands_in_training() -> None:
     page = (DOCS / "training.md").read_text()
     settings = {
         "config": "TrainConfig AdapterConfig TrainingConfig",
-        "flow": "Times",
-        "pretraining": "PretrainingConfig Phase",
+        "training/flow": "Times",
+        "training/pretraining": "PretrainingConfig Phase",
     }
     fields = {
         name
@@ -341,16 +341,16 @@ def test_every_method_and_metric_stands_in_its_table() -> None:
         assert row in numbers, f"numbers.md has no row {row}"
 
 
-def test_every_option_of_a_peer_stands_in_methods_with_its_default() -> None:
+def test_every_option_of_a_baseline_stands_in_methods_with_its_default() -> None:
     source = {
         node.name: node
-        for node in ast.parse((MODEL / "peers.py").read_text()).body
+        for node in ast.parse((MODEL / "baselines.py").read_text()).body
         if isinstance(node, ast.ClassDef)
     }
     rows = dict(
         re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "methods.md").read_text(), re.MULTILINE)
     )
-    for name in ("Peer", "Kontext", "VisualCloze"):
+    for name in ("PipelineBaseline", "Kontext", "VisualCloze"):
         made = next(
             node
             for node in source[name].body
