@@ -33,7 +33,7 @@ class AdapterConfig(Strict):
         1, ge=1, description="N, how many LoRAs the basis holds; 1 for a single LoRA"
     )
     rank: int = Field(ge=1, description="rank of each element")
-    alpha: float = Field(description="the update is scaled by alpha / rank")
+    alpha: float = Field(gt=0, description="the update is scaled by alpha / rank")
     key_width: int = Field(128, ge=1, description="d, the width of queries and keys")
     mixing: Literal["softmax", "tanh"] = "softmax"
     heads: int = Field(

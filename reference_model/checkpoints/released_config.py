@@ -84,7 +84,9 @@ def read_released_config(path: Path, rank: int, base: str | None) -> Released:
         "kind": "lorweb",
         "elements": options["loras_num"],
         "rank": rank,
-        "alpha": network.get("linear_alpha") or rank,  # none, or 0: alpha is the rank
+        # The authors' code forces alpha to the rank when it trains and when it loads, whatever
+        # `linear_alpha` says.
+        "alpha": rank,
         "key_width": options["lora_keys_dim"],
         "mixing": "softmax" if SOFTMAX[options["lora_softmax"]] else "tanh",
         "heads": options["lora_heads"],

@@ -132,7 +132,7 @@ def written_out(
     e = np.clip(total, -1, 1) if options.get("mixing_coeffs_type") == "sum" else total / heads
     update = np.zeros((b.shape[2], a.shape[1]))
     for n in range(ELEMENTS):
-        update += ALPHA / RANK * e[n] * (a[n] @ b[n]).T
+        update += e[n] * (a[n] @ b[n]).T  # alpha is forced to the rank
     return e, update
 
 
@@ -200,8 +200,11 @@ def test_what_is_imported_is_a_method_on_the_open_track_that_says_where_it_comes
     assert {w.dtype for w in stored.values()} == {torch.float16}
 
 
-def test_alpha_is_the_rank_where_none_is_given(release: Release, run: Any, tmp_path: Path) -> None:
-    for n, alpha in enumerate((0, None)):
+def test_alpha_is_the_rank_whatever_the_config_says(
+    release: Release, run: Any, tmp_path: Path
+) -> None:
+    """As the authors' code has it: training forces alpha to the rank, and loading takes it so."""
+    for n, alpha in enumerate((0, None, 1, 16 * RANK)):
         file, config = release(network={"linear_alpha": alpha})
         assert run(file, config, tmp_path / str(n))[0] == 0
         assert open_space(tmp_path / str(n)).config.adapter.alpha == RANK
