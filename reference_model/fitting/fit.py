@@ -28,6 +28,7 @@ from reference_model.sampling import predict_velocity
 from reference_model.training.flow import draw
 
 CHECKS = 4  # how often a search is looked at with held-out noise
+LEAST_GAIN = 0.05  # share of the pair's loss that a fit has to save, else the start is kept
 HELD_OUT_SEED = 1_000_003
 
 
@@ -166,7 +167,10 @@ def _search(
             better = losses < lowest
             lowest = torch.where(better, losses, lowest)
             best = [_chosen(better, x.detach(), kept) for x, kept in zip(values, best, strict=True)]
-    return Fitted(space.at(best), before, lowest)
+    explained = lowest < (1 - LEAST_GAIN) * before
+    start = [torch.zeros_like(x) for x in best]
+    best = [_chosen(explained, new, old) for new, old in zip(best, start, strict=True)]
+    return Fitted(space.at(best), before, torch.where(explained, lowest, before))
 
 
 def _same_noise(
