@@ -64,6 +64,7 @@ def evaluate(
     repeated = {
         "prompt": prompt,
         "pairs": "true",
+        "exemplars": 1,
         "seed": PREDICT_SEED,
         **settings,
         "skip_unavailable": skip_unavailable,
