@@ -240,7 +240,8 @@ def write_comparisons(path: str | Path, comparisons: Sequence[Comparison]) -> No
 
     Args:
         path: Ends in `.csv` (one row per mean and per difference, every digit), `.md` or `.tex`
-            (one table per metric: a row per method, a column per group; bold where the rank begins at 1).
+            (one table per metric: a row per method, a column per group; bold where the
+            rank begins at 1).
         comparisons: One per metric.
 
     Raises:

@@ -154,7 +154,7 @@ def _names(compared: Sequence[Compared]) -> list[str]:
 
 
 def _named_in_command(one: Compared, option: str | None) -> str | None:
-    """What the report's command names: the value of an option, or without one its first argument."""
+    """What the report's command names: the value of an option, or its first argument."""
     words = shlex.split(one.report.command or "")[2:]
     if option is None:
         return words[0] if words and not words[0].startswith("-") else None

@@ -173,7 +173,9 @@ def transformation_bars(
                     stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
                 )
                 interval = (mean - half, mean + half)
-            items = f"{len(own)} item{'s' if len(own) != 1 else ''}{', hard' if table['hard'][own].all() else ''}"
+            items = "1 item" if len(own) == 1 else f"{len(own)} items"
+            if table["hard"][own].all():
+                items += ", hard"
             bars.append(scale.bar(str(name), items, mean, interval, values.tolist()))
         if bars:
             tiers[tier] = sorted(bars, key=lambda bar: (-bar.mean, bar.label))

@@ -178,7 +178,8 @@ def read_format(file: Path, name: str, model: type[Kind], way_out: str) -> Kind:
     )
     if made_by != (name, 1):
         raise InputError(
-            f"{file} is no {name.rpartition('/')[2]} of format version 1 (it says {made_by}); {way_out}."
+            f"{file} is no {name.rpartition('/')[2]} of format version 1 (it says {made_by}); "
+            f"{way_out}."
         )
     try:
         return model.model_validate(content)

@@ -222,7 +222,8 @@ def item_strip(q: Quadruplet, answer: np.ndarray | None) -> bytes:
 
 def _from_python(report: Report) -> str:
     """What repeats a report that was made from Python with objects."""
-    return f'lorweb_bench.evaluate(METHOD, lorweb_bench.open_suite("{report.suite.name}"), prompt="{report.prompt_mode}")'
+    suite = f'lorweb_bench.open_suite("{report.suite.name}")'
+    return f'lorweb_bench.evaluate(METHOD, {suite}, prompt="{report.prompt_mode}")'
 
 
 def notes(report: Report) -> list[str]:
@@ -236,11 +237,13 @@ def notes(report: Report) -> list[str]:
     said = []
     if report.missing:
         said.append(
-            f"{report.missing:,} of {items:,} predictions are missing; each counts as the worst value of every metric."
+            f"{report.missing:,} of {items:,} predictions are missing; "
+            "each counts as the worst value of every metric."
         )
     if report.unpinned:
         said.append(
-            f"{report.unpinned}. These scores are of that build, and not to be set beside those of the pinned one."
+            f"{report.unpinned}. These scores are of that build, "
+            "and not to be set beside those of the pinned one."
         )
     if report.partial:
         said.append(
@@ -248,7 +251,8 @@ def notes(report: Report) -> list[str]:
         )
     if report.pairs == "shuffled":
         said.append(
-            "The method was shown the pair of another transformation: this measures how much it uses the analogy at all."
+            "The method was shown the pair of another transformation: "
+            "this measures how much it uses the analogy at all."
         )
     said += [
         f"{metric} was asked for and not computed: {reason}."

@@ -81,7 +81,8 @@ def evaluate(
     suite = suite if isinstance(suite, Dataset) else open_suite(suite)
     if suite.public:
         raise InputError(
-            f"{suite.path} is a public view, which has no answers; use predict, and score against the full view."
+            f"{suite.path} is a public view, which has no answers; "
+            "use predict, and score against the full view."
         )
     choose_metrics(
         metrics, suite, skip_unavailable

@@ -27,15 +27,18 @@ def open_shuffled(path: Path | str, made: PredictionsManifest) -> Report:
     ):
         if theirs != ours:
             raise InputError(
-                f"{path} is no run of {made.method.name} on shuffled pairs: its {what} is {theirs!r}, not {ours!r}."
+                f"{path} is no run of {made.method.name} on shuffled pairs: "
+                f"its {what} is {theirs!r}, not {ours!r}."
             )
     if made.pairs != "true":
         raise InputError(
-            "These predictions were made from shuffled pairs themselves, so there is no drop to tell."
+            "These predictions were made from shuffled pairs themselves, "
+            "so there is no drop to tell."
         )
     if report.per_sample is None:
         raise InputError(
-            f"{path} has no {PER_SAMPLE}; the drop is paired by item, so score the shuffled run again."
+            f"{path} has no {PER_SAMPLE}; the drop is paired by item, "
+            "so score the shuffled run again."
         )
     return report
 

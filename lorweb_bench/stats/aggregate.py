@@ -44,6 +44,8 @@ BOUNDS: dict[str, Bounds] = {  # the least and the greatest value of a metric, w
     "lpips_to_b_prime": (0.0, 1.0),
     "clip_direction": (-1.0, 1.0),
     "clip_image": (-1.0, 1.0),
+    "dino_direction": (-1.0, 1.0),
+    "dino_image": (-1.0, 1.0),
     "judge_accuracy": (1.0, 10.0),
     "judge_consistency": (1.0, 10.0),
     "judge_preferred": (0.0, 1.0),
