@@ -15,9 +15,10 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.reader import open_predictions
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.reports.bars import digits
+from lorweb_bench.reports.fonts import plain_font
 from lorweb_bench.reports.report import open_report, plain
 from lorweb_bench.reports.report_page import chosen_items
-from lorweb_bench.reports.sheet import fit_font, fit_line, fit_panel
+from lorweb_bench.reports.sheet import fit_line, fit_panel
 from lorweb_bench.runtime.files import atomic_path
 
 FORMATS = (".png", ".pdf")
@@ -112,7 +113,7 @@ def draw_figure(rows: Sequence[FigureRow], note: str) -> Image.Image:
     width = 2 * MARGIN + len(names) * (PANEL + GAP) - GAP
     figure = Image.new("RGB", (width, 2 * MARGIN + 2 * LINE + len(rows) * height), GROUND)
     draw = ImageDraw.Draw(figure)
-    small, normal = fit_font(13), fit_font(15)
+    small, normal = plain_font(13), plain_font(15)
     for column, name in enumerate(names):
         middle = MARGIN + column * (PANEL + GAP) + PANEL / 2
         text = fit_line(draw, name, normal, PANEL)

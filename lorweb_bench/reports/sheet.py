@@ -4,7 +4,9 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from lorweb_bench.reports.fonts import Font, font_and_text, plain_font
 
 GROUND, INK, QUIET, LINE, EMPTY = "#fbfbfa", "#1c1d1f", "#5c6066", "#dedfda", "#ececE8"
 MARGIN, GAP, PANEL = 28, 6, 132
@@ -46,22 +48,12 @@ def contact_sheet(
     height = 104 + rows * cell + 46 * len(sections) + MARGIN // 2
     sheet = Image.new("RGB", (total_width, height), GROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text(
-        (MARGIN, 24),
-        fit_line(draw, title, fit_font(26), total_width - 2 * MARGIN),
-        INK,
-        fit_font(26),
-    )
-    draw.text(
-        (MARGIN, 62),
-        fit_line(draw, subtitle, fit_font(15), total_width - 2 * MARGIN),
-        QUIET,
-        fit_font(15),
-    )
+    _draw_line(draw, (MARGIN, 24), title, INK, 26, total_width - 2 * MARGIN)
+    _draw_line(draw, (MARGIN, 62), subtitle, QUIET, 15, total_width - 2 * MARGIN)
     top = 100
     for section in sections:
         draw.line((MARGIN, top, total_width - MARGIN, top), LINE)
-        draw.text((MARGIN, top + 12), section.heading, INK, fit_font(18))
+        _draw_line(draw, (MARGIN, top + 12), section.heading, INK, 18, total_width - 2 * MARGIN)
         top += 46
         for i, row in enumerate(section.rows):
             left = MARGIN + (i % COLUMNS) * (width + MARGIN)
@@ -88,20 +80,32 @@ def _draw_row(
         panel = row.panels[i] if i < len(row.panels) else None
         if panel is None:
             draw.rectangle((x, top, x + PANEL - 1, top + PANEL - 1), EMPTY)
-            draw.text((x + PANEL / 2, top + PANEL / 2), "?", QUIET, fit_font(28), anchor="mm")
+            draw.text((x + PANEL / 2, top + PANEL / 2), "?", QUIET, plain_font(28), anchor="mm")
         else:
             fitted = fit_panel(panel, PANEL)
             sheet.paste(
                 fitted, (x + (PANEL - fitted.width) // 2, top + (PANEL - fitted.height) // 2)
             )
-        draw.text((x + PANEL / 2, top + PANEL + 11), name, QUIET, fit_font(13), anchor="mm")
+        draw.text((x + PANEL / 2, top + PANEL + 11), name, QUIET, plain_font(13), anchor="mm")
     below = top + PANEL + 22
-    for line in _wrap(draw, row.line, fit_font(15), width):
-        draw.text((left, below), line, INK, fit_font(15))
+    font, text = font_and_text(row.line[:MOST], 15)
+    for line in _wrap(draw, text, font, width):
+        draw.text((left, below), line, INK, font)
         below += LINE_HEIGHT
-    draw.text(
-        (left, below + 1), fit_line(draw, row.quiet, fit_font(13), width), QUIET, fit_font(13)
-    )
+    _draw_line(draw, (left, below + 1), row.quiet, QUIET, 13, width)
+
+
+def _draw_line(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    colour: str,
+    size: int,
+    width: float,
+) -> None:
+    """Draw a text in one line, in a font that has its letters."""
+    font, text = font_and_text(text[:MOST], size)
+    draw.text(at, fit_line(draw, text, font, width), colour, font)
 
 
 def fit_panel(image: Image.Image, edge: int) -> Image.Image:
@@ -113,15 +117,10 @@ def fit_panel(image: Image.Image, edge: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX)
 
 
-def fit_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of sheets and figures at a size in pixels."""
-    return ImageFont.load_default(size)  # ships with Pillow: the sheet is the same everywhere
-
-
 def _wrap(
     draw: ImageDraw.ImageDraw,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     width: float,
 ) -> list[str]:
     """The text in one line or two; what the second cannot take ends in an ellipsis."""
@@ -137,7 +136,7 @@ def _wrap(
 def fit_line(
     draw: ImageDraw.ImageDraw,
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     width: float,
 ) -> str:
     """The text in one line; what the width cannot take ends in an ellipsis."""
