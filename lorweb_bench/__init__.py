@@ -1,6 +1,6 @@
-"""Visual analogies: datasets with a fixed contract, and a harness for any method that completes them.
+"""Visual analogies: datasets with a fixed contract, and a harness for any method.
 
-The names of `__all__` are imported when they are first used, so that `import lorweb_bench` is quick.
+The names of `__all__` are imported when they are first used, so `import lorweb_bench` is quick.
 `training_loader` needs the extra `model`.
 """
 

@@ -36,7 +36,10 @@ MIN_CLUSTERS: Final = 8  # fewer clusters than this: no interval
 # Of `images.resize`, the one kernel of format version 1.
 RESIZE_KERNEL: Final = "area where both sides shrink, else cubic"
 # Stands in every suite and its card: a text that has it was not meant for training.
-CANARY: Final = "lorweb-bench canary 6302aab1-1879-4cac-8b4b-d40946786770: no data of this suite should be in a training corpus"
+CANARY: Final = (
+    "lorweb-bench canary 6302aab1-1879-4cac-8b4b-d40946786770: "
+    "no data of this suite should be in a training corpus"
+)
 PREDICT_SEED: Final = 0
 BOOTSTRAP_SEED: Final = 20260217
 # The public order is sorted by sha256(salt + key).

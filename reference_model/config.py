@@ -46,7 +46,7 @@ class AdapterConfig(Strict):
     )
     targets: str = Field(
         ADAPTED,
-        description="the linear layers that are adapted: a regular expression of their whole module paths",
+        description="the linear layers that are adapted, as a regular expression of module paths",
     )
     tokens: int = Field(
         1, ge=1, description="token-control: how many prompt tokens the features become"
@@ -121,16 +121,17 @@ class TrainConfig(Strict):
 
     name: str = Field(description="the method's name in reports")
     base: str = Field(
-        description="`tiny`, a folder written by pretrain-tiny or in diffusers' layout, or a hub name"
+        description="`tiny`, a folder of pretrain-tiny or in diffusers' layout, or a hub name"
     )
     layout: Literal["target-only", "paper"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
     pair_shrink: Literal[1, 2] = Field(
         1,
-        description="target-only: the panels a and a' are shrunk by this factor, so cost fewer tokens",
+        description="target-only: shrinks the panels a and a' by this factor, for fewer tokens",
     )
     encoder: str = Field(
-        description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or SigLIP backbone"
+        description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or "
+        "SigLIP backbone"
     )
     encoder_input: Literal["separate", "concatenated", "grid", "a_prime-a", "a_prime-a+b"] = Field(
         "separate", description="what a backbone is shown, and how its embeddings become features"
@@ -142,7 +143,7 @@ class TrainConfig(Strict):
     dataset: Path | None = Field(None, description="training dataset folder")
     cache: Path | None = Field(
         None,
-        description="folder for latents, features and prompts, computed once; without it at every step",
+        description="folder for latents, features and prompts, which are then computed only once",
     )
     training: TrainingConfig
 

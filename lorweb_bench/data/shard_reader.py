@@ -169,13 +169,18 @@ def _headers(path: Path) -> Iterator[tuple[str, tuple[tarfile.TarInfo, bytes]]]:
         yield member.name, (member, _content(path, tar, member) if record else b"")
 
 
+def _opened(path: Path, file: IO[bytes] | None) -> tarfile.TarFile:
+    if file is None:
+        return tarfile.open(path, "r:")
+    return tarfile.open(None, "r|", file)
+
+
 def _members(
     path: Path, file: IO[bytes] | None = None
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """The members of a shard: of the file at a path, or of one that is open and cannot seek."""
     try:
-        opened = tarfile.open(path, "r:") if file is None else tarfile.open(None, "r|", file)
-        with opened as tar:
+        with _opened(path, file) as tar:
             for member in tar:
                 if not member.isreg():
                     raise InputError(f"{path}: {member.name!r} is not a plain file.")

@@ -216,8 +216,8 @@ def _source_digests(dataset: Dataset) -> dict[str, SourceDigest]:
                 digests[name] = SourceDigest.from_text(text)
             except ValueError as e:
                 raise InputError(
-                    f"{dataset.path}: the digest of {name!r} in a sidecar of {split} is none ({e}); "
-                    "build the dataset again."
+                    f"{dataset.path}: the digest of {name!r} in a sidecar of {split} is none "
+                    f"({e}); build the dataset again."
                 ) from None
     return digests
 

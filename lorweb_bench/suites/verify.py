@@ -44,7 +44,7 @@ class Checked:
         bytes: The size of the shards.
         rerun: Images compared with what the transformation library makes today.
         unpinned: How many of these differ, by no more than `UNPINNED_LEVELS`.
-        not_rerun: Why no transformation was run again, the end of a sentence; empty where some were.
+        not_rerun: Why no transformation was run again, as the end of a sentence, or empty.
     """
 
     problems: list[str] = field(default_factory=list)

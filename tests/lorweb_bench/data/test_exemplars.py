@@ -90,9 +90,11 @@ def test_a_gap_or_half_a_pair_is_refused(tmp_path: Path, roles: tuple[str, ...])
     names = ("a", "a_prime", "b", "b_prime", *roles)
     images = {role: (encode(pixels(role), "png"), "png") for role in names}
     record = {"id": "k", "transformation": "invert", "width": SIZE, "height": SIZE}
-    with ShardWriter(tmp_path, "train", 0) as shard:
-        with pytest.raises(InputError, match="further pairs as a_2, a_2_prime"):
-            shard.add("k", images, record)
+    with (
+        ShardWriter(tmp_path, "train", 0) as shard,
+        pytest.raises(InputError, match="further pairs as a_2, a_2_prime"),
+    ):
+        shard.add("k", images, record)
 
 
 RECIPE = """
