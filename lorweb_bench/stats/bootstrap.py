@@ -84,7 +84,7 @@ def score_interval(
 
     Example:
         >>> score_interval(np.array([0.0]), np.array([100.0]), np.array([1.96]), (0.0, 1.0))
-        (array([0.]), array([0.03699349]))
+        (array([0.]), array([0.03699481]))
     """
     low, high = bounds
     unit = np.clip((mean - low) / (high - low), 0.0, 1.0)
