@@ -61,7 +61,7 @@ def test_the_dockerfile_is_in_order() -> None:
             json.loads(rest)
         if name == "FROM":
             assert re.match(r"[\w.-]+:[\w.-]+( AS \w+)?$", rest), "a version, not the latest"
-    last = {name: rest for name, rest in found}
+    last = dict(found)
     assert last["USER"] == "board", "nothing runs as root"
     words = json.loads(last["ENTRYPOINT"]) + json.loads(last["CMD"])
     assert words[:2] == ["lorweb-bench", "leaderboard"]

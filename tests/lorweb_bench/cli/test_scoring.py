@@ -1,4 +1,6 @@
-"""The commands methods, predict, score, evaluate and compare, as a user runs them: exit codes, sentences, files."""
+"""The commands methods, predict, score, evaluate and compare, as a user runs them: exit codes,
+sentences, files.
+"""
 
 import json
 import subprocess
@@ -13,8 +15,14 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.images import encode
 
 Run = Callable[..., tuple[int, str, str]]
-MINE = "class Mine:\n    name = 'mine'\n    def predict(self, triplets):\n        return [t.b for t in triplets]\nmine = Mine()\n"
-FAULTY = "class Faulty:\n    name = 'faulty'\n    def predict(self, triplets):\n        return [None for t in triplets]\n"
+MINE = (
+    "class Mine:\n    name = 'mine'\n    def predict(self, triplets):\n"
+    "        return [t.b for t in triplets]\nmine = Mine()\n"
+)
+FAULTY = (
+    "class Faulty:\n    name = 'faulty'\n    def predict(self, triplets):\n"
+    "        return [None for t in triplets]\n"
+)
 
 
 @pytest.fixture
@@ -239,7 +247,8 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(run: Run, small_suite_path: Pat
     Path("stops.py").write_text(
         "class Stops:\n    name = 'stops'\n    batch_size = 4\n    calls = 0\n"
         "    def predict(self, triplets):\n        self.calls += 1\n"
-        "        if self.calls == 3:\n            raise KeyboardInterrupt\n        return [t.b for t in triplets]\n"
+        "        if self.calls == 3:\n            raise KeyboardInterrupt\n"
+        "        return [t.b for t in triplets]\n"
     )
     code, _, err = run(
         "predict", "--method", "stops.py:Stops", "--suite", small_suite_path, "-o", "p"
@@ -249,11 +258,14 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(run: Run, small_suite_path: Pat
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """The bound is half a second; what would break it is an import, which a busy machine does not blur."""
+    """The bound is half a second; what would break it is an import, which a busy machine does not
+    blur.
+    """
     script = (
         "import sys\nfrom lorweb_bench.cli.main import main\n"
         "try:\n    main([sys.argv[1], '--help'])\nexcept SystemExit:\n    pass\n"
-        "heavy = {'numpy', 'torch', 'pydantic', 'rich', 'cv2', 'skimage', 'pyarrow', 'matplotlib', 'PIL'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'torch', 'pydantic', 'rich', 'cv2', 'skimage', 'pyarrow', "
+        "'matplotlib', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     for command in ("methods", "predict", "score", "evaluate", "compare", "judge"):

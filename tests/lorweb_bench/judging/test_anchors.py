@@ -20,7 +20,9 @@ from lorweb_bench.judging.judge import judge
 
 @pytest.fixture
 def knowing(server: Any, small_suite: Dataset) -> Callable[[dict[str, Any]], tuple[int, Any]]:
-    """A judge that knows the answers: 9 for the truth, 2 for anything else; of two, the truth is better."""
+    """A judge that knows the answers: 9 for the truth, 2 for anything else; of two, the truth is
+    better.
+    """
     quadruplets = [q for s in small_suite.scored_splits for q in small_suite.quadruplets(s)]
     truths = {to_array(q.b_prime).tobytes() for q in quadruplets}
 
@@ -96,7 +98,9 @@ def test_a_judge_that_rates_all_alike_is_not_to_be_believed(
 def test_known_pictures_are_shown_anew_in_each_run_that_asks_anything(
     server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
 ) -> None:
-    """A server that changed under the same name is seen by its anchors, though its old answers are kept."""
+    """A server that changed under the same name is seen by its anchors, though its old answers are
+    kept.
+    """
 
     def rating(number: int) -> Callable[[dict[str, Any]], tuple[int, Any]]:
         text = json.dumps({"change": "?", "accuracy": number, "consistency": number})

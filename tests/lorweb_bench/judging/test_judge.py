@@ -85,7 +85,9 @@ def test_a_rating_is_asked_once_an_item_and_aggregated_as_a_report(
 def test_means_are_over_transformations_first(
     server: Any, endpoint: Endpoint, made: Callable[[str], Path], small_suite: Dataset
 ) -> None:
-    """Leaving items of one transformation unanswered gives the others of it no less weight: each transformation counts the same."""
+    """Leaving items of one transformation unanswered gives the others of it no less weight: each
+    transformation counts the same.
+    """
     judgement = judge(made("copy-a-prime"), small_suite, endpoint)
     columns = judgement.per_sample or {}
     values, names = columns["judge_consistency[tiny-judge]"], columns["transformation"]
@@ -238,7 +240,9 @@ def test_asking_again_shows_the_judge_s_own_noise(
     small_suite: Dataset,
     tmp_path: Path,
 ) -> None:
-    """A judge that says 4 and 8 in turns: the mean is 6, the standard deviation of two such numbers 2.83."""
+    """A judge that says 4 and 8 in turns: the mean is 6, the standard deviation of two such numbers
+    2.83.
+    """
 
     def rule(body: dict[str, Any]) -> tuple[int, Any]:
         number = 4 if body["seed"] < 3 else 8

@@ -57,7 +57,9 @@ def test_a_judgement_is_read_as_it_was_written_and_is_a_report_of_each_method(ju
 
 
 def test_ratings_of_two_methods_are_compared_item_by_item(judged: Path) -> None:
-    """copy-b keeps all of b and makes no edit, as the test's judge sees it; copying a_prime is the other way round."""
+    """copy-b keeps all of b and makes no edit, as the test's judge sees it; copying a_prime is the
+    other way round.
+    """
     kept = compare_reports([judged / "copy-b", judged / "copy-a-prime"], CONSISTENCY)
     assert kept.groups["unseen"].means["copy-b"] == 10.0
     assert {d.mean > 0 for d in kept.differences} == {True}

@@ -24,7 +24,9 @@ def pages(
     keys: list[str],
     write_votes: Callable[..., Path],
 ) -> dict[str, Path]:
-    """The page of a rating and of a choice, both with votes of people and answers that cannot be parsed."""
+    """The page of a rating and of a choice, both with votes of people and answers that cannot be
+    parsed.
+    """
     server.rule = lambda body: (
         (200, "no") if server.share_of(body["messages"], 9) == 0 else server.answer(body)
     )

@@ -61,7 +61,9 @@ def test_an_answer_is_found_whatever_stands_before_it_or_after(
 
 
 def test_the_words_are_those_of_their_version() -> None:
-    """A change of what the judge reads makes other answers: give it a new VERSION, and its digest here."""
+    """A change of what the judge reads makes other answers: give it a new VERSION, and its digest
+    here.
+    """
     assert (questions.VERSION, questions.wording_digest()[:16]) == (1, "15f5adac8e6793b9")
 
 

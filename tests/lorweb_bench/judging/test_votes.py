@@ -26,7 +26,9 @@ def test_agreement_with_votes_on_a_choice(
     keys: list[str],
     write_votes: Callable[..., Path],
 ) -> None:
-    """The judge always takes copy-b. People do on 6 of 9 items, on one they are two against one, on the last they are even."""
+    """The judge always takes copy-b. People do on 6 of 9 items, on one they are two against one, on
+    the last they are even.
+    """
     own = keys[:10]
     votes = {key: ["copy-b"] if i < 5 else ["copy-a-prime"] for i, key in enumerate(own[:8])}
     votes |= {own[8]: ["copy-b", "copy-a-prime", "copy-b"], own[9]: ["copy-b", "copy-a-prime"]}

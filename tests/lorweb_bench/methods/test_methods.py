@@ -1,4 +1,4 @@
-"""Methods: the trivial ones and the bounds against known truths, and loading by every kind of name."""
+"""Methods: trivial ones and bounds against known truths, and loading by every kind of name."""
 
 import json
 import os
@@ -279,7 +279,9 @@ class Halving:
 
 @pytest.fixture(scope="module")
 def installed_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that pip installed a little distribution into; on the path of a process, its method is there by name."""
+    """A folder that pip installed a little distribution into; on the path of a process, its method
+    is there by name.
+    """
     source, target = tmp_path_factory.mktemp("halving"), tmp_path_factory.mktemp("site")
     (source / "pyproject.toml").write_text(PYPROJECT)
     (source / "halving.py").write_text(HALVING)
@@ -355,7 +357,8 @@ def test_an_installed_package_brings_methods_and_opens_checkpoints(
         'Requires-Dist: absent_package>=2; extra == "heavy"\n'
     )
     (info / "entry_points.txt").write_text(
-        "[lorweb_bench.methods]\nlittle = little_methods:Mine [heavy]\nopener = little_opener:Opened\n"
+        "[lorweb_bench.methods]\nlittle = little_methods:Mine [heavy]\n"
+        "opener = little_opener:Opened\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert load_method("opener", folder=tmp_path).name == f"opened {tmp_path.name}"
@@ -374,7 +377,9 @@ def test_an_installed_package_brings_methods_and_opens_checkpoints(
 def test_the_list_says_what_a_class_needs_besides_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights count as there when the hub's cache has every part of the pipeline, and every file that a part's index names."""
+    """Weights count as there when the hub's cache has every part of the pipeline, and every file
+    that a part's index names.
+    """
     text = METHOD_FILE.replace(
         "class Mine:", "class Mine:\n    weights_repository = 'some/where'\n    gpus = 1"
     )
@@ -499,7 +504,8 @@ def test_the_digest_of_the_code_follows_a_file_and_what_it_refers_to(tmp_path: P
 def test_a_prepare_that_fails_is_one_sentence(small_suite: Dataset, tmp_path: Path) -> None:
     (tmp_path / "unprepared.py").write_text(
         "class Unprepared:\n    name = 'unprepared'\n    def prepare(self, suite):\n"
-        "        raise OSError('no weights here')\n    def predict(self, triplets):\n        return []\n"
+        "        raise OSError('no weights here')\n    def predict(self, triplets):\n"
+        "        return []\n"
     )
     for workers in (1, 2):
         with pytest.raises(

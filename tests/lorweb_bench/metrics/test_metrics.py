@@ -74,7 +74,9 @@ def test_ssim_of_larger_images_agrees_with_scikit_image() -> None:
 
 
 def test_pixel_metrics_and_ssim_agree_with_torchmetrics() -> None:
-    """torchmetrics divides variances by n and scikit-image by n - 1, here 49 and 48: so its flat-window SSIM is met within 0.02."""
+    """torchmetrics divides variances by n and scikit-image by n - 1, here 49 and 48: so its
+    flat-window SSIM is met within 0.02.
+    """
     torch = pytest.importorskip("torch")
     functional = pytest.importorskip("torchmetrics.functional.image")
     rng = np.random.default_rng(2)
@@ -151,7 +153,9 @@ def test_retrieval_knows_the_truth_from_b_and_from_a_candidate(small_suite: Data
 
 
 def brute_force(item: Scored, suite: Dataset) -> float:
-    """Retrieval as its definition says: every candidate is run on b and compared with the prediction."""
+    """Retrieval as its definition says: every candidate is run on b and compared with the
+    prediction.
+    """
     errors = {}
     for name in item.record.candidates or ():
         image = suite.library().apply(suite.manifest.transformations[name].spec, item.b)
@@ -316,15 +320,19 @@ def test_a_suite_gets_only_the_metrics_that_it_supports(small_suite: Dataset) ->
 
 OWN = (
     "import numpy as np\nclass Red:\n    higher_is_better = True\n    worst = -1.0\n"
-    "    def __init__(self, share='1'):\n        self.share = float(share)\n        self.identity = f'red[{share}]'\n"
-    "    def values(self, batch, suite):\n        return np.array([self.share * s.prediction[..., 0].mean() / 255 for s in batch])\n"
+    "    def __init__(self, share='1'):\n        self.share = float(share)\n"
+    "        self.identity = f'red[{share}]'\n"
+    "    def values(self, batch, suite):\n"
+    "        return np.array([self.share * s.prediction[..., 0].mean() / 255 for s in batch])\n"
 )
 
 
 def test_an_installed_package_brings_metrics(
     tmp_path: Path, small_suite: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real little distribution on the path: by entry point, by module, with an argument, and never unasked."""
+    """A real little distribution on the path: by entry point, by module, with an argument, and
+    never unasked.
+    """
     (tmp_path / "little_metrics.py").write_text(OWN)
     info = tmp_path / "little_metrics-1.0.dist-info"
     info.mkdir()
@@ -346,7 +354,9 @@ def test_an_installed_package_brings_metrics(
 
 
 def test_retrieval_forgives_a_blur_and_a_shift_but_not_another_edit(small_suite: Dataset) -> None:
-    """As its docs say: a right edit that is blurred or a little too bright is still nearest to the truth; a faint one may not be."""
+    """As its docs say: a right edit that is blurred or a little too bright is still nearest to the
+    truth; a faint one may not be.
+    """
     from cv2 import GaussianBlur
 
     items = scored_items(small_suite, 12)
@@ -370,7 +380,8 @@ def test_a_metric_of_ones_own_is_named_by_file(tmp_path: Path, small_suite: Data
         "import numpy as np\n"
         "class Red:\n"
         "    identity = 'red[own]'\n    higher_is_better = True\n    worst = -1.0\n"
-        "    def values(self, batch, suite):\n        return np.array([s.prediction[..., 0].mean() / 255 for s in batch])\n"
+        "    def values(self, batch, suite):\n"
+        "        return np.array([s.prediction[..., 0].mean() / 255 for s in batch])\n"
         "number = 3\n"
     )
     metric = load_metric(f"{tmp_path}/own.py:Red")

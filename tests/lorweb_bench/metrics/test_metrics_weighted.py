@@ -1,4 +1,6 @@
-"""Metrics with weights: the real classes of lpips and open_clip at random weights, against torchmetrics and plain formulas."""
+"""Metrics with weights: the real classes of lpips and open_clip at random weights, against
+torchmetrics and plain formulas.
+"""
 
 import json
 from dataclasses import dataclass, replace
@@ -260,7 +262,10 @@ def test_missing_weights_say_what_to_get_and_the_rest_is_scored_on_request(
     wanted = ["mse", "lpips_to_b", "clip_direction"]
     with pytest.raises(
         InputError,
-        match=r"alexnet-owt-7be5be79\.pth and put it at .*checkpoints.*--skip-unavailable scores the rest",
+        match=(
+            r"alexnet-owt-7be5be79\.pth and put it at .*checkpoints.*--skip-unavailable "
+            r"scores the rest"
+        ),
     ):
         score(truth, small_suite, wanted)
     report = score(truth, small_suite, wanted, skip_unavailable=True, out=tmp_path / "r")
@@ -288,7 +293,9 @@ def test_published_trunks_are_read_from_torchs_own_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file of the right name is read, and one that is not the published one is refused: its name ends as its sha256 begins."""
+    """A file of the right name is read, and one that is not the published one is refused: its name
+    ends as its sha256 begins.
+    """
     import torchvision
 
     from lorweb_bench.metrics import lpips as perceptual
@@ -523,7 +530,9 @@ def test_a_config_beside_the_weights_says_it_too(files: Files, tmp_path: Path) -
 def test_preprocessing_and_activation_are_part_of_the_number_and_of_the_identity(
     files: Files, scored: list[Scored], small_suite: Dataset, tmp_path: Path
 ) -> None:
-    """The same weights, prepared otherwise: another identity, and other features, as the formula has them."""
+    """The same weights, prepared otherwise: another identity, and other features, as the formula
+    has them.
+    """
     variants = {
         "plain": CLIP_METADATA,
         "quick": {**CLIP_METADATA, "activation": "quick_gelu"},

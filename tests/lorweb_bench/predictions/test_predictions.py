@@ -1,4 +1,6 @@
-"""Predictions: resuming, failures that are named, prompt modes, shuffled pairs, parts, and folders that are refused."""
+"""Predictions: resuming, failures that are named, prompt modes, shuffled pairs, parts, and folders
+that are refused.
+"""
 
 import io
 import json
@@ -27,7 +29,9 @@ from lorweb_bench.scoring.evaluate import predict, score
 
 
 class Recorder:
-    """Hands b back and keeps what it was shown; a `fault` per key is raised, or given in place of the image."""
+    """Hands b back and keeps what it was shown; a `fault` per key is raised, or given in place of
+    the image.
+    """
 
     name = "recorder"
     batch_size = 5
@@ -188,7 +192,10 @@ def test_several_failures_are_all_named(small_suite: Dataset, tmp_path: Path) ->
     first, *others = sorted(keys_of(small_suite)[5:20:5])
     with pytest.raises(
         InputError,
-        match=f"3 of 48 samples, the first is '{first}': ValueError: no \\(then '{others[0]}', '{others[1]}'\\)",
+        match=(
+            f"3 of 48 samples, the first is '{first}': ValueError: no \\(then '{others[0]}', "
+            f"'{others[1]}'\\)"
+        ),
     ):
         predict(Recorder(dict.fromkeys([first, *others], ValueError("no"))), small_suite, tmp_path)
 
@@ -342,7 +349,9 @@ class OnRay:
 def test_two_machines_of_a_ray_cluster_write_what_one_process_writes(
     small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two real nodes, each with a processor and a GPU (in Ray's books): both work, each loads the method once on its own GPU."""
+    """Two real nodes, each with a processor and a GPU (in Ray's books): both work, each loads the
+    method once on its own GPU.
+    """
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -350,7 +359,8 @@ def test_two_machines_of_a_ray_cluster_write_what_one_process_writes(
     (notes := tmp_path / "notes").mkdir()
     spec, options = f"{tmp_path / 'on_ray.py'}:OnRay", {"notes": str(notes)}
     predict(spec, small_suite, tmp_path / "one", options=options)
-    # Of this machine alone. Ray takes 127.0.0.1 in an address for the machine's outward one, where nothing listens.
+    # Of this machine alone. Ray takes 127.0.0.1 in an address for the machine's outward one, where
+    # nothing listens.
     node = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.2"}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
@@ -548,7 +558,9 @@ def test_cropped_padded_and_stretched_answers_are_what_the_words_say(size: tuple
 
 
 def test_an_answer_of_nearly_b_s_aspect_is_scaled() -> None:
-    """Sizes that a model rounds to multiples of 16 are the same aspect to a pixel of b, or they are not."""
+    """Sizes that a model rounds to multiples of 16 are the same aspect to a pixel of b, or they are
+    not.
+    """
     image = Image.new("RGB", (512, 336))
     assert fitted(image, "k", (480, 315), "scale")[0].size == (480, 315)
     with pytest.raises(InputError, match="another aspect"):
@@ -757,7 +769,8 @@ def test_a_wrong_kind_of_answer_is_told_after_the_first_image(
             options={"notes": str(notes), "fault": fault},
             workers=workers,
         )
-    # With workers up to four pieces are on their way when the first one tells; each asks for one image.
+    # With workers up to four pieces are on their way when the first one tells; each asks for one
+    # image.
     assert len(notes.read_text()) <= (1 if workers == 1 else 4)
 
 

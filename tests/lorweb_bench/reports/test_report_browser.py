@@ -141,7 +141,8 @@ CONTRAST = """() => {
     if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
   let least = {ratio: 99};
   for (const e of document.querySelectorAll('main *, header *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || e.closest('svg') || !e.offsetParent) continue;
+    const words = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!words || e.closest('svg') || !e.offsetParent) continue;
     const [a, b] = [luminance(numbers(getComputedStyle(e).color)), luminance(behind(e))].sort((x,
     y) => y - x); const ratio = (a + .05) / (b + .05);
     if (ratio < least.ratio) least = {ratio, text: e.textContent.slice(0, 40)};

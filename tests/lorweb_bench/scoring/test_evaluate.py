@@ -163,8 +163,10 @@ def test_ray_gives_the_same_numbers(
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(
-        "import numpy as np\nclass Red:\n    identity = 'red'\n    higher_is_better = True\n    worst = -1.0\n"
-        "    def values(self, batch, suite):\n        return np.array([s.prediction[..., 0].mean() / 255 for s in batch])\n"
+        "import numpy as np\nclass Red:\n    identity = 'red'\n"
+        "    higher_is_better = True\n    worst = -1.0\n"
+        "    def values(self, batch, suite):\n"
+        "        return np.array([s.prediction[..., 0].mean() / 255 for s in batch])\n"
     )
     chosen = metrics and [name.replace("OWN", "own.py:Red") for name in metrics]
     expected = score(noisy, small_suite, chosen)
@@ -267,9 +269,11 @@ def test_methods_and_metrics_by_file_run_in_other_processes(
 ) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "class Mine:\n    name = 'mine'\n    def predict(self, triplets):\n        return [t.a for t in triplets]\nmine = Mine()\n"
+        "class Mine:\n    name = 'mine'\n    def predict(self, triplets):\n"
+        "        return [t.a for t in triplets]\nmine = Mine()\n"
         "class Mean:\n    identity = 'mean[1]'\n    higher_is_better = True\n    worst = 0.0\n"
-        "    def values(self, batch, suite):\n        return [s.prediction.mean() / 255 for s in batch]\n"
+        "    def values(self, batch, suite):\n"
+        "        return [s.prediction.mean() / 255 for s in batch]\n"
     )
     one = evaluate(f"{path}:mine", small_suite, [f"{path}:Mean", "psnr"])
     two = evaluate(f"{path}:mine", small_suite, [f"{path}:Mean", "psnr"], workers=2)
@@ -317,15 +321,16 @@ def test_a_report_holds_the_command_that_repeats_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small").symlink_to(small_suite.path)
     first = evaluate("copy-b", "small", ["mse"], out="r", pairs="shuffled", seed=3)
-    said = "lorweb-bench evaluate --method copy-b --suite small --metrics mse --pairs shuffled --prompt none --seed 3 -o REPORT"
+    said = (
+        "lorweb-bench evaluate --method copy-b --suite small --metrics mse --pairs shuffled "
+        "--prompt none --seed 3 -o REPORT"
+    )
     assert open_report("r").command == first.command == said
     again = score("r/predictions", "small", seed=4)
     assert again.command == "lorweb-bench score r/predictions --suite small --seed 4 -o REPORT"
-    assert (
-        score(tmp_path / "r" / "predictions", tmp_path / "small", ["mse"]).command
-        == (
-            "lorweb-bench score r/predictions --suite small --metrics mse -o REPORT"  # as they are reached from here
-        )
+    assert score(tmp_path / "r" / "predictions", tmp_path / "small", ["mse"]).command == (
+        # as they are reached from here
+        "lorweb-bench score r/predictions --suite small --metrics mse -o REPORT"
     )
     assert score(truth, small_suite, ["mse"]).command is None
 
@@ -339,7 +344,11 @@ class Brighter:
         self.by = by * 1e7
 
     def predict(self, triplets):
-        return [t.b.point(lambda level: min(255, int(level + self.by * len(triplets) + t.seed % 9))) for t in triplets]
+        added = [self.by * len(triplets) + triplet.seed % 9 for triplet in triplets]
+        return [
+            triplet.b.point(lambda level, add=add: min(255, int(level + add)))
+            for triplet, add in zip(triplets, added, strict=True)
+        ]
 """
 
 

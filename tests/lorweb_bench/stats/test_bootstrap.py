@@ -148,7 +148,7 @@ def test_a_photograph_behind_a_that_matters_is_a_cluster():
             names = [f"f{f}" for f in family], [f"s{s}" for s in source]
             offsets = intervals([[part]], values, Clusters(*names, a_names), number, 200)[0]
             low, high = offsets.T + values.mean(axis=0)
-            held[counted].append((low <= 0) & (0 <= high))
+            held[counted].append((low <= 0) & (high >= 0))
     assert np.mean(held[True]) >= 0.92 and np.mean(held[False]) <= 0.85
 
 
