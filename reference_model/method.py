@@ -175,9 +175,9 @@ def adapter_predictor(
             panels = hide_pair(panels)
         context = encode_context(base, config, panels)
         prompt = adaptation.extend(base.text_encoder(list(prompts)))
-        with adaptation.on(adapter):
-            with merged(adapter.basis) if merge and len(b) == 1 else nullcontext():
-                tokens = draw(base, context, prompt, list(seeds), base.sampling_steps)
+        mixed = merged(adapter.basis) if merge and len(b) == 1 else nullcontext()
+        with adaptation.on(adapter), mixed:
+            tokens = draw(base, context, prompt, list(seeds), base.sampling_steps)
         return decode_answer(base, config.layout, tokens, context)
 
     return predict_panels

@@ -5,7 +5,6 @@ only in how accents are encoded (a Mac takes them apart), in upper and lower cas
 between folders (Windows writes the other one).
 """
 
-import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,7 +52,7 @@ def find_file(root: Path, name: str) -> Path:
             return given
         place, parts = _start(root, name)
         for part in parts:
-            there = NameIndex(os.listdir(place)).find(part)
+            there = NameIndex(entry.name for entry in place.iterdir()).find(part)
             if there is None:
                 return given
             place /= there

@@ -30,8 +30,10 @@ from lorweb_bench.suites.near_duplicates import SourceDigest
 
 # Pillow reads no HEIC, but a file of that name may be a JPEG; if not, it is named and counted.
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .tif .tiff .bmp .gif .ppm .pgm .pbm .pnm "
-    ".jp2 .j2k .avif .heic .heif".split()
+    [
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp"),
+        *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif"),
+    ]
 )
 BENCHMARK_SIGNS = (b"\x89PNG", b"\xff\xd8", b"RIFF")  # how files of READ_FORMATS begin
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")

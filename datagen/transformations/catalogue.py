@@ -123,7 +123,7 @@ class Library:
         steps = [step for spec in specs for step in steps_of(spec)]
         described = [self.describe(step["family"], step["parameters"]) for step in steps]
         kinds = {part["kind"] for part in described}
-        named = [dict(family=part["family"], parameters=part["parameters"]) for part in described]
+        named = [{"family": part["family"], "parameters": part["parameters"]} for part in described]
         return {
             "id": joined_id(part["id"] for part in described),
             "family": joined_family(part["family"] for part in described),

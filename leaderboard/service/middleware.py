@@ -54,7 +54,8 @@ class Hardened:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and the answer back."""
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         started, head = time.monotonic(), scope["method"] == "HEAD"
         method = scope["method"]
 
@@ -72,7 +73,8 @@ class Hardened:
                 400,
                 {"Connection": "close"},
             )
-            return await refusal(scope, receive, hardened)
+            await refusal(scope, receive, hardened)
+            return
         inner = {**scope, "method": "GET"} if head else scope
         await self.app(inner, receive, hardened)
 

@@ -153,7 +153,7 @@ class TellsConnection:
 
 
 def _has_body(scope: Scope) -> bool:
-    names = {name: value for name, value in scope["headers"]}
+    names = dict(scope["headers"])
     return b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0"
 
 

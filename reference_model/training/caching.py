@@ -152,9 +152,9 @@ def open_cache(
 
 def _width_of_features(folder: Path) -> int:
     with safe_open(folder / "samples" / f"{0:06}.safetensors", framework="pt") as file:
-        return next(
-            (file.get_slice(name).get_shape()[0] for name in file.keys() if "/features/" in name), 0
-        )  # noqa: SIM118
+        names = list(file.keys())
+        features = next((name for name in names if "/features/" in name), None)
+        return 0 if features is None else int(file.get_slice(features).get_shape()[0])
 
 
 def write_cache(
