@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorweb_bench.protocol import PSNR_CAP, SEEN_TIERS, TIERS, UNSEEN_TIERS
+from lorweb_bench.protocol import SEEN_TIERS, TIERS, UNSEEN_TIERS
 from lorweb_bench.reports.report import Report, Score
+from lorweb_bench.stats.aggregate import BOUNDS
 
 MAIN_GROUPS = ("seen", *SEEN_TIERS, "unseen", *UNSEEN_TIERS)
 MIN_SOURCES = 3  # of one transformation, for an interval of its own
@@ -87,19 +88,11 @@ class Scale:
         )
 
 
+AS_MEASURED = ("mse", "l1")  # their bounds are far from what is measured
 SCALES = {
-    "edit_recovery": Scale(-1.0, 1.0),
-    "retrieval": Scale(0.0, 1.0),
-    "ssim": Scale(-1.0, 1.0),
-    "psnr": Scale(0.0, PSNR_CAP),
-    "lpips_to_b": Scale(0.0, 1.0),
-    "lpips_to_b_prime": Scale(0.0, 1.0),
-    "clip_direction": Scale(-1.0, 1.0),
-    "clip_image": Scale(-1.0, 1.0),
-    "judge_accuracy": Scale(1.0, 10.0),
-    "judge_consistency": Scale(1.0, 10.0),
-    "judge_preferred": Scale(0.0, 1.0, base=0.5),
+    metric: Scale(*bounds) for metric, bounds in BOUNDS.items() if metric not in AS_MEASURED
 }
+SCALES["judge_preferred"] = Scale(0.0, 1.0, base=0.5)
 
 
 def digits(metric: str, values: Iterable[float] = ()) -> int:
