@@ -89,9 +89,7 @@ class Scale:
 
 
 AS_MEASURED = ("mse", "l1")  # their bounds are far from what is measured
-SCALES = {
-    metric: Scale(*bounds) for metric, bounds in BOUNDS.items() if metric not in AS_MEASURED
-}
+SCALES = {metric: Scale(*bounds) for metric, bounds in BOUNDS.items() if metric not in AS_MEASURED}
 SCALES["judge_preferred"] = Scale(0.0, 1.0, base=0.5)
 
 
