@@ -1,7 +1,7 @@
 """The commands of `lorweb-bench datagen`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -83,6 +83,57 @@ def build(
         f"{output}: {dataset.name} {dataset.version}, {', '.join(counts)}, "
         f"fingerprint {dataset.fingerprint}"
     )
+
+
+@datagen.command("world-photographs")
+@click.argument("unpacked", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of photographs."
+)
+def world_photographs(unpacked: Path, output: Path) -> None:
+    """Gather the tiny world's photographs, with their licences, from Debian packages.
+
+    UNPACKED holds a folder for each package, as `dpkg -x` makes it.
+    """
+    from datagen.sources.debian_photographs import gather
+
+    click.echo(f"{output}: {gather(unpacked, output)} photographs")
+
+
+@datagen.command()
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the panels."
+)
+@click.option(
+    "--photographs",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of photographs to cut panels from.",
+)
+@click.option(
+    "--credits",
+    "credit_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="CSV file of their `file`, `licence`, `attribution`.",
+)
+@click.option(
+    "--bundled",
+    multiple=True,
+    metavar="NAME",
+    help="A photograph that comes with the project's dependencies; may be given again.",
+)
+@click.option("--crops", default=28, show_default=True, type=click.IntRange(1))
+@click.option("--scenes", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--first-scene", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--side", default=128, show_default=True, type=click.IntRange(16, 4096))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+def panels(output: Path, credit_file: Path | None, **settings: Any) -> None:
+    """Cut panels without edits, for a pretraining that draws its own edits."""
+    from datagen.making.loose_panels import LoosePanels, write_panels
+
+    count, skipped = write_panels(LoosePanels(credits=credit_file, **settings), output)
+    for file in skipped:
+        click.echo(f"note: {file}", err=True)
+    click.echo(f"{output}: {count:,} panels")
 
 
 @datagen.command()

@@ -33,9 +33,22 @@ if TYPE_CHECKING:
     help="Make one part only; the first two may run side by side.",
 )
 def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: str) -> None:
-    """Make the tiny base and its pair encoder from a training dataset; resumes by itself."""
+    """Make a tiny base; resumes by itself.
+
+    From a config with a `world`, a base that knows all families of the world. From another one,
+    the base and its pair encoder from a training dataset.
+    """
+    from reference_model.training.pretrain_world import (
+        describes_world,
+        pretrain_world,
+        read_world_config,
+    )
     from reference_model.training.pretraining import PARTS, pretrain, read_config
 
+    if describes_world(config):
+        pretrain_world(read_world_config(config, list(overrides)), output)
+        click.echo(f"base: {output}")
+        return
     pretrain(read_config(config, list(overrides)), output, PARTS if part == "all" else (part,))
     click.echo(f"base: {output}")
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from datagen.transformations.declaration import Family, Lengths, transformation_id
+from datagen.transformations.displacement import displacement
 from datagen.transformations.own_file import load_families, try_families
+from datagen.transformations.variation import draw_preset, vary
 from lorweb_bench.data.composition import joined_family, joined_id, steps_of
 from lorweb_bench.errors import InputError, unknown_name
 
@@ -145,6 +147,23 @@ class Library:
             for values in family.presets
         ]
         return {item["id"]: item for item in described}
+
+    def draw_preset(self, family: str, random: np.random.Generator) -> dict[str, Any]:
+        """One of a family's presets at random, described."""
+        return draw_preset(self, family, random)
+
+    def vary(self, family: str, random: np.random.Generator) -> dict[str, Any]:
+        """A family with parameters drawn between and across its presets, described."""
+        return vary(self, family, random)
+
+    def displacement(
+        self, spec: Mapping[str, Any] | None, side: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How far the pixels of a square result have come, and where that is known.
+
+        See `datagen.transformations.displacement.displacement`.
+        """
+        return displacement(self, spec, side)
 
 
 def _by_name(families: Iterable[Family]) -> dict[str, Family]:

@@ -8,6 +8,7 @@ training, adapting and sampling is the line that a full-size base would run.
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 
 from lorweb_bench.errors import InputError
 from reference_model.model import flux
+from reference_model.model.operator import EditOperator
 
 ASSETS = Path(__file__).parents[1] / "assets"
 TINY_TRANSFORMER = {
@@ -38,6 +40,7 @@ TINY_TRANSFORMER = {
     "guidance_embeds": False,
     "axes_dims_rope": [4, 14, 14],
 }
+HEADS = ("patches", "operator")  # what a token predicts: its patch's change, or an edit of b
 # Below this time the division by t would only amplify the model's error; sampling never asks for
 # less.
 SMALLEST_TIME = 0.05
@@ -86,14 +89,50 @@ class TinyFlux(FluxTransformer2DModel):
         )
         places = place_features(ids).to(after).expand(len(after), -1, -1)
         pairs = torch.cat([after, before, places], 2)
-        change = super().forward(
+        outputs = super().forward(
             pairs, *args, timestep=timestep, img_ids=ids, return_dict=False, **kwargs
         )[0]
         target = int((panel == 0).sum())
+        after, before = after[:, :target], before[:, :target]
+        change = self.change(outputs[:, :target], before, ids[:target])
         time = timestep.view(-1, 1, 1).clamp(min=SMALLEST_TIME)
         velocity = torch.zeros_like(hidden_states)
-        velocity[:, :target] = (after - before - change)[:, :target] / time
+        velocity[:, :target] = (after - before - change) / time
         return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
+
+    def change(self, outputs: Tensor, before: Tensor, ids: Tensor) -> Tensor:
+        """What the network's outputs add to the tokens under the target: here, the outputs."""
+        return outputs
+
+
+class OperatorFlux(TinyFlux):
+    """The same with an operator at its end: tokens say what is done to b's pixels.
+
+    `ids` of the target start at row and column 0 of a whole picture.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.operator = EditOperator()
+
+    def change(self, outputs: Tensor, before: Tensor, ids: Tensor) -> Tensor:
+        """What the operator's edit adds to the tokens (batch, tokens, channels) of b."""
+        rows, columns = (int(last) + 1 for last in ids[:, 1:].amax(0))
+        tokens = before.float().unflatten(1, (rows, columns))
+        edited, _ = self.operator(outputs, join_patches(tokens), rows, columns)
+        patch = edited.shape[2] // rows
+        return cut_patches(edited, patch).flatten(1, 2).to(before) - before
+
+
+def cut_patches(pictures: Tensor, patch: int) -> Tensor:
+    """Tokens (batch, rows, columns, 3 * patch²) of pictures (batch, 3, height, width)."""
+    return F.pixel_unshuffle(pictures, patch).permute(0, 2, 3, 1)
+
+
+def join_patches(tokens: Tensor) -> Tensor:
+    """Pictures (batch, 3, height, width) of tokens (batch, rows, columns, 3 * patch²)."""
+    patch = math.isqrt(tokens.shape[3] // 3)
+    return F.pixel_shuffle(tokens.permute(0, 3, 1, 2), patch)
 
 
 class UnshuffleCodec:
@@ -102,7 +141,8 @@ class UnshuffleCodec:
     Pixels in [-1, 1] cut into patches, lossless and without parameters.
     """
 
-    patch = 8
+    def __init__(self, patch: int = 8) -> None:
+        self.patch = patch
 
     def to(self, device: str | torch.device) -> "UnshuffleCodec":
         """Itself: it has no weights, and works wherever its input is."""
@@ -115,14 +155,14 @@ class UnshuffleCodec:
         """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk
         first.
 
-        Their sides are multiples of 8 * shrink.
+        Their sides are multiples of `patch` * shrink.
         """
         pixels = F.avg_pool2d(images.float(), shrink) if shrink > 1 else images.float()
-        return F.pixel_unshuffle(pixels / 127.5 - 1, self.patch).permute(0, 2, 3, 1)
+        return cut_patches(pixels / 127.5 - 1, self.patch)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """uint8 images (batch, 3, height, width) of tokens (batch, rows, columns, channels)."""
-        pixels = F.pixel_shuffle(tokens.permute(0, 3, 1, 2), self.patch)
+        pixels = join_patches(tokens)
         return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -257,19 +297,37 @@ class Base:
         return self
 
 
+def patch_side(settings: dict[str, Any]) -> int:
+    """The side in pixels of a token, from the transformer's settings.
+
+    Its input is a patch of the image after, one of the image before, and where they lie.
+    """
+    return math.isqrt((settings["in_channels"] - 16) // 6)
+
+
 def new_tiny_base(
-    vocabulary: Sequence[str], seed: int, settings: dict[str, Any] | None = None
+    vocabulary: Sequence[str],
+    seed: int,
+    settings: dict[str, Any] | None = None,
+    head: str = "patches",
 ) -> Base:
-    """An untrained tiny base with seeded weights."""
+    """An untrained tiny base with seeded weights, which hands b back.
+
+    Args:
+        vocabulary: The words that its text encoder knows.
+        seed: Of the weights.
+        settings: Of the transformer, beside the usual ones; `in_channels` sets the patch's size.
+        head: One of `HEADS`; the operator works on patches of 16 pixels.
+    """
     torch.manual_seed(seed)
     config = {**TINY_TRANSFORMER, **(settings or {})}
-    transformer = TinyFlux(**config)
+    transformer = (OperatorFlux if head == "operator" else TinyFlux)(**config)
     nn.init.zeros_(transformer.proj_out.weight)
     nn.init.zeros_(transformer.proj_out.bias)
     return Base(
         "tiny",
         transformer,
-        UnshuffleCodec(),
+        UnshuffleCodec(patch_side(config)),
         TinyTextEncoder(vocabulary, config["joint_attention_dim"]),
     )
 
@@ -277,9 +335,9 @@ def new_tiny_base(
 def local_folder(name: str) -> Path:
     """The folder of a base on this machine.
 
-    `tiny` is the one that ships, anything else is a path.
+    `tiny` ships with the package, anything else is a path.
     """
-    return ASSETS / "tiny" if name == "tiny" else Path(name)
+    return ASSETS / name if name == "tiny" else Path(name)
 
 
 def base_folder(name: str) -> Path:
@@ -332,7 +390,9 @@ def load_tiny_base(folder: Path) -> Base:
     """
     try:
         config = json.loads((folder / "config.json").read_text())
-        base = new_tiny_base(config["vocabulary"], seed=0, settings=config["transformer"])
+        base = new_tiny_base(
+            config["vocabulary"], 0, config["transformer"], config.get("head", "patches")
+        )
         base.sampling_steps = config["sampling_steps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from reference_model.config import ADAPTED, AdapterConfig, FitConfig, TrainConfig
 from reference_model.fitting.fit import CHECKS
 from reference_model.model.adapter import DTYPES
-from reference_model.model.base import UnshuffleCodec, local_folder
+from reference_model.model.base import local_folder, patch_side
 from reference_model.model.basis import Basis
 from reference_model.model.flux import ENCODER_PARTS, LONGEST_PROMPT, SAMPLING_STEPS, is_flux_folder
 from reference_model.model.grid_layout import CONTEXT, TARGET
@@ -169,7 +169,7 @@ def count_tokens(config: TrainConfig) -> tuple[int, int]:
     """
     folder = local_folder(config.base)
     real = config.base in HUB_TRANSFORMERS or is_flux_folder(folder)
-    patch, words = UnshuffleCodec.patch, 1
+    words = 1
     if real:
         vae = folder / "vae" / "config.json"
         patch = (
@@ -178,6 +178,8 @@ def count_tokens(config: TrainConfig) -> tuple[int, int]:
             else HUB_PATCH
         )
         words = LONGEST_PROMPT
+    else:
+        patch = patch_side(transformer_config(config.base))
     panel = (config.panel // patch) ** 2
     pictures = [
         (TARGET[config.layout], 1),

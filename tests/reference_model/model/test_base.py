@@ -16,12 +16,16 @@ from reference_model.model.base import (
     Base,
     TinyTextEncoder,
     UnshuffleCodec,
+    cut_patches,
+    join_patches,
     load_base,
     new_tiny_base,
+    patch_side,
     words_of,
 )
 from reference_model.model.grid_layout import TokenSequence, context_sequence
-from reference_model.sampling import predict_velocity
+from reference_model.sampling import predict_velocity, sample
+from reference_model.training.pretrain_world import OPERATOR_TRANSFORMER
 
 VOCABULARY = ["rotate", "the", "image", "by", "degrees", "invert", "#ff0000"]
 IMAGES = arrays.arrays(
@@ -247,3 +251,34 @@ def test_an_untrained_base_hands_back_what_lies_under_the_target(codec: Unshuffl
     with torch.no_grad():
         clean = noisy - 0.5 * velocity(untrained, noisy, context, time=0.5)
     assert torch.equal(codec.decode(clean.unflatten(1, (4, 4))), b)
+
+
+def test_the_size_of_a_patch_follows_from_what_the_transformer_takes() -> None:
+    assert patch_side({"in_channels": 400}) == 8 and patch_side({"in_channels": 1552}) == 16
+
+
+def test_cut_patches_are_joined_to_the_same_pictures() -> None:
+    pictures = torch.rand(2, 3, 32, 48)
+    tokens = cut_patches(pictures, 16)
+    assert tokens.shape == (2, 2, 3, 768) and torch.equal(join_patches(tokens), pictures)
+
+
+def test_an_untrained_operator_hands_back_what_lies_under_the_target() -> None:
+    base = new_tiny_base(["invert"], 0, OPERATOR_TRANSFORMER, "operator")
+    b = torch.randint(0, 256, (2, 3, 32, 48), dtype=torch.uint8)
+    context = context_sequence("edit", None, None, base.codec.encode(b))
+    clean = sample(base, context, base.text_encoder(["invert", ""]), [1, 2], 2)
+    assert torch.equal(base.codec.decode(clean.unflatten(1, (2, 3))), b)
+
+
+def test_an_operator_works_on_the_tokens_of_b_whatever_else_is_in_context() -> None:
+    base = new_tiny_base(["invert"], 0, OPERATOR_TRANSFORMER, "operator")
+    torch.nn.init.normal_(base.transformer.proj_out.bias, std=0.05)
+    panels = [torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8) for _ in range(3)]
+    sequence = context_sequence("target-only", *(base.codec.encode(panel) for panel in panels))
+    prompt = base.text_encoder([""])
+    with torch.inference_mode():
+        clean = sample(base, sequence, prompt, [1], 1).unflatten(1, (2, 2))
+    assert clean.shape == (1, 2, 2, 768)
+    change = base.codec.decode(clean).float() - panels[2].float()
+    assert 0 < change.abs().mean() < 60
