@@ -33,6 +33,7 @@ RUN = (
     "service",
     "training",
     "lora-space",
+    "method",
 )  # in this order: each page goes on where the last one ended
 PAGES = tuple(sorted(path.stem for path in DOCS.glob("*.md")))
 MODEL = ROOT / "reference_model"
