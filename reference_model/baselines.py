@@ -141,10 +141,10 @@ def revision_of(weights: str) -> str | None:
             digest.update(f"{path.relative_to(folder)} {sha256_file(path)}\n".encode())
         return digest.hexdigest()
     try:
-        found = try_to_load_from_cache(weights, "model_index.json")
+        cached = try_to_load_from_cache(weights, "model_index.json")
     except ValueError:  # no name of a repository
         return None
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 def to_levels(pixels: np.ndarray) -> np.ndarray:
@@ -227,15 +227,16 @@ class KontextGrid(Kontext):
     gpus = 1
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> list[np.ndarray]:
+        """Fill the lower right quarter of each triplet's grid."""
         width, height = size
         grids = []
         for triplet in triplets:
             a, a_prime, b = panels(triplet, size)
             grid = Image.new("RGB", (2 * width, 2 * height))
-            for place, panel in zip(
+            for corner, panel in zip(
                 [(0, 0), (width, 0), (0, height), (width, height)], [a, a_prime, b, b], strict=True
             ):
-                grid.paste(panel, place)
+                grid.paste(panel, corner)
             grids.append(grid)
         return list(
             self.edit(grids, [said(GRID_WORDS, t.prompt) for t in triplets], triplets)[
@@ -255,6 +256,7 @@ class KontextInstruction(Kontext):
     gpus = 1
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> list[np.ndarray]:
+        """Edit each b by its prompt."""
         if not all(t.prompt for t in triplets):
             raise InputError(
                 f"{self.name}: it must be told the edit in words; add `--prompt instruction`"
@@ -289,13 +291,14 @@ class VisualCloze(PipelineBaseline):
         self.upsampling = upsampling
 
     def describe(self) -> dict[str, Any]:
+        """What predictions.json records, with the upsampling."""
         return {**super().describe(), "upsampling": self.upsampling}
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> list[np.ndarray]:
-        found = []
-        for (
-            triplet
-        ) in triplets:  # the pipeline cannot tell the samples of a batch apart in its second pass
+        """Complete each triplet's grid of images."""
+        answers = []
+        # The pipeline cannot tell the samples of a batch apart in its second pass.
+        for triplet in triplets:
             a, a_prime, b = panels(triplet, size)
             out = self.pipeline(
                 image=[[a, a_prime], [b, None]],
@@ -309,5 +312,5 @@ class VisualCloze(PipelineBaseline):
                 generator=generators([triplet])[0],
                 output_type="np",
             ).images
-            found.append(np.asarray(getattr(out, "images", out))[0])
-        return found
+            answers.append(np.asarray(getattr(out, "images", out))[0])
+        return answers

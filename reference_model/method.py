@@ -77,8 +77,8 @@ def by_size(
         chosen = [i for i, s in enumerate(shapes) if s == shape]
         size = shape[0]
         with torch.no_grad():  # not inference mode: a fit needs gradients inside
-            found = complete([triplets[i] for i in chosen], size)
-        for i, pixels in zip(chosen, found, strict=True):
+            panels = complete([triplets[i] for i in chosen], size)
+        for i, pixels in zip(chosen, panels, strict=True):
             answers[i] = to_image(resize(pixels, triplets[i].b.size))
     return [answers[i] for i in range(len(triplets))]
 
@@ -129,10 +129,10 @@ class Method:
         exemplars = zip(*(t.pairs for t in triplets), strict=True)
         pairs = [self._pair(pair, size) for pair in exemplars]
         b = to_tensor([t.b for t in triplets], size, self.device)
-        found = self.predict_panels(
+        predicted = self.predict_panels(
             pairs, b, [t.prompt or "" for t in triplets], [t.seed for t in triplets]
         )
-        pixels: np.ndarray = found.permute(0, 2, 3, 1).cpu().numpy()
+        pixels: np.ndarray = predicted.permute(0, 2, 3, 1).cpu().numpy()
         return pixels
 
     def _pair(

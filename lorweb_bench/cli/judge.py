@@ -217,11 +217,13 @@ def _left_out(judgement: "Judgement") -> list[str]:
             f"they are left out{cut}"
         )
     if judgement.failed:
-        shown = ", ".join(list(judgement.failed)[:5]) + (", …" if len(judgement.failed) > 5 else "")
+        first_keys = ", ".join(list(judgement.failed)[:5]) + (
+            ", …" if len(judgement.failed) > 5 else ""
+        )
         reason = next(iter(judgement.failed.values()))
         lines.append(
             f"{len(judgement.failed)} of {judgement.items} items have no answer and are left out "
-            f"({shown}); "
+            f"({first_keys}); "
             f"the first: {reason}; the same command asks for them again"
         )
     served = judgement.judge.get("served", {})

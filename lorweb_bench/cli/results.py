@@ -44,11 +44,11 @@ def _show_headlines(table: "Results") -> None:
 
     from lorweb_bench.reports.report import headline_of, plain
 
-    shown = Table(box=None, padding=(0, 1, 0, 0))
+    headlines = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("suite", "method", "track", "prompt", "metric"):
-        shown.add_column(name, overflow="fold")
+        headlines.add_column(name, overflow="fold")
     for name in ("unseen", "seen"):
-        shown.add_column(name, justify="right", no_wrap=True)
+        headlines.add_column(name, justify="right", no_wrap=True)
     rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     for report in dict.fromkeys(table["report"]):
         of_report = [row for row in rows if row["report"] == report]
@@ -58,5 +58,5 @@ def _show_headlines(table: "Results") -> None:
         suite = f"{about['suite']} {about['suite_version']}"
         words = (suite, about["method"], about["track"], about["prompt_mode"], headline or "")
         numbers = (plain(means[name], 3) if name in means else "" for name in ("unseen", "seen"))
-        shown.add_row(*words, *numbers)
-    Console().print(shown, markup=False)
+        headlines.add_row(*words, *numbers)
+    Console().print(headlines, markup=False)

@@ -3,6 +3,7 @@
 Heavy modules are imported when a command runs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,10 @@ SHUFFLED = click.option(
 def _statements(
     context: click.Context, parameter: click.Parameter, given: str | None
 ) -> list[str] | None:
-    return None if given is None else [one.strip() for one in given.split(",") if one.strip()]
+    if given is None:
+        return None
+    statements = (statement.strip() for statement in given.split(","))
+    return [statement for statement in statements if statement]
 
 
 TRAINED_ON = click.option(
@@ -190,20 +194,22 @@ def predict(method: str, suite: Path, out: Path, **settings: Any) -> None:
     """Run a method on a suite, or on its public view. Running it again resumes."""
     from lorweb_bench.scoring.evaluate import predict as run
 
-    made = run(method, suite, out, **settings)
-    if made is None:
+    prediction = run(method, suite, out, **settings)
+    if prediction is None:
         click.echo(
             f"This part is in {out}; the run that completes the folder writes its predictions.json."
         )
     else:
-        part_of = ", a part of the suite" if made.partial else ""
-        click.echo(f"{made.samples} predictions of {made.method.name} in {out}{part_of}.")
-        if made.unanswered:
-            names = ", ".join(list(made.unanswered)[:5])
-            names += ", …" if len(made.unanswered) > 5 else ""
-            reason = next(iter(made.unanswered.values()))
+        part_of = ", a part of the suite" if prediction.partial else ""
+        click.echo(
+            f"{prediction.samples} predictions of {prediction.method.name} in {out}{part_of}."
+        )
+        if prediction.unanswered:
+            names = ", ".join(list(prediction.unanswered)[:5])
+            names += ", …" if len(prediction.unanswered) > 5 else ""
+            reason = next(iter(prediction.unanswered.values()))
             click.echo(
-                f"{len(made.unanswered)} items have no answer ({names}); the first: {reason}."
+                f"{len(prediction.unanswered)} items have no answer ({names}); the first: {reason}."
             )
 
 
@@ -357,7 +363,7 @@ def figure(
     """Draw the same items across methods: a, a′, b, what each method made, and the truth."""
     from lorweb_bench.compare.figure import write_figure
 
-    shown = write_figure(
+    drawn_keys = write_figure(
         reports,
         out,
         suite=suite,
@@ -367,7 +373,7 @@ def figure(
         tiers=_names(tiers) or (),
         metric=metric,
     )
-    click.echo(f"{len(shown)} items are in {out}: {', '.join(shown)}.")
+    click.echo(f"{len(drawn_keys)} items are in {out}: {', '.join(drawn_keys)}.")
 
 
 def _show(report: "Report", out: Path) -> None:
@@ -375,23 +381,26 @@ def _show(report: "Report", out: Path) -> None:
     from rich.table import Table
 
     from lorweb_bench.reports.bars import digits
-    from lorweb_bench.reports.report import headline_of, plain
+    from lorweb_bench.reports.report import headline_of
 
     title = f"{report.method.name} on {report.suite.name} {report.suite.version}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     headline = headline_of(report.metrics)
     table.add_column("group", no_wrap=True)
     names = [metric.partition("[")[0] for metric in report.metrics]
-    shown = {
+    headings = {
         m: name if names.count(name) == 1 else m
         for m, name in zip(report.metrics, names, strict=True)
     }
     table.add_column("items", no_wrap=True, justify="right")
     for column in report.metrics:
-        table.add_column(shown[column], overflow="fold", justify="right")
+        table.add_column(headings[column], overflow="fold", justify="right")
         if column == headline:
             table.add_column("95 %", no_wrap=True)
-    places = {m: digits(m, (of[m].mean for of in report.scores.values())) for m in report.metrics}
+    places = {}
+    for metric in report.metrics:
+        means = (scores[metric].mean for scores in report.scores.values())
+        places[metric] = digits(metric, means)
     for group, scores in report.scores.items():
         if not group.endswith("_hard") and not group.startswith("unseen/"):
             cells = [
@@ -401,6 +410,20 @@ def _show(report: "Report", out: Path) -> None:
             ]
             table.add_row(group, str(scores[report.metrics[0]].samples), *cells)
     Console().print(table, markup=False)
+    for note in _notes(report, headline, headings, places):
+        click.echo(note)
+    click.echo(f"The report is in {out / 'index.html'}.")
+
+
+def _notes(
+    report: "Report",
+    headline: str | None,
+    headings: Mapping[str, str],
+    places: Mapping[str, int],
+) -> list[str]:
+    """What has to be known beside the table, one line each."""
+    from lorweb_bench.reports.report import plain
+
     headline_drop = ((report.shuffled or {}).get("unseen") or {}).get(headline or "")
     notes = (
         [
@@ -417,15 +440,13 @@ def _show(report: "Report", out: Path) -> None:
         )
     notes += ["the predictions are of a part of the suite"] * report.partial
     notes += [report.unpinned] if report.unpinned else []
-    notes += [f"{name} is {metric}" for metric, name in shown.items() if name != metric]
+    notes += [f"{name} is {metric}" for metric, name in headings.items() if name != metric]
     notes += [
         f"{metric} was not computed: {reason}" for metric, reason in report.not_computed.items()
     ]
     notes += [f"{report.resized} predictions were resized ({report.resize})"] * bool(report.resized)
     notes += ["shown the pair of another transformation"] * (report.pairs == "shuffled")
-    for note in notes:
-        click.echo(note)
-    click.echo(f"The report is in {out / 'index.html'}.")
+    return notes
 
 
 def _missing(report: "Report") -> str:

@@ -66,18 +66,18 @@ class ComparedMethod:
     @property
     def remarks(self) -> str:
         """What has to be known beside its numbers."""
-        said = []
+        remarks = []
         if self.pairs != "true":
-            said.append(f"pairs {self.pairs}")
+            remarks.append(f"pairs {self.pairs}")
         if self.exemplars > 1:
-            said.append(f"{self.exemplars} exemplars")
+            remarks.append(f"{self.exemplars} exemplars")
         if self.missing:
-            said.append(f"{self.missing:,} missing")
+            remarks.append(f"{self.missing:,} missing")
         if self.trainings > 1:
-            said.append(f"{self.trainings} trainings")
+            remarks.append(f"{self.trainings} trainings")
         if self.track == "open" and self.novelty != "not stated":
-            said.append(self.novelty)
-        return ", ".join(said)
+            remarks.append(self.novelty)
+        return ", ".join(remarks)
 
 
 Method = tuple[ComparedMethod, np.ndarray]  # with its values, items x trainings
@@ -173,10 +173,10 @@ class Comparison:
     @property
     def differences(self) -> tuple[Difference, ...]:
         """The differences of all groups."""
-        found: list[Difference] = []
+        differences: list[Difference] = []
         for group in self.groups.values():
-            found += group.differences
-        return tuple(found)
+            differences += group.differences
+        return tuple(differences)
 
     @property
     def places(self) -> int:
@@ -319,8 +319,8 @@ def _open(path: Path, alone: bool) -> list[Compared]:
 
 
 def _common_metrics(compared: Sequence[Compared]) -> list[str]:
-    others = [set(other.report.metrics) for other in compared]
-    return [m for m in compared[0].report.metrics if all(m in metrics for metrics in others)]
+    shared = set.intersection(*(set(entry.report.metrics) for entry in compared))
+    return [metric for metric in compared[0].report.metrics if metric in shared]
 
 
 def common_metric(compared: Sequence[Compared]) -> str:
@@ -344,12 +344,12 @@ def paired_tables(compared: Sequence[Compared], metric: str) -> tuple[list[Table
         InputError: One has no such metric, or had it computed otherwise, or is of other items.
     """
     _refuse_other_settings(compared, metric)
-    tables = [ordered(_table(one, metric), [metric]) for one in compared]
+    tables = [ordered(_table(entry, metric), [metric]) for entry in compared]
     keys = [table["key"].astype(str) for table in tables]
-    for one, own in zip(compared, keys, strict=True):
-        if not one.judged and list(own) != list(keys[0]):
+    for entry, table_keys in zip(compared, keys, strict=True):
+        if not entry.judged and list(table_keys) != list(keys[0]):
             raise InputError(
-                f"{one.path / PER_SAMPLE} has other items than {compared[0].path / PER_SAMPLE}; "
+                f"{entry.path / PER_SAMPLE} has other items than {compared[0].path / PER_SAMPLE}; "
                 "score both again."
             )
     shared = reduce(np.intersect1d, keys)
@@ -359,8 +359,8 @@ def paired_tables(compared: Sequence[Compared], metric: str) -> tuple[list[Table
             "judge the same part of the suite."
         )
     paired: list[Table] = []
-    for table, own in zip(tables, keys, strict=True):
-        rows = np.isin(own, shared)
+    for table, table_keys in zip(tables, keys, strict=True):
+        rows = np.isin(table_keys, shared)
         paired.append({name: column[rows] for name, column in table.items()})
     return paired, len(reduce(np.union1d, keys)) - len(shared)
 
@@ -417,38 +417,38 @@ def _compare(
 def _by_report(compared: Sequence[Compared], columns: Sequence[np.ndarray]) -> list[Method]:
     labels = _labels(compared)
     methods = []
-    for label, one, column in zip(labels, compared, columns, strict=True):
-        methods.append((_compared_method(label, [one.report]), column[:, None]))
+    for label, entry, column in zip(labels, compared, columns, strict=True):
+        methods.append((_compared_method(label, [entry.report]), column[:, None]))
     return methods
 
 
 def _by_method(compared: Sequence[Compared], columns: Sequence[np.ndarray]) -> list[Method]:
     """One entry for each method, track and prompt mode, with its trainings' values."""
     members_of: dict[tuple[object, ...], list[int]] = {}
-    for i, one in enumerate(compared):
-        r = one.report
-        shown = f"{r.exemplars} exemplars" if r.exemplars > 1 else None
+    for i, training in enumerate(compared):
+        r = training.report
+        exemplars = f"{r.exemplars} exemplars" if r.exemplars > 1 else None
         setting = (
             r.method.name,
             r.method.version,
             r.track,
             r.prompt_mode,
             r.pairs,
-            shown,
+            exemplars,
             r.partial,
         )
         members_of.setdefault(setting, []).append(i)
     names = [str(setting[0]) for setting in members_of]
     methods: list[Method] = []
-    for (name, version, *said), members in members_of.items():
+    for (name, version, *details), members in members_of.items():
         for i, j in combinations(members, 2):
             if np.array_equal(columns[i], columns[j]) or _same_checkpoint(compared[i], compared[j]):
                 raise InputError(
                     f"{compared[i].path} and {compared[j].path} are of one training of {name}, "
                     "not of two; give each training once."
                 )
-        told = [str(word) for word in (version, *said[:4]) if word not in (None, "true")]
-        label = f"{name} ({', '.join(told)})" if names.count(str(name)) > 1 else str(name)
+        words = [str(word) for word in (version, *details[:4]) if word not in (None, "true")]
+        label = f"{name} ({', '.join(words)})" if names.count(str(name)) > 1 else str(name)
         entry = _compared_method(label, [compared[i].report for i in members])
         methods.append((entry, np.column_stack([columns[i] for i in members])))
     return methods
@@ -463,10 +463,10 @@ def _same_checkpoint(first: Compared, second: Compared) -> bool:
 
 def _labels(compared: Sequence[Compared]) -> list[str]:
     """The methods' names, told apart by the folder, and where that is the same by a number."""
-    names = [one.report.method.name for one in compared]
+    names = [entry.report.method.name for entry in compared]
     labels = []
-    for name, one in zip(names, compared, strict=True):
-        labels.append(f"{name} ({one.path.resolve().name})" if names.count(name) > 1 else name)
+    for name, entry in zip(names, compared, strict=True):
+        labels.append(f"{name} ({entry.path.resolve().name})" if names.count(name) > 1 else name)
     numbered = []
     for i, label in enumerate(labels):
         number = labels[: i + 1].count(label)
@@ -520,7 +520,7 @@ def _compare_group(estimate: _Estimate, methods: Sequence[Method], seed: int) ->
     p = pairwise_p(values, parts, clusters, seed, trainings=between)
     labels = [method.label for method, _ in methods]
     points = [estimate.mean(column) for column in values.T]
-    ends = [_ends(point, own) for point, own in zip(points, offsets, strict=True)]
+    ends = [_ends(point, offset) for point, offset in zip(points, offsets, strict=True)]
     return GroupResult(
         estimate.group,
         dict(zip(labels, points, strict=True)),
@@ -537,8 +537,8 @@ def _ranks(
     members_of: dict[tuple[str, str, int], list[int]] = {}
     for i, method in enumerate(methods):
         if method.ranked:
-            place = (method.track, method.prompt_mode, method.exemplars)
-            members_of.setdefault(place, []).append(i)
+            setting = (method.track, method.prompt_mode, method.exemplars)
+            members_of.setdefault(setting, []).append(i)
     ranks: dict[str, tuple[int, int]] = {}
     for members in members_of.values():
         names = [methods[i].label for i in members]
@@ -561,9 +561,9 @@ def _differences(
     columns = values[:, first] - values[:, second]
     extra = [between[i] + between[j] for i, j in pairs]
     parts, clusters = estimate.parts, estimate.clusters
-    known = estimable(parts, clusters)
+    has_variance = estimable(parts, clusters)
     offsets = intervals([parts], columns, clusters, seed, trainings=[extra])[0]
-    variance = spread(parts, columns, clusters).variance if known else np.zeros(len(pairs))
+    variance = spread(parts, columns, clusters).variance if has_variance else np.zeros(len(pairs))
     for n, (i, j) in enumerate(pairs):
         point = estimate.mean(columns[:, n])
         low, high = _ends(point, offsets[n])
@@ -578,9 +578,9 @@ def _differences(
             point,
             low,
             high,
-            float(p[i, j]) if known else None,
+            float(p[i, j]) if has_variance else None,
             estimate.transformations,
-            needed if known else None,
+            needed if has_variance else None,
             estimate.higher_is_better,
             len(pairs),
         )
@@ -616,8 +616,8 @@ def transformations_needed(
     if abs(point) < 1e-12 or variance + trainings == 0.0:
         return None
     reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)) ** 2
-    left = point**2 - reach * trainings
-    return math.inf if left <= 0 else float(math.ceil(count * reach * variance / left))
+    remainder = point**2 - reach * trainings
+    return math.inf if remainder <= 0 else float(math.ceil(count * reach * variance / remainder))
 
 
 # ---- showing
@@ -635,11 +635,11 @@ def _ranks_table(comparison: Comparison) -> TextTable:
     for group in comparison.groups.values():
         sections.append(len(rows))
         for i, method in enumerate(comparison.methods):
-            shown = plain(group.means[method.label], places)
+            mean = plain(group.means[method.label], places)
             interval = _interval(group.intervals[method.label], places)
             rank = _rank(group.ranks.get(method.label))
             words = (method.track, method.prompt_mode, method.remarks)
-            rows.append(("" if i else group.name, method.label, shown, interval, rank, *words))
+            rows.append(("" if i else group.name, method.label, mean, interval, rank, *words))
     return TextTable("Means and ranks", header, rows, sections[1:])
 
 
@@ -742,19 +742,19 @@ def _document_table(comparison: Comparison) -> DocumentTable:
     groups_shown, places = list(comparison.groups.values()), comparison.places
     rows = []
     for method in comparison.methods:
-        told = ", ".join(
+        details = ", ".join(
             word for word in (method.track, method.prompt_mode, method.remarks) if word
         )
-        row = [Cell(f"{method.label} ({told})")]
+        row = [Cell(f"{method.label} ({details})")]
         for group in groups_shown:
             low, high = group.intervals[method.label]
-            shown = plain(group.means[method.label], places)
+            mean = plain(group.means[method.label], places)
             within = (
                 ""
                 if low is None or high is None
                 else f" [{plain(low, places)}, {plain(high, places)}]"
             )
-            row.append(Cell(shown + within, group.ranks.get(method.label, (0, 0))[0] == 1))
+            row.append(Cell(mean + within, group.ranks.get(method.label, (0, 0))[0] == 1))
         rows.append(row)
     arrow = "↑" if comparison.higher_is_better else "↓"
     note = (

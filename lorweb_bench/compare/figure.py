@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lorweb_bench.compare.compare import Compared, common_metric, open_compared, paired_tables
+from lorweb_bench.compare.compare import (
+    Compared,
+    Table,
+    common_metric,
+    open_compared,
+    paired_tables,
+)
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
-from lorweb_bench.predictions.reader import open_predictions
+from lorweb_bench.predictions.reader import Predictions, open_predictions
 from lorweb_bench.protocol import TIERS
 from lorweb_bench.reports.bars import digits
 from lorweb_bench.reports.fonts import plain_font
@@ -81,29 +87,46 @@ def write_figure(
     metric = metric or common_metric(compared)
     tables, _ = paired_tables(compared, metric)
     higher = next(iter(compared[0].report.scores.values()))[metric].higher_is_better
-    wanted = tuple(keys) or _chosen(tables[0], metric, higher, choose, tiers)
-    quadruplets = _quadruplets(opened, wanted)
+    chosen = tuple(keys) or _chosen(tables[0], metric, higher, choose, tiers)
+    quadruplets = _quadruplets(opened, chosen)
     answers = []
-    for i, one in enumerate(compared):
-        folder = Path(predictions[i]) if predictions else _predictions_of(one)
-        answers.append(open_predictions(folder, opened, one.report.method.name, allow_missing=True))
+    for i, entry in enumerate(compared):
+        folder = Path(predictions[i]) if predictions else _predictions_of(entry)
+        answers.append(
+            open_predictions(folder, opened, entry.report.method.name, allow_missing=True)
+        )
     names = _names(compared)
-    rows = []
-    for key in wanted:
-        q = quadruplets[key]
-        made = {name: own.get(key) for name, own in zip(names, answers, strict=True)}
-        panels = {"a": q.a, "a′": q.a_prime, "b": q.b, **made, "truth": q.b_prime}
-        words = q.record.instruction or q.record.transformation or key
-        values = {}
-        for name, table in zip(names, tables, strict=True):
-            value = float(table[metric][table["key"] == key][0])
-            values[name] = plain(value, digits(metric, [value]))
-        rows.append(FigureRow(panels, values, f"{words} ({q.record.tier}, {key})"))
+    answers_of = dict(zip(names, answers, strict=True))
+    table_of = dict(zip(names, tables, strict=True))
+    rows = [_row(quadruplets[key], answers_of, table_of, metric) for key in chosen]
     drawn = draw_figure(rows, f"{metric}, {'higher' if higher else 'lower'} is better")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as temporary:
         drawn.save(temporary, format=out.suffix[1:].upper(), resolution=DOTS_PER_INCH)
-    return wanted
+    return chosen
+
+
+def _row(
+    quadruplet: Quadruplet,
+    answers_of: Mapping[str, Predictions],
+    table_of: Mapping[str, Table],
+    metric: str,
+) -> FigureRow:
+    """The row of one item, with each method's answer and its value."""
+    key, record = quadruplet.key, quadruplet.record
+    panels = {
+        "a": quadruplet.a,
+        "a′": quadruplet.a_prime,
+        "b": quadruplet.b,
+        **{name: answers.get(key) for name, answers in answers_of.items()},
+        "truth": quadruplet.b_prime,
+    }
+    values = {}
+    for name, table in table_of.items():
+        value = float(table[metric][table["key"] == key][0])
+        values[name] = plain(value, digits(metric, [value]))
+    words = record.instruction or record.transformation or key
+    return FigureRow(panels, values, f"{words} ({record.tier}, {key})")
 
 
 def draw_figure(rows: Sequence[FigureRow], note: str) -> Image.Image:
@@ -121,17 +144,17 @@ def draw_figure(rows: Sequence[FigureRow], note: str) -> Image.Image:
     for i, row in enumerate(rows):
         top = MARGIN + LINE + i * height
         for column, (name, panel) in enumerate(row.panels.items()):
-            left = MARGIN + column * (PANEL + GAP)
+            x = MARGIN + column * (PANEL + GAP)
             if panel is None:
-                draw.rectangle((left, top, left + PANEL - 1, top + PANEL - 1), EMPTY)
-                centre = (left + PANEL / 2, top + PANEL / 2)
+                draw.rectangle((x, top, x + PANEL - 1, top + PANEL - 1), EMPTY)
+                centre = (x + PANEL / 2, top + PANEL / 2)
                 draw.text(centre, "missing", QUIET, normal, anchor="mm")
             else:
-                shown = fit_panel(panel, PANEL)
-                place = (left + (PANEL - shown.width) // 2, top + (PANEL - shown.height) // 2)
-                figure.paste(shown, place)
+                fitted = fit_panel(panel, PANEL)
+                corner = (x + (PANEL - fitted.width) // 2, top + (PANEL - fitted.height) // 2)
+                figure.paste(fitted, corner)
             if name in row.values:
-                below = (left + PANEL / 2, top + PANEL + LINE / 2)
+                below = (x + PANEL / 2, top + PANEL + LINE / 2)
                 draw.text(below, row.values[name], INK, small, anchor="mm")
         words = fit_line(draw, row.words, small, width - 2 * MARGIN)
         draw.text((MARGIN, top + PANEL + LINE), words, QUIET, small)
@@ -148,7 +171,7 @@ def _alone(path: Path) -> Compared:
 
 def _names(compared: Sequence[Compared]) -> list[str]:
     """The methods' names, told apart by a number where they are the same."""
-    names = [one.report.method.name for one in compared]
+    names = [entry.report.method.name for entry in compared]
     return [
         f"{n} #{names[: i + 1].count(n)}" if names.count(n) > 1 else n for i, n in enumerate(names)
     ]
@@ -200,24 +223,24 @@ def _chosen(
             f"{', '.join(TIERS)}."
         )
     by_tier = chosen_items(table, metric, higher)
-    wanted = (
+    chosen_tiers = (
         list(tiers) or [tier for tier in by_tier if not tier.startswith("seen")] or list(by_tier)
     )
-    if lacking := [tier for tier in wanted if tier not in by_tier]:
+    if lacking := [tier for tier in chosen_tiers if tier not in by_tier]:
         raise InputError(f"The suite has no items of the tier {lacking[0]}.")
     keys: list[str] = []
-    for tier in wanted:
+    for tier in chosen_tiers:
         keys += [by_tier[tier][word] for word in choose]
     return tuple(dict.fromkeys(keys))
 
 
 def _quadruplets(suite: Dataset, keys: Sequence[str]) -> dict[str, Quadruplet]:
-    found: dict[str, Quadruplet] = {}
+    by_key: dict[str, Quadruplet] = {}
     for split in suite.scored_splits:
         for quadruplet in suite.quadruplets(split, keys=set(keys)):
-            found[quadruplet.key] = quadruplet
-    if missing := [key for key in keys if key not in found]:
+            by_key[quadruplet.key] = quadruplet
+    if missing := [key for key in keys if key not in by_key]:
         raise InputError(
             f"{suite.path} has no item {missing[0]!r}; --keys takes keys of its items."
         )
-    return found
+    return by_key

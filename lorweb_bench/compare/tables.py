@@ -95,8 +95,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 def write_document(path: Path, tables: Sequence[DocumentTable]) -> None:
     """Write tables as Markdown, or as LaTeX (with the package booktabs), by the file's ending."""
-    made = [_latex(table) if table_format(path) == ".tex" else _markdown(table) for table in tables]
-    write_atomic(path, "\n".join(made))
+    documents = [
+        _latex(table) if table_format(path) == ".tex" else _markdown(table) for table in tables
+    ]
+    write_atomic(path, "\n".join(documents))
 
 
 def _markdown(table: DocumentTable) -> str:

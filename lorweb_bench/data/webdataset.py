@@ -69,11 +69,13 @@ class _Summed:
         self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes, and add them to the digest."""
         data = self.file.read(size)
         self.digest.update(data)
         return data
 
     def read_to_end(self) -> None:
+        """Read what remains, so that the digest is of the whole file."""
         while self.read(1 << 20):
             pass
 

@@ -78,7 +78,9 @@ def read_anchors(replies: Sequence[Reply]) -> list[Anchor]:
         answered = [r for r in replies if r.about.anchor == kind and r.numbers]
         if answered:
             names = [name for name in (answered[0].numbers or {}) if name != "better"]
-            scores = {name: fmean((r.numbers or {})[name] for r in answered) for name in names}
+            scores = {}
+            for name in names:
+                scores[name] = fmean((r.numbers or {})[name] for r in answered)
             if not names:
                 scores["truth_preferred"] = fmean(
                     ((r.numbers or {})["better"] == 2) == r.about.swapped for r in answered

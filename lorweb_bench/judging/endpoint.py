@@ -267,15 +267,15 @@ class Endpoint:
                     "messages": question.messages,
                     **self.fields(draw),
                 }
-                place = answer_path({"endpoint": self.address, "draw": draw, "request": request})
-                answer = read_answer(place)
+                path = answer_path({"endpoint": self.address, "draw": draw, "request": request})
+                answer = read_answer(path)
                 remembered = answer is not None and (accepted is None or answer.served in accepted)
                 if answer is None or not remembered:
                     try:
                         answer = await self._answer(client, request, question, deadline)
                     except QuestionFailed as error:
                         return Reply(question.about, repeat, None, reply.answer, str(error))
-                    keep_answer(place, answer)
+                    keep_answer(path, answer)
                 numbers = numbers_in(answer, question)
                 reply = Reply(question.about, repeat, numbers, answer, None, remembered)
                 if numbers is not None or answer.cut:
@@ -458,8 +458,8 @@ def read_response(response: "httpx.Response") -> Answer:
 
 def is_filtered(response: "httpx.Response") -> bool:
     """Whether an error says that a content filter stopped the question."""
-    said = response.text.lower()
-    return any(words in said for words in ("content_filter", "content management", "moderation"))
+    text = response.text.lower()
+    return any(words in text for words in ("content_filter", "content management", "moderation"))
 
 
 def refused_field(response: "httpx.Response", request: Mapping[str, Any]) -> str | None:
@@ -480,14 +480,14 @@ def retry_after(response: "httpx.Response") -> float | None:
     """The seconds that a response asks to wait, given as seconds, milliseconds or a date, or "
     "None."""
     milliseconds = response.headers.get("retry-after-ms", "")
-    given = response.headers.get("retry-after", "").strip()
+    header = response.headers.get("retry-after", "").strip()
     with contextlib.suppress(ValueError):
         return max(0.0, float(milliseconds) / 1000)
     with contextlib.suppress(ValueError):
-        seconds = float(given)
+        seconds = float(header)
         return max(0.0, seconds) if seconds < float("inf") else None
     with contextlib.suppress(ValueError):
-        date = parsedate_to_datetime(given)
+        date = parsedate_to_datetime(header)
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, (date - datetime.now(UTC)).total_seconds())
     return None
@@ -515,8 +515,8 @@ def read_answer(place: Path | None) -> Answer | None:
     if place is None:
         return None
     try:
-        kept = json.loads(place.read_bytes())
-        answer = Answer(**kept)
+        fields = json.loads(place.read_bytes())
+        answer = Answer(**fields)
     except (OSError, ValueError, TypeError):
         return None
     return answer if isinstance(answer.text, str) else None

@@ -136,11 +136,10 @@ class Verdicts:
             {}, [], {}, sum(bool(r.answer and r.answer.cut and not r.numbers) for r in replies)
         )
         for key, replies_to_item in sorted(_by_key(replies).items()):
-            orders = [
-                [r for r in replies_to_item if r.about.swapped == swapped]
-                for swapped in sorted({r.about.swapped for r in replies_to_item})
-            ]
-            answered = [[r.numbers for r in order if r.numbers] for order in orders]
+            answered = []
+            for swapped in sorted({r.about.swapped for r in replies_to_item}):
+                of_order = (r for r in replies_to_item if r.about.swapped == swapped)
+                answered.append([r.numbers for r in of_order if r.numbers])
             if all(answered):
                 verdicts.values[key] = _verdict(answered)
             elif failures := [r.failure for r in replies_to_item if r.failure]:
@@ -229,10 +228,10 @@ def judge(
     keys = chosen_keys(suite, limit, None)
     replies = _ask(items, suite, keys, endpoint, repeats)
     asked_anew = any(r.answer and not r.remembered for r in replies)
-    known = _ask_anchors(suite, min(anchors, len(keys)), protocol, endpoint, asked_anew)
+    anchor_results = _ask_anchors(suite, min(anchors, len(keys)), protocol, endpoint, asked_anew)
     judgement, table = _judgement(items, replies, suite, endpoint, people, seed)
     judgement = judgement.model_copy(
-        update={"command": command, "anchors": known, "noise": _noise(replies, repeats)}
+        update={"command": command, "anchors": anchor_results, "noise": _noise(replies, repeats)}
     )
     if out is not None:
         answers = [_answer_row(r, repeats) for r in sorted(replies, key=lambda r: r.key)]
@@ -300,10 +299,11 @@ def _judgement(
     for name in values[0]:
         metrics.append(f"judge_{name}[{endpoint.model}]")
         table[metrics[-1]] = np.array([value[name] for value in values])
-    scores = {
-        group: {m: Score(**score, higher_is_better=True) for m, score in of_group.items()}
-        for group, of_group in summarise(table, metrics, seed).items()
-    }
+    scores: dict[str, dict[str, Score]] = {}
+    for group, of_group in summarise(table, metrics, seed).items():
+        scores[group] = {
+            m: Score(**numbers, higher_is_better=True) for m, numbers in of_group.items()
+        }
     total = sum(suite.split(split).samples for split in suite.scored_splits)
     judgement = Judgement(
         suite=suite_id(suite),
@@ -352,15 +352,15 @@ def _why_nothing(verdicts: Verdicts, replies: Sequence[Reply], endpoint: Endpoin
             f"{endpoint.address} has no answer to any question; "
             f"the first is about {key!r}: {reason}."
         )
-    given = f"No answer of {endpoint.model} can be parsed ({len(replies)} were given)"
+    problem = f"No answer of {endpoint.model} can be parsed ({len(replies)} were given)"
     if not verdicts.cut:
-        return f"{given}; try another model."
+        return f"{problem}; try another model."
     limit = endpoint.token_limit
     tokens = [r.answer.tokens for r in replies if r.answer and r.answer.tokens]
     at = f"{limit or max(tokens, default=0) or 'its limit of'} tokens"
     name = "max_tokens" if "max_tokens" in endpoint.fields() else "max_completion_tokens"
     return (
-        f"{given}: {verdicts.cut} were cut at {at}, before the model had come to an answer; "
+        f"{problem}: {verdicts.cut} were cut at {at}, before the model had come to an answer; "
         f"raise the limit with --body {name}={8 * (limit or 1024)}."
     )
 
@@ -378,11 +378,13 @@ def _verdict(answered: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, float
     Of a choice, the share of both orders that prefers the first.
     """
     if "better" not in answered[0][0]:
-        return {name: fmean(n[name] for n in answered[0]) for name in answered[0][0]}
-    shares = [
-        fmean((numbers["better"] == 1) != swapped for numbers in order)
-        for swapped, order in enumerate(answered)
-    ]
+        means = {}
+        for name in answered[0][0]:
+            means[name] = fmean(numbers[name] for numbers in answered[0])
+        return means
+    shares = []
+    for swapped, order in enumerate(answered):
+        shares.append(fmean((numbers["better"] == 1) != swapped for numbers in order))
     return {"preferred": fmean(shares)}
 
 
@@ -421,9 +423,12 @@ def _noise(replies: Sequence[Reply], repeats: int) -> Noise | None:
         return None
     deviation = {}
     for name in repeated[0][0]:
-        variances = [float(np.var([n[name] for n in numbers], ddof=1)) for numbers in repeated]
+        variances = []
+        for answers in repeated:
+            values = [numbers[name] for numbers in answers]
+            variances.append(float(np.var(values, ddof=1)))
         deviation[name] = fmean(variances) ** 0.5
-    same = fmean(all(n == numbers[0] for n in numbers) for numbers in repeated)
+    same = fmean(answers.count(answers[0]) == len(answers) for answers in repeated)
     return Noise(repeats=repeats, questions=len(repeated), same=same, deviation=deviation)
 
 

@@ -149,10 +149,9 @@ class Judgement(BaseModel):
         first = self._report(self.judged[0], self.scores, self.per_sample)
         if self.protocol == "rating":
             return (first,)
-        scores = {
-            group: {metric: _turned(score) for metric, score in of.items()}
-            for group, of in self.scores.items()
-        }
+        scores: dict[str, dict[str, Score]] = {}
+        for group, of_group in self.scores.items():
+            scores[group] = {metric: _turned(score) for metric, score in of_group.items()}
         table = self.per_sample and self.per_sample | {
             metric: 1.0 - self.per_sample[metric] for metric in first.metrics
         }
@@ -166,13 +165,13 @@ class Judgement(BaseModel):
             for name in ("suite", "partial", "missing", "resized", "environment", "command")
         }
         settings = dict.fromkeys(next(iter(scores.values())), self.judge)
-        made = Report(
+        report = Report(
             **shared,
             **{name: getattr(judged, name) for name in Judged.model_fields},
             scores=scores,
             metric_settings=settings,
         )
-        return made.model_copy(update={"per_sample": table})
+        return report.model_copy(update={"per_sample": table})
 
 
 def _turned(score: Score) -> Score:

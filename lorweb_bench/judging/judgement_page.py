@@ -36,8 +36,8 @@ def write_judgement_page(
     """
     report = judgement.reports()[0]
     names = _names(judgement)
-    shown = dict(zip(names if len(names) > 1 else ["prediction"], predictions, strict=True))
-    context = page_context(report, judgement.per_sample or {}, suite, shown)
+    by_name = dict(zip(names if len(names) > 1 else ["prediction"], predictions, strict=True))
+    context = page_context(report, judgement.per_sample or {}, suite, by_name)
     for items in context["cards"].values():
         for item in items:
             item["word"] = _word(item, names)

@@ -167,16 +167,16 @@ def parse(answer: str, protocol: Protocol) -> dict[str, int] | None:
     last one counts.
     """
     decoder = json.JSONDecoder()
-    found, start = None, answer.find("{")
+    numbers, start = None, answer.find("{")
     while start >= 0:
         try:
             value, end = decoder.raw_decode(answer, start)
         except (ValueError, RecursionError):
             end = start + 1
         else:
-            found = _numbers(value, protocol) or found
+            numbers = _numbers(value, protocol) or numbers
         start = answer.find("{", end)
-    return found
+    return numbers
 
 
 def change_in(answer: str) -> str:
@@ -197,12 +197,12 @@ def change_in(answer: str) -> str:
 def _numbers(value: Any, protocol: Protocol) -> dict[str, int] | None:
     numbers = {}
     for name, allowed in FIELDS[protocol].items():
-        given = value.get(name)
-        if isinstance(given, str) and given.strip().isdecimal():
-            given = int(given)  # "7", from models that put every value in quotes
-        if isinstance(given, bool) or not isinstance(given, int | float) or given not in allowed:
+        number = value.get(name)
+        if isinstance(number, str) and number.strip().isdecimal():
+            number = int(number)  # "7", from models that put every value in quotes
+        if isinstance(number, bool) or not isinstance(number, int | float) or number not in allowed:
             return None
-        numbers[name] = int(given)
+        numbers[name] = int(number)
     return numbers
 
 

@@ -37,7 +37,7 @@ def read_votes(path: Path, protocol: Protocol, methods: Sequence[str], keys: set
             f"Both predictions are of {methods[0]!r}, so votes by name cannot tell them apart; "
             "leave --votes out."
         )
-    found: dict[str, list[dict[str, int]]] = {}
+    by_key: dict[str, list[dict[str, int]]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as f:
             reader = csv.DictReader(f)
@@ -49,17 +49,17 @@ def read_votes(path: Path, protocol: Protocol, methods: Sequence[str], keys: set
                     f"{', '.join(columns)}."
                 )
             for row in reader:
-                place = f"{path}, line {reader.line_num}"
+                where = f"{path}, line {reader.line_num}"
                 if (key := row["key"]) not in keys:
-                    raise InputError(f"{place}: the suite has no item {key!r}.")
-                found.setdefault(key, []).append(
-                    {name: _vote(row[name], name, methods, place) for name in columns}
+                    raise InputError(f"{where}: the suite has no item {key!r}.")
+                by_key.setdefault(key, []).append(
+                    {name: _vote(row[name], name, methods, where) for name in columns}
                 )
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f"{path} cannot be read as CSV ({e}).") from None
-    if not found:
+    if not by_key:
         raise InputError(f"{path} holds no votes.")
-    return Votes(found)
+    return Votes(by_key)
 
 
 def _vote(given: str | None, name: str, methods: Sequence[str], place: str) -> int:
@@ -79,7 +79,9 @@ def agreement_on_choice(votes: Votes, preferred: Mapping[str, float]) -> Agreeme
     second, 0.5 neither.
     """
     both = [key for key in votes.by_key if key in preferred]
-    people = {key: fmean(vote["better"] == 1 for vote in votes.by_key[key]) for key in both}
+    people = {}
+    for key in both:
+        people[key] = fmean(vote["better"] == 1 for vote in votes.by_key[key])
     decided = [key for key in both if preferred[key] != 0.5 and people[key] != 0.5]
     pairs = [(preferred[key] > 0.5, people[key] > 0.5) for key in decided]
     return Agreement(
@@ -100,21 +102,21 @@ def cohen_kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
     """
     if not pairs:
         return None
-    one, other = (fmean(pair[i] for pair in pairs) for i in (0, 1))
-    chance = one * other + (1 - one) * (1 - other)
+    first = fmean(decision for decision, _ in pairs)
+    second = fmean(decision for _, decision in pairs)
+    chance = first * second + (1 - first) * (1 - second)
     return None if chance == 1 else (fmean(a == b for a, b in pairs) - chance) / (1 - chance)
 
 
 def agreement_on_rating(votes: Votes, rated: Mapping[str, Mapping[str, float]]) -> Agreement:
     """`rated` by item has the judge's accuracy and consistency."""
     both = [key for key in votes.by_key if key in rated]
-    correlation = {
-        name: _spearman(
-            [rated[key][name] for key in both],
-            [fmean(vote[name] for vote in votes.by_key[key]) for key in both],
-        )
-        for name in FIELDS["rating"]
-    }
+    correlation = {}
+    for name in FIELDS["rating"]:
+        people = []
+        for key in both:
+            people.append(fmean(vote[name] for vote in votes.by_key[key]))
+        correlation[name] = _spearman([rated[key][name] for key in both], people)
     return Agreement(
         items=len(both),
         votes=len(votes),
@@ -132,5 +134,9 @@ def _spearman(judge: Sequence[float], people: Sequence[float]) -> float | None:
 
 
 def _between_people(votes: Votes) -> float | None:
-    same = [one == other for own in votes.by_key.values() for one, other in combinations(own, 2)]
+    same = [
+        first == other
+        for item_votes in votes.by_key.values()
+        for first, other in combinations(item_votes, 2)
+    ]
     return fmean(same) if same else None

@@ -226,10 +226,10 @@ def load_method(spec: str, **options: Any) -> LoadedMethod:
         )
     if spec not in TABLE and ":" not in spec and (folder.suffix or len(folder.parts) > 1):
         raise InputError(f"{spec} is no folder; give a checkpoint's folder, or file.py:attribute.")
-    made = _make(find(spec, "method", TABLE, GROUP), spec, options)
+    method = _make(find(spec, "method", TABLE, GROUP), spec, options)
     own_code = spec not in TABLE and not _is_ours(installed(GROUP, reserved=TABLE).get(spec))
     try:
-        return LoadedMethod.wrap(made, options, own_code=own_code)
+        return LoadedMethod.wrap(method, options, own_code=own_code)
     except InputError:
         raise InputError(f"{spec!r} is no method: it needs a name and predict(triplets).") from None
 

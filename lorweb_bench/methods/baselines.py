@@ -78,7 +78,8 @@ class ColourTransfer:
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """b of each triplet in new colours."""
-        return [
-            to_image(affine_colour_transfer(*(to_array(image) for image in (t.a, t.a_prime, t.b))))
-            for t in triplets
-        ]
+        answers = []
+        for t in triplets:
+            panels = to_array(t.a), to_array(t.a_prime), to_array(t.b)
+            answers.append(to_image(affine_colour_transfer(*panels)))
+        return answers

@@ -65,13 +65,13 @@ def patch_analogy(a: np.ndarray, a_prime: np.ndarray, b: np.ndarray) -> np.ndarr
             if answer is None
             else (_to_size(levels[1][level + 1], here_a), _to_size(answer, here_b))
         )
-        known, asked = placed(features(here_a, here_b, coarse), weight)
+        a_features, b_features = placed(features(here_a, here_b, coarse), weight)
         matches = (
-            search(known, asked)
+            search(a_features, b_features)
             if matches is None
-            else finer(matches, known.shape[:2], asked.shape[:2])
+            else finer(matches, a_features.shape[:2], b_features.shape[:2])
         )
-        matches = cohere(matches, known, asked, KAPPA * 2.0 ** (level - start))
+        matches = cohere(matches, a_features, b_features, KAPPA * 2.0 ** (level - start))
         rest = _vote(matches, here_a_prime - coloured(here_a), here_a, here_b)
         answer = here_b + trust[0] * (coloured(here_b) - here_b) + trust[1] * rest
     assert answer is not None
@@ -97,15 +97,15 @@ def _what_explains(
     colours = _colours_from_elsewhere(a, a_prime) - a
     rest = a_prime - coloured(a)
     patches = features(a, a, None)
-    found: list[tuple[float, float, np.ndarray]] = []
+    explanations: list[tuple[float, float, np.ndarray]] = []
     for weight in PLACES:
-        known, _ = placed(patches, weight)
-        parts = (colours, _vote(search_elsewhere(known), rest, a, a))
+        placed_patches, _ = placed(patches, weight)
+        parts = (colours, _vote(search_elsewhere(placed_patches), rest, a, a))
         shares = _shares(parts, a_prime - a)
         error = float(np.mean((shares[0] * parts[0] + shares[1] * parts[1] + a - a_prime) ** 2))
-        if not found or error < BETTER * found[-1][0]:
-            found.append((error, weight, shares))
-    return found[-1][1], found[-1][2]
+        if not explanations or error < BETTER * explanations[-1][0]:
+            explanations.append((error, weight, shares))
+    return explanations[-1][1], explanations[-1][2]
 
 
 def _colours(a: np.ndarray, a_prime: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -116,13 +116,13 @@ def _colours(a: np.ndarray, a_prime: np.ndarray) -> Callable[[np.ndarray], np.nd
 
 def _colours_from_elsewhere(a: np.ndarray, a_prime: np.ndarray) -> np.ndarray:
     """Each quarter of a by the affine map of the three others."""
-    made = np.empty_like(a)
+    mapped = np.empty_like(a)
     rows, columns = (np.arange(side) < side // 2 for side in a.shape[:2])
-    for top, left in product((rows, ~rows), (columns, ~columns)):
-        here = np.outer(top, left)
+    for top, side_columns in product((rows, ~rows), (columns, ~columns)):
+        here = np.outer(top, side_columns)
         others = ~here if (~here).any() else here
-        made[here] = _colours(a[others], a_prime[others])(a[here])
-    return made
+        mapped[here] = _colours(a[others], a_prime[others])(a[here])
+    return mapped
 
 
 def _shares(parts: Sequence[np.ndarray], whole: np.ndarray) -> np.ndarray:
@@ -190,7 +190,8 @@ class PatchAnalogy:
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """The analogy of each triplet."""
-        return [
-            to_image(patch_analogy(*(to_array(image) for image in (t.a, t.a_prime, t.b))))
-            for t in triplets
-        ]
+        answers = []
+        for t in triplets:
+            panels = to_array(t.a), to_array(t.a_prime), to_array(t.b)
+            answers.append(to_image(patch_analogy(*panels)))
+        return answers

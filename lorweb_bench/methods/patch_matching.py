@@ -27,15 +27,15 @@ def features(
     both = [_patches((a - a.mean((0, 1))) * scale + b.mean((0, 1)), PATCH), _patches(b, PATCH)]
     if coarse is not None:
         both = [
-            np.concatenate([own, _patches(image, COARSER_PATCH)], 2)
-            for own, image in zip(both, coarse, strict=True)
+            np.concatenate([patches, _patches(image, COARSER_PATCH)], 2)
+            for patches, image in zip(both, coarse, strict=True)
         ]
     flat = both[0].reshape(-1, both[0].shape[2])
     centre = flat.mean(0)
     _, axes = np.linalg.eigh((flat - centre).T.astype(np.float64) @ (flat - centre))
     axes = axes[:, ::-1][:, :COMPONENTS].astype(np.float32)
-    known, asked = ((own - centre) @ axes for own in both)
-    return known, asked
+    a_features, b_features = ((patches - centre) @ axes for patches in both)
+    return a_features, b_features
 
 
 def placed(patches: tuple[np.ndarray, np.ndarray], weight: float) -> tuple[np.ndarray, np.ndarray]:
@@ -43,12 +43,15 @@ def placed(patches: tuple[np.ndarray, np.ndarray], weight: float) -> tuple[np.nd
     spreads of the first's.
     """
     spread = weight * float(np.sqrt(patches[0].var((0, 1)).sum()))
-    at = [np.moveaxis(np.indices(own.shape[:2]), 0, 2) / own.shape[:2] * spread for own in patches]
-    known, asked = (
-        np.concatenate([own, place.astype(np.float32)], 2)
-        for own, place in zip(patches, at, strict=True)
+    at = [
+        np.moveaxis(np.indices(image.shape[:2]), 0, 2) / image.shape[:2] * spread
+        for image in patches
+    ]
+    a_placed, b_placed = (
+        np.concatenate([image, positions.astype(np.float32)], 2)
+        for image, positions in zip(patches, at, strict=True)
     )
-    return known, asked
+    return a_placed, b_placed
 
 
 def _patches(image: np.ndarray, side: int) -> np.ndarray:
@@ -79,8 +82,8 @@ def _tree(known: np.ndarray) -> Any:
 
 def search(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """The place (row, column) in a that is nearest to each pixel of b; integers H x W x 2."""
-    found = _tree(known).query(asked.reshape(-1, asked.shape[2]), eps=1.0)[1]
-    return np.stack(np.unravel_index(found, known.shape[:2]), 1).reshape(*asked.shape[:2], 2)
+    nearest = _tree(known).query(asked.reshape(-1, asked.shape[2]), eps=1.0)[1]
+    return np.stack(np.unravel_index(nearest, known.shape[:2]), 1).reshape(*asked.shape[:2], 2)
 
 
 def search_elsewhere(known: np.ndarray) -> np.ndarray:
@@ -88,10 +91,11 @@ def search_elsewhere(known: np.ndarray) -> np.ndarray:
     there is one among the nearest.
     """
     count = min(NEIGHBOURS, known.shape[0] * known.shape[1])
-    found = _tree(known).query(known.reshape(-1, known.shape[2]), k=range(1, count + 1), eps=1.0)[1]
-    places = np.stack(np.unravel_index(found, known.shape[:2]), 2)
-    own = np.moveaxis(np.indices(known.shape[:2]), 0, 2).reshape(-1, 1, 2)
-    off = np.abs(places - own).max(2) > OWN
+    flat = known.reshape(-1, known.shape[2])
+    nearest = _tree(known).query(flat, k=range(1, count + 1), eps=1.0)[1]
+    places = np.stack(np.unravel_index(nearest, known.shape[:2]), 2)
+    positions = np.moveaxis(np.indices(known.shape[:2]), 0, 2).reshape(-1, 1, 2)
+    off = np.abs(places - positions).max(2) > OWN
     chosen = np.where(off.any(1), off.argmax(1), count - 1)
     return places[np.arange(len(places)), chosen].reshape(*known.shape[:2], 2)
 
@@ -99,10 +103,10 @@ def search_elsewhere(known: np.ndarray) -> np.ndarray:
 def finer(matches: np.ndarray, known: tuple[int, ...], asked: tuple[int, ...]) -> np.ndarray:
     """The matches of the next finer level, twice as large: those of the coarser one, continued."""
     rows, columns = np.indices(asked)
-    taken = matches[
+    coarse = matches[
         np.minimum(rows // 2, matches.shape[0] - 1), np.minimum(columns // 2, matches.shape[1] - 1)
     ]
-    return _inside(2 * taken + np.stack([rows % 2, columns % 2], 2), known)
+    return _inside(2 * coarse + np.stack([rows % 2, columns % 2], 2), known)
 
 
 def _inside(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -116,9 +120,9 @@ def continued(matches: np.ndarray, offset: tuple[int, int], shape: tuple[int, ..
 
     At the edge that of the pixel itself.
     """
-    own = np.moveaxis(np.indices(matches.shape[:2]), 0, 2)
-    neighbour = _inside(own + np.array(offset), matches.shape)
-    return _inside(matches[neighbour[..., 0], neighbour[..., 1]] - (neighbour - own), shape)
+    positions = np.moveaxis(np.indices(matches.shape[:2]), 0, 2)
+    neighbour = _inside(positions + np.array(offset), matches.shape)
+    return _inside(matches[neighbour[..., 0], neighbour[..., 1]] - (neighbour - positions), shape)
 
 
 def _distances(places: np.ndarray, known: np.ndarray, asked: np.ndarray) -> np.ndarray:
@@ -144,6 +148,7 @@ def cohere(matches: np.ndarray, known: np.ndarray, asked: np.ndarray, kappa: flo
                     np.where(nearer[..., None], places, chosen),
                     np.where(nearer, far, distance),
                 )
-        taken = distance < best * slack
-        matches, best = np.where(taken[..., None], chosen, matches), np.where(taken, distance, best)
+        improved = distance < best * slack
+        matches = np.where(improved[..., None], chosen, matches)
+        best = np.where(improved, distance, best)
     return matches

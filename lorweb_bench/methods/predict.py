@@ -146,14 +146,14 @@ def predict(
     writer = PredictionsWriter(Path(out).resolve(), settings)
     if overwrite:
         writer.discard()
-    finished, wanted = writer.finished(), chosen_keys(suite, limit, shard)
+    finished, keys = writer.finished(), chosen_keys(suite, limit, shard)
     answered = set(finished.unanswered) if finished and allow_missing else set()
-    if finished is not None and wanted <= writer.done() | answered:
-        _say_kept(writer, wanted & writer.done(), wanted)
+    if finished is not None and keys <= writer.done() | answered:
+        _say_kept(writer, keys & writer.done(), keys)
         return finished
     writer.begin()
-    _say_kept(writer, wanted & writer.done(), wanted)
-    todo = [piece for piece in _pieces(suite, wanted - writer.done()) if piece.keys]
+    _say_kept(writer, keys & writer.done(), keys)
+    todo = [piece for piece in _pieces(suite, keys - writer.done()) if piece.keys]
     pair_of = shuffled_pairs(suite, seed) if pairs == "shuffled" else {}
     in_process = workers == 1 and engine == "local"
     by_spec = isinstance(method, str) and not in_process
@@ -215,10 +215,10 @@ def _check_words(prompt: str, pairs: str, track: str) -> None:
 def _check_exemplars(suite: Dataset, exemplars: int, pairs: str) -> None:
     there = suite.manifest.exemplars
     if not 1 <= exemplars <= there:
-        shown = f"{there} exemplar pair{'s' if there > 1 else ''}"
+        pairs_phrase = f"{there} exemplar pair{'s' if there > 1 else ''}"
         way_out = f"give 1 to {there}" if there > 1 else "leave it out, or build with exemplars"
         raise InputError(
-            f"--exemplars {exemplars}: an item of {suite.path} shows {shown}; {way_out}."
+            f"--exemplars {exemplars}: an item of {suite.path} shows {pairs_phrase}; {way_out}."
         )
     if exemplars > 1 and pairs == "shuffled":
         raise InputError("Shuffled pairs are shown one at a time; leave --exemplars out.")
@@ -445,8 +445,8 @@ class _Runner:
         else:
             images = method.predict([_triplet(task, q) for q in batch])
         if not isinstance(images, Iterable):
-            given = "None" if images is None else f"one {type(images).__name__}"
-            raise WrongOutput(f"{given} came back for a list of {len(batch)} triplets, not a list")
+            output = "None" if images is None else f"one {type(images).__name__}"
+            raise WrongOutput(f"{output} came back for a list of {len(batch)} triplets, not a list")
         images = list(images)
         if len(images) != len(batch):
             raise WrongOutput(f"{len(images)} images came back for {len(batch)} triplets")

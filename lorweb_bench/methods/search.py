@@ -176,8 +176,11 @@ class NearestSeen:
             )
         b, b_prime = to_array(q.b), to_array(q.b_prime)
         digest = pixel_hash(b)
-        own = q.record.transformation
-        if own in self._specs and mse(result := self._run(own, b, digest), b_prime) == 0.0:
+        transformation = q.record.transformation
+        if (
+            transformation in self._specs
+            and mse(result := self._run(transformation, b, digest), b_prime) == 0.0
+        ):
             return result
         errors = {
             name: mse(self._run(name, b, digest), b_prime)

@@ -166,7 +166,10 @@ class CandidateStore:
             truth = to_array(panel_reader(self.suite).panel(key, "b_prime"))
             if truth.shape == b.shape:
                 truths[key], candidates[key] = truth, self._candidates[key]
-        to_truth = {key: np.empty(len(own), np.float64) for key, own in candidates.items()}
+        to_truth = {
+            key: np.empty(len(names_of_item), np.float64)
+            for key, names_of_item in candidates.items()
+        }
         to_b: dict[str, float] = {}
         blocks: dict[str, np.ndarray] = {}
         for name, keys in _holders(candidates).items():
@@ -177,14 +180,13 @@ class CandidateStore:
             for key in keys:
                 distance = squared_error(image, truths[key])
                 to_truth[key][candidates[key].index(name)] = distance
-        sketches = {
-            key: Sketches(
+        sketches = {}
+        for key, candidate_names in candidates.items():
+            sketches[key] = Sketches(
                 to_truth[key],
-                np.array([to_b[name] for name in own]),
-                np.stack([blocks[name] for name in own]),
+                np.array([to_b[name] for name in candidate_names]),
+                np.stack([blocks[name] for name in candidate_names]),
             )
-            for key, own in candidates.items()
-        }
         for key, of_item in sketches.items():
             write_arrays(self.folder, key, **vars(of_item))
         if sketches[scored.key].nbytes <= self._recent.maxsize:

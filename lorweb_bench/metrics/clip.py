@@ -43,8 +43,8 @@ class Clip(Encoder):
             raise unknown_name("CLIP model", self.model, models)
         config = open_clip.get_pretrained_cfg(self.model, self.tag)
         if not config.get("hf_hub"):
-            known = open_clip.list_pretrained_tags_by_model(self.model)
-            tags = [tag for tag in known if tag != self.tag] or ["FILE.safetensors"]
+            published_tags = open_clip.list_pretrained_tags_by_model(self.model)
+            tags = [tag for tag in published_tags if tag != self.tag] or ["FILE.safetensors"]
             raise unknown_name(f"published weights of {self.model}", self.tag, tags)
         repository, _, named = config["hf_hub"].rpartition("/")
         file = str(Path(named).with_suffix(".safetensors")) if named else HF_SAFE_WEIGHTS_NAME
@@ -57,8 +57,12 @@ class Clip(Encoder):
 
         file = self.file()
         config = {} if self.own else open_clip.get_pretrained_cfg(self.model, self.tag)
-        own = own_preprocessing(self.own, self.activations) if self.own else None
-        quick = own.activation == "quick_gelu" if own else bool(config.get("quick_gelu"))
+        preprocessing = own_preprocessing(self.own, self.activations) if self.own else None
+        quick = (
+            preprocessing.activation == "quick_gelu"
+            if preprocessing
+            else bool(config.get("quick_gelu"))
+        )
         try:
             model = open_clip.create_model(
                 self.model,
@@ -80,7 +84,7 @@ class Clip(Encoder):
         def encode(pixels: Any) -> Any:
             return model.encode_image(pixels, normalize=True)
 
-        return Network(encode, int(side), own or published)
+        return Network(encode, int(side), preprocessing or published)
 
 
 class ClipDirection(FeatureDirection):

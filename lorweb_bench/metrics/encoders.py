@@ -60,9 +60,10 @@ class Preprocessing:
         >>> Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "gelu").words
         'gelu;mean 0.5 0.5 0.5;std 0.25 0.25 0.25'
         """
-        numbers = [" ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std)]
+        mean = " ".join(f"{value:.4g}" for value in self.mean)
+        std = " ".join(f"{value:.4g}" for value in self.std)
         activation = f"{self.activation};" if self.activation else ""
-        return f"{activation}mean {numbers[0]};std {numbers[1]}"
+        return f"{activation}mean {mean};std {std}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,18 +192,18 @@ def own_preprocessing(file: Path, needs_activation: bool) -> Preprocessing:
     Raises:
         InputError: Neither says it, so that a guess would give other numbers without a word.
     """
-    wanted = "mean, std and activation" if needs_activation else "mean and std"
-    said = _metadata(file) or _config_beside(file)
+    settings = "mean, std and activation" if needs_activation else "mean and std"
+    stated = _metadata(file) or _config_beside(file)
     try:
-        mean, std = (tuple(map(float, said[name])) for name in ("mean", "std"))
-        activation = said.get("activation") if needs_activation else None
+        mean, std = (tuple(map(float, stated[name])) for name in ("mean", "std"))
+        activation = stated.get("activation") if needs_activation else None
         fits = len(mean) == len(std) == 3 and min(std) > 0
         if not fits or (needs_activation and activation not in ACTIVATIONS):
             raise ValueError
     except (KeyError, ValueError, TypeError):
         raise InputError(
             f"{file} does not say how images are prepared for it; save it with the metadata "
-            f"{wanted} "
+            f"{settings} "
             f"(three numbers each{'; gelu or quick_gelu' if needs_activation else ''}), "
             f"or put its {CONFIG} beside it."
         ) from None
@@ -283,9 +284,9 @@ class FeatureDirection:
         panels = [(s, role) for s in batch for role in ("a", "a_prime", "b")]
         features = suite_features(self.encoder, suite, panels)
         a, a_prime, b = (features[i::3] for i in range(3))
-        shown = a_prime - a
+        direction = a_prime - a
         edited = self.encoder.features([s.prediction for s in batch]) - b
-        lengths = np.linalg.norm(shown, axis=1)
+        lengths = np.linalg.norm(direction, axis=1)
         if (lengths < NO_DIRECTION).any():
             key = batch[int(lengths.argmin())].key
             raise InputError(
@@ -293,7 +294,7 @@ class FeatureDirection:
                 "feature."
             )
         distances = np.linalg.norm(edited, axis=1)
-        cosines = (shown * edited).sum(axis=1) / (lengths * np.maximum(distances, NO_DIRECTION))
+        cosines = (direction * edited).sum(axis=1) / (lengths * np.maximum(distances, NO_DIRECTION))
         return np.where(distances < NO_DIRECTION, 0.0, cosines.clip(-1.0, 1.0))
 
 

@@ -49,9 +49,9 @@ class Lpips:
         if self.trunk not in TRUNKS or (
             self.spec != f"{self.trunk}/{VERSION}" and self.own is None
         ):
-            known = ", ".join(f"{trunk}/{VERSION}" for trunk in TRUNKS)
+            specs = ", ".join(f"{trunk}/{VERSION}" for trunk in TRUNKS)
             raise InputError(
-                f"There is no LPIPS {self.spec!r}; there are {known}, and TRUNK/FILE.safetensors."
+                f"There is no LPIPS {self.spec!r}; there are {specs}, and TRUNK/FILE.safetensors."
             )
 
     @property
@@ -91,7 +91,7 @@ class Lpips:
         import torch
 
         model = _network(self)
-        found: dict[int, float] = {}
+        by_index: dict[int, float] = {}
         sizes = sorted({image.shape for image in first})
         if small := [size for size in sizes if min(size[:2]) < TRUNKS[self.trunk][1]]:
             raise InputError(
@@ -107,8 +107,8 @@ class Lpips:
                         _tensor([second[i] for i in some]),
                         normalize=True,
                     )
-                found.update(zip(some, values.flatten().tolist(), strict=True))
-        return [min(1.0, max(0.0, found[i])) for i in range(len(first))]
+                by_index.update(zip(some, values.flatten().tolist(), strict=True))
+        return [min(1.0, max(0.0, by_index[i])) for i in range(len(first))]
 
 
 def _tensor(images: Sequence[np.ndarray]) -> Any:

@@ -183,7 +183,7 @@ def open_predictions(
     else:
         folder = Path(source).resolve()
         opened = _open_folder(folder, suite, name, prompt, track, allow_missing)
-    place = "The mapping" if isinstance(source, Mapping) else str(source)
+    where = "The mapping" if isinstance(source, Mapping) else str(source)
     keys: set[str] = set()
     for split in suite.scored_splits:
         keys.update(*suite_keys(suite, split))
@@ -191,12 +191,12 @@ def open_predictions(
         _refuse_nested(Path(source), keys - set(opened.images), bool(opened.images))
     if not opened.images:
         raise InputError(
-            f"{place} holds no predictions by key; one image per key is needed, "
+            f"{where} holds no predictions by key; one image per key is needed, "
             "<key>.png, .jpg, .jpeg or .webp."
         )
     if extra := sorted(set(opened.images) - keys):
         raise InputError(
-            f"{place} has {len(extra)} images whose keys {suite.name} does not have, "
+            f"{where} has {len(extra)} images whose keys {suite.name} does not have, "
             f"the first is {extra[0]!r}; take them out."
         )
     return opened
@@ -265,12 +265,12 @@ def _refuse_contradiction(
     track: str | None,
 ) -> None:
     """InputError where something is said of a folder that its manifest says otherwise."""
-    for option, given, what, stated in (
+    for option, option_value, what, stated in (
         ("--name", name, "method", manifest.method.name),
         ("--prompt", prompt, "prompt mode", manifest.prompt_mode),
         ("--track", track, "track", manifest.track),
     ):
-        if given is not None and given != stated:
+        if option_value is not None and option_value != stated:
             raise InputError(
                 f"{folder} says that its {what} is {stated!r}; "
                 f"{option} is for bare folders of images."
@@ -348,7 +348,7 @@ def _places(folder: Path) -> Iterator[tuple[str, Place]]:
             )
         else:
             continue
-        for name, place in places:
+        for name, location in places:
             key = name.rpartition(".")[0]
             if key in names:
                 raise InputError(
@@ -356,7 +356,7 @@ def _places(folder: Path) -> Iterator[tuple[str, Place]]:
                     "out."
                 )
             names[key] = name
-            yield key, place
+            yield key, location
 
 
 def _members(path: Path) -> Iterator[tuple[str, Place]]:

@@ -72,9 +72,9 @@ class PanelReader:
         """
         if not self._places:
             self._locate()
-        if (place := self._places.get(f"{key}.{role}")) is None:
+        if (location := self._places.get(f"{key}.{role}")) is None:
             raise InputError(f"{self._suite.path} has no sample {key!r}.")
-        return decode(place.read(), f"{self._suite.path}: sample {key!r} {role}")
+        return decode(location.read(), f"{self._suite.path}: sample {key!r} {role}")
 
     def _locate(self) -> None:
         for split in self._suite.scored_splits:

@@ -180,17 +180,17 @@ class PredictionsWriter:
             before = _flat(json.loads(identity))
         except ValueError:
             before = {}
-        wanted = _flat(json.loads(identity_of(self.settings)))
-        different = sorted(k for k in before | wanted if before.get(k) != wanted.get(k))
+        current = _flat(json.loads(identity_of(self.settings)))
+        different = sorted(k for k in before | current if before.get(k) != current.get(k))
         way_out = "choose another folder with -o, or make them anew with --overwrite"
         if different == [CODE]:
             raise InputError(
                 f"{self.folder} holds predictions that an earlier state of the method's code made "
-                f"({CODE} {str(before.get(CODE))[:12]} instead of {str(wanted.get(CODE))[:12]}); "
+                f"({CODE} {str(before.get(CODE))[:12]} instead of {str(current.get(CODE))[:12]}); "
                 f"{way_out}."
             )
         if different:
-            words = [f"{k} {before.get(k)!r} instead of {wanted.get(k)!r}" for k in different[:3]]
+            words = [f"{k} {before.get(k)!r} instead of {current.get(k)!r}" for k in different[:3]]
             raise InputError(
                 f"{self.folder} holds predictions with {' and '.join(words)}; {way_out}."
             )

@@ -116,8 +116,8 @@ def scale_of(metric: str, values: np.ndarray) -> Scale:
     """The metric's own scale where it is known, else from zero (or the least value) to the
     greatest.
     """
-    known = SCALES.get(metric.partition("[")[0])
-    return known or Scale(min(0.0, float(values.min())), max(float(values.max()), 1e-9))
+    scale = SCALES.get(metric.partition("[")[0])
+    return scale or Scale(min(0.0, float(values.min())), max(float(values.max()), 1e-9))
 
 
 def group_bars(report: Report, metric: str, scale: Scale) -> list[Bar]:
@@ -152,10 +152,10 @@ def transformation_bars(
         rows = np.flatnonzero(table["tier"].astype(str) == tier)
         bars = []
         for name in np.unique(table["transformation"][rows].astype(str)):
-            own = rows[table["transformation"][rows].astype(str) == name]
+            members = rows[table["transformation"][rows].astype(str) == name]
             values, sources = (
-                np.asarray(table[metric][own], dtype=float),
-                table["b_source"][own].astype(str),
+                np.asarray(table[metric][members], dtype=float),
+                table["b_source"][members].astype(str),
             )
             means = np.array([values[sources == source].mean() for source in np.unique(sources)])
             mean, interval = float(values.mean()), None
@@ -164,8 +164,8 @@ def transformation_bars(
                     stats.t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
                 )
                 interval = (mean - half, mean + half)
-            items = "1 item" if len(own) == 1 else f"{len(own)} items"
-            if table["hard"][own].all():
+            items = "1 item" if len(members) == 1 else f"{len(members)} items"
+            if table["hard"][members].all():
                 items += ", hard"
             bars.append(scale.bar(str(name), items, mean, interval, values.tolist()))
         if bars:

@@ -133,8 +133,8 @@ def headline_of(metrics: Sequence[str]) -> str | None:
     None where there are no metrics.
     """
     by_name = {metric.partition("[")[0]: metric for metric in reversed(metrics)}
-    known = next((by_name[name] for name in HEADLINES if name in by_name), None)
-    return known or next(
+    headline = next((by_name[name] for name in HEADLINES if name in by_name), None)
+    return headline or next(
         (m for m in metrics if not m.startswith("lpips_to_b[")), metrics[0] if metrics else None
     )
 

@@ -69,16 +69,16 @@ def _panels(
     quadruplet: Quadruplet, answers: Mapping[str, Mapping[str, Image.Image]]
 ) -> list[dict[str, Any]]:
     """a, a′, b, each answer (None where it is missing) and the truth, named and ready to show."""
-    made = {name: predictions.get(quadruplet.key) for name, predictions in answers.items()}
+    answer_of = {name: predictions.get(quadruplet.key) for name, predictions in answers.items()}
     images = {
         "a": quadruplet.a,
         "a′": quadruplet.a_prime,
         "b": quadruplet.b,
-        **made,
+        **answer_of,
         "truth": quadruplet.b_prime,
     }
     return [
-        {"name": name, "answer": name in made, "shown": _panel(image)}
+        {"name": name, "answer": name in answer_of, "shown": _panel(image)}
         for name, image in images.items()
     ]
 
@@ -94,26 +94,26 @@ def _cards(
     chosen = chosen_items(
         table, metric, next(iter(report.scores.values()))[metric].higher_is_better
     )
-    place = {str(key): i for i, key in enumerate(table["key"])}
-    wanted = {key for words in chosen.values() for key in words.values()}
-    found: dict[str, Quadruplet] = {}
-    for split in sorted({str(table["split"][place[key]]) for key in wanted}):
-        for quadruplet in suite.quadruplets(split, keys=wanted):
-            found[quadruplet.key] = quadruplet
-    return {
-        tier: [
+    row_of = {str(key): i for i, key in enumerate(table["key"])}
+    keys = {key for words in chosen.values() for key in words.values()}
+    quadruplets: dict[str, Quadruplet] = {}
+    for split in sorted({str(table["split"][row_of[key]]) for key in keys}):
+        for quadruplet in suite.quadruplets(split, keys=keys):
+            quadruplets[quadruplet.key] = quadruplet
+    cards: dict[str, list[dict[str, Any]]] = {}
+    for tier, words in chosen.items():
+        cards[tier] = [
             {
                 "word": word,
-                "value": float(table[metric][place[key]]),
-                "panels": _panels(found[key], answers),
-                "record": found[key].record,
+                "value": float(table[metric][row_of[key]]),
+                "panels": _panels(quadruplets[key], answers),
+                "record": quadruplets[key].record,
                 "said": [],
             }
             for word, key in words.items()
-            if key in found
+            if key in quadruplets
         ]
-        for tier, words in chosen.items()
-    }
+    return cards
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> str:
@@ -169,9 +169,9 @@ def transformation_rows(
     for tier in TIERS:
         rows = np.flatnonzero(of_tier == tier)
         for name in np.unique(names[rows]):
-            own = rows[names[rows] == name]
-            means = {m: float(np.mean(np.asarray(table[m], dtype=float)[own])) for m in metrics}
-            tiers.setdefault(tier, []).append(TransformationRow(str(name), len(own), means))
+            members = rows[names[rows] == name]
+            means = {m: float(np.mean(np.asarray(table[m], dtype=float)[members])) for m in metrics}
+            tiers.setdefault(tier, []).append(TransformationRow(str(name), len(members), means))
     return tiers
 
 
@@ -202,21 +202,21 @@ def item_rows(
 def item_strip(q: Quadruplet, answer: np.ndarray | None) -> bytes:
     """a, a', b, the answer and the truth side by side, as a JPEG to browse; None shows as grey."""
     panels = [q.a, q.a_prime, q.b, answer, q.b_prime]
-    shown = []
+    images = []
     for panel in panels:
         image = np.full((*q.b.size[::-1], 3), 128, np.uint8) if panel is None else np.asarray(panel)
         height, width = image.shape[:2]
         scale = STRIP_EDGE / max(height, width)
         if scale < 1:
             image = resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-        shown.append(image)
-    height = max(len(image) for image in shown)
+        images.append(image)
+    height = max(len(image) for image in images)
     gap = 3
-    strip = np.full((height, sum(p.shape[1] + gap for p in shown) - gap, 3), 255, np.uint8)
-    left = 0
-    for image in shown:
-        strip[: image.shape[0], left : left + image.shape[1]] = image
-        left += image.shape[1] + gap
+    strip = np.full((height, sum(p.shape[1] + gap for p in images) - gap, 3), 255, np.uint8)
+    x = 0
+    for image in images:
+        strip[: image.shape[0], x : x + image.shape[1]] = image
+        x += image.shape[1] + gap
     return encode(strip, "jpg")
 
 
@@ -234,36 +234,36 @@ def notes(report: Report) -> list[str]:
         if name in ("seen", "unseen")
         for m in list(group)[:1]
     )
-    said = []
+    sentences = []
     if report.missing:
-        said.append(
+        sentences.append(
             f"{report.missing:,} of {items:,} predictions are missing; "
             "each counts as the worst value of every metric."
         )
     if report.unpinned:
-        said.append(
+        sentences.append(
             f"{report.unpinned}. These scores are of that build, "
             "and not to be set beside those of the pinned one."
         )
     if report.partial:
-        said.append(
+        sentences.append(
             "The predictions were made for a part of the suite only. This report is never ranked."
         )
     if report.pairs == "shuffled":
-        said.append(
+        sentences.append(
             "The method was shown the pair of another transformation: "
             "this measures how much it uses the analogy at all."
         )
-    said += [
+    sentences += [
         f"{metric} was asked for and not computed: {reason}."
         for metric, reason in report.not_computed.items()
     ]
     if report.resized:
-        said.append(
+        sentences.append(
             f"{report.resized:,} predictions had another size than b and were resized on request "
             f"({report.resize or 'scale'})."
         )
-    return said
+    return sentences
 
 
 def page_context(
@@ -310,15 +310,22 @@ def page_context(
             "scores.csv": scores_csv(report),
             "items.csv": items_csv(table),
         }
-    return context | {
+    return (
+        context
+        | {"metrics": metrics, "headline": headline, "better": better}
+        | _report_context(report, metrics)
+    )
+
+
+def _report_context(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
+    """What the page shows of the report alone."""
+    places = {}
+    for metric in metrics:
+        means = (scores[metric].mean for scores in report.scores.values())
+        places[metric] = digits(metric, means)
+    return {
         "report": report,
-        "metrics": metrics,
-        "headline": headline,
-        "digits": {
-            metric: digits(metric, (of[metric].mean for of in report.scores.values()))
-            for metric in metrics
-        },
-        "better": better,
+        "digits": places,
         "main_groups": [name for name in MAIN_GROUPS if name in report.scores],
         "kind_groups": [
             n for n in report.scores if n.startswith("unseen/") and not n.endswith("_hard")

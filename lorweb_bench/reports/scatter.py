@@ -78,8 +78,8 @@ class Scatter:
 
 def _first(metrics: Sequence[str], wanted: Sequence[str], other: str | None = None) -> str | None:
     """The first metric that goes by one of these names, whatever its backbone."""
-    found = ((name, metric) for name in wanted for metric in metrics if metric != other)
-    return next((metric for name, metric in found if metric.partition("[")[0] == name), None)
+    candidates = ((name, metric) for name in wanted for metric in metrics if metric != other)
+    return next((metric for name, metric in candidates if metric.partition("[")[0] == name), None)
 
 
 def scatter(
@@ -101,10 +101,10 @@ def scatter(
             float(table[y][rows].mean()),
             str(splits[rows[0]]),
         )
-    axes = [
-        _axis(metric, np.array([m[i] for m in means.values()]), better[metric])
-        for i, metric in enumerate((x, y))
-    ]
+    axes = []
+    for i, metric in enumerate((x, y)):
+        values = np.array([m[i] for m in means.values()])
+        axes.append(_axis(metric, values, better[metric]))
     points = [
         Point(
             name,

@@ -56,8 +56,8 @@ def contact_sheet(
         _draw_line(draw, (MARGIN, top + 12), section.heading, INK, 18, total_width - 2 * MARGIN)
         top += 46
         for i, row in enumerate(section.rows):
-            left = MARGIN + (i % COLUMNS) * (width + MARGIN)
-            _draw_row(sheet, draw, row, names, (left, top + (i // COLUMNS) * cell), width)
+            x = MARGIN + (i % COLUMNS) * (width + MARGIN)
+            _draw_row(sheet, draw, row, names, (x, top + (i // COLUMNS) * cell), width)
         top += -(-len(section.rows) // COLUMNS) * cell
     return sheet
 
@@ -74,9 +74,9 @@ def _draw_row(
     at: tuple[int, int],
     width: int,
 ) -> None:
-    left, top = at
+    row_x, top = at
     for i, name in enumerate(names):
-        x = left + i * (PANEL + GAP)
+        x = row_x + i * (PANEL + GAP)
         panel = row.panels[i] if i < len(row.panels) else None
         if panel is None:
             draw.rectangle((x, top, x + PANEL - 1, top + PANEL - 1), EMPTY)
@@ -90,9 +90,9 @@ def _draw_row(
     below = top + PANEL + 22
     font, text = font_and_text(row.line[:MOST], 15)
     for line in _wrap(draw, text, font, width):
-        draw.text((left, below), line, INK, font)
+        draw.text((row_x, below), line, INK, font)
         below += LINE_HEIGHT
-    _draw_line(draw, (left, below + 1), row.quiet, QUIET, 13, width)
+    _draw_line(draw, (row_x, below + 1), row.quiet, QUIET, 13, width)
 
 
 def _draw_line(

@@ -30,8 +30,8 @@ def extra_of(module: str) -> str | None:
     >>> extra_of("numpy") is None
     True
     """
-    wanted = module.partition(".")[0]
-    extras = [extra for extra, modules in _modules_of(PROJECT).items() if wanted in modules]
+    package = module.partition(".")[0]
+    extras = [extra for extra, modules in _modules_of(PROJECT).items() if package in modules]
     return None if not extras or "" in extras else extras[0]
 
 

@@ -92,9 +92,9 @@ def _check(path: Path | str, content: bytes) -> None:
         raise InputError(
             f"{path} is not readable Parquet; it is cut or was made by something else."
         )
-    place = footer - len(MARK) - 32
-    if place < 4 or content[place : place + len(MARK)] != MARK:
+    start = footer - len(MARK) - 32
+    if start < 4 or content[start : start + len(MARK)] != MARK:
         return  # written by another program, or before digests were
-    rest = content[:place] + content[footer:]
+    rest = content[:start] + content[footer:]
     if hashlib.sha256(rest).digest() != content[footer - 32 : footer]:
         raise InputError(f"{path} was changed or damaged after it was written.")

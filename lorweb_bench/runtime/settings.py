@@ -215,15 +215,15 @@ class _Explanation:
         if problem["type"] == "extra_forbidden":
             return f"{where}: there is no key '{key}' in a {self.what}; {self._nearest(keys)}"
         if problem["loc"] and problem["loc"][-1] == "[key]":
-            known = re.findall(r"[a-z_]+", problem["ctx"]["expected"])
+            allowed = re.findall(r"[a-z_]+", problem["ctx"]["expected"])
             holder = ".".join(keys[:-1])
-            return f"{where}: {holder} has no {_short(keys[-1])}; {_hint(keys[-1], known)}"
+            return f"{where}: {holder} has no {_short(keys[-1])}; {_hint(keys[-1], allowed)}"
         if problem["type"] == "value_error":
             held = problem["input"]
             value = "" if isinstance(held, dict | BaseModel) else f" is {_short(held)}"
             return f"{where}: {key}{value}: {message}." if key else f"{where}: {message}."
-        wanted = [_wanted(e, self.model, keys) for e in (problem, *alternatives)]
-        must = " or ".join(dict.fromkeys(wanted))
+        requirements = [_wanted(e, self.model, keys) for e in (problem, *alternatives)]
+        must = " or ".join(dict.fromkeys(requirements))
         end = _nearest_choice(problem)
         held = _short(problem["input"])
         if (
@@ -254,8 +254,8 @@ def _deepest(problem: Any, errors: Sequence[Any]) -> tuple[Any, list[Any]]:
     keys = _keys(problem["loc"])
     alike = [e for e in errors if e is not problem and _keys(e["loc"])[: len(keys)] == keys]
     best = max([problem, *alike], key=lambda e: len(_keys(e["loc"])))
-    place = _keys(best["loc"])
-    others = [e for e in (problem, *alike) if e is not best and _keys(e["loc"]) == place]
+    best_keys = _keys(best["loc"])
+    others = [e for e in (problem, *alike) if e is not best and _keys(e["loc"]) == best_keys]
     return best, others
 
 
@@ -302,8 +302,8 @@ def _wanted(problem: Any, model: type[BaseModel], keys: Sequence[str]) -> str:
     words = EXPECTED.get(kind)
     if words is not None:
         return words(problem.get("ctx", {}))
-    said = str(problem["msg"])
-    return said[:1].lower() + said[1:]
+    message = str(problem["msg"])
+    return message[:1].lower() + message[1:]
 
 
 def _nearest_choice(problem: Any) -> str:

@@ -174,10 +174,10 @@ def _on_ray(
         _start_ray(ray, workers)
     waiting: deque[Any] = deque()
     try:
-        wanted = {"num_gpus": gpus if ray.cluster_resources().get("GPU") else 0}
+        resources = {"num_gpus": gpus if ray.cluster_resources().get("GPU") else 0}
         # Without max_calls=0 Ray ends a process that had a GPU after each task, and a model would
         # be loaded again for each piece.
-        remote = ray.remote(num_cpus=1, max_retries=3, max_calls=0, **wanted)(_call)
+        remote = ray.remote(num_cpus=1, max_retries=3, max_calls=0, **resources)(_call)
         shared = ray.put(pickle.dumps(function))
         for piece in pieces:
             waiting.append(remote.remote(tuple(sys.path), shared, pickle.dumps(piece)))

@@ -166,9 +166,9 @@ def _check_key(name: str, key: "Node", lines: dict[str, int]) -> None:
     line = key.start_mark.line + 1
     if key.tag not in (WORD, MERGE):
         scalar = isinstance(key, ScalarNode)
-        shown = f"the key {key.value!r}" if scalar else "a list or a mapping"
+        subject = f"the key {key.value!r}" if scalar else "a list or a mapping"
         raise InputError(
-            f"{name}, line {line}: {shown} is no word; "
+            f"{name}, line {line}: {subject} is no word; "
             "keys are words, and numbers as keys stand in quotes."
         )
     if key.value in lines:
@@ -188,7 +188,7 @@ def _line_of_error(text: str, error: Exception) -> int:
 
 
 def _problem(error: Exception) -> str:
-    said = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-    problem = " ".join(str(said).split())[:200]
+    message = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    problem = " ".join(str(message).split())[:200]
     tabs = "; YAML is indented with spaces, not with tabs" if "'\\t'" in problem else ""
     return problem + tabs

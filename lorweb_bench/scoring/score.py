@@ -150,21 +150,21 @@ def score(
         predictions, suite, name, prompt=prompt, track=track, allow_missing=allow_missing
     )
     mode = resize_mode(resize)
-    known = novelty(opened.manifest, suite, trained_on)
-    track_found = track_of(opened.manifest, suite, known, given=trained_on is not None)
+    training_novelty = novelty(opened.manifest, suite, trained_on)
+    track_found = track_of(opened.manifest, suite, training_novelty, given=trained_on is not None)
     other = open_shuffled(shuffled, opened.manifest) if shuffled is not None else None
     if out is not None:
         claim_output(out, REPORT_FORMAT)
-    if taken := next((m.identity for m in chosen if m.identity in RESERVED), None):
+    if reserved := next((m.identity for m in chosen if m.identity in RESERVED), None):
         raise InputError(
-            f"A metric cannot be called {taken!r}: the per-item table has a column of that name."
+            f"A metric cannot be called {reserved!r}: the per-item table has a column of that name."
         )
     sent = _sendable(chosen, metrics) if workers > 1 or engine != "local" else chosen
     task = Task(suite, tuple(sent), mode, pictures=out is not None)
     table = _table(task, opened, workers, engine, None if out is None else Path(out) / ITEMS)
     report = _report(table, opened, suite, chosen, seed, track_found).model_copy(
         update={
-            "novelty": known,
+            "novelty": training_novelty,
             "not_computed": selection.not_computed,
             "command": command,
             "resize": mode,
@@ -186,8 +186,8 @@ def _sendable(
 
     What a file defines cannot be sent to one, so it is loaded there by its name.
     """
-    own = [m for m in metrics or () if isinstance(m, str) and m.partition("[")[0] not in TABLE]
-    names = {load_metric(m).identity: absolute(m, TABLE) for m in own}
+    specs = [m for m in metrics or () if isinstance(m, str) and m.partition("[")[0] not in TABLE]
+    names = {load_metric(m).identity: absolute(m, TABLE) for m in specs}
     return [names.get(metric.identity, metric) for metric in chosen]
 
 
@@ -216,30 +216,34 @@ def _report(
 ) -> Report:
     from lorweb_bench.stats.aggregate import gap, summarise
 
-    made = opened.manifest
+    manifest = opened.manifest
     higher = {m.identity: m.higher_is_better for m in metrics}
-    summary = summarise(table, list(higher), seed)
+    scores: dict[str, dict[str, Score]] = {}
+    for group, of_group in summarise(table, list(higher), seed).items():
+        scores[group] = {
+            metric: Score(**numbers, higher_is_better=higher[metric])
+            for metric, numbers in of_group.items()
+        }
     chances = {m.identity: chance_of(m, suite) for m in metrics}
     settings = {m.identity: settings_of(m) for m in metrics}
     return Report(
         suite=suite_id(suite),
-        method=made.method,
+        method=manifest.method,
         track=track,
-        prompt_mode=made.prompt_mode,
-        pairs=made.pairs,
-        exemplars=made.exemplars,
-        seed=made.seed,
-        partial=made.partial,
-        scores={
-            g: {m: Score(**value, higher_is_better=higher[m]) for m, value in of.items()}
-            for g, of in summary.items()
-        },
+        prompt_mode=manifest.prompt_mode,
+        pairs=manifest.pairs,
+        exemplars=manifest.exemplars,
+        seed=manifest.seed,
+        partial=manifest.partial,
+        scores=scores,
         gap=gap(table, list(higher), track, seed),
         chance={name: chance for name, chance in chances.items() if chance is not None},
-        metric_settings={name: said for name, said in settings.items() if said is not None},
+        metric_settings={
+            name: setting for name, setting in settings.items() if setting is not None
+        },
         missing=int(table["missing"].sum()),
         resized=int(table["resized"].sum()),
-        cost=made.cost,
+        cost=manifest.cost,
         environment=environment(any(map(needs_weights, metrics))),
         per_sample=table,
     )
@@ -306,7 +310,7 @@ def _score_batches(task: Task, piece: Piece) -> Iterator[Columns]:
     """
     metrics = [_loaded(m) for m in task.metrics]
     stream = task.suite.quadruplets(piece.split, shards=[piece.shard], keys=set(piece.keys))
-    left = set(piece.keys)
+    unscored = set(piece.keys)
     for batch in iter(lambda: list(islice(stream, BATCH)), []):
         columns = _labels(piece, batch)
         answered = [q for q in batch if q.key in piece.predictions]
@@ -320,17 +324,19 @@ def _score_batches(task: Task, piece: Piece) -> Iterator[Columns]:
         if task.pictures:
             answers = {s.key: s.prediction for s, _ in scored}
             columns[PICTURES] = [item_strip(q, answers.get(q.key)) for q in batch]
-        left.difference_update(columns["key"])
+        unscored.difference_update(columns["key"])
         yield columns
-    if left:
+    if unscored:
         raise InputError(
-            f"{task.suite.path}: a shard of {piece.split} lacks {min(left)!r}, "
+            f"{task.suite.path}: a shard of {piece.split} lacks {min(unscored)!r}, "
             "which its sidecar names; fetch or build it again."
         )
 
 
 def _labels(piece: Piece, batch: list[Quadruplet]) -> Columns:
-    columns: Columns = {label: [getattr(q.record, label) or "" for q in batch] for label in LABELS}
+    columns: Columns = {}
+    for label in LABELS:
+        columns[label] = [getattr(q.record, label) or "" for q in batch]
     return {
         "key": [q.key for q in batch],
         "split": [piece.split] * len(batch),

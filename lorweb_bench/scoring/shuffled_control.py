@@ -58,23 +58,23 @@ def shuffled_drop(
     from lorweb_bench.stats.aggregate import ordered, summarise
 
     common = [metric for metric in metrics if metric in shuffled.metrics]
-    own, other = ordered(table, common), ordered(shuffled.per_sample or {}, common)
-    if list(own["key"]) != list(other["key"]):
+    true_table, other = ordered(table, common), ordered(shuffled.per_sample or {}, common)
+    if list(true_table["key"]) != list(other["key"]):
         raise InputError(
             "The report on shuffled pairs has other items than this suite; score it again."
         )
     differences = summarise(
-        own | {metric: own[metric] - other[metric] for metric in common}, common, seed
+        true_table | {metric: true_table[metric] - other[metric] for metric in common}, common, seed
     )
-    return {
-        group: {
+    drops: dict[str, dict[str, dict[str, Any]]] = {}
+    for group, of_group in differences.items():
+        drops[group] = {
             metric: {
                 "shuffled": shuffled.scores[group][metric].mean,
-                "drop": d["mean"],
-                "ci_low": d["ci_low"],
-                "ci_high": d["ci_high"],
+                "drop": numbers["mean"],
+                "ci_low": numbers["ci_low"],
+                "ci_high": numbers["ci_high"],
             }
-            for metric, d in of.items()
+            for metric, numbers in of_group.items()
         }
-        for group, of in differences.items()
-    }
+    return drops

@@ -45,16 +45,18 @@ def novelty(
     Raises:
         InputError: A statement cannot be read.
     """
-    given = _read(trained_on) if trained_on is not None else stated(made.method)
+    statements = _read(trained_on) if trained_on is not None else stated(made.method)
     unseen = unseen_families(suite.manifest)
-    if given is None:
+    if statements is None:
         return Novelty(unseen_families=len(unseen))
     families: set[str] | None = set()
-    for dataset, manifest in given:
-        found = _trained_families(dataset, manifest, suite)
-        families = None if found is None or families is None else families | found
+    for dataset, manifest in statements:
+        dataset_families = _trained_families(dataset, manifest, suite)
+        families = (
+            None if dataset_families is None or families is None else families | dataset_families
+        )
     return Novelty(
-        trained_on=tuple(dataset for dataset, _ in given),
+        trained_on=tuple(dataset for dataset, _ in statements),
         unseen_families=len(unseen),
         trained_families=None if families is None else len(unseen & families),
     )
@@ -77,8 +79,8 @@ def track_of(
     """
     if found.trained_on is None or (made.track == "open" and not given):
         return "open"
-    own = suite.manifest.tiers_relative_to
-    whole = all(d.fingerprint is not None and d.fingerprint == own for d in found.trained_on)
+    train_set = suite.manifest.tiers_relative_to
+    whole = all(d.fingerprint is not None and d.fingerprint == train_set for d in found.trained_on)
     return "closed" if whole else "open"
 
 
@@ -89,47 +91,47 @@ def stated(method: MethodId) -> list[tuple[TrainedOn, Manifest | None]] | None:
         InputError: What it says is no dataset with a name.
     """
     extra: Mapping[str, Any] = method.model_extra or {}
-    said = extra.get("training_dataset")
-    if said is None:
+    training = extra.get("training_dataset")
+    if training is None:
         untrained = method.name in TABLE and not {"code_sha256", "checkpoint_sha256"} & set(extra)
         return [] if untrained else None
-    found: list[tuple[TrainedOn, Manifest | None]] = []
-    for one in said if isinstance(said, list) else [said]:
+    statements: list[tuple[TrainedOn, Manifest | None]] = []
+    for description in training if isinstance(training, list) else [training]:
         try:
-            found.append((TrainedOn.model_validate(one), None))
+            statements.append((TrainedOn.model_validate(description), None))
         except ValidationError as error:
             raise InputError(
-                f"The method {method.name!r} describes its training_dataset as {one!r} "
+                f"The method {method.name!r} describes its training_dataset as {description!r} "
                 f"({first_error(error)}); give name and fingerprint, or a list of such."
             ) from None
-    return found
+    return statements
 
 
 def named_statements(trained_on: Sequence[Statement] | None) -> str | None:
     """What was trained on, as `--trained-on` takes it; None where it is not named by files."""
     words = []
-    for one in trained_on or ():
-        if isinstance(one, TrainedOn):
+    for statement in trained_on or ():
+        if isinstance(statement, TrainedOn):
             return None
-        words.append(NOTHING if str(one) == NOTHING else relative_path(one))
+        words.append(NOTHING if str(statement) == NOTHING else relative_path(statement))
     return ",".join(words) or None
 
 
 def _read(trained_on: Sequence[Statement]) -> list[tuple[TrainedOn, Manifest | None]]:
-    found: list[tuple[TrainedOn, Manifest | None]] = []
-    for one in trained_on:
-        if isinstance(one, TrainedOn):
-            found.append((one, None))
-        elif str(one) != NOTHING:
-            path = Path(one)
+    datasets: list[tuple[TrainedOn, Manifest | None]] = []
+    for statement in trained_on:
+        if isinstance(statement, TrainedOn):
+            datasets.append((statement, None))
+        elif str(statement) != NOTHING:
+            path = Path(statement)
             manifest = read_manifest(path.parent if path.name == MANIFEST else path)
             dataset = TrainedOn(
                 name=manifest.name, version=manifest.version, fingerprint=manifest.fingerprint
             )
-            found.append((dataset, manifest))
+            datasets.append((dataset, manifest))
         elif len(trained_on) > 1:
             raise InputError(f"Trained on {NOTHING!r} stands alone; leave it out beside datasets.")
-    return found
+    return datasets
 
 
 def unseen_families(manifest: Manifest) -> set[str]:

@@ -58,9 +58,9 @@ def bounds_of(metric: str, values: np.ndarray) -> Bounds | None:
     A metric of one's own that is only ever 0 or 1 is a proportion. Where a value lies beyond the
     bounds that its name stands for, it is another metric of that name, and they are not known.
     """
-    known = BOUNDS.get(metric.partition("[")[0])
-    if known is not None:
-        return known if known[0] <= values.min() and values.max() <= known[1] else None
+    bounds = BOUNDS.get(metric.partition("[")[0])
+    if bounds is not None:
+        return bounds if bounds[0] <= values.min() and values.max() <= bounds[1] else None
     return (0.0, 1.0) if np.isin(values, (0.0, 1.0)).all() else None
 
 
@@ -112,7 +112,8 @@ def clusters_of(table: Table) -> Clusters:
     """
     pairs = zip(table["family"], table["transformation"], strict=True)
     labels = [str(family) or str(transformation) for family, transformation in pairs]
-    b_sources, a_sources = ([str(s) for s in table[name]] for name in ("b_source", "a_source"))
+    b_sources = [str(source) for source in table["b_source"]]
+    a_sources = [str(source) for source in table["a_source"]]
     return Clusters(labels, b_sources, a_sources)
 
 
@@ -163,8 +164,8 @@ def mean(group: Group, transformation: np.ndarray, values: np.ndarray) -> float:
     of_tiers = []
     for rows in group:
         means = []
-        for own in _by_transformation(rows, transformation):
-            means.append(math.fsum(values[own]) / len(own))
+        for members in _by_transformation(rows, transformation):
+            means.append(math.fsum(values[members]) / len(members))
         of_tiers.append(math.fsum(means) / len(means))
     return math.fsum(of_tiers) / len(of_tiers)
 
@@ -181,8 +182,8 @@ def _within(
 
 def _range(metric: str, column: np.ndarray, rows: np.ndarray) -> Bounds:
     """Within what an interval is kept: the metric's bounds, or the values of the group's items."""
-    known = bounds_of(metric, column)
-    return known or (float(column[rows].min()), float(column[rows].max()))
+    bounds = bounds_of(metric, column)
+    return bounds or (float(column[rows].min()), float(column[rows].max()))
 
 
 def summarise(
@@ -230,9 +231,9 @@ def summarise(
             "samples": len(rows),
         }
         summary[name] = {}
-        for metric, column, own in zip(metrics, columns, group_offsets, strict=True):
+        for metric, column, metric_offsets in zip(metrics, columns, group_offsets, strict=True):
             point = mean(group, transformation, column)
-            ends = _within(point, own, *_range(metric, column, rows))
+            ends = _within(point, metric_offsets, *_range(metric, column, rows))
             summary[name][metric] = {"mean": point, **ends, **counts}
     return summary
 
@@ -244,10 +245,12 @@ def _between(
     metrics: Sequence[str],
 ) -> list[tuple[Trainings, ...]]:
     """Per metric, what several trainings add to the variance of a group's mean."""
-    found = []
+    variances = []
     for metric in metrics:
-        found.append(between_trainings([mean(group, transformation, run[metric]) for run in runs]))
-    return found
+        variances.append(
+            between_trainings([mean(group, transformation, run[metric]) for run in runs])
+        )
+    return variances
 
 
 def gap_sides(table: Table) -> dict[str, tuple[Group, Group]]:
@@ -325,9 +328,9 @@ def gap(
     bounds = [bounds_of(metric, table[metric]) for metric in metrics]
     offsets = intervals(estimates, values, clusters, seed, resamples, extra, bounds)
     gaps: dict[str, dict[str, Numbers]] = {}
-    for parts, own, (name, pair) in zip(estimates, offsets, sides.items(), strict=True):
+    for parts, gap_offsets, (name, pair) in zip(estimates, offsets, sides.items(), strict=True):
         families, _ = clusters.counts(np.concatenate([part.rows for part in parts]))
-        gaps[name] = dict(_gaps(table, metrics, pair, own, families))
+        gaps[name] = dict(_gaps(table, metrics, pair, gap_offsets, families))
     return gaps
 
 
@@ -339,7 +342,7 @@ def _gaps(
     families: int,
 ) -> Iterator[tuple[str, Numbers]]:
     """The gap of each metric between two groups."""
-    for metric, own in zip(metrics, offsets, strict=True):
+    for metric, metric_offsets in zip(metrics, offsets, strict=True):
         seen, unseen = (mean(group, table["transformation"], table[metric]) for group in pair)
         numbers = {"seen": seen, "unseen": unseen, "gap": seen - unseen}
-        yield metric, {**numbers, **_within(seen - unseen, own), "families": families}
+        yield metric, {**numbers, **_within(seen - unseen, metric_offsets), "families": families}

@@ -142,9 +142,9 @@ def _draw(parts: Sequence[Part], values: np.ndarray, weights: np.ndarray) -> np.
     """The estimate's deviation in each resample, resamples x columns."""
     total = np.zeros((len(weights), values.shape[1]))
     for part in parts:
-        own = values[part.rows]
+        part_values = values[part.rows]
         drawn = weights[:, part.rows] * part.weights
-        deviation = drawn @ (own - part.weights @ own)
+        deviation = drawn @ (part_values - part.weights @ part_values)
         total += part.share * deviation / drawn.sum(axis=1, keepdims=True)
     return total
 
@@ -177,19 +177,21 @@ def _ends(
     )
     half = quantile * np.sqrt(variance)
     offsets = np.stack([-shape[0] * half, shape[1] * half], axis=1)
-    known = [column for column, limits in enumerate(bounds) if limits is not None]
-    if not known:
+    bounded = [column for column, limits in enumerate(bounds) if limits is not None]
+    if not bounded:
         return offsets
-    limits = [bounds[column] for column in known]
+    limits = [bounds[column] for column in bounded]
     if any(part.share < 0 for part in parts):
-        between = np.array([sum(t.variance for t in trainings[column]) for column in known])
-        beside = quantile[known] * np.sqrt(between)
-        offsets[known] = _ends_of_difference(parts, values[:, known], clusters, limits, beside)
+        between = []
+        for column in bounded:
+            between.append(sum(t.variance for t in trainings[column]))
+        beside = quantile[bounded] * np.sqrt(np.array(between))
+        offsets[bounded] = _ends_of_difference(parts, values[:, bounded], clusters, limits, beside)
         return offsets
-    for column in known:
+    for column in bounded:
         lean = quantile[column] * (1.0 + shape[:, column]) / 2
-        found = _score_ends(parts, values[:, column], variance[column], lean, bounds[column])
-        offsets[column] = offsets[column] if found is None else found
+        score_ends = _score_ends(parts, values[:, column], variance[column], lean, bounds[column])
+        offsets[column] = offsets[column] if score_ends is None else score_ends
     return offsets
 
 
@@ -215,18 +217,18 @@ def _ends_of_difference(
     correlation = np.divide(covariance, product, out=np.zeros_like(product), where=product > 0)
     correlation = np.clip(correlation, 0.0, 1.0)
     reaches = []
-    for side, known in zip((first, second), spreads, strict=True):
-        variance, quantile = half_width(known, [()] * values.shape[1], (1 - CONFIDENCE) / 2)
+    for side, side_spread in zip((first, second), spreads, strict=True):
+        variance, quantile = half_width(side_spread, [()] * values.shape[1], (1 - CONFIDENCE) / 2)
         half = quantile * np.sqrt(variance)
         reach = np.stack([half, half], axis=1)
         for column, limits in enumerate(bounds):
             lean = np.full(2, quantile[column])
-            found = _score_ends(side, values[:, column], variance[column], lean, limits)
-            reach[column] = reach[column] if found is None else np.abs(found)
+            score_ends = _score_ends(side, values[:, column], variance[column], lean, limits)
+            reach[column] = reach[column] if score_ends is None else np.abs(score_ends)
         reaches.append(reach)
     ends = []
-    for own, other in ((0, 1), (1, 0)):
-        down, up = reaches[0][:, own], reaches[1][:, other]
+    for end, other in ((0, 1), (1, 0)):
+        down, up = reaches[0][:, end], reaches[1][:, other]
         squared = down**2 + up**2 - 2 * correlation * down * up + beside**2
         ends.append(np.sqrt(np.maximum(squared, 0.0)))
     return np.stack([-ends[0], ends[1]], axis=1)

@@ -103,7 +103,7 @@ class Clusters:
         members = [sorted(set(families_of(str(label)))) for label in families]
         self.family_names = sorted({name for names in members for name in names})
         code = {name: i for i, name in enumerate(self.family_names)}
-        self.families = [tuple(code[name] for name in names) for names in members]
+        self.families = [tuple(map(code.__getitem__, names)) for names in members]
         self.source_names, self.sources = _coded(b_sources)
         kinds = [[("b", int(source))] for source in self.sources]
         self.sharing_source = [Overlap(kinds)]
@@ -112,7 +112,9 @@ class Clusters:
             of_a = [[("a", int(source))] for source in self.a_sources]
             self.sharing_source.append(Overlap(of_a))
             kinds = [a + b for a, b in zip(of_a, kinds, strict=True)]
-        of_family = [[("family", f) for f in names] for names in self.families]
+        of_family = []
+        for names in self.families:
+            of_family.append([("family", family) for family in names])
         labels = {names: i for i, names in enumerate(sorted(set(self.families)))}
         self.labels = np.array([labels[names] for names in self.families], dtype=np.intp)
         self.sharing_label = Overlap([[("label", int(label))] for label in self.labels])
@@ -184,8 +186,8 @@ def shared_pairs(first: Part, second: Part, overlap: Overlap) -> float:
 
 def _influence(part: Part, values: np.ndarray) -> np.ndarray:
     """What each item moves the estimate by: weight times distance from the part's mean."""
-    own = values[part.rows]
-    return part.share * part.weights[:, None] * (own - part.weights @ own)
+    part_values = values[part.rows]
+    return part.share * part.weights[:, None] * (part_values - part.weights @ part_values)
 
 
 def _variance(parts: Sequence[Part], values: np.ndarray, overlap: Overlap) -> np.ndarray:
@@ -229,20 +231,20 @@ def variance_of(parts: Sequence[Part], values: np.ndarray, clusters: Clusters) -
     The sum over pairs of items can come out too small by chance, so the variance is never below
     that of whole families (or pairs of families) alone.
     """
-    found = []
+    variances = []
     for start in range(0, values.shape[1], _COLUMNS):
         few = values[:, start : start + _COLUMNS]
         least = np.maximum(_variance(parts, few, clusters.sharing_label), 0.0)
-        found.append(np.maximum(_variance(parts, few, clusters.sharing_any), least))
-    return np.concatenate(found)
+        variances.append(np.maximum(_variance(parts, few, clusters.sharing_any), least))
+    return np.concatenate(variances)
 
 
 def freedoms(parts: Sequence[Part], clusters: Clusters) -> list[float]:
     """Degrees of freedom of the variance over families, over sources of b, and over those of a."""
-    found = [_family_freedom(parts, clusters)]
+    numbers = [_family_freedom(parts, clusters)]
     for sources in (clusters.sources, clusters.a_sources)[: len(clusters.sharing_source)]:
-        found.append(effective_number(parts, sources) - 1.0)
-    return [max(1.0, freedom) for freedom in found]
+        numbers.append(effective_number(parts, sources) - 1.0)
+    return [max(1.0, freedom) for freedom in numbers]
 
 
 def effective_number(parts: Sequence[Part], code: np.ndarray) -> float:

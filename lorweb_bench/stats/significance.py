@@ -178,8 +178,8 @@ class _Observed:
 
         if self.freedom >= freedom - _ROUNDING:
             return self.statistics
-        own = np.sqrt(self.statistics / np.maximum(1.0 - self.statistics, 1e-300))
-        squared = stats.t.isf(stats.t.sf(own, self.freedom), freedom) ** 2
+        t_values = np.sqrt(self.statistics / np.maximum(1.0 - self.statistics, 1e-300))
+        squared = stats.t.isf(stats.t.sf(t_values, self.freedom), freedom) ** 2
         return np.minimum(self.statistics, 1.0 - 1.0 / (1.0 + squared))
 
 
@@ -321,17 +321,18 @@ class _FlippedForm:
 
 def _of_pairs(values: np.ndarray, observed: _Observed) -> np.ndarray:
     """The differences of all pairs of methods, which are the last axis of `values`."""
-    taken = np.take(values, observed.first, axis=-1)
-    taken -= np.take(values, observed.second, axis=-1)
-    return taken
+    pair_differences = np.take(values, observed.first, axis=-1)
+    pair_differences -= np.take(values, observed.second, axis=-1)
+    return pair_differences
 
 
 def _form_of_pairs(form: np.ndarray, observed: _Observed) -> np.ndarray:
     """From forms over methods (… x methods x methods) to those of differences."""
     diagonal = np.diagonal(form, axis1=-2, axis2=-1)
-    own = np.take(diagonal, observed.first, axis=-1) + np.take(diagonal, observed.second, axis=-1)
-    own -= 2.0 * form[..., observed.first, observed.second]
-    return own
+    differences = np.take(diagonal, observed.first, axis=-1)
+    differences = differences + np.take(diagonal, observed.second, axis=-1)
+    differences -= 2.0 * form[..., observed.first, observed.second]
+    return differences
 
 
 @dataclass(frozen=True)
@@ -448,8 +449,8 @@ def rank_ranges(
     if not names:
         return {}
     columns = np.column_stack([np.asarray(values[name], dtype=np.float64) for name in names])
-    known = [(trainings or {}).get(name, ()) for name in names]
-    p = pairwise_p(columns, parts, clusters, seed, trainings=known)
+    trainings_of = [(trainings or {}).get(name, ()) for name in names]
+    p = pairwise_p(columns, parts, clusters, seed, trainings=trainings_of)
     return ranks_from(names, p, point_estimates(parts, columns), higher_is_better)
 
 

@@ -325,11 +325,11 @@ def write_sheet(
     from lorweb_bench.reports.sheet import Row, Section, contact_sheet
 
     pairs = shared.images[:limit]
-    left = _panels(open_dataset(suite), {(p.suite_key, p.suite_role) for p in pairs})
+    suite_panels = _panels(open_dataset(suite), {(p.suite_key, p.suite_role) for p in pairs})
     right = _panels(open_dataset(train), {(p.train_key, p.train_role) for p in pairs})
     rows = []
     for p in pairs:
-        panels = (left[p.suite_key, p.suite_role], right[p.train_key, p.train_role])
+        panels = (suite_panels[p.suite_key, p.suite_role], right[p.train_key, p.train_role])
         how = "equal" if p.equal else f"{p.levels:.1f} levels"
         line = f"{p.suite_role} · {p.train_role} · {how}"
         rows.append(Row(panels, line, f"{p.suite_key} · {p.train_key}"))

@@ -91,14 +91,14 @@ def pins() -> dict[tuple[str, str], Pin]:
 
 def pin_of(suite: Dataset) -> Pin:
     """What the pin of this suite would be, were this the pinned environment."""
-    shown, transformations = _digests(suite)
+    shown_digest, transformations = _digests(suite)
     return Pin(
         name=suite.name,
         version=suite.version,
         fingerprint=suite.fingerprint,
         targets_fingerprint=suite.manifest.targets_fingerprint,
         tiers_relative_to=suite.manifest.tiers_relative_to,
-        shown=shown,
+        shown=shown_digest,
         environment=build_environment(),
         transformations=transformations,
     )
@@ -126,7 +126,7 @@ def drift(suite: Dataset) -> Drift | None:
     causes = []
     drifted: tuple[str, ...] = ()
     if not suite.public:
-        shown, transformations = _digests(suite)
+        shown_digest, transformations = _digests(suite)
         drifted = tuple(
             sorted(
                 n
@@ -136,7 +136,7 @@ def drift(suite: Dataset) -> Drift | None:
         )
         if suite.manifest.tiers_relative_to != pin.tiers_relative_to:
             causes.append("it is relative to another training dataset")
-        if shown != pin.shown:
+        if shown_digest != pin.shown:
             causes.append("its photographs, or their crops, are not the pinned ones")
         if not drifted and not causes:
             causes.append("its labels are not the pinned ones")
@@ -150,7 +150,7 @@ def write_pin(pin: Pin) -> str:
 
 def _digests(suite: Dataset) -> tuple[str, dict[str, str]]:
     """A digest of every a and b, and one of each transformation's a_prime and b_prime."""
-    shown = hashlib.sha256()
+    digest = hashlib.sha256()
     by_transformation: dict[str, list[str]] = {}
     lines = []
     for split in suite.scored_splits:
@@ -166,12 +166,12 @@ def _digests(suite: Dataset) -> tuple[str, dict[str, str]]:
                 f"{record.id} {item['a_prime']} {item['b_prime']}\n"
             )
     for line in sorted(lines):
-        shown.update(line.encode())
+        digest.update(line.encode())
     digests = {
         name: hashlib.sha256("".join(sorted(texts)).encode()).hexdigest()[:16]
         for name, texts in by_transformation.items()
     }
-    return shown.hexdigest()[:16], dict(sorted(digests.items()))
+    return digest.hexdigest()[:16], dict(sorted(digests.items()))
 
 
 def _some(names: Iterable[str]) -> str:

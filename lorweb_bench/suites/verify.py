@@ -334,12 +334,13 @@ def suite_problems(dataset: Dataset, items: Iterable[Item], both: set[str]) -> l
         for i in items
         if i.pixels["b"] in first
     ]
-    shown: dict[str, str] = {}
+    shown_in: dict[str, str] = {}
     for item in items:
-        shown |= {item.pixels[role]: item.key for role in shown_roles(item.pixels)}
+        shown_in |= {item.pixels[role]: item.key for role in shown_roles(item.pixels)}
     problems += [
-        f"{dataset.path}: the answer of {item.key!r} is shown in {shown[item.pixels['b_prime']]!r}."
+        f"{dataset.path}: the answer of {item.key!r} is shown in "
+        f"{shown_in[item.pixels['b_prime']]!r}."
         for item in items
-        if item.pixels["b_prime"] in shown
+        if item.pixels["b_prime"] in shown_in
     ]
     return problems

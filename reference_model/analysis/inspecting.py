@@ -65,14 +65,12 @@ def spread_items(suite: Dataset, number: int) -> list[Quadruplet]:
         r.id: (split, r) for split in splits for r in suite.records(split)
     }
     keys = choose([record for _, record in records.values()], number)
-    by_split = {split: {key for key in keys if records[key][0] == split} for split in splits}
-    found = {
-        q.key: q
-        for split, own in by_split.items()
-        if own
-        for q in suite.quadruplets(split, keys=own)
-    }
-    return [found[key] for key in keys]
+    by_key: dict[str, Quadruplet] = {}
+    for split in splits:
+        split_keys = {key for key in keys if records[key][0] == split}
+        if split_keys:
+            by_key |= {q.key: q for q in suite.quadruplets(split, keys=split_keys)}
+    return [by_key[key] for key in keys]
 
 
 def mean_mixes(space: Space, items: Sequence[Quadruplet]) -> list[MeanMix]:
@@ -85,11 +83,11 @@ def mean_mixes(space: Space, items: Sequence[Quadruplet]) -> list[MeanMix]:
         groups[item.record.transformation or item.key].append(
             (item.record, space.coefficients([(item.a, item.a_prime, item.b)])[0])
         )
-    found = []
+    mixes = []
     for name, members in sorted(groups.items()):
         record = members[0][0]
         mean = np.mean([c.numpy() for _, c in members], axis=0)
-        found.append(
+        mixes.append(
             MeanMix(
                 name,
                 record.kind or "not told",
@@ -99,7 +97,7 @@ def mean_mixes(space: Space, items: Sequence[Quadruplet]) -> list[MeanMix]:
                 mean,
             )
         )
-    return found
+    return mixes
 
 
 def effective_elements(coefficients: np.ndarray) -> np.ndarray:
@@ -123,10 +121,10 @@ def principal_plane(found: Sequence[MeanMix]) -> tuple[np.ndarray, tuple[float, 
     flat = np.stack([p.coefficients.ravel() for p in found]).astype(np.float64)
     if len(flat) < 2 or not np.ptp(flat, axis=0).any():
         return np.zeros((len(flat), 2)), (0.0, 0.0)
-    left, singular, right = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    u, singular, right = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
     # An axis has no sign of its own: its largest coordinate is made positive.
     signs = np.sign(right[np.arange(len(right)), np.abs(right).argmax(1)])
-    positions = (left * singular * signs)[:, :2]
+    positions = (u * singular * signs)[:, :2]
     shares = [*(singular**2 / (singular**2).sum()).tolist(), 0.0]
     return np.pad(positions, ((0, 0), (0, 2 - positions.shape[1]))), (shares[0], shares[1])
 
@@ -152,7 +150,7 @@ def element_effects(
     """
     whole = _predicted(method, items)
     scored = [item.b_prime is not None and inexact(suite) is None for item in items]
-    found = []
+    effects = []
     for element in track(
         range(adapter.basis.elements), adapter.basis.elements, "leaving elements out"
     ):
@@ -166,7 +164,7 @@ def element_effects(
             for i, x, y, s in zip(items, whole, changed, scored, strict=True)
             if s
         ]
-        found.append(
+        effects.append(
             ElementEffect(
                 element,
                 change,
@@ -175,7 +173,7 @@ def element_effects(
                 len(items),
             )
         )
-    return found
+    return effects
 
 
 @contextmanager
@@ -183,9 +181,9 @@ def _without(adapter: Adapter, element: int) -> Iterator[None]:
     """Run the block with an element's coefficients at zero."""
 
     def leave_out(_module: object, _inputs: object, coefficients: Tensor) -> Tensor:
-        left = coefficients.clone()
-        left[..., element] = 0
-        return left
+        remaining = coefficients.clone()
+        remaining[..., element] = 0
+        return remaining
 
     assert adapter.router is not None
     hook = adapter.router.register_forward_hook(leave_out)

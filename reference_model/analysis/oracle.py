@@ -117,24 +117,24 @@ class Oracle:
         for split in self.suite.scored_splits:
             for item in self.suite.quadruplets(split):
                 by_name.setdefault(item.record.transformation, []).append(item)
-        taken: dict[str | None, int] = {}
+        count_of_tier: dict[str | None, int] = {}
         chosen = {}
         for name, items in sorted(by_name.items(), key=lambda entry: _order(entry[0])):
             tier = items[0].record.tier
-            taken[tier] = taken.get(tier, 0) + 1
-            if taken[tier] <= (self.settings.transformations or len(by_name)):
+            count_of_tier[tier] = count_of_tier.get(tier, 0) + 1
+            if count_of_tier[tier] <= (self.settings.transformations or len(by_name)):
                 chosen[name] = items
         return dict(sorted(chosen.items()))
 
     @cached_property
     def pictures(self) -> list[np.ndarray]:
         """Pictures to run a transformation on: the suite's a, none of which is a b."""
-        shown: dict[str, np.ndarray] = {}
+        by_source: dict[str, np.ndarray] = {}
         for split in self.suite.scored_splits:
             for item in self.suite.quadruplets(split):
-                shown.setdefault(item.record.a_source or item.key, np.asarray(item.a))
-        order = sorted(shown, key=_order)
-        return [shown[name] for name in order[: self.settings.examples]]
+                by_source.setdefault(item.record.a_source or item.key, np.asarray(item.a))
+        order = sorted(by_source, key=_order)
+        return [by_source[name] for name in order[: self.settings.examples]]
 
     def examples(self, name: str) -> Examples | None:
         """Pictures before and after a transformation.
@@ -168,10 +168,10 @@ class Oracle:
             return None
         items = self.items[name]
         size = panel_size(*items[0].b.size, self.config.panel)
-        a, a_prime, b = (
-            to_tensor([getattr(item, role) for item in items], size, best_device())
-            for role in ("a", "a_prime", "b")
-        )
+        device = best_device()
+        a = to_tensor([item.a for item in items], size, device)
+        a_prime = to_tensor([item.a_prime for item in items], size, device)
+        b = to_tensor([item.b for item in items], size, device)
         start = routed(self.adapter, [(a, a_prime)], b)
         predictions = {"router": self._predict((a, a_prime, b), start, "")}
         instruction = items[0].record.instruction
@@ -182,35 +182,35 @@ class Oracle:
             layout = "edit" if alone else self.config.layout
             config = self.config.model_copy(update={"layout": layout})
             limits = Bound(self.settings.steps, self.settings.batch, self.settings.seed)
-            found = reach(self.adapter, config, limits, space, make, len(examples))
-            adaptation = found.repeated(len(items))
+            reached = reach(self.adapter, config, limits, space, make, len(examples))
+            adaptation = reached.repeated(len(items))
             predictions[bound] = (
                 self._edit(b, adaptation, "")
                 if alone
                 else self._predict((a, a_prime, b), adaptation, "")
             )
-        return {
-            bound: [
+        scores = {}
+        for bound, images in predictions.items():
+            scores[bound] = [
                 edit_recovery(_resized(image, item), np.asarray(item.b), np.asarray(item.b_prime))
                 for image, item in zip(images, items, strict=True)
             ]
-            for bound, images in predictions.items()
-        }
+        return scores
 
     def _searches(
         self, start: Adaptation, examples: Examples
     ) -> dict[str, tuple[Space, TaskMaker, bool]]:
         """By bound its space, its tasks, and whether the bare base does it without a pair."""
         adapter, settings = self.adapter, self.config.adapter
-        shown, alone = analogies(adapter, self.config, examples), edits(adapter, examples)
+        tasks, alone = analogies(adapter, self.config, examples), edits(adapter, examples)
         bare = Adaptation.none(adapter, 1)
         searches: dict[str, tuple[Space, TaskMaker, bool]] = {}
         if start.gates is not None:
             gates = start.gates.mean(0, keepdim=True)
-            searches["hull"] = (hull_of(self.config, gates), shown, False)
-            searches["span"] = (Span(gates), shown, False)
+            searches["hull"] = (hull_of(self.config, gates), tasks, False)
+            searches["span"] = (Span(gates), tasks, False)
         if start.tokens is not None:
-            searches["tokens"] = (Tokens(start.tokens.mean(0, keepdim=True)), shown, False)
+            searches["tokens"] = (Tokens(start.tokens.mean(0, keepdim=True)), tasks, False)
         else:
             searches["tokens"] = (self._free_tokens(bare), alone, True)
         ranks = {"lora_element": settings.rank, "lora": settings.elements * settings.rank}
@@ -372,15 +372,20 @@ def _content(
     oracle: Oracle, rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], identity: str
 ) -> dict[str, Any]:
     """What `oracle.json` holds."""
-    measured = [name for name in WORDS if all(name in row for row in rows)]
-    table = {column: np.array([row[column] for row in rows]) for column in rows[0]}
+    in_all_rows = set.intersection(*map(set, rows))
+    measured = [name for name in WORDS if name in in_all_rows]
+    table = {}
+    for column in rows[0]:
+        table[column] = np.array([row[column] for row in rows])
     summary = summarise(table, measured)
     groups = {name: of for name, of in summary.items() if "/" not in name and "_hard" not in name}
     by_transformation = {}
     for name in sorted({str(row["transformation"]) for row in rows}):
-        own = [row for row in rows if row["transformation"] == name]
-        means = {column: float(np.mean([row[column] for row in own])) for column in measured}
-        by_transformation[name] = {"tier": own[0]["tier"], "items": len(own), **means}
+        members = [row for row in rows if row["transformation"] == name]
+        means = {}
+        for column in measured:
+            means[column] = float(np.mean([row[column] for row in members]))
+        by_transformation[name] = {"tier": members[0]["tier"], "items": len(members), **means}
     return {
         "format": FORMAT,
         "format_version": 1,

@@ -49,13 +49,13 @@ class Space:
         size that the model works at.
         """
         assert self.router is not None and self.encoder is not None
-        found = []
+        mixes = []
         for a, a_prime, b in analogies:
             size = panel_size(*b.size, self.config.panel)
             panels = [to_tensor([image], size, torch.device("cpu")) for image in (a, a_prime, b)]
             with torch.inference_mode():
-                found.append(self.router(self.encoder(*panels))[:, 0])
-        return torch.stack(found)
+                mixes.append(self.router(self.encoder(*panels))[:, 0])
+        return torch.stack(mixes)
 
     def fold(self, coefficients: Tensor | None) -> Lora:
         """The LoRA of one analogy from its coefficients (layers, elements), as a plain product B A.
@@ -101,11 +101,11 @@ def open_space(folder: str | Path) -> Space:
     path = folder / "adapter_model.safetensors"
     tensors = read_tensors(path)
     shaped.load(tensors, str(path))
-    pair = [
-        [tensors[f"transformer.{name}.lora_{part}.weight"].float() for part in "AB"]
-        for name in shaped.layers
-    ]
-    basis = {name: (a, b) for name, (a, b) in zip(shaped.layers, pair, strict=True)}
+    basis = {}
+    for name in shaped.layers:
+        a = tensors[f"transformer.{name}.lora_A.weight"].float()
+        b = tensors[f"transformer.{name}.lora_B.weight"].float()
+        basis[name] = a, b
     if settings.kind == "single-lora":
         return Space(config, basis, None, None)
     encoder = load_encoder(config)
@@ -145,14 +145,14 @@ def shrink(lora: Lora, rank: int) -> Lora:
 
 
 def _leading(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    left, core_left = torch.linalg.qr(b)
+    q_b, core_left = torch.linalg.qr(b)
     right, core_right = torch.linalg.qr(a.T)
     u, values, v = torch.linalg.svd(core_left @ core_right.T)
-    kept = min(rank, len(values))
-    root = values[:kept].sqrt()
+    size = min(rank, len(values))
+    root = values[:size].sqrt()
     low_a, low_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
-    low_a[:kept] = root[:, None] * (v[:kept] @ right.T)
-    low_b[:, :kept] = (left @ u[:, :kept]) * root
+    low_a[:size] = root[:, None] * (v[:size] @ right.T)
+    low_b[:, :size] = (q_b @ u[:, :size]) * root
     return low_a, low_b
 
 

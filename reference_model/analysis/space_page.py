@@ -108,13 +108,13 @@ def map_points(found: Sequence[MeanMix], positions: np.ndarray) -> list[MapPoint
     drawn = MARGIN + (positions - low) / np.where(span > 0, span, 1.0) * (
         np.array(MAP) - 2 * MARGIN
     )
-    made = []
-    for place, (x, y) in zip(found, drawn, strict=True):
-        shape, colour = divmod(kinds[place.kind], COLOURS)
-        hollow = bool(place.tier) and place.tier not in SEEN_TIERS
-        made.append(
+    points = []
+    for mix, (x, y) in zip(found, drawn, strict=True):
+        shape, colour = divmod(kinds[mix.kind], COLOURS)
+        hollow = bool(mix.tier) and mix.tier not in SEEN_TIERS
+        points.append(
             MapPoint(
-                place,
+                mix,
                 round(float(x), 1),
                 round(MAP[1] - float(y), 1),
                 colour + 1,
@@ -122,7 +122,7 @@ def map_points(found: Sequence[MeanMix], positions: np.ndarray) -> list[MapPoint
                 hollow,
             )
         )
-    return made
+    return points
 
 
 def layer_rows(layers: Sequence[str], coefficients: np.ndarray) -> list[dict[str, object]]:
@@ -161,12 +161,12 @@ def write_space_page(
             "lorweb"
         )
     suite = open_suite(suite_path)
-    found = mean_mixes(space, spread_items(suite, items))
+    mixes = mean_mixes(space, spread_items(suite, items))
     effect: list[ElementEffect] = []
     if effect_items:
         adapter, method = open_model(model)
         effect = element_effects(adapter, method, suite, spread_items(suite, effect_items))
-    coefficients = np.stack([p.coefficients for p in found])
+    coefficients = np.stack([p.coefficients for p in mixes])
     count, rank = coefficients.shape[2], space.config.adapter.rank
     on = f"{suite.name} {suite.version}"
     write_page(
@@ -180,11 +180,11 @@ def write_space_page(
         footer=f"lorweb-bench inspect-model on {on}, fingerprint {suite.fingerprint[:12]}. "
         "This page needs no network.",
         effects=sorted(effect, key=lambda e: -(e.change if e.loss is None else e.loss)),
-        **_context(list(space.basis), found, coefficients),
+        **_context(list(space.basis), mixes, coefficients),
     )
     each = effective_elements(coefficients).mean()
     return (
-        f"{out}: {len(found)} transformations; "
+        f"{out}: {len(mixes)} transformations; "
         f"one analogy uses {each:.1f} of {count} elements in a layer"
     )
 

@@ -53,10 +53,8 @@ def write_checkpoint(
 
     Of several processes all call this and one writes.
     """
-    basis, routing = (
-        {name: whole(x) for name, x in tensors.items()}
-        for tensors in (adapter.basis.tensors(), routing_tensors(adapter))
-    )
+    basis = {name: whole(x) for name, x in adapter.basis.tensors().items()}
+    routing = {name: whole(x) for name, x in routing_tensors(adapter).items()}
     if not write:
         return
     write_tensors(folder / "adapter_model.safetensors", basis, adapter.basis.header())
@@ -85,11 +83,11 @@ def is_finished(folder: Path, identity: str) -> bool:
                 f"{folder}: holds something else ({strange[0]}); name an empty or a new folder"
             )
         return False
-    found = read_json(path)
+    config = read_json(path)
     if (
-        not isinstance(found, dict)
-        or found.get("format") != FORMAT
-        or found.get("identity") != identity
+        not isinstance(config, dict)
+        or config.get("format") != FORMAT
+        or config.get("identity") != identity
     ):
         raise InputError(
             f"{folder}: holds something else, or a checkpoint trained with other settings; name "
@@ -117,8 +115,8 @@ def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
         raise InputError(
             f"{path}: not of format `{FORMAT}` 1; name a folder that `lorweb-bench train` wrote"
         )
-    known = {name: raw[name] for name in TrainConfig.model_fields if name in raw}
-    config = checked(TrainConfig, known, str(path), "training config")
+    fields = {name: raw[name] for name in TrainConfig.model_fields if name in raw}
+    config = checked(TrainConfig, fields, str(path), "training config")
     if (
         not with_base or "imported_from" in raw
     ):  # the released format does not say which weights it was trained on
@@ -168,14 +166,14 @@ def load_checkpoint(folder: Path, bits: str = "no") -> tuple[Adapter, TrainConfi
         str(folder / "adapter_model.safetensors"),
     )
     routing = read_tensors(folder / "router.safetensors")
-    own = routing_tensors(adapter)
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in routing.items()}:
+    weights = routing_tensors(adapter)
+    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in routing.items()}:
         raise InputError(
             f"{folder / 'router.safetensors'}: does not fit `adapter` in config.json; copy or "
             "train the checkpoint again"
         )
     with torch.no_grad():
-        for name, weight in own.items():
+        for name, weight in weights.items():
             weight.copy_(routing[name])
     adapter.trainable().requires_grad_(False)
     return adapter, config

@@ -40,8 +40,8 @@ def encoder_digest(config: TrainConfig) -> dict[str, str]:
         for p in backbone_folder(config.encoder).iterdir()
         if p.suffix in (".json", ".safetensors")
     )
-    found = " ".join(f"{path.name} {sha256_file(path)}" for path in files)
-    return {"encoder_sha256": hashlib.sha256(found.encode()).hexdigest()}
+    digests = " ".join(f"{path.name} {sha256_file(path)}" for path in files)
+    return {"encoder_sha256": hashlib.sha256(digests.encode()).hexdigest()}
 
 
 def model_digests(config: TrainConfig) -> dict[str, str]:

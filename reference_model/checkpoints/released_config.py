@@ -99,19 +99,19 @@ def _process(path: Path) -> dict[str, Any]:
     """`config.process[0]` of the file."""
     raw, _ = read_yaml(path, "config of a release", MAX_BYTES, WAY_OUT)
     try:
-        found = raw["config"]["process"][0]
+        process = raw["config"]["process"][0]
     except (KeyError, IndexError, TypeError) as error:
         raise InputError(f"{path}: has no `config.process[0]`; {WAY_OUT}") from error
-    if not isinstance(found, dict):
+    if not isinstance(process, dict):
         raise InputError(f"{path}: `config.process[0]` holds no settings; {WAY_OUT}")
-    return found
+    return process
 
 
 def _mapping(path: Path, section: dict[str, Any], key: str) -> dict[str, Any]:
-    found = section.get(key)
-    if not isinstance(found, dict):
+    mapping = section.get(key)
+    if not isinstance(mapping, dict):
         raise InputError(f"{path}: has no `{key}` where the release has it; {WAY_OUT}")
-    return found
+    return mapping
 
 
 def _check_options(path: Path, options: dict[str, Any]) -> None:
@@ -132,15 +132,15 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
         "query_mode": [*QUERY_MODES],
         "mixing_coeffs_type": [*OVER_HEADS],
     }
-    for name, known in tables.items():
+    for name, allowed in tables.items():
         if (
             isinstance(options[name], int)
             and not isinstance(options[name], bool)
-            or options[name] not in known
+            or options[name] not in allowed
         ):
             raise InputError(
                 f"{path}: `{name}` is {str(options[name])[:60]!r}; known are "
-                f"{', '.join(map(str, known))}"
+                f"{', '.join(map(str, allowed))}"
             )
     for name, values in FIXED.items():
         if values is not None and name in options and options[name] not in values:

@@ -100,9 +100,9 @@ def _refuse_repetitions(path: Path) -> None:
 
 
 def _without_repetitions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in mapping:
             raise ValueError(f"`{name}` stands there twice")
-        found[name] = value
-    return found
+        mapping[name] = value
+    return mapping

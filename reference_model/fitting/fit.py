@@ -166,7 +166,10 @@ def _search(
             losses = held_out.losses(space.at([x.detach() for x in values]))
             better = losses < lowest
             lowest = torch.where(better, losses, lowest)
-            best = [_chosen(better, x.detach(), kept) for x, kept in zip(values, best, strict=True)]
+            best = [
+                _chosen(better, x.detach(), previous)
+                for x, previous in zip(values, best, strict=True)
+            ]
     explained = lowest < (1 - LEAST_GAIN) * before
     start = [torch.zeros_like(x) for x in best]
     best = [_chosen(explained, new, old) for new, old in zip(best, start, strict=True)]

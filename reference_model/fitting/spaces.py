@@ -49,9 +49,11 @@ class Hull:
     step_size: float = 0.5
 
     def zeros(self) -> list[Tensor]:
+        """The values at which the search starts."""
         return [torch.zeros_like(self.start)]
 
     def at(self, values: Sequence[Tensor]) -> Adaptation:
+        """The adaptation that these values stand for."""
         if self.on_simplex:
             return Adaptation((self.start.clamp_min(SMALLEST).log() + values[0]).softmax(-1))
         inside = self.start.clamp(SMALLEST - 1, 1 - SMALLEST)
@@ -66,9 +68,11 @@ class Span:
     step_size: float = 0.3
 
     def zeros(self) -> list[Tensor]:
+        """The values at which the search starts."""
         return [torch.zeros_like(self.start)]
 
     def at(self, values: Sequence[Tensor]) -> Adaptation:
+        """The adaptation that these values stand for."""
         return Adaptation(self.start + _rms(self.start) * values[0])
 
 
@@ -84,9 +88,11 @@ class Tokens:
     gates: Tensor | None = None
 
     def zeros(self) -> list[Tensor]:
+        """The values at which the search starts."""
         return [torch.zeros_like(self.start)]
 
     def at(self, values: Sequence[Tensor]) -> Adaptation:
+        """The adaptation that these values stand for."""
         return Adaptation(self.gates, self.start + _rms(self.start) * values[0])
 
 
@@ -106,6 +112,7 @@ class FreshLora:
     step_size: float = 0.01
 
     def zeros(self) -> list[Tensor]:
+        """The values at which the search starts: an A and a B for each layer."""
         zeros = []
         for name, a in self.starts.items():
             zeros.append(a.new_zeros(self.items, *a.shape))
@@ -113,6 +120,7 @@ class FreshLora:
         return zeros
 
     def at(self, values: Sequence[Tensor]) -> Adaptation:
+        """The adaptation that these values stand for."""
         loras = {}
         for i, (name, a) in enumerate(self.starts.items()):
             loras[name] = (a + values[2 * i], self.scales[name] * values[2 * i + 1])
@@ -137,8 +145,9 @@ def fresh_lora(adapter: Adapter, rank: int, items: int, beside: Adaptation, seed
         outputs[name] = linear.out_features
         # A quantised weight does not show its values; 1 / sqrt(in) is what a linear layer starts
         # at.
-        known = weight.is_floating_point() and weight.shape == (outputs[name], linear.in_features)
-        rms = float(weight.float().square().mean().sqrt()) if known else 0.0
+        shape = (outputs[name], linear.in_features)
+        is_plain = weight.is_floating_point() and weight.shape == shape
+        rms = float(weight.float().square().mean().sqrt()) if is_plain else 0.0
         scales[name] = rms or linear.in_features**-0.5
     return FreshLora(starts, scales, outputs, beside, items)
 
@@ -163,13 +172,13 @@ def chosen_space(config: TrainConfig, settings: FitConfig) -> str:
     Raises:
         InputError: the setting names a space that this kind of checkpoint does not have.
     """
-    known = SEARCHED[config.adapter.kind]
-    if settings.space is not None and settings.space not in known:
+    spaces = SEARCHED[config.adapter.kind]
+    if settings.space is not None and settings.space not in spaces:
         raise InputError(
             f"--set fit.space={settings.space}: a checkpoint of kind {config.adapter.kind} has "
-            f"{' and '.join(known)}; leave it out, and {known[0]} is searched"
+            f"{' and '.join(spaces)}; leave it out, and {spaces[0]} is searched"
         )
-    return settings.space or known[0]
+    return settings.space or spaces[0]
 
 
 def space_for(

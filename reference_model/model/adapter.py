@@ -103,8 +103,8 @@ class Adapter(nn.Module):
         if self.encoder is None:
             return None
         with torch.no_grad():
-            found: Tensor = self.encoder(a, a_prime, b)
-        return found
+            features: Tensor = self.encoder(a, a_prime, b)
+        return features
 
     def forward(
         self,

@@ -85,14 +85,14 @@ class BackboneEncoder(nn.Module):
 
 def projected(backbone: nn.Module, pixels: Tensor) -> Tensor:
     """CLIP's image embedding in the space that it shares with text."""
-    found: Tensor = backbone(pixel_values=pixels).image_embeds
-    return found
+    embeds: Tensor = backbone(pixel_values=pixels).image_embeds
+    return embeds
 
 
 def pooled(backbone: nn.Module, pixels: Tensor) -> Tensor:
     """SigLIP's pooled output."""
-    found: Tensor = backbone(pixel_values=pixels).pooler_output
-    return found
+    features: Tensor = backbone(pixel_values=pixels).pooler_output
+    return features
 
 
 def pooled_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
@@ -107,10 +107,10 @@ def pooled_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
     patches = grid.permute(0, 2, 3, 4, 5, 1).reshape(batch, rows * columns, -1)
     mask = torch.ones(batch, rows * columns, dtype=torch.long, device=pixels.device)
     shapes = torch.tensor([[rows, columns]] * batch, device=pixels.device)
-    found: Tensor = backbone(
+    features: Tensor = backbone(
         pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
     ).pooler_output
-    return found
+    return features
 
 
 def _opened(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor], int, int]:

@@ -118,18 +118,18 @@ class Basis:
 
     def load(self, tensors: dict[str, Tensor], origin: str) -> None:
         """Set the weights; InputError says which layers or shapes differ."""
-        own = self.tensors()
-        if missing := sorted(own.keys() - tensors.keys()):
+        parameters = self.tensors()
+        if missing := sorted(parameters.keys() - tensors.keys()):
             raise InputError(
                 f"{origin}: {len(missing)} weights are missing, `{missing[0]}` first; it was made "
                 "for another base or cut short"
             )
-        if extra := sorted(tensors.keys() - own.keys()):
+        if extra := sorted(tensors.keys() - parameters.keys()):
             raise InputError(
                 f"{origin}: {len(extra)} weights fit no layer of the base, `{extra[0]}` first; it "
                 "was made for another base"
             )
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             if parameter.shape != tensors[name].shape:
                 raise InputError(
                     f"{origin}: `{name}` is {tuple(tensors[name].shape)}, the base and config ask "

@@ -48,11 +48,11 @@ def digest_of(folder: Path, parts: tuple[str, ...]) -> str:
     files = sorted(file for part in parts for file in (folder / part).glob("*") if file.is_file())
     if not files:
         raise InputError(f"{folder}: holds nothing of {', '.join(parts)}; download it again")
-    found = [
+    digests = [
         (str(file.relative_to(folder)), sha256_file(file))
         for file in track(files, len(files), f"checking {folder}")
     ]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 def hub_folder(name: str) -> Path:
@@ -189,10 +189,10 @@ class FluxTextEncoder:
 
     def ids(self, which: int, prompts: list[str], length: int) -> Tensor:
         """Token ids (batch, length) of the first or second tokenizer, padded or cut."""
-        found = self.tokenizers[which](
+        tokens = self.tokenizers[which](
             prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
-        return found.input_ids.to(self.device)
+        return tokens.input_ids.to(self.device)
 
     @torch.no_grad()
     def __call__(self, prompts: list[str]) -> tuple[Tensor, Tensor]:

@@ -64,10 +64,10 @@ def flatten_tokens(tokens: Tensor) -> Tensor:
 
 def picture_pixels(picture: Picture, panels: dict[str, Tensor]) -> Tensor:
     """The pixels (batch, 3, height, width) of a picture, from panels by role."""
-    shown = [panels[role] for role in picture]
-    if len(shown) == 1:
-        return shown[0]
-    return torch.cat([torch.cat(shown[:2], 3), torch.cat(shown[2:], 3)], 2)
+    tensors = [panels[role] for role in picture]
+    if len(tensors) == 1:
+        return tensors[0]
+    return torch.cat([torch.cat(tensors[:2], 3), torch.cat(tensors[2:], 3)], 2)
 
 
 def quadrants(

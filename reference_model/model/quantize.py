@@ -53,20 +53,20 @@ def _quantized(layer: nn.Linear, bits: str, dtype: torch.dtype) -> nn.Module:
     import bitsandbytes as bnb
 
     shape, has_bias = (layer.in_features, layer.out_features), layer.bias is not None
-    made: Any
+    replacement: Any
     if bits == "4bit":
-        made = bnb.nn.Linear4bit(
+        replacement = bnb.nn.Linear4bit(
             *shape, bias=has_bias, compute_dtype=dtype, compress_statistics=True, quant_type="nf4"
         )
-        made.weight = bnb.nn.Params4bit(
+        replacement.weight = bnb.nn.Params4bit(
             layer.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4"
         )
     else:
-        made = bnb.nn.Linear8bitLt(*shape, bias=has_bias, has_fp16_weights=False)
-        made.weight = bnb.nn.Int8Params(
+        replacement = bnb.nn.Linear8bitLt(*shape, bias=has_bias, has_fp16_weights=False)
+        replacement.weight = bnb.nn.Int8Params(
             layer.weight.data, requires_grad=False, has_fp16_weights=False
         )
     if has_bias:
-        made.bias = nn.Parameter(layer.bias.data, requires_grad=False)
-    quantized: nn.Module = made.to("cuda" if torch.cuda.is_available() else "cpu")
+        replacement.bias = nn.Parameter(layer.bias.data, requires_grad=False)
+    quantized: nn.Module = replacement.to("cuda" if torch.cuda.is_available() else "cpu")
     return quantized

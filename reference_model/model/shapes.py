@@ -58,9 +58,9 @@ def transformer_config(base: str) -> dict[str, Any]:
             **json.loads((folder / "config.json").read_text())["transformer"],
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        known = ", ".join(["tiny", *HUB_TRANSFORMERS])
+        bases = ", ".join(["tiny", *HUB_TRANSFORMERS])
         raise InputError(
-            f"base `{base}`: neither a folder of a base nor one of {known} ({error})"
+            f"base `{base}`: neither a folder of a base nor one of {bases} ({error})"
         ) from error
 
 
@@ -78,12 +78,12 @@ def feature_width(config: TrainConfig) -> int:
         try:
             width = backbone_width(config.encoder)
         except (OSError, ValueError, KeyError) as error:
-            known, reason = (
+            encoders, reason = (
                 ", ".join(["pair", *BACKBONE_WIDTHS]),
                 " ".join(str(error).split())[:160],
             )
             raise InputError(
-                f"encoder `{config.encoder}`: not one of {known}, nor a backbone that is here "
+                f"encoder `{config.encoder}`: not one of {encoders}, nor a backbone that is here "
                 f"({reason})"
             ) from error
     return INPUTS[config.encoder_input] * width
@@ -104,13 +104,16 @@ def training_shapes(config: TrainConfig) -> Shapes:
             routing = Router(len(basis.layers), settings.elements, features, settings.key_width)
         elif settings.kind == "token-control":
             routing = nn.Linear(features, settings.tokens * transformer.config.joint_attention_dim)
-    own, beside = [p.shape for p in basis.parameters()], [p.shape for p in routing.parameters()]
+    basis_shapes, beside = (
+        [p.shape for p in basis.parameters()],
+        [p.shape for p in routing.parameters()],
+    )
     return Shapes(
         len(basis.layers),
-        sum(s.numel() for s in own),
+        sum(s.numel() for s in basis_shapes),
         sum(s.numel() for s in beside),
         total,
-        own + beside,
+        basis_shapes + beside,
     )
 
 

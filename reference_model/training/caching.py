@@ -64,8 +64,8 @@ def picture_name(picture: Picture, shrink: int, choice: Choice) -> str:
 
     One picture has one name, whichever parts its panels play.
     """
-    own = dict(zip(ROLES, choice.roles, strict=True))
-    return "+".join(own[role] for role in picture) + (f"/{shrink}" if shrink > 1 else "")
+    role_of = dict(zip(ROLES, choice.roles, strict=True))
+    return "+".join(role_of[role] for role in picture) + (f"/{shrink}" if shrink > 1 else "")
 
 
 def prompt_name(prompt: str) -> str:
@@ -137,11 +137,11 @@ def open_cache(
             )
             finish_output(config.cache)
         accelerator.wait_for_everyone()
-    found = read_json(manifest)
+    content = read_json(manifest)
     if (
-        not isinstance(found, dict)
-        or found.get("format") != FORMAT
-        or found.get("identity") != identity
+        not isinstance(content, dict)
+        or content.get("format") != FORMAT
+        or content.get("identity") != identity
     ):
         raise InputError(
             f"{config.cache}: holds the cache of other settings, models or data; name another "
@@ -316,21 +316,21 @@ class CachedBatches:
         return self.files[path]
 
     def _stacked(self, names: Sequence[tuple[int, str]], device: torch.device) -> Tensor:
-        found = [
+        tensors = [
             self._shard("samples", index // SAMPLES_PER_SHARD).get_tensor(
                 f"{self.keys[index]}/{name}"
             )
             for index, name in names
         ]
-        return torch.stack(found).to(device).float()
+        return torch.stack(tensors).to(device).float()
 
     def batch(self, choices: Sequence[Choice], device: torch.device) -> Batch:
         """What the frozen parts gave of some choices, on a device."""
         context, target = panel_layout(self.config)
-        pictures = [
-            self._stacked([(c.index, picture_name(picture, shrink, c)) for c in choices], device)
-            for picture, shrink in [*context, (target, 1)]
-        ]
+        pictures = []
+        for picture, shrink in [*context, (target, 1)]:
+            names = [(c.index, picture_name(picture, shrink, c)) for c in choices]
+            pictures.append(self._stacked(names, device))
         features = None
         if self.features:
             features = self._stacked(
@@ -338,10 +338,10 @@ class CachedBatches:
             )
         texts = [prompt_name(prompt_for(c, self.prompts)) for c in choices]
         shards = [self._shard("prompts", self.text_shard[text]) for text in texts]
-        prompt = [
-            torch.stack([s.get_tensor(f"{t}/{kind}") for s, t in zip(shards, texts, strict=True)])
-            for kind in ("tokens", "pooled")
-        ]
+        prompt = []
+        for kind in ("tokens", "pooled"):
+            tensors = [s.get_tensor(f"{t}/{kind}") for s, t in zip(shards, texts, strict=True)]
+            prompt.append(torch.stack(tensors))
         return Batch(
             pictures[:-1],
             pictures[-1],

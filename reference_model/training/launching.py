@@ -114,8 +114,8 @@ def new_optimizer(trainable: nn.ModuleDict, training: TrainingConfig) -> torch.o
     require_bitsandbytes("training.optimizer: adamw-8bit")
     from bitsandbytes.optim import AdamW8bit
 
-    made: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
-    return made
+    optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
+    return optimizer
 
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:

@@ -204,11 +204,11 @@ def activation_bytes(config: TrainConfig, samples: int) -> int:
     shape, length = transformer_config(config.base), count_tokens(config)
     double, single = int(shape.get("num_layers", 19)), int(shape.get("num_single_layers", 38))
     settings = (config.base, config.adapter.model_dump_json(), config.training.precision, *length)
-    one, two_double, two_single = (
+    single_pair, two_double, two_single = (
         samples * saved_bytes(blocks, *settings) for blocks in ((1, 1), (2, 1), (1, 2))
     )
-    of_double, of_single = two_double - one, two_single - one
-    outside = one - of_double - of_single
+    of_double, of_single = two_double - single_pair, two_single - single_pair
+    outside = single_pair - of_double - of_single
     if not config.training.gradient_checkpointing:
         return outside + double * of_double + single * of_single
     width = int(shape.get("num_attention_heads", 24)) * int(shape.get("attention_head_dim", 128))
@@ -235,9 +235,9 @@ def saved_bytes(
             basis.gates = torch.empty(
                 len(basis.layers), 1, settings.elements, dtype=DTYPES[precision], requires_grad=True
             )
-        known = {w.untyped_storage()._cdata for w in transformer.parameters()}
+        weights = {w.untyped_storage()._cdata for w in transformer.parameters()}
         with torch.autograd.graph.saved_tensors_hooks(
-            saved := SavedTensors(known, tokens + words), lambda x: x
+            saved := SavedTensors(weights, tokens + words), lambda x: x
         ):
             transformer(**inputs_of(transformer, tokens, words, DTYPES[precision]))
     return saved.bytes
@@ -267,7 +267,7 @@ def inputs_of(
 ) -> dict[str, Any]:
     """Empty inputs of one sample, on the device of the context."""
     settings = transformer.config
-    made = {
+    inputs = {
         "hidden_states": torch.empty(1, tokens, settings.in_channels, dtype=dtype),
         "encoder_hidden_states": torch.empty(1, words, settings.joint_attention_dim, dtype=dtype),
         "pooled_projections": torch.empty(1, settings.pooled_projection_dim, dtype=dtype),
@@ -275,7 +275,7 @@ def inputs_of(
         "guidance": torch.empty(1, dtype=dtype) if settings.guidance_embeds else None,
     }
     return {
-        **made,
+        **inputs,
         "img_ids": torch.empty(tokens, 3),
         "txt_ids": torch.empty(words, 3),
         "return_dict": False,
@@ -284,9 +284,11 @@ def inputs_of(
 
 def with_settings(config: TrainConfig, **changes: Any) -> TrainConfig:
     """The config with other settings, of its own or of its training."""
-    own = {k: v for k, v in changes.items() if k in type(config).model_fields}
-    training = config.training.model_copy(update={k: v for k, v in changes.items() if k not in own})
-    return config.model_copy(update={**own, "training": training})
+    own_changes = {k: v for k, v in changes.items() if k in type(config).model_fields}
+    training = config.training.model_copy(
+        update={k: v for k, v in changes.items() if k not in own_changes}
+    )
+    return config.model_copy(update={**own_changes, "training": training})
 
 
 def what_fits(
@@ -303,13 +305,13 @@ def what_fits(
     ]
     saving += [("cache", Path("FOLDER"))] if config.cache is None else []
     saving += [("quantize", bits) for bits in ("8bit", "4bit") if config.training.quantize == "no"]
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for key, value in [*saving, ("quantize", "4bit"), ("layout", "target-only"), ("", None)]:
-        changed = with_settings(config, **found)
+        changed = with_settings(config, **changes)
         if estimate_memory(changed, shapes).total + RESERVE <= card:
-            return found
+            return changes
         if key and with_settings(changed, **{key: value}) != changed:
-            found[key] = value
+            changes[key] = value
     return None
 
 
@@ -354,15 +356,15 @@ def fit_bytes(config: TrainConfig, shapes: list[torch.Size], bits: str) -> int:
     """Memory of a fit to one item, at inference: the base in `bits`, its encoders, the trained
     weights, and activations for the backward pass; what is fitted is some thousand numbers.
     """
-    one = with_settings(
+    fitting = with_settings(
         config, quantize=bits, gradient_checkpointing=is_full_size(config.base), cache=None
     )
     weights = 4 * sum(shape.numel() for shape in shapes)
     return (
-        frozen_bytes(one)
-        + frozen_encoder_bytes(one)
+        frozen_bytes(fitting)
+        + frozen_encoder_bytes(fitting)
         + weights
-        + activation_bytes(one, FitConfig.model_validate({}).draws)
+        + activation_bytes(fitting, FitConfig.model_validate({}).draws)
     )
 
 

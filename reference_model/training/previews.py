@@ -31,7 +31,9 @@ class Previews:
         self.config, self.folder = config, folder
         split = "dev" if "dev" in dataset.manifest.splits else "train"
         rows = list(islice(dataset.quadruplets(split), config.training.sample_rows))
-        stacked = {role: np.stack([np.asarray(getattr(q, role)) for q in rows]) for role in ROLES}
+        stacked = {}
+        for role in ROLES:
+            stacked[role] = np.stack([np.asarray(getattr(q, role)) for q in rows])
         self.shown = np.concatenate(list(stacked.values()), 2)  # four panels in a row
         encoders = load_frozen_encoders(config)
         panels = {
@@ -72,8 +74,8 @@ class Previews:
             predicted = answers.permute(0, 2, 3, 1).cpu().numpy()
             sheet = np.concatenate(
                 [
-                    np.concatenate([four, one], 1)
-                    for four, one in zip(self.shown, predicted, strict=True)
+                    np.concatenate([four, answer], 1)
+                    for four, answer in zip(self.shown, predicted, strict=True)
                 ]
             )
             write_atomic(self.folder / f"{step:06}.png", encode(sheet, "png"))

@@ -47,8 +47,8 @@ def write_tensors(
 
 def clear_writing(folder: Path) -> None:
     """Take away what kills have left in a folder that is whole now."""
-    for left in folder.glob(f"{WRITING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for unfinished in folder.glob(f"{WRITING}*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _sort_metadata(file: BinaryIO) -> None:

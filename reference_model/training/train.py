@@ -176,10 +176,10 @@ def batch_loss(
     sequenced = token_sequence(config.layout, batch.context)
 
     def predict_velocity(noisy: Tensor, time: Tensor) -> Tensor:
-        found: Tensor = model(
+        velocity: Tensor = model(
             noisy, sequenced, time, batch.prompt, batch.features, config.training.guidance
         )
-        return found
+        return velocity
 
     return flow_loss(
         predict_velocity, flatten_tokens(batch.target), sequenced, drawn, config.training.times
