@@ -322,8 +322,8 @@ def test_a_report_holds_the_command_that_repeats_it(
     (tmp_path / "small").symlink_to(small_suite.path)
     first = evaluate("copy-b", "small", ["mse"], out="r", pairs="shuffled", seed=3)
     said = (
-        "lorweb-bench evaluate --method copy-b --suite small --metrics mse --pairs shuffled "
-        "--prompt none --seed 3 -o REPORT"
+        "lorweb-bench evaluate --method copy-b --suite small --exemplars 1 --metrics mse "
+        "--pairs shuffled --prompt none --seed 3 -o REPORT"
     )
     assert open_report("r").command == first.command == said
     again = score("r/predictions", "small", seed=4)
