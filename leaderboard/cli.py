@@ -52,6 +52,7 @@ class Board(click.Group):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and tell a failure of the database in one sentence."""
         try:
             return super().invoke(ctx)
         except Exception as e:
@@ -59,9 +60,9 @@ class Board(click.Group):
                 e, "orig"
             ):  # SQLAlchemy is not imported for --help
                 raise
-            said = " ".join(str(e.orig).split())[:200]
+            reason = " ".join(str(e.orig).split())[:200]
             raise InputError(
-                f"The board's database cannot be used ({said}); what was recorded is there, run "
+                f"The board's database cannot be used ({reason}); what was recorded is there, run "
                 "the command again."
             ) from None
 
@@ -172,8 +173,8 @@ def add(
     from lorweb_bench.data.dataset import open_suite
 
     board = Store(store, database)
-    opened, own = open_suite(suite), _report(reproduction)
-    added = board.add(submission, opened, own, workers, training, team)
+    opened, reproduced = open_suite(suite), _report(reproduction)
+    added = board.add(submission, opened, reproduced, workers, training, team)
     _print(added.verdict, submission)
     click.echo(f"{submission} is {'now' if added.new else 'already'} in {store}.")
     if added.new and (old := takes_the_place_of(board.entries(), added.verdict.sha256)):
@@ -285,12 +286,12 @@ def suite(
         )
     opened, board = open_suite(suite), Store(store, database)
     if accepting is not None or any(how.values()):
-        taken = take(
+        intake = take(
             board, opened, accepting, how["replace"], how["rescore"], standing or "private"
         )
-        takes = "takes" if taken.accepting else "takes no"
+        takes = "takes" if intake.accepting else "takes no"
         click.echo(
-            f"{opened.name} {opened.version} {takes} submissions in {store}; {taken.queued} wait "
+            f"{opened.name} {opened.version} {takes} submissions in {store}; {intake.queued} wait "
             "to be scored again."
         )
     if standing is not None:

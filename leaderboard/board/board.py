@@ -101,13 +101,13 @@ class Row:
     def remarks(self) -> list[str]:
         """What a reader must know of how its runs came to be, in words."""
         runs = len(self.runs) + len(self.repeats) + len(self.held)
-        said = [
+        counted_remarks = [
             (self.withdrawn, f"{self.withdrawn} of {runs} runs withdrawn, and counted"),
             (len(self.held), f"{len(self.held)} of {runs} runs held"),
             (len(self.repeats), f"{len(self.repeats)} of {runs} runs repeat another's images"),
             (self.replaced, f"{self.replaced} earlier submissions replaced"),
         ]
-        return [text for count, text in said if count]
+        return [text for count, text in counted_remarks if count]
 
     @cached_property
     def report(self) -> Report:
@@ -133,16 +133,16 @@ class Row:
 
         Then nothing is unseen, and it has no rank.
         """
-        return any(one.leaks for run in self.runs for one in run.verdict.training)
+        return any(finding.leaks for run in self.runs for finding in run.verdict.training)
 
     def spread(self, metric: str = HEADLINE) -> tuple[float, float] | None:
         """The lowest and the highest mean on unseen of several runs."""
-        found = [
+        scores = [
             run.report.scores[GROUP][metric].mean
             for run in self.runs
             if metric in run.report.scores.get(GROUP, {})
         ]
-        return (min(found), max(found)) if len(found) > 1 else None
+        return (min(scores), max(scores)) if len(scores) > 1 else None
 
     @property
     def method(self) -> str:
@@ -240,8 +240,8 @@ class Table:
         if self.methods <= most:
             return self
         methods = (row for row in self.rows if row.kind == "method")
-        kept = {id(row) for row in islice(methods, most)}
-        rows = [row for row in self.rows if row.kind != "method" or id(row) in kept]
+        first_methods = {id(row) for row in islice(methods, most)}
+        rows = [row for row in self.rows if row.kind != "method" or id(row) in first_methods]
         return replace(self, rows=tuple(rows))
 
 
@@ -316,8 +316,8 @@ class Board:
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that any row has, the headline first."""
-        found = dict.fromkeys(metric for row in self.rows for metric in row.report.metrics)
-        return tuple(sorted(found, key=lambda metric: metric != self.headline))
+        metrics = dict.fromkeys(metric for row in self.rows for metric in row.report.metrics)
+        return tuple(sorted(metrics, key=lambda metric: metric != self.headline))
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -329,15 +329,15 @@ class Board:
     @cached_property
     def better(self) -> dict[str, bool]:
         """Whether higher is better, by metric."""
-        found: dict[str, bool] = {}
+        directions: dict[str, bool] = {}
         for row in self.rows:
-            if not found.keys() >= set(row.report.metrics):
-                found |= {
+            if not directions.keys() >= set(row.report.metrics):
+                directions |= {
                     metric: score.higher_is_better
                     for of in row.report.scores.values()
                     for metric, score in of.items()
                 }
-        return found
+        return directions
 
     @property
     def book(self) -> Book | None:
@@ -401,8 +401,10 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
     by_suite: dict[str, list[Entry]] = {}
     for entry in map(disclosed_entry, entries):
         by_suite.setdefault(entry.suite.fingerprint, []).append(entry)
-    found = [_board(own[-1].suite, own) for own in by_suite.values()]
-    return sorted(found, key=lambda b: (b.suite.name, b.suite.version, b.suite.fingerprint))
+    suite_boards = [
+        _board(suite_entries[-1].suite, suite_entries) for suite_entries in by_suite.values()
+    ]
+    return sorted(suite_boards, key=lambda b: (b.suite.name, b.suite.version, b.suite.fingerprint))
 
 
 def _board(suite: SuiteRow, own: list[Entry]) -> Board:
@@ -416,16 +418,16 @@ def _board(suite: SuiteRow, own: list[Entry]) -> Board:
     rows = [_row(runs, replaced[method]) for method, runs in by_method.items()]
     withdrawn = [row for row in rows if row.gone]
     held = [row for row in rows if not row.gone and row.held == row.runs]
-    kept = [row for row in rows if not row.gone and row.held != row.runs]
-    headline = headline_of(metric for row in kept for metric in row.report.metrics)
-    _mark_repacked(kept)
-    _rank(kept, headline)
-    kept = best_first(kept, headline)
+    listed_rows = [row for row in rows if not row.gone and row.held != row.runs]
+    headline = headline_of(metric for row in listed_rows for metric in row.report.metrics)
+    _mark_repacked(listed_rows)
+    _rank(listed_rows, headline)
+    listed_rows = best_first(listed_rows, headline)
     superseded = tuple(Row((entry,), kind_of(entry)) for entry in old)
     return Board(
         suite,
-        tuple(kept),
-        tuple(_tables(kept)),
+        tuple(listed_rows),
+        tuple(_tables(listed_rows)),
         superseded,
         headline,
         tuple(sorted(withdrawn, key=lambda row: row.decided)),
@@ -436,18 +438,18 @@ def _board(suite: SuiteRow, own: list[Entry]) -> Board:
 def _row(runs: list[Entry], replaced: int) -> Row:
     """The row of a method's runs: those that are told, and aside those that repeat or are held."""
     held = tuple(run for run in runs if is_held(run))
-    told: dict[str, Entry] = {}
+    unique_runs: dict[str, Entry] = {}
     repeats = []
     for run in runs:
         if run in held:
             continue
         key = run.submission.pixels or run.submission.sha256
-        if key in told:
+        if key in unique_runs:
             repeats.append(run)
         else:
-            told[key] = run
+            unique_runs[key] = run
     return Row(
-        tuple(told.values()) or held,
+        tuple(unique_runs.values()) or held,
         kind_of(runs[0]),
         held=held,
         repeats=tuple(repeats),
@@ -488,11 +490,11 @@ def _table_of(row: Row) -> tuple[str, str]:
 
 def _rank(rows: Sequence[Row], headline: str) -> None:
     """Give methods their rank within track and prompt mode: the best ones, less those that leak."""
-    for place in dict.fromkeys(_table_of(row) for row in rows):
+    for table in dict.fromkeys(_table_of(row) for row in rows):
         methods = [
             row
             for row in rows
-            if row.kind == "method" and _table_of(row) == place and not row.leaks
+            if row.kind == "method" and _table_of(row) == table and not row.leaks
         ]
         best = best_first(methods, headline)[:RANKED]
         for row, rank in zip(best, _ranks(best, headline), strict=True):
@@ -514,8 +516,8 @@ def _places(rows: Sequence[Row], headline: str) -> None:
         worse = [-s.mean if s.higher_is_better else s.mean for _, s in scored]
         order = sorted(worse)
         for (row, _), value in zip(scored, worse, strict=True):
-            place = bisect_left(order, value) + 1, bisect_right(order, value)
-            row.places[f"{group} {metric}"] = place
+            rank_range = bisect_left(order, value) + 1, bisect_right(order, value)
+            row.places[f"{group} {metric}"] = rank_range
 
 
 def _tables(rows: Sequence[Row]) -> Iterable[Table]:
@@ -524,18 +526,18 @@ def _tables(rows: Sequence[Row]) -> Iterable[Table]:
     Where there is no method at all, those alone.
     """
     compared = [row for row in rows if row.kind != "method"]
-    wanted = {_table_of(row) for row in rows if row.kind == "method"} or {
+    method_tables = {_table_of(row) for row in rows if row.kind == "method"} or {
         _table_of(row) for row in rows
     }
-    for place in product(TRACKS, PROMPT_MODES):
-        if place not in wanted:
+    for table_key in product(TRACKS, PROMPT_MODES):
+        if table_key not in method_tables:
             continue
-        here = [row for row in rows if _table_of(row) == place]
-        names, own = {row.method for row in here}, {id(row) for row in here}
+        here = [row for row in rows if _table_of(row) == table_key]
+        names, row_ids = {row.method for row in here}, {id(row) for row in here}
         borrowed = {row.anchor for row in compared if row.method not in names}
         yield Table(
-            *place,
-            tuple(row for row in rows if id(row) in own or row.anchor in borrowed),
+            *table_key,
+            tuple(row for row in rows if id(row) in row_ids or row.anchor in borrowed),
             frozenset(borrowed),
         )
 
@@ -544,6 +546,7 @@ def best_first(rows: Iterable[Row], headline: str) -> list[Row]:
     """Best first by the headline on unseen, of equal ones the earlier; rows without it last."""
 
     def place(row: Row) -> tuple[bool, float, int]:
+        """What a row is ordered by: its score, then when it was first submitted."""
         score = row.score(GROUP, headline)
         sign = -1.0 if score is None or score.higher_is_better else 1.0
         first = min(run.submission.id for run in row.runs)

@@ -38,8 +38,8 @@ def disclosed(report: Report, standing: str) -> Report:
         for metric, score in report.scores.get(group, {}).items():
             if group in SPLITS or metric == headline:
                 interval = group in SPLITS and metric == headline
-                told = _rounded_score(metric, score, interval)
-                scores.setdefault(group, {})[metric] = told
+                rounded = _rounded_score(metric, score, interval)
+                scores.setdefault(group, {})[metric] = rounded
     gap: dict[str, Any] | None = None if report.gap is None else {}
     for what, of in (report.gap or {}).items():
         gap[what] = {m: _rounded_gap(m, of[m]) for m in of if m == headline}  # type: ignore[index]
@@ -48,17 +48,17 @@ def disclosed(report: Report, standing: str) -> Report:
 
 def told_levels(report: Report) -> float:
     """log2 of the number of ways in which what is told of a report on a private suite can look."""
-    shown, headline = disclosed(report, "private"), headline_of(report.metrics)
-    found = 0.0
-    for group, of in shown.scores.items():
+    disclosure, headline = disclosed(report, "private"), headline_of(report.metrics)
+    bits = 0.0
+    for group, of in disclosure.scores.items():
         for metric in of:
             step = 10.0 ** -places(metric, "private")
             numbers = 3 if group in SPLITS and metric == headline else 1  # with its interval
-            found += numbers * math.log2(width_of(metric) / step + 1)
-    for of in (shown.gap or {}).values():
+            bits += numbers * math.log2(width_of(metric) / step + 1)
+    for of in (disclosure.gap or {}).values():
         for metric in of:
-            found += 2 * math.log2(width_of(metric) * 10.0 ** places(metric, "private") + 1)
-    return found
+            bits += 2 * math.log2(width_of(metric) * 10.0 ** places(metric, "private") + 1)
+    return bits
 
 
 def _rounded_score(metric: str, score: Score, interval: bool) -> Score:
@@ -69,11 +69,11 @@ def _rounded_score(metric: str, score: Score, interval: bool) -> Score:
 def _rounded_gap(metric: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The two means, and what is between these as they are told."""
     means = _rounded(metric, {name: values[name] for name in SPLITS})
-    kept = places(metric, "private")
+    decimals = places(metric, "private")
     return {
         **values,
         **means,
-        "gap": round(means["seen"] - means["unseen"], kept) + 0.0,
+        "gap": round(means["seen"] - means["unseen"], decimals) + 0.0,
         **NO_INTERVAL,
     }
 
@@ -86,8 +86,8 @@ def disclosed_about(about: Mapping[str, Any], standing: str) -> dict[str, Any]:
     if standing != "private":
         return dict(about)
     library, plus, _ = (about["transformation_library"] or "").partition("+")
-    told = {what: value for what, value in about.items() if what != "kinds"}
-    return told | {
+    public_facts = {what: value for what, value in about.items() if what != "kinds"}
+    return public_facts | {
         "transformation_library": f"{library} and families of the keeper's own"
         if plus
         else library or None
@@ -111,9 +111,9 @@ def places(metric: str, standing: str) -> int:
 
 
 def _rounded(metric: str, values: Mapping[str, Any]) -> dict[str, float]:
-    kept = places(metric, "private")
+    decimals = places(metric, "private")
     return {
-        name: round(values[name], kept) + 0.0
+        name: round(values[name], decimals) + 0.0
         for name in ROUNDED
         if isinstance(values.get(name), float)
     }

@@ -84,8 +84,8 @@ def seeds_of(run: Entry) -> list[int]:
 
 
 def _values(name: str, score: Score | None) -> dict[str, Any]:
-    known = (score.mean, score.ci_low, score.ci_high) if score else (None, None, None)
-    return dict(zip((name, f"{name}_low", f"{name}_high"), known, strict=True))
+    numbers = (score.mean, score.ci_low, score.ci_high) if score else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
 
 
 def text(value: str) -> str:
@@ -148,7 +148,7 @@ def _row(row: Row) -> dict[str, Any]:
         "prompt_mode": report.prompt_mode,
         "kind": row.kind,
         "rank": list(row.rank) if row.rank else None,
-        "places": {cell: list(place) for cell, place in row.places.items()},
+        "places": {cell: list(rank_range) for cell, rank_range in row.places.items()},
         "remarks": row.remarks,
         "same_images": row.same_images,
         "verdict": row.level,
@@ -170,7 +170,7 @@ def _run(run: Entry) -> dict[str, Any]:
         "decided": verdict.decided.isoformat(),
         "withdrawn": run.submission.withdrawn is not None,
         "sha256": verdict.sha256,
-        "training": [one.model_dump(mode="json") for one in verdict.training],
+        "training": [finding.model_dump(mode="json") for finding in verdict.training],
         "environment": verdict.environment,
         "scores": {split: _means(run.report, split) for split in ("seen", "unseen")},
     }

@@ -93,14 +93,15 @@ class Gallery:
         the same one.
         """
         lines = []
-        for turn, shown in enumerate(self.items[tier] for tier in tiers if tier in self.items):
-            item = shown[turn % len(shown)]
+        for turn, tier_items in enumerate(self.items[tier] for tier in tiers if tier in self.items):
+            item = tier_items[turn % len(tier_items)]
             if self.best is not None:
-                item = max(shown, key=lambda item: self._worth(item))
+                item = max(tier_items, key=lambda item: self._worth(item))
             a, a_prime, b, truth = item.panels
-            made = [item.made[self.best]] if self.best is not None else []
+            best_panels = [item.made[self.best]] if self.best is not None else []
             panels = [
-                replace(p, root="") for p in (a, a_prime, b, *made, replace(truth, label="truth"))
+                replace(p, root="")
+                for p in (a, a_prime, b, *best_panels, replace(truth, label="truth"))
             ]
             lines.append({"tier": item.tier, "what": item.what, "panels": panels})
         return lines
@@ -119,20 +120,24 @@ def make_gallery(board: Board, suite: Dataset, output: Path) -> Gallery:
     for tier in TIERS:
         of_tier = [record for record in records if record.tier == tier]
         chosen[tier] = choose(of_tier, PER_TIER)
-    wanted = {key for keys in chosen.values() for key in keys}
-    found = {
-        q.key: q for split in suite.scored_splits for q in suite.quadruplets(split, keys=wanted)
+    chosen_keys = {key for keys in chosen.values() for key in keys}
+    quadruplets = {
+        q.key: q
+        for split in suite.scored_splits
+        for q in suite.quadruplets(split, keys=chosen_keys)
     }
     sizes = sizes_of(suite)
     writer, rows = _Writer(output, f"gallery/{board.slug}"), _shown(board.rows)
-    made: list[tuple[Row, Predictions | None]] = []
+    row_images: list[tuple[Row, Predictions | None]] = []
     for row in rows:
-        whole = all(writer.there(f"{key}-{row.anchor}") for key in wanted)
-        made.append((row, None if whole else _images(row, suite, sizes)))
+        whole = all(writer.there(f"{key}-{row.anchor}") for key in chosen_keys)
+        row_images.append((row, None if whole else _images(row, suite, sizes)))
     items = {}
     for tier, keys in chosen.items():
         if keys:
-            items[tier] = tuple(_item(found[key], made, board.headline, writer) for key in keys)
+            items[tier] = tuple(
+                _item(quadruplets[key], row_images, board.headline, writer) for key in keys
+            )
     best = next((i for i, row in enumerate(rows) if row.rank is not None), None)
     sign = 1.0 if board.better.get(board.headline, True) else -1.0
     return Gallery(items, frozenset(writer.written), best, sign)
@@ -177,8 +182,8 @@ class _Writer:
 
     def panel(self, image: Image.Image | None, name: str, label: str, **facts: Any) -> Panel:
         """Write an image, shrunk where it is large; without one it is there already."""
-        place = self.place(name)
-        self.written.append(place)
+        path = self.place(name)
+        self.written.append(path)
         if image is None:
             return Panel(f"{self.folder}/{name}.png", label, *self.sizes[name], **facts)
         edge = max(image.size)
@@ -191,7 +196,7 @@ class _Writer:
                 ),
             )
         write_atomic(
-            place, encode(image, "png"), flush=False
+            path, encode(image, "png"), flush=False
         )  # `board.json`, written last, says that the site is whole
         return Panel(f"{self.folder}/{name}.png", label, image.width, image.height, **facts)
 
@@ -232,8 +237,8 @@ def _item(
 
 
 def _value(row: Row, key: str, metric: str) -> float | None:
-    place = np.flatnonzero(row.per_sample["key"].astype(str) == key)
-    return float(row.per_sample[metric][place[0]]) if len(place) else None
+    positions = np.flatnonzero(row.per_sample["key"].astype(str) == key)
+    return float(row.per_sample[metric][positions[0]]) if len(positions) else None
 
 
 def _what(record: Record) -> str:

@@ -159,10 +159,10 @@ def badge(board: Board, row: Row) -> str:
     score = row.score(GROUP, board.headline)
     value = f"{score.mean:.{board.places[board.headline]}f}" if score else "–"
     rank = f", rank {words_of(row)}" if row.rank else ""
-    left, right = f"{board.suite.name} {board.suite.version}", f"{value}{rank}"
-    first, second = (round(LETTER * len(text) + 14) for text in (left, right))
+    label, right = f"{board.suite.name} {board.suite.version}", f"{value}{rank}"
+    first, second = (round(LETTER * len(text) + 14) for text in (label, right))
     total = first + second
-    title = escape(f"{row.method} on {left}: {board.headline} {right}")
+    title = escape(f"{row.method} on {label}: {board.headline} {right}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="20" role="img" '
         f'aria-label="{title}"><title>{title}</title>'
@@ -171,7 +171,7 @@ def badge(board: Board, row: Row) -> str:
         'fill="#1a5fb4"/>'
         '<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11" '
         'text-anchor="middle">'
-        f'<text x="{first / 2}" y="14" textLength="{first - 12}">{escape(left)}</text>'
+        f'<text x="{first / 2}" y="14" textLength="{first - 12}">{escape(label)}</text>'
         f'<text x="{first + second / 2}" y="14" textLength="{second - 12}">{escape(right)}</text>'
         "</g></svg>\n"
     )

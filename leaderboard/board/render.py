@@ -95,14 +95,16 @@ def render_boards(
     Pages of methods and images of the gallery that are there and would be the same stay as they
     are.
     """
-    shown = _public(found, public)
+    public_boards = _public(found, public)
     claim_output(output, FORMAT)
-    galleries = {slug: make_gallery(board, suite, output) for slug, (board, suite) in shown.items()}
+    galleries = {
+        slug: make_gallery(board, suite, output) for slug, (board, suite) in public_boards.items()
+    }
     site = Site(output, title, found, galleries, service)
-    kept = {path for gallery in galleries.values() for path in gallery.files}
-    kept |= set(site.write())
+    current_files = {path for gallery in galleries.values() for path in gallery.files}
+    current_files |= set(site.write())
     for path in (p for folder in OURS for p in (output / folder).rglob("*")):
-        if path.is_file() and path not in kept:
+        if path.is_file() and path not in current_files:
             path.unlink()  # of a method or an item that is no longer shown
     _for_hosts(output, title)
     finish_output(output)
@@ -136,7 +138,7 @@ def _for_hosts(output: Path, title: str) -> None:
 
 
 def _public(found: Sequence[Board], public: Sequence[Dataset]) -> dict[str, tuple[Board, Dataset]]:
-    shown = {}
+    boards_by_slug = {}
     for suite in public:
         board = next((b for b in found if b.suite.fingerprint == suite.fingerprint), None)
         if board is None:
@@ -152,8 +154,8 @@ def _public(found: Sequence[Board], public: Sequence[Dataset]) -> dict[str, tupl
                 f"{suite.name} {suite.version} is private, so none of its items is shown; "
                 "`lorweb-bench leaderboard suite` says that it is public, or retires it."
             )
-        shown[board.slug] = (board, suite)
-    return shown
+        boards_by_slug[board.slug] = (board, suite)
+    return boards_by_slug
 
 
 class Site:
@@ -265,16 +267,14 @@ class Site:
         The one that is there where its last line, a digest of what it was made of, says the same.
         """
         path = f"methods/{(mine or older)[0][1].slug}.html"
-        shown = [self._identity(board, row) for board, row in (*mine, *older)]
-        end = (
-            "\n<!-- made of "
-            f"{hashlib.sha256(canonical_json([*self.frame, shown]).encode()).hexdigest()} -->\n"
-        )
+        identities = [self._identity(board, row) for board, row in (*mine, *older)]
+        content = canonical_json([*self.frame, identities])
+        end = f"\n<!-- made of {hashlib.sha256(content.encode()).hexdigest()} -->\n"
         badges = {_badge(board, row): (board, row) for board, row in mine}
-        there = all((self.output / place).is_file() for place in badges)
+        there = all((self.output / badge_path).is_file() for badge_path in badges)
         if not there or not _ends_with(self.output / path, end):
-            for place, part in badges.items():
-                write_atomic(self.output / place, badge(*part), flush=False)
+            for badge_path, part in badges.items():
+                write_atomic(self.output / badge_path, badge(*part), flush=False)
             parts = [self._part(board, row) for board, row in mine]
             self._page(path, "method", method, "method", end, parts=parts, older=older)
             for _, row in mine:
@@ -366,8 +366,8 @@ def _own_scale(metric: str, row: Row) -> BoardScale:
 
     They are read for that alone.
     """
-    if known := SCALES.get(metric.partition("[")[0]):
-        return BoardScale(known.start, known.end)
+    if fixed_scale := SCALES.get(metric.partition("[")[0]):
+        return BoardScale(fixed_scale.start, fixed_scale.end)
     scale = scale_of(metric, row.per_sample[metric].astype(float))
     return BoardScale(scale.start, scale.end)
 

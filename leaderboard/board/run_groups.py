@@ -39,7 +39,7 @@ def last_runs(entries: Iterable[Entry]) -> dict[Run, Entry]:
     Of a reference row that the keeper ran, no one else's counts.
     """
     entries = list(entries)
-    kept = {
+    methods = {
         e.submission.method
         for e in entries
         if e.submission.method in REFERENCES and e.verdict.level == "reproduced"
@@ -47,7 +47,7 @@ def last_runs(entries: Iterable[Entry]) -> dict[Run, Entry]:
     return {
         run_of(e): e
         for e in entries
-        if e.submission.method not in kept or e.verdict.level == "reproduced"
+        if e.submission.method not in methods or e.verdict.level == "reproduced"
     }
 
 

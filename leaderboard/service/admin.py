@@ -126,13 +126,13 @@ def find(session: Session, digest: str) -> SubmissionRow:
     """The submission whose sha256 begins so. InputError where there is none, or several."""
     if not digest or any(letter not in "0123456789abcdef" for letter in digest):
         raise InputError(f"{digest!r} is no sha256; `leaderboard submissions` lists them.")
-    found = session.scalars(
+    matches = session.scalars(
         select(SubmissionRow).where(SubmissionRow.sha256.startswith(digest)).limit(2)
     ).all()
-    if len(found) != 1:
-        many = "several submissions" if found else "no submission"
+    if len(matches) != 1:
+        many = "several submissions" if matches else "no submission"
         raise InputError(f"There is {many} {digest!r}; `leaderboard submissions` lists them.")
-    return found[0]
+    return matches[0]
 
 
 def move(store: Store, digest: str, team: str | None) -> str:
@@ -152,12 +152,12 @@ def move(store: Store, digest: str, team: str | None) -> str:
                 SubmissionRow.name_key == row.name_key, SubmissionRow.team_id == row.team_id
             )
         ).all()
-        for one in together:
-            one.team_id = owner
-            jobs = select(JobRow).where(JobRow.sha256 == one.sha256, JobRow.kind == "score")
+        for submission in together:
+            submission.team_id = owner
+            jobs = select(JobRow).where(JobRow.sha256 == submission.sha256, JobRow.kind == "score")
             for job in session.scalars(jobs):
                 job.team_id = owner
-            note(session, KEEPER, "moved", one.sha256, team=team or KEEPER)
+            note(session, KEEPER, "moved", submission.sha256, team=team or KEEPER)
         changed(session)
         return row.method
 
@@ -221,7 +221,7 @@ def requeue(store: Store, ticket: str) -> str:
         if before not in ("failed", "refused"):
             raise InputError(f"The job {ticket!r} is {before}; one that failed or was refused can.")
         places = (store.upload(job.sha256), store.archive(job.sha256))
-        if not any(place.is_file() for place in places):
+        if not any(path.is_file() for path in places):
             raise InputError(
                 f"The archive of {ticket!r} is gone from the disk, as those that end are deleted; "
                 "its team can submit it again."

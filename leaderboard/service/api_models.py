@@ -178,24 +178,24 @@ def submission(session: Session, job: JobRow) -> Submission:
     """A submission as its team sees it."""
     before = queue.ahead_of(session, job) if job.status == "queued" else None
     names = ("status", "name", "sha256", "bytes", "received", "finished", "reason")
-    told = Submission(
+    answer = Submission(
         id=job.ticket,
         suite=job.suite_fingerprint,
         before=before,
         **{name: getattr(job, name) for name in names},
     )
     if job.status == "accepted":
-        told.held = _held(session, job)
-        found = session.execute(_shown().where(SubmissionRow.sha256 == job.sha256)).first()
-        if found and (scores := _told(session, [found])):
-            row, suite, last = found
+        answer.held = _held(session, job)
+        record = session.execute(_shown().where(SubmissionRow.sha256 == job.sha256)).first()
+        if record and (scores := _told(session, [record])):
+            row, suite, last = record
             metric = headline_of(metric for of in scores[last.id].values() for metric in of)
             headline = Headline(metric=metric, places=places(metric, suite.standing))
             page = f"/methods/{slug(row.method)}.html"
-            told.verdict = Verdict(
+            answer.verdict = Verdict(
                 page=page, headline=headline, **_verdict(row, last, scores[last.id])
             )
-    return told
+    return answer
 
 
 def _held(session: Session, job: JobRow) -> str | None:
@@ -254,14 +254,14 @@ def entries(
     query = _shown().where(SubmissionRow.id > after).order_by(SubmissionRow.id).limit(limit + 1)
     for name, value in filters.items():
         query = query.where(columns[name] == value) if value is not None else query
-    found = list(session.execute(query))
-    told = _told(session, found[:limit])
+    records = list(session.execute(query))
+    scores = _told(session, records[:limit])
     lines = [
-        _entry(row, suite, last, told[last.id])
-        for row, suite, last in found[:limit]
-        if last.id in told
+        _entry(row, suite, last, scores[last.id])
+        for row, suite, last in records[:limit]
+        if last.id in scores
     ]
-    return {"entries": lines, "next": found[limit - 1][0].id if len(found) > limit else None}
+    return {"entries": lines, "next": records[limit - 1][0].id if len(records) > limit else None}
 
 
 def _shown() -> Any:
@@ -304,19 +304,21 @@ def _told(session: Session, found: Sequence[Any]) -> dict[int, Any]:
 
     No verdict changes, so they are kept.
     """
-    kept = _TOLD.setdefault(session.get_bind().engine, {})
+    cache = _TOLD.setdefault(session.get_bind().engine, {})
     missing = {
-        last.id: suite.standing for _, suite, last in found if (last.id, suite.standing) not in kept
+        last.id: suite.standing
+        for _, suite, last in found
+        if (last.id, suite.standing) not in cache
     }
     query = select(VerdictRow.id, VerdictRow.verdict).where(VerdictRow.id.in_(missing))
     for id_, verdict in session.execute(query) if missing else ():
         report = disclosed(Report.model_validate(verdict["report"]), missing[id_])
         plain = report.model_dump(include={"scores"})["scores"]
-        told = {group: of for group, of in plain.items() if group in GROUPS}
-        kept[id_, missing[id_]] = verdict["targets_fingerprint"], told
-    current = {last.id: (suite, kept[last.id, suite.standing]) for _, suite, last in found}
-    while len(kept) > KEPT:
-        kept.pop(next(iter(kept)), None)
+        groups = {group: of for group, of in plain.items() if group in GROUPS}
+        cache[id_, missing[id_]] = verdict["targets_fingerprint"], groups
+    current = {last.id: (suite, cache[last.id, suite.standing]) for _, suite, last in found}
+    while len(cache) > KEPT:
+        cache.pop(next(iter(cache)), None)
     return {
         id_: scores
         for id_, (suite, (answers, scores)) in current.items()

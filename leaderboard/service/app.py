@@ -82,10 +82,10 @@ def _add_public(app: FastAPI) -> None:
 
         503 where the database cannot be used; with `strict` also for every other problem.
         """
-        found = health_of(service.store, service.shares)
-        if not found.database or (strict and found.problems):
+        state = health_of(service.store, service.shares)
+        if not state.database or (strict and state.problems):
             response.status_code = 503
-        return found
+        return state
 
     @app.get("/api/v1/suites")
     def suites(service: Shared) -> list[api_models.Suite]:

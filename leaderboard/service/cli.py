@@ -86,8 +86,8 @@ def withdraw(submission: str, store: Path, database: str | None) -> None:
     opened = open_store(store, database)
     sha256 = sha256_file(submission) if Path(submission).is_file() else submission
     with opened.writing() as session:
-        found = queue.withdraw(session, sha256, KEEPER)
-    if not found:
+        withdrawn_jobs = queue.withdraw(session, sha256, KEEPER)
+    if not withdrawn_jobs:
         raise InputError(
             f"{store} has no submission {submission!r} that is waiting or on the board; name its "
             "archive or its sha256."
@@ -261,23 +261,23 @@ def submit(
 
     client = Client(address, _token(token_file), patience)
     if withdraw:
-        told = client.withdraw(sha256_file(submission))
-        click.echo(f"{submission} is {told['status']}.")
+        answer = client.withdraw(sha256_file(submission))
+        click.echo(f"{submission} is {answer['status']}.")
         return
-    told = client.submit(submission)
-    if no_wait and told["status"] in ("queued", "running"):
+    answer = client.submit(submission)
+    if no_wait and answer["status"] in ("queued", "running"):
         click.echo(
-            f"{submission} is {told['status']}, with {told['before'] or 0} before it. The same "
+            f"{submission} is {answer['status']}, with {answer['before'] or 0} before it. The same "
             "command without --no-wait waits."
         )
         return
-    told = client.wait(told, lambda text: click.echo(text, err=True), limit)
-    if told["status"] in ("queued", "running"):
+    answer = client.wait(answer, lambda text: click.echo(text, err=True), limit)
+    if answer["status"] in ("queued", "running"):
         raise InputError(
-            f"{submission} is still {told['status']} after {limit:g} seconds; the same command "
+            f"{submission} is still {answer['status']} after {limit:g} seconds; the same command "
             "takes up the waiting."
         )
-    _show(told, submission, address)
+    _show(answer, submission, address)
 
 
 def _token(file: Path | None) -> str:

@@ -71,8 +71,8 @@ class Client:
                 f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard "
                 "pack` writes."
             )
-        if (known := self.find(digest)) and known["status"] not in ("failed", "withdrawn"):
-            return known
+        if (earlier := self.find(digest)) and earlier["status"] not in ("failed", "withdrawn"):
+            return earlier
         me = self._ask("GET", "/api/v1/me")
         if me["left_today"] == 0:
             raise InputError(
@@ -84,8 +84,8 @@ class Client:
 
     def find(self, digest: str) -> Answer | None:
         """The team's submission of an archive, or None."""
-        found: list[Answer] = self._ask("GET", "/api/v1/submissions", params={"sha256": digest})
-        return found[0] if found else None
+        answers: list[Answer] = self._ask("GET", "/api/v1/submissions", params={"sha256": digest})
+        return answers[0] if answers else None
 
     def wait(
         self,
@@ -116,13 +116,13 @@ class Client:
 
     def withdraw(self, digest: str) -> Answer:
         """Withdraw an archive. InputError when the team has not submitted it."""
-        known = self.find(digest)
-        if known is None:
+        earlier = self.find(digest)
+        if earlier is None:
             raise InputError(
                 "Your team has not submitted this archive to that board, so there is nothing to "
                 "withdraw."
             )
-        return self._ask("DELETE", f"/api/v1/submissions/{known['id']}")
+        return self._ask("DELETE", f"/api/v1/submissions/{earlier['id']}")
 
     def _suite(self, path: Path) -> str:
         """The fingerprint of the suite that an archive is for."""

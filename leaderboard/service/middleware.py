@@ -60,6 +60,7 @@ class Hardened:
         method = scope["method"]
 
         async def hardened(message: Message) -> None:
+            """Send a message of the answer with the headers that protect the reader."""
             if message["type"] == "http.response.start":
                 _add_headers(MutableHeaders(scope=message), scope["path"])
                 self.observe(method, message["status"], time.monotonic() - started)

@@ -83,16 +83,16 @@ class BoardCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The gauges; without the database only that it is gone."""
-        found = health_of(self.store, self.shares)
-        yield _gauge("database_up", "Whether the database can be used.", float(found.database))
-        yield _gauge("disk_free_bytes", "Bytes free on the store's disk.", found.disk_free_bytes)
-        if not found.database:
+        state = health_of(self.store, self.shares)
+        yield _gauge("database_up", "Whether the database can be used.", float(state.database))
+        yield _gauge("disk_free_bytes", "Bytes free on the store's disk.", state.disk_free_bytes)
+        if not state.database:
             return
-        yield _gauge("queued_jobs", "Submissions that wait to be scored.", found.queued or 0)
-        yield _gauge("running_jobs", "Submissions that are being scored.", found.running or 0)
-        oldest = found.oldest_seconds or 0.0
+        yield _gauge("queued_jobs", "Submissions that wait to be scored.", state.queued or 0)
+        yield _gauge("running_jobs", "Submissions that are being scored.", state.running or 0)
+        oldest = state.oldest_seconds or 0.0
         yield _gauge("oldest_job_seconds", "How long the first of the queue has waited.", oldest)
-        yield _gauge("workers", "Workers that are alive.", found.workers or 0)
+        yield _gauge("workers", "Workers that are alive.", state.workers or 0)
         with self.store.reading() as session:
             flagged = session.scalar(
                 select(func.count())
@@ -139,8 +139,8 @@ class Metrics:
 
     def observe(self, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        known = method if method in ("GET", "HEAD", "POST", "DELETE") else "other"
-        self.requests.labels(known, str(status)).inc()
+        label = method if method in ("GET", "HEAD", "POST", "DELETE") else "other"
+        self.requests.labels(label, str(status)).inc()
         self.seconds.observe(seconds)
 
     def serve(self, host: str, port: int) -> None:

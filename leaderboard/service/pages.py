@@ -32,6 +32,7 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
 
     @app.get("/submit", response_class=HTMLResponse, include_in_schema=False)
     def submit() -> HTMLResponse:
+        """The page on which an archive is uploaded."""
         with store.reading() as session:
             rows = session.scalars(
                 select(SuiteRow)
@@ -50,6 +51,7 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
 
     @app.get("/queue", response_class=HTMLResponse, include_in_schema=False)
     def queue() -> HTMLResponse:
+        """The page of the submissions that wait or ended off the board."""
         with store.reading() as session:
             lines = api_models.public_queue(session)
         still = [line for line in lines if line.finished is None]

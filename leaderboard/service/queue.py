@@ -8,6 +8,7 @@ is lost, and nothing is scored twice.
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select
@@ -64,12 +65,12 @@ def used_today(session: Session, team: TeamRow, uploads: bool = True) -> int:
     One that failed through no fault of its own is free. What is being uploaded counts, except
     where `uploads` is False.
     """
-    own = (
+    conditions = (
         JobRow.team_id == team.id,
         JobRow.day == now().date().isoformat(),
         JobRow.status != "failed",
     )
-    used = session.scalar(select(func.count()).select_from(JobRow).where(*own)) or 0
+    used = session.scalar(select(func.count()).select_from(JobRow).where(*conditions)) or 0
     return used + (uploading(session, UploadRow.team_id == team.id)[0] if uploads else 0)
 
 
@@ -118,17 +119,10 @@ def enqueue(
         session.execute(delete(UploadRow).where(UploadRow.id == upload))
     jobs = of_archive(session, sha256)
     _check_owner(session, jobs, sha256, team_id)
-    same = [
-        job
-        for job in jobs
-        if (job.kind, job.suite_fingerprint, job.scoring) == ("score", suite, "")
-    ]
-    job = same[0] if same else None
+    job = _current_job(jobs, suite)
     if job is not None and job.status not in ("failed", "withdrawn"):
         return job, False
-    row = session.get(SuiteRow, suite)
-    if row is None or not row.accepting or row.standing == "retired":
-        raise NotOpen
+    _check_open(session, suite)
     if used_today(session, team) >= team.per_day:
         raise QuotaUsed
     if job is not None:
@@ -140,6 +134,21 @@ def enqueue(
     session.flush()
     note(session, team.name, "submitted", fresh.ticket, sha256=sha256, suite=suite, bytes=size)
     return fresh, True
+
+
+def _current_job(jobs: Sequence[JobRow], suite: str) -> JobRow | None:
+    """The job that scores the archive against a suite, unless another took its place."""
+    for job in jobs:
+        if (job.kind, job.suite_fingerprint, job.scoring) == ("score", suite, ""):
+            return job
+    return None
+
+
+def _check_open(session: Session, suite: str) -> None:
+    """Refuse a submission to a suite that takes none."""
+    row = session.get(SuiteRow, suite)
+    if row is None or not row.accepting or row.standing == "retired":
+        raise NotOpen
 
 
 def _new_job(kind: str, suite: str, sha256: str, size: int, name: str, scoring: str = "") -> JobRow:
@@ -176,8 +185,8 @@ def of_archive(session: Session, sha256: str) -> list[JobRow]:
 
     Nobody queues it, ends it or deletes its file until the transaction ends.
     """
-    own = select(JobRow).where(JobRow.sha256 == sha256).order_by(JobRow.id)
-    return list(session.scalars(own.with_for_update().execution_options(populate_existing=True)))
+    query = select(JobRow).where(JobRow.sha256 == sha256).order_by(JobRow.id)
+    return list(session.scalars(query.with_for_update().execution_options(populate_existing=True)))
 
 
 def enqueue_again(
@@ -204,15 +213,20 @@ def enqueue_again(
         JobRow.scoring.startswith(scoring),
     )
     there = set(session.scalars(waiting))
-    found = [row for row in session.scalars(stale) if row.sha256 not in there]
+    stale_rows = [row for row in session.scalars(stale) if row.sha256 not in there]
     mark = f"{scoring}@{now().timestamp():.6f}"
-    for row in found:
+    for row in stale_rows:
         session.add(_new_job("rescore", suite.fingerprint, row.sha256, row.bytes, row.method, mark))
-    if found:
+    if stale_rows:
         note(
-            session, actor, "rescoring", suite.fingerprint, submissions=len(found), scoring=scoring
+            session,
+            actor,
+            "rescoring",
+            suite.fingerprint,
+            submissions=len(stale_rows),
+            scoring=scoring,
         )
-    return len(found)
+    return len(stale_rows)
 
 
 def claim(session: Session, holder: str, lease: float = LEASE) -> JobRow | None:
@@ -263,7 +277,7 @@ def _next() -> Select[JobRow]:
 
 def ahead_of(session: Session, job: JobRow) -> int:
     """How many jobs come before a queued one, as the teams take turns."""
-    own = (
+    team_jobs = (
         select(func.count())
         .select_from(JobRow)
         .where(
@@ -273,7 +287,7 @@ def ahead_of(session: Session, job: JobRow) -> int:
             JobRow.id < job.id,
         )
     )
-    mine = session.scalar(own) or 0
+    mine = session.scalar(team_jobs) or 0
     others = (
         select(func.count())
         .where(JobRow.team_id != job.team_id, JobRow.status == "queued", JobRow.kind == "score")
@@ -334,7 +348,7 @@ def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = No
         False where there is nothing to withdraw.
     """
     keeper = team_id is None
-    found = [job for job in of_archive(session, sha256) if keeper or job.team_id == team_id]
+    jobs = [job for job in of_archive(session, sha256) if keeper or job.team_id == team_id]
     on_board = select(SubmissionRow).where(
         SubmissionRow.sha256 == sha256, SubmissionRow.withdrawn.is_(None)
     )
@@ -343,7 +357,7 @@ def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = No
     row = session.scalars(on_board.with_for_update()).first()
     going = [
         job
-        for job in found
+        for job in jobs
         if job.status in OPEN or (job.status == "accepted" and job.kind == "score")
     ]
     for job in going:
@@ -362,19 +376,21 @@ def withdraw(session: Session, sha256: str, actor: str, team_id: int | None = No
 
 def waiting_bytes(session: Session, team_id: int) -> int:
     """Bytes of a team's archives that wait to be scored."""
-    own = (JobRow.team_id == team_id, JobRow.status.in_(OPEN), JobRow.kind == "score")
-    return int(session.scalar(select(func.coalesce(func.sum(JobRow.bytes), 0)).where(*own)) or 0)
+    conditions = (JobRow.team_id == team_id, JobRow.status.in_(OPEN), JobRow.kind == "score")
+    return int(
+        session.scalar(select(func.coalesce(func.sum(JobRow.bytes), 0)).where(*conditions)) or 0
+    )
 
 
 def waiting(session: Session, sha256: str) -> bool:
     """Whether an archive is still to be scored."""
-    own = select(JobRow.id).where(JobRow.sha256 == sha256, JobRow.status.in_(OPEN))
-    return session.scalars(own.limit(1)).first() is not None
+    query = select(JobRow.id).where(JobRow.sha256 == sha256, JobRow.status.in_(OPEN))
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def shown(session: Session, sha256: str) -> bool:
     """Whether an archive is on the board."""
-    own = select(SubmissionRow.id).where(
+    query = select(SubmissionRow.id).where(
         SubmissionRow.sha256 == sha256, SubmissionRow.withdrawn.is_(None)
     )
-    return session.scalars(own.limit(1)).first() is not None
+    return session.scalars(query.limit(1)).first() is not None

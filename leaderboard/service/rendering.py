@@ -24,20 +24,20 @@ def render_store(store: Store, site: Path, title: str) -> Path:
     """Render what may be shown of a store, and write each rank to its submission, where the API
     finds it.
     """
-    found = boards(store.entries(withdrawn=True))
+    suite_boards = boards(store.entries(withdrawn=True))
     with store.reading() as session:
         rows = session.scalars(
             select(SuiteRow).where(SuiteRow.standing != "private", SuiteRow.path.is_not(None))
         ).all()
-    shown = {board.suite.fingerprint for board in found}
+    fingerprints = {board.suite.fingerprint for board in suite_boards}
     page = render_boards(
-        found,
+        suite_boards,
         site,
-        [suite_of(row) for row in rows if row.fingerprint in shown],
+        [suite_of(row) for row in rows if row.fingerprint in fingerprints],
         title,
         service=True,
     )
-    _keep_ranks(store, found)
+    _keep_ranks(store, suite_boards)
     return page
 
 

@@ -140,6 +140,7 @@ class TellsConnection:
         whole = not _has_body(scope)
 
         async def watched() -> Message:
+            """Receive a message, and note when the body has come whole."""
             nonlocal whole
             message = await receive()
             whole = whole or not message.get("more_body", False)

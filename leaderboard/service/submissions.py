@@ -73,12 +73,12 @@ async def submit(
     upload, most = await run_in_threadpool(_admitted, service, team, suite, declared, address)
     try:
         received = await _received(service, request, most, upload)
-        told, new = await run_in_threadpool(_queued, service, team, suite, received, name, upload)
+        answer, new = await run_in_threadpool(_queued, service, team, suite, received, name, upload)
     except BaseException:
         await asyncio.shield(run_in_threadpool(_released, service, upload))
         raise
     response.status_code = 202 if new else 200
-    return told
+    return answer
 
 
 @router.get("/submissions")
@@ -89,10 +89,10 @@ def submissions(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[api_models.Submission]:
     """The team's own submissions, the newest first; those of one digest alone where given."""
-    own = select(JobRow).where(JobRow.team_id == team.id).order_by(JobRow.id.desc()).limit(limit)
-    own = own.where(JobRow.sha256 == sha256) if sha256 else own
+    query = select(JobRow).where(JobRow.team_id == team.id).order_by(JobRow.id.desc()).limit(limit)
+    query = query.where(JobRow.sha256 == sha256) if sha256 else query
     with service.store.reading() as session:
-        return [api_models.submission(session, job) for job in session.scalars(own)]
+        return [api_models.submission(session, job) for job in session.scalars(query)]
 
 
 @router.get("/submissions/{ticket}", responses={404: SAID[404]})
@@ -111,9 +111,9 @@ def withdraw(service: Shared, team: Team, ticket: Ticket) -> api_models.Submissi
     with service.store.writing() as session:
         job = _own(session, team, ticket)
         queue.withdraw(session, job.sha256, team.name, team.id)
-        told = api_models.submission(session, job)
-    forget(service.store, told.sha256)
-    return told
+        answer = api_models.submission(session, job)
+    forget(service.store, answer.sha256)
+    return answer
 
 
 def _own(session: Any, team: TeamRow, ticket: str) -> JobRow:
@@ -141,10 +141,10 @@ def _admitted(
     if length is not None and (not length.isdecimal() or int(length) > row.most_bytes):
         raise HTTPException(413, _too_large(row.most_bytes))
     size = row.most_bytes if length is None else int(length)
-    left = service.shares.disk_left(service.store.folder)
+    free_bytes = service.shares.disk_left(service.store.folder)
     try:
         with service.store.writing() as session:
-            upload = reserve(session, team.id, address, size, left, service.shares)
+            upload = reserve(session, team.id, address, size, free_bytes, service.shares)
     except queue.QuotaUsed:
         raise HTTPException(429, _used(team), {"Retry-After": "3600"}) from None
     except NoShare as e:
@@ -177,6 +177,7 @@ def _disk_full() -> HTTPException:
 
 async def _received(service: Service, request: Request, most: int, upload: int) -> Received:
     def alive() -> None:
+        """Renew the reservation of the upload."""
         with service.store.writing() as session:
             renew(session, upload)
 
@@ -210,12 +211,12 @@ def _queued(
     Its file gets its name within the transaction, so that a job has its archive, whatever dies
     when.
     """
-    given = service, team, suite, received, name, upload
+    arguments = service, team, suite, received, name, upload
     try:
         try:
-            return _enqueued(*given)
+            return _enqueued(*arguments)
         except IntegrityError:  # the same bytes came at the same moment
-            return _enqueued(*given)
+            return _enqueued(*arguments)
     except queue.QuotaUsed:
         raise HTTPException(429, _used(team), {"Retry-After": "3600"}) from None
     except queue.NotYours:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from leaderboard.service.queue import enqueue_again
 from leaderboard.store.audit import KEEPER, WORKER, note
@@ -72,12 +73,7 @@ def take(
         if (row.accepting or accepting) and row.standing == "private":
             row.secret = secret_of(session, suite)
         if replace:
-            row.targets_fingerprint, row.name, row.version = (
-                suite.manifest.targets_fingerprint or "",
-                suite.name,
-                suite.version,
-            )
-            row.about = about(suite)
+            _replace_answers(row, suite)
         row.path, row.most_bytes, row.scoring = str(suite.path.resolve()), most, scoring
         row.accepting = bool(row.accepting) if accepting is None else accepting
         if row.accepting and row.standing == "retired":
@@ -86,19 +82,30 @@ def take(
                 "so it takes no submissions."
             )
         session.flush()
-        action = "suite-taken" if row.accepting else "suite-closed"
-        note(
-            session,
-            KEEPER,
-            action,
-            suite.fingerprint,
-            name=suite.name,
-            version=suite.version,
-            answers=row.targets_fingerprint,
-        )
+        _note_intake(session, row, suite)
         queued = enqueue_again(session, row, scoring, KEEPER, all_of_it=again)
         changed(session)
         return Taken(row.accepting, queued)
+
+
+def _replace_answers(row: SuiteRow, suite: Dataset) -> None:
+    """Give a suite's row the answers, the labels and the version of `suite`."""
+    row.targets_fingerprint = suite.manifest.targets_fingerprint or ""
+    row.name, row.version = suite.name, suite.version
+    row.about = about(suite)
+
+
+def _note_intake(session: Session, row: SuiteRow, suite: Dataset) -> None:
+    """Write to the audit log whether submissions to a suite are taken from now on."""
+    note(
+        session,
+        KEEPER,
+        "suite-taken" if row.accepting else "suite-closed",
+        suite.fingerprint,
+        name=suite.name,
+        version=suite.version,
+        answers=row.targets_fingerprint,
+    )
 
 
 def declare(store: Store, suite: Dataset, standing: Standing) -> Standing:

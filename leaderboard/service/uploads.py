@@ -114,11 +114,11 @@ def reserve(
     if queue.used_today(session, team) >= team.per_day:
         raise queue.QuotaUsed
     everybody, bytes_coming = queue.uploading(session)
-    own, own_bytes = queue.uploading(session, UploadRow.team_id == team_id)
+    team_uploads, own_bytes = queue.uploading(session, UploadRow.team_id == team_id)
     near, _ = queue.uploading(session, UploadRow.address == address)
     if everybody >= shares.uploads:
         raise NoShare("Too many uploads at once; try again.")
-    if own >= shares.team_uploads or (address and near >= shares.address_uploads):
+    if team_uploads >= shares.team_uploads or (address and near >= shares.address_uploads):
         raise NoShare("You have too many uploads on their way at once; try again when one ends.")
     if own_bytes + queue.waiting_bytes(session, team_id) + most > max(shares.team_bytes, 2 * most):
         raise NoShare("What your team has in the queue fills its share of the disk; try later.")
@@ -179,22 +179,21 @@ async def receive(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{secrets.token_hex(16)}{PART}"
     digest, size, started = hashlib.sha256(), 0, time.monotonic()
-    told = started
+    last_sign = started
     source = stream.__aiter__()
     try:
         with path.open("wb") as f:
             while True:
-                left = started + patience.grace + size / patience.slowest - time.monotonic()
+                remaining = started + patience.grace + size / patience.slowest - time.monotonic()
+                limit = max(0.001, min(patience.idle, remaining))
                 try:
-                    chunk = await asyncio.wait_for(
-                        anext(source), max(0.001, min(patience.idle, left))
-                    )
+                    chunk = await asyncio.wait_for(anext(source), limit)
                 except StopAsyncIteration:
                     break
                 except TimeoutError:
                     raise TooSlow from None
-                if time.monotonic() - told > RESERVED / 4:
-                    told = time.monotonic()
+                if time.monotonic() - last_sign > RESERVED / 4:
+                    last_sign = time.monotonic()
                     await asyncio.to_thread(alive)
                 size += len(chunk)
                 if size > most:

@@ -299,22 +299,25 @@ class Worker:
 
     def _record(self, job: JobRow, verdict: Verdict, folder: Path, archive: Path) -> None:
         """Keep the files, then the verdict and the end of the job in one transaction."""
-        place = self.store.archive(job.sha256)
-        place.parent.mkdir(exist_ok=True)
-        if archive != place:
+        target = self.store.archive(job.sha256)
+        target.parent.mkdir(exist_ok=True)
+        if archive != target:
             with contextlib.suppress(FileExistsError):
-                os.link(archive, place)
+                os.link(archive, target)
         values = self.store.keep_values(folder / TABLE)
 
         method = verdict.card.method if verdict.card else ""
 
         def write() -> str | None:
+            """Record the submission and end the job; the reason where it is refused."""
             with self.store.writing() as session:
-                own = queue.held(session, job.id, self.holder)
-                why = taken(session, method, own.team_id) if own.kind == "score" else None
+                held_job = queue.held(session, job.id, self.holder)
+                why = taken(session, method, held_job.team_id) if held_job.kind == "score" else None
                 if why is None:
-                    record(self.store, session, verdict, job.sha256, values, job.id, own.team_id)
-                queue.end(session, own, "refused" if why else "accepted", why)
+                    record(
+                        self.store, session, verdict, job.sha256, values, job.id, held_job.team_id
+                    )
+                queue.end(session, held_job, "refused" if why else "accepted", why)
             return why
 
         why = self._patiently(write)
@@ -323,6 +326,7 @@ class Worker:
 
     def _end(self, job: JobRow, status: str, reason: str | None = None) -> None:
         def write() -> None:
+            """End the job with a status and a reason."""
             with self.store.writing() as session:
                 queue.end(session, queue.held(session, job.id, self.holder), status, reason)
 
@@ -334,10 +338,11 @@ class Worker:
         self, job: JobRow, why: str, seconds: float = LATER, counts: bool = False
     ) -> None:
         def write() -> None:
+            """Put the job back into the queue."""
             with self.store.writing() as session:
-                own = queue.held(session, job.id, self.holder)
-                queue.release(session, own, seconds, why)
-                own.attempts += counts
+                held_job = queue.held(session, job.id, self.holder)
+                queue.release(session, held_job, seconds, why)
+                held_job.attempts += counts
 
         log.warning("%s: put back: %s", job.ticket, why)
         with contextlib.suppress(*UNREACHABLE):  # then the lease ends by itself
@@ -350,8 +355,8 @@ class Worker:
         """
         for path in (self.store.folder / UPLOADS).glob("*"):
             with self.store.reading() as session:
-                known = path.suffix == ".zip" and bool(queue.of_archive(session, path.stem))
-            if known:
+                referenced = path.suffix == ".zip" and bool(queue.of_archive(session, path.stem))
+            if referenced:
                 forget(self.store, path.stem)
             elif time.time() - path.stat().st_mtime > A_DAY:
                 path.unlink(missing_ok=True)

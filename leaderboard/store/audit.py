@@ -66,9 +66,9 @@ def _of_team(session: Session, team: str) -> ColumnElement[bool]:
     for row in session.scalars(renamed):
         if row.subject in names and "was" in row.detail:
             names.add(row.detail["was"])
-    own = select(TeamRow.id).where(TeamRow.name == team).scalar_subquery()
-    tickets = select(JobRow.ticket).where(JobRow.team_id == own)
-    digests = select(SubmissionRow.sha256).where(SubmissionRow.team_id == own)
+    team_id = select(TeamRow.id).where(TeamRow.name == team).scalar_subquery()
+    tickets = select(JobRow.ticket).where(JobRow.team_id == team_id)
+    digests = select(SubmissionRow.sha256).where(SubmissionRow.team_id == team_id)
     return or_(
         AuditRow.actor.in_(names),
         AuditRow.subject.in_(names),

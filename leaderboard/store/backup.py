@@ -144,8 +144,8 @@ def _renew_site(session: Session) -> None:
 
 def _check_empty(session: Session, folder: Path) -> None:
     for table in tables():
-        found = session.scalar(select(func.count()).select_from(table))
-        if found and table.name != "site":
+        rows = session.scalar(select(func.count()).select_from(table))
+        if rows and table.name != "site":
             raise InputError(
                 f"The database of {folder} has a board already; restore into an empty one."
             )
@@ -161,11 +161,11 @@ def _files(folder: Path) -> Iterable[Path]:
 def _restore_files(tar: tarfile.TarFile, backup: Path, folder: Path) -> int:
     count = 0
     for member in tar.getmembers():
-        place, _, name = member.name.rpartition("/")
-        if place not in FOLDERS or not member.isfile():
+        parent, _, name = member.name.rpartition("/")
+        if parent not in FOLDERS or not member.isfile():
             continue
-        (folder / place).mkdir(exist_ok=True)
-        with atomic_path(folder / place / name) as temporary:
+        (folder / parent).mkdir(exist_ok=True)
+        with atomic_path(folder / parent / name) as temporary:
             with temporary.open("wb") as f:
                 shutil.copyfileobj(_member(tar, member.name, backup), f, 2**20)
             if Path(name).stem != sha256_file(temporary):

@@ -71,8 +71,8 @@ def bits(submissions: int, releases: int, levels: float) -> float:
     True
     """
     terms = [
-        math.log2(math.comb(submissions, told)) + told * levels
-        for told in range(min(submissions, releases) + 1)
+        math.log2(math.comb(submissions, released)) + released * levels
+        for released in range(min(submissions, releases) + 1)
     ]
     most = max(terms)
     return most + math.log2(sum(2.0 ** (term - most) for term in terms))
@@ -117,27 +117,27 @@ def decide(
         return None
     team = session.get_one(TeamRow, row.team_id, with_for_update=True)
     earlier = _earlier(session, row)
-    told = [one for one in earlier if one.held is None]
-    if any(row.pixels is not None and one.pixels == row.pixels for one in told):
+    released = [submission for submission in earlier if submission.held is None]
+    if any(row.pixels is not None and submission.pixels == row.pixels for submission in released):
         return None  # it says what is known already
-    if any(_near(values, values_of(one), headline) for one in earlier):
+    if any(_near(values, values_of(submission), headline) for submission in earlier):
         return "near"
-    if len({one.pixels or one.sha256 for one in told}) >= team.releases:
+    if len({submission.pixels or submission.sha256 for submission in released}) >= team.releases:
         return "spent"
     sign = 1.0 if higher_is_better else -1.0
-    means = {one.id: sign * _mean(session, one, headline) for one in earlier}
-    runs = [one for one in earlier if _row_of(one) == _row_of(row)]
-    if runs and all(one.held is None for one in runs):
+    means = {submission.id: sign * _mean(session, submission, headline) for submission in earlier}
+    runs = [submission for submission in earlier if _row_of(submission) == _row_of(row)]
+    if runs and all(run.held is None for run in runs):
         return None if len(runs) < RUNS else "spent"
     rows: dict[tuple[str, ...], list[float]] = {}
-    for one in told:
-        rows.setdefault(_row_of(one), []).append(means[one.id])
+    for submission in released:
+        rows.setdefault(_row_of(submission), []).append(means[submission.id])
     best = max(map(_average, rows.values()), default=-math.inf)
-    new = _average([sign * mean, *(means[one.id] for one in runs)])
+    new = _average([sign * mean, *(means[run.id] for run in runs)])
     if new < best + step_of(headline, _items(suite)):
         return "step"
-    for one in runs:
-        one.held = None  # the row is told as a whole
+    for submission in runs:
+        submission.held = None  # the row is told as a whole
     return None
 
 
@@ -155,12 +155,12 @@ def _row_of(one: SubmissionRow) -> tuple[str, str, str, str]:
 
 def _earlier(session: Session, row: SubmissionRow) -> list[SubmissionRow]:
     """What the team submitted to the suite before, also what it withdrew."""
-    found = select(SubmissionRow).where(
+    query = select(SubmissionRow).where(
         SubmissionRow.team_id == row.team_id,
         SubmissionRow.suite_fingerprint == row.suite_fingerprint,
         SubmissionRow.sha256 != row.sha256,
     )
-    return list(session.scalars(found.order_by(SubmissionRow.id)))
+    return list(session.scalars(query.order_by(SubmissionRow.id)))
 
 
 def _mean(session: Session, one: SubmissionRow, headline: str) -> float:

@@ -98,12 +98,12 @@ def reproduce(
     """
     require_full(suite)
     submission = open_submission(path, suite, sizes_of(suite))
-    made = submission.manifest
-    seed = PREDICT_SEED if made.seed is None else made.seed
-    report = evaluate(method, suite, prompt=made.prompt_mode, workers=workers, seed=seed)
-    if report.method.name != made.method.name:
+    manifest = submission.manifest
+    seed = PREDICT_SEED if manifest.seed is None else manifest.seed
+    report = evaluate(method, suite, prompt=manifest.prompt_mode, workers=workers, seed=seed)
+    if report.method.name != manifest.method.name:
         raise InputError(
             f"{method} is the method {report.method.name!r}; the submission is of "
-            f"{made.method.name!r}."
+            f"{manifest.method.name!r}."
         )
     return store.add(path, suite, report, workers)

@@ -142,27 +142,30 @@ class Store:
         with self.incoming() as folder:
             copy = _copied(path, folder)  # nobody changes it between the check and the scoring
             digest = sha256_file(copy)
-            known = self.find(digest)
-            again = bool(training) or (
-                reproduction is not None and known is not None and known.level != "reproduced"
-            )
-            if known is not None and not again and self.archive(digest).is_file():
-                return Added(known, new=False)
-            verdict = verify(copy, suite, reproduction, workers, training).model_copy(
-                update={"submission": path.name}
-            )
+            earlier = self.find(digest)
+            if earlier is not None and self.archive(digest).is_file():
+                reproduces = reproduction is not None and earlier.level != "reproduced"
+                if not training and not reproduces:
+                    return Added(earlier, new=False)
+            verdict = verify(copy, suite, reproduction, workers, training)
+            verdict = verdict.model_copy(update={"submission": path.name})
             if not verdict.accepted or verdict.report is None:
                 return Added(verdict, new=False)
-            table = folder / "per_sample.parquet"
-            write_per_sample(table, verdict.report.per_sample or {})
-            values = self.keep_values(table)
-            self.archive(digest).parent.mkdir(exist_ok=True)
-            copy.replace(self.archive(digest))
+            values = self._keep_files(folder, copy, digest, verdict.report)
         try:
             new = self._record_added(suite, verdict, digest, values, team)
         except IntegrityError:  # the same archive was recorded at the same moment
             new = False
         return Added(self.find(digest) or verdict, new)
+
+    def _keep_files(self, folder: Path, copy: Path, digest: str, report: Report) -> str:
+        """Keep the values by item and the archive; the name of the table of values."""
+        table = folder / "per_sample.parquet"
+        write_per_sample(table, report.per_sample or {})
+        values = self.keep_values(table)
+        self.archive(digest).parent.mkdir(exist_ok=True)
+        copy.replace(self.archive(digest))
+        return values
 
     def _record_added(
         self, suite: Dataset, verdict: Verdict, digest: str, values: str, team: str | None
@@ -192,7 +195,7 @@ class Store:
         What was scored against answers that were replaced does not count, nor what the keeper
         struck off. What a team withdrew is given with `withdrawn` alone.
         """
-        found = (
+        query = (
             select(SubmissionRow, SuiteRow, VerdictRow, TeamRow.name)
             .join(SuiteRow, SuiteRow.fingerprint == SubmissionRow.suite_fingerprint)
             .join(VerdictRow, VerdictRow.id == SubmissionRow.last_verdict)
@@ -201,9 +204,9 @@ class Store:
             .order_by(SubmissionRow.id)
         )
         if not withdrawn:
-            found = found.where(SubmissionRow.withdrawn.is_(None))
+            query = query.where(SubmissionRow.withdrawn.is_(None))
         with self.reading() as session:
-            entries = [self._entry(*row) for row in session.execute(found)]
+            entries = [self._entry(*row) for row in session.execute(query)]
         return [
             entry
             for entry in entries
@@ -292,13 +295,13 @@ def record(
         select(SubmissionRow).where(SubmissionRow.sha256 == digest)
     ).first()
     last = _last_verdict(session, submission)
-    known = Verdict.model_validate(last.verdict) if last else None
-    verdict = keeping(verdict, known) if known else verdict
+    earlier = Verdict.model_validate(last.verdict) if last else None
+    verdict = keeping(verdict, earlier) if earlier else verdict
     if submission is not None and submission.withdrawn is not None:
         submission.withdrawn, submission.struck = None, False
         changed(session)
     scoring = scoring_of(verdict)
-    same = known is not None and says_the_same(known, verdict)
+    same = earlier is not None and says_the_same(earlier, verdict)
     if last and job is None and same and last.scoring in (None, scoring):
         return False
     if submission is None:
@@ -307,6 +310,19 @@ def record(
             submission.held = _held(store, session, submission, report, values)
             submission.flag = _flag(session, submission, report)
     submission.pixels = verdict.pixels or submission.pixels
+    _add_verdict(session, submission, verdict, values, scoring, job)
+    return True
+
+
+def _add_verdict(
+    session: Session,
+    submission: SubmissionRow,
+    verdict: Verdict,
+    values: str,
+    scoring: str | None,
+    job: int | None,
+) -> None:
+    """Add a verdict to its submission, as the one that counts."""
     row = VerdictRow(
         decided=verdict.decided,
         level=verdict.level,
@@ -320,7 +336,6 @@ def record(
     session.flush()
     submission.last_verdict = row.id
     changed(session)
-    return True
 
 
 def _new_submission(
@@ -359,6 +374,7 @@ def _held(
         return None
 
     def values_of(one: SubmissionRow) -> dict[str, float]:
+        """The headline of each item of an earlier submission, by key."""
         verdict = session.get_one(VerdictRow, one.last_verdict)
         return _by_key(store.per_sample(verdict.per_sample), headline)
 

@@ -95,6 +95,7 @@ def about(suite: Dataset) -> dict[str, Any]:
     records = [record for split in suite.scored_splits for record in suite.records(split)]
 
     def counted(label: str) -> dict[str, dict[str, int]]:
+        """The counts of the records by the value of a label."""
         groups: dict[str, list[Record]] = {}
         for record in records:
             groups.setdefault(getattr(record, label) or "", []).append(record)

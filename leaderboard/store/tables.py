@@ -31,9 +31,11 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The moment in UTC, as the database keeps it."""
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The moment as it was read, with UTC as its zone."""
         return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 

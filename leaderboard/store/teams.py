@@ -102,8 +102,8 @@ def change(
             team.blocked = datetime.now(UTC) if blocked else None
         team.per_day = team.per_day if per_day is None else per_day
         team.releases = team.releases if releases is None else releases
-        told = {"rename": rename, "per_day": per_day, "releases": releases, "blocked": blocked}
-        changes = {what: value for what, value in told.items() if value is not None}
+        settings = {"rename": rename, "per_day": per_day, "releases": releases, "blocked": blocked}
+        changes = {what: value for what, value in settings.items() if value is not None}
         note(session, KEEPER, "team-changed", team.name, was=name, **changes)
 
 
@@ -111,8 +111,8 @@ def named(session: Session, name: str) -> TeamRow:
     """The team of this name; InputError with the nearest one where there is none."""
     team = session.scalars(select(TeamRow).where(TeamRow.name == name)).first()
     if team is None:
-        known = sorted(session.scalars(select(TeamRow.name)))
-        hint = did_you_mean(name, known, "`lorweb-bench leaderboard teams` lists them")
+        names = sorted(session.scalars(select(TeamRow.name)))
+        hint = did_you_mean(name, names, "`lorweb-bench leaderboard teams` lists them")
         raise InputError(f"There is no team {name!r} on this board; {hint}.")
     return team
 
@@ -147,7 +147,7 @@ def team_of(session: Session, token: str) -> TeamRow | None:
     """
     if not TOKEN.fullmatch(token):
         return None
-    found = select(TeamRow).where(
+    query = select(TeamRow).where(
         TeamRow.token_hash == token_hash(token), TeamRow.revoked.is_(None)
     )
-    return session.scalars(found).first()
+    return session.scalars(query).first()

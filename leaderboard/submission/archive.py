@@ -239,15 +239,20 @@ def _central(directory: bytes, position: int, limits: Mapping[str, int]) -> tupl
         raise InputError(f"{name} is a link, a folder or a device; only plain files are taken.")
     if method not in (STORED, DEFLATED):
         raise InputError(f"{name} is compressed by a method other than deflate.")
-    if size > limits[name]:
-        raise InputError(f"{name} has {size} bytes; it may have {limits[name]}.")
+    _check_sizes(name, method, stored, size, limits[name])
+    return Entry(name, 0, stored, size, crc, method), offset, end
+
+
+def _check_sizes(name: str, method: int, stored: int, size: int, most: int) -> None:
+    """Refuse an entry that is larger than `most`, or compressed as no honest one is."""
+    if size > most:
+        raise InputError(f"{name} has {size} bytes; it may have {most}.")
     if (
         stored > size + size // 1000 + 64
         or (method == STORED and stored != size)
         or size > HIGHEST_RATIO * max(stored, 1)
     ):
         raise InputError(f"{name} has {size} bytes stored in {stored}, which no honest entry has.")
-    return Entry(name, 0, stored, size, crc, method), offset, end
 
 
 def _name(raw: bytes, limits: Mapping[str, int]) -> str:
@@ -258,12 +263,15 @@ def _name(raw: bytes, limits: Mapping[str, int]) -> str:
     text = raw[:200].decode("latin-1")
     if text in limits and len(raw) == len(text):
         return text
-    shown = ascii(raw[:80].decode("utf-8", "replace"))
+    printable = ascii(raw[:80].decode("utf-8", "replace"))
     if text.startswith("/") or ".." in text or "\\" in text or ":" in text:
-        raise InputError(f"The archive has an entry {shown}, a name that leads out of its folder.")
+        raise InputError(
+            f"The archive has an entry {printable}, a name that leads out of its folder."
+        )
     if not text.isascii() or not text.isprintable():
         raise InputError(
-            f"The archive has an entry {shown}, a name with letters that are not those of a key."
+            f"The archive has an entry {printable}, "
+            "a name with letters that are not those of a key."
         )
     if Path(text).name.lower() in (
         "report.json",
@@ -272,10 +280,12 @@ def _name(raw: bytes, limits: Mapping[str, int]) -> str:
         "per_sample.parquet",
     ):
         raise InputError(
-            f"The archive has an entry {shown}: no result is taken from a submission, the board "
-            "computes them from the images."
+            f"The archive has an entry {printable}: "
+            "no result is taken from a submission, the board computes them from the images."
         )
-    raise InputError(f"The archive has an entry {shown}, which no submission to this suite has.")
+    raise InputError(
+        f"The archive has an entry {printable}, which no submission to this suite has."
+    )
 
 
 def _local(f: BinaryIO, entry: Entry, offset: int) -> Entry:
@@ -312,6 +322,7 @@ def deadline(seconds: float, what: str) -> Callable[[], None]:
     started = time.monotonic()
 
     def check() -> None:
+        """Raise InputError once the time is over."""
         if time.monotonic() - started > seconds:
             raise InputError(f"{what} took longer than {seconds:g} seconds.")
 

@@ -44,9 +44,9 @@ def check_plain(data: bytes, size: tuple[int, int], name: str) -> None:
         elif kind == b"IDAT":
             pixels.append(body)
         elif kind != b"IEND" or body:
-            shown = ascii(kind.decode("latin-1"))
+            printable = ascii(kind.decode("latin-1"))
             raise NotPlain(
-                f"{name} has a chunk {shown}; a plain 8-bit RGB PNG has none, and `leaderboard "
+                f"{name} has a chunk {printable}; a plain 8-bit RGB PNG has none, and `leaderboard "
                 "pack` writes such."
             )
         kinds.append(kind)

@@ -75,12 +75,12 @@ def image_name(key: str) -> str:
 
 def sizes_of(suite: Dataset) -> dict[str, Size]:
     """Key -> (width, height) of every item that is to be submitted, by key."""
-    found = {
+    sizes = {
         record.id: (record.width, record.height)
         for split in suite.scored_splits
         for record in suite.records(split)
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(sizes.items()))
 
 
 def limits_of(sizes: Mapping[str, Size]) -> dict[str, int]:
@@ -230,8 +230,12 @@ def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite:
             f"{name}: the device in the predictions is longer than a line, or holds invisible "
             "characters; predict again."
         )
-    own = suite.manifest.tiers_relative_to
-    other = [d.name for d in card.training_data if d.fingerprint and own and d.fingerprint != own]
+    training_fingerprint = suite.manifest.tiers_relative_to
+    other = [
+        d.name
+        for d in card.training_data
+        if d.fingerprint and training_fingerprint and d.fingerprint != training_fingerprint
+    ]
     if card.track == "closed" and other:
         raise InputError(
             f"{name}: track is 'closed', but {other[0]!r} is not the suite's own training "
@@ -256,12 +260,12 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
     if (
         manifest.suite.fingerprint != suite.fingerprint
     ):  # it is what was predicted on; a version may change the answers alone
-        made = (
+        suite_label = (
             f"{manifest.suite.name[:80]} {manifest.suite.version[:40]} "
             f"({manifest.suite.fingerprint[:12]})"
         )
         raise InputError(
-            f"The submission is for the suite {ascii(made)}, not for {suite.name} "
+            f"The submission is for the suite {ascii(suite_label)}, not for {suite.name} "
             f"{suite.version} ({suite.fingerprint[:12]})."
         )
     whole = not manifest.partial and manifest.pairs == "true" and manifest.exemplars == 1

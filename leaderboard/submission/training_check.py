@@ -45,16 +45,16 @@ class TrainingFound(BaseModel):
     @property
     def sentence(self) -> str:
         """What was found, in words."""
-        found = [f"{count} of {tier}" for tier, count in self.by_tier.items()]
-        found += [
+        counts = [f"{count} of {tier}" for tier, count in self.by_tier.items()]
+        counts += [
             f"{count} {what}"
             for what, count in (("photographs or scenes", self.sources), ("images", self.images))
             if count
         ]
         compared = "its manifest alone" if self.images is None else "its labels and images"
-        own, what = ", the suite's own," if self.own else "", ", ".join(found) or "nothing new"
+        whose, what = ", the suite's own," if self.own else "", ", ".join(counts) or "nothing new"
         return (
-            f"The declared training data {self.name} ({self.fingerprint[:12]}){own} shares "
+            f"The declared training data {self.name} ({self.fingerprint[:12]}){whose} shares "
             f"{what}, by {compared}."
         )
 
@@ -90,8 +90,8 @@ def _check(card: Card, suite: Dataset, path: Path) -> TrainingFound:
         for entry in training.split(split).shards
     )
     if whole:
-        found = find_leaks(folder, suite.path)
-        return _found(training, suite, found.tiers, found)
+        leaks = find_leaks(folder, suite.path)
+        return _found(training, suite, leaks.tiers, leaks)
     by_tier: dict[str, set[str]] = {}
     for split in suite.scored_splits:
         for record in suite.records(split):

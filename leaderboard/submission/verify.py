@@ -79,45 +79,29 @@ def verify(
     """
     path, started = Path(path), time.monotonic()
     require_full(suite)
-    if not path.is_file():
-        raise InputError(
-            f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` "
-            "writes."
-        )
+    _require_file(path)
     sizes = sizes_of(suite)
-    found = Verdict(
-        accepted=False,
-        reasons=("It was not checked.",),
-        submission=path.name,
-        sha256=_sha256(path, most_bytes(sizes)),
-        bytes=path.stat().st_size,
-        suite=suite_id(suite),
-        targets_fingerprint=suite.manifest.targets_fingerprint,
-        seconds=0.0,
-    )
+    verdict = _unchecked(path, suite, most_bytes(sizes))
 
     def ended(**what: Any) -> Verdict:
-        return found.model_copy(update=what | {"seconds": round(time.monotonic() - started, 3)})
+        """The verdict with what was decided, and with the time that it took."""
+        return verdict.model_copy(update=what | {"seconds": round(time.monotonic() - started, 3)})
 
     try:
         submission = open_submission(path, suite, sizes)
     except InputError as e:
         return ended(reasons=(str(e),))
-    found = found.model_copy(
-        update={
-            "card": submission.card,
-            "training": check_training(submission.card, suite, training),
-        }
-    )
-    leaks = tuple(one.sentence for one in found.training)
-    if submission.card.track == "closed" and (refused := _not_closed(found.training, suite)):
+    findings = check_training(submission.card, suite, training)
+    verdict = verdict.model_copy(update={"card": submission.card, "training": findings})
+    leaks = tuple(finding.sentence for finding in findings)
+    if submission.card.track == "closed" and (refused := _not_closed(findings, suite)):
         return ended(reasons=(refused, *leaks))
     from lorweb_bench.scoring.evaluate import score
 
     report = score(
         submission.predictions, suite, trained_on=_declared(submission.card), workers=workers
     )
-    found = found.model_copy(update={"pixels": pixels_of(submission)})
+    verdict = verdict.model_copy(update={"pixels": pixels_of(submission)})
     reason = f"All {len(sizes)} images are there and in order; the scores were computed from them."
     if reproduction is None:
         return ended(accepted=True, level="re-scored", reasons=(reason, *leaks), report=report)
@@ -125,6 +109,29 @@ def verify(
         return ended(reasons=(difference,), report=report)
     again = "The keeper ran the method too, and its scores lie within the intervals."
     return ended(accepted=True, level="reproduced", reasons=(reason, again, *leaks), report=report)
+
+
+def _require_file(path: Path) -> None:
+    """Refuse a path that is no file."""
+    if not path.is_file():
+        raise InputError(
+            f"{path} is no file; a submission is the zip that `lorweb-bench leaderboard pack` "
+            "writes."
+        )
+
+
+def _unchecked(path: Path, suite: Dataset, most: int) -> Verdict:
+    """The verdict on a file of at most `most` bytes before anything in it was checked."""
+    return Verdict(
+        accepted=False,
+        reasons=("It was not checked.",),
+        submission=path.name,
+        sha256=_sha256(path, most),
+        bytes=path.stat().st_size,
+        suite=suite_id(suite),
+        targets_fingerprint=suite.manifest.targets_fingerprint,
+        seconds=0.0,
+    )
 
 
 def pixels_of(submission: Submission) -> str:
@@ -143,13 +150,13 @@ def _not_closed(training: Sequence[TrainingFound], suite: Dataset) -> str | None
     """Why a submission to the closed track was not adapted on the suite's own training dataset
     only, or None.
     """
-    for one in training:
-        if suite.manifest.tiers_relative_to and not one.own:
+    for finding in training:
+        if suite.manifest.tiers_relative_to and not finding.own:
             return (
-                f"The track is closed, but {one.name} ({one.fingerprint[:12]}) is not the "
+                f"The track is closed, but {finding.name} ({finding.fingerprint[:12]}) is not the "
                 "suite's own training dataset; the track is open."
             )
-        if one.leaks:
+        if finding.leaks:
             return "The track is closed, but what the suite calls new was trained on."
     return None
 
