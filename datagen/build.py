@@ -199,8 +199,8 @@ def _make_shards(
     shards: list[tuple[str, int]] = []
     for split, items in plan.items.items():
         shards += [(split, index) for index in range(-(-len(items) // size))]
-    own = shards[part[0] - 1 :: part[1]]
-    waiting = [shard for shard in own if not shard_done(folder, *shard)]
+    part_shards = shards[part[0] - 1 :: part[1]]
+    waiting = [shard for shard in part_shards if not shard_done(folder, *shard)]
     failures: list[LeftOut] = []
     for failed in run_pieces(
         functools.partial(build_shard, str(folder), plan.makers, recipe.filters.on_error),
@@ -284,15 +284,15 @@ def make_plan(
         training: The dataset that a suite is relative to.
         workers: Processes; the plan does not depend on their number.
     """
-    known: dict[str, Described] | None = None
+    described: dict[str, Described] | None = None
     if training is not None:
         listed = training.manifest.transformations
-        known = {name: info.model_dump(mode="json") for name, info in listed.items()}
+        described = {name: info.model_dump(mode="json") for name, info in listed.items()}
     if isinstance(sources, CollectedPairs):
-        tasks, analogies = plan_pairs(recipe, sources, known)
+        tasks, analogies = plan_pairs(recipe, sources, described)
         makers = {split: PairItems(recipe, tasks) for split in analogies}
         return Plan(makers, analogies, tasks, sources.notes)
-    return _plan_photographs(recipe, sources, known, workers)
+    return _plan_photographs(recipe, sources, described, workers)
 
 
 def _plan_photographs(
@@ -303,8 +303,8 @@ def _plan_photographs(
     if known is None:
         selection = tiers.trained(recipe, library, calibration)
     else:
-        own = own_images(recipe, sources, workers)
-        selection = tiers.suite_tiers(recipe, library, calibration, own, known)
+        source_calibration = own_images(recipe, sources, workers)
+        selection = tiers.suite_tiers(recipe, library, calibration, source_calibration, known)
     names = list(selection.transformations)
     items = {split: plan_items(recipe, split, selection.used, names) for split in recipe.splits}
     numbers = [np.unique(table.rows["transformation"]) for table in items.values()]

@@ -132,6 +132,7 @@ class Editor:
         """
 
         def difference(others: Sequence[Image.Image]) -> float:
+            """How much the first edit changes when it is made beside other images."""
             again = self._call([images[0], *others], instruction, seeds)[0]
             return float(np.abs(np.asarray(again, np.int16) - np.asarray(first, np.int16)).mean())
 
@@ -180,8 +181,8 @@ class Editor:
             "_auto_resize": False,
             "output_type": "pil",
         }
-        taken = {key: value for key, value in fixed.items() if key in self.takes}
-        call: dict[str, Any] = {**taken, "prompt": instruction, **self.arguments}
+        accepted = {key: value for key, value in fixed.items() if key in self.takes}
+        call: dict[str, Any] = {**accepted, "prompt": instruction, **self.arguments}
         # On the CPU: the same noise for every device.
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         if count == 1:

@@ -220,17 +220,17 @@ def _choose(
     counts: Mapping[str, int] = recipe.source.editor.photographs  # type: ignore[assignment]
     chosen: list[Source] = []
     for role in roles:
-        wanted = counts.get(role, 0)
+        count = counts.get(role, 0)
         there = [source for source in ordered if pair_role(recipe, source.name, True) == role]
-        if len(there) < wanted:
+        if len(there) < count:
             raise InputError(
-                f"The task {name!r} needs {wanted} photographs with the role {role!r}, and there "
+                f"The task {name!r} needs {count} photographs with the role {role!r}, and there "
                 f"are {len(there)}; add some, give the role a greater share in source.shares, or "
                 "ask for fewer in source.editor.photographs."
             )
         if role == "b":
-            there = _by_aspect(recipe, chosen, there, wanted, looks)
-        chosen += there[:wanted]
+            there = _by_aspect(recipe, chosen, there, count, looks)
+        chosen += there[:count]
     return chosen
 
 
@@ -368,11 +368,10 @@ def _make_missing(
     by rounding, and by more.
     """
     absent = {edit.file(folder, "after") for edit in missing}
-    batches = [
-        batch
-        for batch in _batches(edits, recipe.source.editor.batch)
-        if not absent.isdisjoint(edit.file(folder, "after") for edit in batch)
-    ]
+    batches = []
+    for batch in _batches(edits, recipe.source.editor.batch):
+        if not absent.isdisjoint(edit.file(folder, "after") for edit in batch):
+            batches.append(batch)
     current: str | None = ""  # the task whose LoRA is on; None: no LoRA
     for batch in track(batches, len(batches), f"editing with {identity['model']}"):
         editor, task = _load_editor(recipe), batch[0].task

@@ -68,13 +68,13 @@ def changes_disagree(filters: FiltersSection, files: Mapping[str, tuple[bytes, s
         True when the cosine of the two changes is under `clip_direction.minimum`, or when one of
         them is no change at all to the encoder.
     """
-    wanted = filters.clip_direction
-    if wanted.model is None:
+    section = filters.clip_direction
+    if section.model is None:
         return False
     panels = [decode_array(files[role][0], role) for role in ROLES]
-    features = Clip(wanted.model).features(panels).astype(np.float64)
+    features = Clip(section.model).features(panels).astype(np.float64)
     first, second = features[1] - features[0], features[3] - features[2]
     lengths = np.linalg.norm(first), np.linalg.norm(second)
     if min(lengths) < NO_DIRECTION:
         return True
-    return bool(first @ second / (lengths[0] * lengths[1]) < wanted.minimum)
+    return bool(first @ second / (lengths[0] * lengths[1]) < section.minimum)

@@ -109,10 +109,10 @@ class PairItems:
         """Make items; each comes with what was made, or with the filter that it failed."""
         for item in items:
             try:
-                made = self._make(item)
+                result = self._make(item)
             except ItemFailure as failure:
-                made = Dropped("failed", str(failure))
-            yield item, made
+                result = Dropped("failed", str(failure))
+            yield item, result
 
     def _make(self, item: PlannedAnalogy) -> Made | Dropped:
         """Make an item, with a fitted to the size of b."""
@@ -128,10 +128,10 @@ class PairItems:
         if len(item.further) < self.recipe.exemplars - 1:
             return Dropped("exemplars")
         for roles, pair in zip(FURTHER_PAIRS, item.further, strict=False):
-            shown = _encode_pair(pair, panel, seed, filters, second.size)
-            if shown.files is None:
-                return Dropped(shown.failure or "")
-            for role, data in zip(roles, shown.files, strict=True):
+            encoded_pair = _encode_pair(pair, panel, seed, filters, second.size)
+            if encoded_pair.files is None:
+                return Dropped(encoded_pair.failure or "")
+            for role, data in zip(roles, encoded_pair.files, strict=True):
                 encoded[role] = (data, str(panel.format))
         with failing_items(f"filters.clip_direction fails on item {item.key}"):
             disagree = changes_disagree(filters, encoded)
@@ -271,23 +271,23 @@ def held_out(recipe: Recipe, tasks: Sequence[str]) -> set[str]:
     Raises:
         InputError: A task is not there; the error gives the nearest name.
     """
-    wanted = recipe.tiers.new_task
-    if wanted == "all":
+    new_tasks = recipe.tiers.new_task
+    if new_tasks == "all":
         return set(tasks)
-    if isinstance(wanted, int):
-        if not 0 <= wanted < len(tasks):
+    if isinstance(new_tasks, int):
+        if not 0 <= new_tasks < len(tasks):
             raise InputError(
-                f"tiers.new_task: {wanted} tasks cannot be held out, {recipe.source.path} has "
+                f"tiers.new_task: {new_tasks} tasks cannot be held out, {recipe.source.path} has "
                 f"{len(tasks)}."
             )
-        return set(sorted(tasks, key=lambda name: draw(recipe.seed, "new_task", name))[:wanted])
+        return set(sorted(tasks, key=lambda name: draw(recipe.seed, "new_task", name))[:new_tasks])
     by_letters = _by_letters(tasks)
-    for name in wanted:
+    for name in new_tasks:
         if _letters(name) not in by_letters:
             there = f"there are {', '.join(tasks)}."
             hint = did_you_mean(_letters(name), by_letters, there, shown=by_letters)
             raise InputError(f"There is no task for tiers.new_task: {name!r}; {hint}")
-    return {by_letters[_letters(name)] for name in wanted}
+    return {by_letters[_letters(name)] for name in new_tasks}
 
 
 def _by_letters(tasks: Sequence[str]) -> dict[str, str]:
@@ -345,13 +345,13 @@ def plan_pairs(
             "Quadruplets make training data (splits train and dev); a suite needs pairs, whose "
             "photographs can be kept apart."
         )
-    known = training or {}
-    if both := sorted(set(collected.held) & set(known)):
+    trained = training or {}
+    if both := sorted(set(collected.held) & set(trained)):
         raise InputError(
             f"tiers.new_task: {both[0]!r} is trained on in the dataset that tiers.relative_to "
             "names."
         )
-    items = {split: _plan_split(recipe, collected, split, known) for split in recipe.splits}
+    items = {split: _plan_split(recipe, collected, split, trained) for split in recipe.splits}
     names = list(collected.tasks)
     used: set[str] = set()
     for table in items.values():
@@ -361,7 +361,7 @@ def plan_pairs(
         if task in used:
             tier = "new_task" if task in collected.held else "seen_single"
             listed[task] = _listed(task, group, tier, collected.parameters.get(task, {}))
-    for name, info in known.items():
+    for name, info in trained.items():
         listed.setdefault(name, {**info, "trained": True})
     return listed, items
 
@@ -370,11 +370,11 @@ def _plan_split(
     recipe: Recipe, collected: CollectedPairs, split: str, training: Mapping[str, Described]
 ) -> ItemTable[PlannedAnalogy]:
     names = list(collected.tasks)
-    wanted = [name for name in names if (name in collected.held) == (split == "unseen")]
+    split_tasks = [name for name in names if (name in collected.held) == (split == "unseen")]
     if split == "seen":
-        wanted = [name for name in wanted if name in training]
+        split_tasks = [name for name in split_tasks if name in training]
     analogies = itertools.chain.from_iterable(
-        _analogies(recipe, collected, split, names.index(task), task) for task in wanted
+        _analogies(recipe, collected, split, names.index(task), task) for task in split_tasks
     )
     rows = np.fromiter(analogies, ROW)
     if not len(rows):
@@ -395,7 +395,7 @@ def _planned_analogy(
     row: Any,
 ) -> PlannedAnalogy:
     task = names[row["task"]]
-    first, second = (collected.tasks[task][row[place]] for place in ("first", "second"))
+    first, second = (collected.tasks[task][row[column]] for column in ("first", "second"))
     further: tuple[Pair, ...] = ()
     if recipe.exemplars > 1:
         further = _further_pairs(recipe, collected, split, key, (first, second))
@@ -415,11 +415,11 @@ def _further_pairs(
         pairs: Its (a, a_prime) and (b, b_prime).
     """
     role = "a" if recipe.is_suite else split
-    taken = {pair.photograph for pair in pairs}
+    photographs = {pair.photograph for pair in pairs}
     by_photograph: dict[str, Pair] = {}
     for pair in collected.tasks[pairs[0].task]:
         fits = collected.roles[pair.photograph] == role and _same_aspect(pair, pairs[1], recipe)
-        if fits and pair.photograph not in taken:
+        if fits and pair.photograph not in photographs:
             by_photograph.setdefault(pair.photograph, pair)
     others = list(by_photograph.values())
     order = generator(recipe.seed, "exemplars", split, key).permutation(len(others))
@@ -435,7 +435,7 @@ def _analogies(
         The number of an item's key, that of its task, and the places of both pairs in the task.
     """
     group, roles = collected.tasks[task], collected.roles
-    place = {id(pair): i for i, pair in enumerate(group)}
+    positions = {id(pair): i for i, pair in enumerate(group)}
     first_role, second_role = ("a", "b") if recipe.is_suite else (split, split)
     couples: Iterator[tuple[Pair, Pair]]
     if collected.fixed:
@@ -448,7 +448,7 @@ def _analogies(
     for first, second in couples:
         if (roles[first.photograph], roles[second.photograph]) == (first_role, second_role):
             key = key_number(draw(recipe.seed, recipe.name, split, task, first.name, second.name))
-            yield key, number, place[id(first)], place[id(second)]
+            yield key, number, positions[id(first)], positions[id(second)]
 
 
 def _couples(

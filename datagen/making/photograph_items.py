@@ -78,6 +78,7 @@ def plan_items(
     rows = np.fromiter(_planned_rows(recipe, split, used, names), ROW)
 
     def to_item(key: str, row: Any) -> PlannedItem:
+        """The planned item of a row."""
         return PlannedItem(key, split, names[row["transformation"]], int(row["turn"]))
 
     return ItemTable(rows[_order(recipe, rows)], to_item)
@@ -197,10 +198,10 @@ class PhotographItems:
             for item in group:
                 try:
                     first = first or self._first_pair(item)
-                    made = first if isinstance(first, Dropped) else self._make(item, first)
+                    result = first if isinstance(first, Dropped) else self._make(item, first)
                 except ItemFailure as failure:
-                    made = Dropped("failed", str(failure))
-                yield item, made
+                    result = Dropped("failed", str(failure))
+                yield item, result
 
     def _shared_pair(self, item: PlannedItem) -> tuple[str, str, int]:
         """What names the (a, a_prime) of an item."""
@@ -227,10 +228,10 @@ class PhotographItems:
             further = self._further_pairs(item, first, second)
             if isinstance(further, Dropped):
                 return further
-            made = self._finish(item, first, second, further, candidates)
+            item_files = self._finish(item, first, second, further, candidates)
             with failing_items(f"filters.clip_direction fails on item {item.key}"):
-                disagree = changes_disagree(self.recipe.filters, made.images)
-            return Dropped("clip_direction") if disagree else made
+                disagree = changes_disagree(self.recipe.filters, item_files.images)
+            return Dropped("clip_direction") if disagree else item_files
         return Dropped("indistinct")
 
     def _candidates(self, item: PlannedItem, second: PanelPair) -> list[str] | None:
@@ -249,17 +250,17 @@ class PhotographItems:
         self, item: PlannedItem, first: PanelPair, second: PanelPair
     ) -> list[PanelPair] | Dropped:
         """Draw the exemplars after the first, each of a source of its own, in the size of b."""
-        taken = [first.source.name, second.source.name]
+        source_names = [first.source.name, second.source.name]
         height, width = second.before.shape[:2]
         pairs: list[PanelPair] = []
         turn = item.turn // _sharing(self.recipe)
         for number in range(2, self.recipe.exemplars + 1):
-            pair = self._draw_pair(item, f"a_{number}", turn, self.a, taken)
+            pair = self._draw_pair(item, f"a_{number}", turn, self.a, source_names)
             if isinstance(pair, Dropped):
                 return pair
             if pair.before.shape != second.before.shape:
                 pair = self._transform(item, pair.source, fit(pair.before, (width, height)))
-            taken.append(pair.source.name)
+            source_names.append(pair.source.name)
             pairs.append(pair)
         return pairs
 

@@ -167,7 +167,7 @@ class Calibration:
 
     def _median(self, x: np.ndarray, y: np.ndarray) -> float:
         images = zip(np.split(x, self._ends), np.split(y, self._ends), strict=True)
-        return float(np.median([flat_levels(one, other) for one, other in images]))
+        return float(np.median([flat_levels(image, other) for image, other in images]))
 
     def too_near(
         self, wanted: Mapping[str, Spec], known: Mapping[str, Spec], least: float

@@ -43,10 +43,11 @@ def choose_candidates(
         50 ids with the truth among them, sorted by name; None when no other transformation can be
         told from the truth.
     """
-    wanted = min(CANDIDATES, len(transformations)) - 1
+    most = min(CANDIDATES, len(transformations)) - 1
     least = max(recipe.tiers.indistinct, 1e-6)  # equal results are never told apart
 
     def distance(name: str) -> float:
+        """How far a transformation of b is from the answer, in levels."""
         try:
             return levels(library.apply(transformations[name], b), b_prime)
         except Exception:  # what cannot run on this b is no candidate: a scorer could not run it
@@ -54,10 +55,10 @@ def choose_candidates(
 
     distances = {name: distance(name) for name in rivals}
     apart = {name: far for name, far in distances.items() if far >= least}
-    nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, wanted)]
+    nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, most)]
     chosen = dict.fromkeys(nearest)
     for name in _in_random_order(transformations, recipe.seed, key):
-        if len(chosen) >= wanted:
+        if len(chosen) >= most:
             break
         if name == truth or name in chosen:
             continue
@@ -65,7 +66,7 @@ def choose_candidates(
             distances[name] = distance(name)
         if distances[name] >= least:
             chosen[name] = None
-    return sorted([truth, *chosen]) if len(chosen) >= min(wanted, 1) else None
+    return sorted([truth, *chosen]) if len(chosen) >= min(most, 1) else None
 
 
 def _in_random_order(names: Mapping[str, Any], seed: int, key: str) -> Iterator[str]:

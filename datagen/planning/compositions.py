@@ -26,6 +26,7 @@ def by_seed(seed: int, groups: Iterable[Group]) -> list[Group]:
     """Groups of families in an order that the seed and their names alone give."""
 
     def order(group: Group) -> bytes:
+        """What a group is ordered by: a draw from the seed and its names."""
         return draw(seed, "pair" if len(group) == 2 else "group", *group)
 
     return sorted(groups, key=order)
@@ -47,6 +48,7 @@ def threes_of(families: Iterable[str], allowed: set[frozenset[str]]) -> list[Gro
     """The groups of three families of which every two are an allowed pair."""
 
     def allows(group: Group) -> bool:
+        """Whether every two families of a group are an allowed pair."""
         return set(map(frozenset, itertools.combinations(group, 2))) <= allowed
 
     return list(filter(allows, itertools.combinations(sorted(families), 3)))
@@ -83,7 +85,7 @@ class Composer:
         Returns:
             The compositions by id.
         """
-        known, chosen = {**self.singles, **(beside or {})}, dict[str, Described]()
+        earlier, chosen = {**self.singles, **(beside or {})}, dict[str, Described]()
         least = self.recipe.tiers.indistinct
         tries = (self._presets(group, turn) for turn in range(ROUNDS) for group in groups)
         while len(chosen) < wanted:
@@ -94,7 +96,7 @@ class Composer:
             for spec in self._visible(batch):
                 if spec is not None and spec["id"] not in chosen:
                     visible[spec["id"]] = spec
-            near = self.calibration.too_near(visible, {**known, **chosen}, least)
+            near = self.calibration.too_near(visible, {**earlier, **chosen}, least)
             distinct = {name: spec for name, spec in visible.items() if name not in near}
             chosen.update(itertools.islice(distinct.items(), wanted - len(chosen)))
         return chosen

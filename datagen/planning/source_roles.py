@@ -156,12 +156,12 @@ def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:
         photograph: The photograph's name.
         trained: Whether a task that is not held out has it.
     """
-    given = recipe.source.shares if "shares" in recipe.source.model_fields_set else None
+    recipe_shares = recipe.source.shares if "shares" in recipe.source.model_fields_set else None
     shares: Mapping[str, float]
     if recipe.source.kind == "editor":
-        shares = given or (SUITE_SHARES if recipe.is_suite else {"train": 1.0})  # type: ignore[assignment]
+        shares = recipe_shares or (SUITE_SHARES if recipe.is_suite else {"train": 1.0})  # type: ignore[assignment]
     elif trained:
-        shares = given or {"train": 1.0}  # type: ignore[assignment]
+        shares = recipe_shares or {"train": 1.0}  # type: ignore[assignment]
     else:
         shares = SUITE_SHARES
     roles = [role for role in ROLES if shares.get(role, 0.0) > 0]
@@ -179,8 +179,8 @@ def _by_assignment(
     section: SourceSection, photographs: Sequence[Source]
 ) -> dict[str, list[Source]]:
     by_name = {source.name: source for source in photographs}
-    wanted = list(itertools.chain.from_iterable(section.assign.values()))
-    if missing := [name for name in wanted if name not in by_name]:
+    assigned = list(itertools.chain.from_iterable(section.assign.values()))
+    if missing := [name for name in assigned if name not in by_name]:
         hint = did_you_mean(missing[0], by_name)
         there = ", ".join(list(by_name)[:SHOWN]) or "none"
         if len(by_name) > SHOWN:
@@ -195,7 +195,10 @@ def _by_assignment(
                 f"source.assign.{role} has one photograph, {names[0]!r}, and needs two, an a and "
                 "a b; add another one."
             )
-    return {role: [by_name[name] for name in names] for role, names in section.assign.items()}
+    by_role: dict[str, list[Source]] = {}
+    for role, names in section.assign.items():
+        by_role[role] = [by_name[name] for name in names]
+    return by_role
 
 
 def _by_share(
@@ -203,8 +206,8 @@ def _by_share(
 ) -> dict[str, list[Source]]:
     if section.kind != "photographs":
         return {}
-    given: Mapping[str, float] = section.shares  # type: ignore[assignment]
-    shares = {role: given[role] for role in ROLES if given.get(role, 0.0) > 0}
+    section_shares: Mapping[str, float] = section.shares  # type: ignore[assignment]
+    shares = {role: section_shares[role] for role in ROLES if section_shares.get(role, 0.0) > 0}
     least = {role: LEAST[role] for role in shares}
     if len(photographs) < sum(least.values()):
         parts = ", ".join(f"{count} for {role}" for role, count in least.items())
@@ -230,6 +233,7 @@ def _counts(total: int, shares: Mapping[str, float], least: Mapping[str, int]) -
     counts = {role: least[role] + int(exact[role]) for role in least}
 
     def remainder_first(role: str) -> tuple[float, int]:
+        """What a role is ordered by: the greatest remainder first."""
         return int(exact[role]) - exact[role], ROLES.index(role)
 
     for role in sorted(least, key=remainder_first):

@@ -44,9 +44,9 @@ def trained_families(recipe: Recipe, library: Library) -> list[str]:
         InputError: The library does not have a family that the recipe names (the error gives the
             nearest name), or the family has no single right answer.
     """
-    tiers, wanted = recipe.tiers, recipe.transformations.families
-    listed: Iterable[str] = wanted
-    if wanted == "all":
+    tiers, choice = recipe.tiers, recipe.transformations.families
+    listed: Iterable[str] = choice
+    if choice == "all":
         listed = [name for name, family in library.families.items() if family.deterministic]
     for key, names in (
         ("transformations.families", listed),
@@ -102,15 +102,15 @@ def _presets(recipe: Recipe, library: Library, families: Sequence[str]) -> dict[
 
     A family has the values that the recipe gives, or else the library's own presets.
     """
-    given = recipe.transformations.presets
-    if strange := [name for name in given if name not in families]:
+    own_presets = recipe.transformations.presets
+    if strange := [name for name in own_presets if name not in families]:
         raise InputError(
             f"transformations.presets: {strange[0]!r} is not among the trained families."
         )
     by_family: dict[str, list[Described]] = {}
     for spec in library.singles().values():
         by_family.setdefault(spec["family"], []).append(spec)
-    for family, rows in given.items():
+    for family, rows in own_presets.items():
         key = f"transformations.presets.{family}"
         by_family[family] = [_described(library, family, values, key) for values in rows]
     presets: dict[str, Described] = {}
@@ -174,19 +174,19 @@ def _trained_compositions(
     families = {spec["family"] for spec in composer.singles.values()}
     ordered = by_seed(recipe.seed, itertools.combinations(sorted(families), 2))
     pairs = ordered[recipe.tiers.new_composition.family_pairs :]
-    wanted = recipe.transformations.compositions
-    twos = composer.choose(pairs, wanted.count)
-    if len(twos) < wanted.count:
+    section = recipe.transformations.compositions
+    twos = composer.choose(pairs, section.count)
+    if len(twos) < section.count:
         notes.append(
-            f"only {len(twos)} of {wanted.count} compositions have two steps that can both be seen"
+            f"only {len(twos)} of {section.count} compositions have two steps that can both be seen"
         )
-    if not wanted.of_three:
+    if not section.of_three:
         return twos
     groups = by_seed(recipe.seed, threes_of(families, set(map(frozenset, pairs))))
-    threes = composer.choose(groups, wanted.of_three, beside=twos)
-    if len(threes) < wanted.of_three:
+    threes = composer.choose(groups, section.of_three, beside=twos)
+    if len(threes) < section.of_three:
         notes.append(
-            f"only {len(threes)} of {wanted.of_three} compositions have three steps that can all "
+            f"only {len(threes)} of {section.of_three} compositions have three steps that can all "
             "be seen"
         )
     return {**twos, **threes}
@@ -250,9 +250,11 @@ def suite_tiers(
         training: The transformations of the dataset that the suite is relative to, by id.
     """
     selection, chosen = Selection(), _Chosen(recipe, own)
-    known = {n: t for n, t in training.items() if t.get("trained") or t["tier"] in SEEN_TIERS}
-    singles = {n: t for n, t in known.items() if not is_composed_family(t["family"])}
-    compositions = {n: t for n, t in known.items() if is_composed_family(t["family"])}
+    trained_specs = {
+        n: t for n, t in training.items() if t.get("trained") or t["tier"] in SEEN_TIERS
+    }
+    singles = {n: t for n, t in trained_specs.items() if not is_composed_family(t["family"])}
+    compositions = {n: t for n, t in trained_specs.items() if is_composed_family(t["family"])}
     not_blank = _NotBlank(calibration, recipe.filters.maximum_blank)
     notes = selection.notes
     liked = list(recipe.tiers.new_parameters)
@@ -261,13 +263,13 @@ def suite_tiers(
     composer = Composer(recipe, calibration, singles)
     unseen = {
         "new_parameters": _new_parameters(recipe, library, calibration, singles, notes),
-        "new_family": _new_family(recipe, library, calibration, known, notes),
+        "new_family": _new_family(recipe, library, calibration, trained_specs, notes),
         "new_composition": _new_composition(recipe, composer, compositions),
     }
     for tier, group in unseen.items():
-        taken = {**known, **chosen.specs}
+        earlier = {**trained_specs, **chosen.specs}
         least = recipe.tiers.indistinct
-        chosen.take(tier, _distinct(not_blank(group), taken, calibration, least, notes), notes)
+        chosen.take(tier, _distinct(not_blank(group), earlier, calibration, least, notes), notes)
     selection.used = chosen.tiers
     for tier, names in chosen.tiers.items():
         for name in names:
@@ -428,11 +430,11 @@ def _new_composition(
     """
     together = pairs_of(spec["family"] for spec in compositions.values())
     families = sorted({spec["family"] for spec in composer.singles.values()})
-    wanted = recipe.tiers.new_composition
+    section = recipe.tiers.new_composition
     ordered = by_seed(recipe.seed, itertools.combinations(families, 2))
-    apart = [pair for pair in ordered if frozenset(pair) not in together][: wanted.family_pairs]
+    apart = [pair for pair in ordered if frozenset(pair) not in together][: section.family_pairs]
     chosen = composer.one_each(apart)  # so that as many pairs as possible are represented
-    if wanted.of_three:
+    if section.of_three:
         threes = by_seed(recipe.seed, threes_of(families, set(map(frozenset, apart))))
-        chosen.update(composer.choose(threes, wanted.of_three, beside=chosen))
+        chosen.update(composer.choose(threes, section.of_three, beside=chosen))
     return chosen

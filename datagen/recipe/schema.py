@@ -309,9 +309,9 @@ class Recipe(Section):
     @field_validator("splits")
     @classmethod
     def _splits(cls, splits: dict[str, int | str]) -> dict[str, int | str]:
-        known = [s for s in SPLITS if s != PUBLIC_SPLIT]
-        if unknown := sorted(set(splits) - set(known)):
-            raise ValueError(f"{', '.join(unknown)}: the splits are {', '.join(known)}")
+        settable = [s for s in SPLITS if s != PUBLIC_SPLIT]
+        if unknown := sorted(set(splits) - set(settable)):
+            raise ValueError(f"{', '.join(unknown)}: the splits are {', '.join(settable)}")
         if not splits or any(isinstance(count, int) and count < 1 for count in splits.values()):
             raise ValueError("each split needs at least one item")
         if set(splits) & set(SUITE_SPLITS) and set(splits) - set(SUITE_SPLITS):
@@ -377,8 +377,8 @@ class Recipe(Section):
 
         A recipe that pins its files uses exactly those.
         """
-        wanted = self.filters.near_duplicates
-        return self.source.sha256 is None if wanted is None else wanted
+        setting = self.filters.near_duplicates
+        return self.source.sha256 is None if setting is None else setting
 
     @property
     def is_suite(self) -> bool:
@@ -475,8 +475,12 @@ def _read_content(
 
 def _setting_of(key: str, settings: Sequence[str]) -> str | None:
     """The text that the last override of a key gives it."""
-    values = [value for name, _, value in (s.partition("=") for s in settings) if name == key]
-    return values[-1] if values else None
+    text: str | None = None
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name == key:
+            text = value
+    return text
 
 
 def _find_extended(path: Path, extends: object) -> Path:

@@ -303,9 +303,9 @@ class SourceSection(Section):
             "directions": (not edited and self.directions != "forward", "pairs"),
             "other_shape": (not edited and self.other_shape != "crop", "pairs"),
         }
-        given = f"the kind {self.kind}"
+        source_words = f"the kind {self.kind}"
         if self.path == "bundled" and not edited:
-            given = "the bundled ones"
+            source_words = "the bundled ones"
         for key, (wrong, what) in unheeded.items():
             if wrong:
-                raise ValueError(f"`{key}` is for {what}, not for {given}")
+                raise ValueError(f"`{key}` is for {what}, not for {source_words}")

@@ -21,13 +21,13 @@ def join_chains(pairs: Sequence[Pair], digests: Digests) -> list[Pair]:
         earlier pair of its chain has for an answer, or answer with what an earlier pair shows.
     """
     photographs = _chained_photographs(pairs, digests)
-    shown: set[str] = set()
+    questions: set[str] = set()
     answers: set[str] = set()
     chained = []
     for pair, photograph, (before, after) in zip(pairs, photographs, digests, strict=True):
-        as_b = before not in answers and after not in shown
+        as_b = before not in answers and after not in questions
         if as_b and before != after:
-            shown.add(before)
+            questions.add(before)
             answers.add(after)
         chained.append(replace(pair, photograph=photograph, as_b=as_b))
     return chained
@@ -41,13 +41,14 @@ def _chained_photographs(pairs: Sequence[Pair], digests: Digests) -> list[str]:
     parents: dict[str, str] = {}
 
     def root(name: str) -> str:
+        """The photograph that stands for the chain of `name`."""
         while name in parents:
             name = parents[name]
         return name
 
     for pair, (before, after) in zip(pairs, digests, strict=True):
         for other in starting.get(after, ()) if after != before else ():
-            one, two = sorted((root(pair.photograph), root(other)))
-            if one != two:
-                parents[two] = one
+            first, two = sorted((root(pair.photograph), root(other)))
+            if first != two:
+                parents[two] = first
     return [root(pair.photograph) for pair in pairs]

@@ -46,19 +46,19 @@ def find_file(root: Path, name: str) -> Path:
     Returns:
         The file as the disk spells it; `root / name` where there is none.
     """
-    given = root / name
+    literal = root / name
     try:
-        if given.exists():
-            return given
-        place, parts = _start(root, name)
+        if literal.exists():
+            return literal
+        current, parts = _start(root, name)
         for part in parts:
-            there = NameIndex(entry.name for entry in place.iterdir()).find(part)
+            there = NameIndex(entry.name for entry in current.iterdir()).find(part)
             if there is None:
-                return given
-            place /= there
+                return literal
+            current /= there
     except (OSError, ValueError):  # no folder, or a name that no file can have
-        return given
-    return place
+        return literal
+    return current
 
 
 def _start(root: Path, name: str) -> tuple[Path, list[str]]:
@@ -66,7 +66,7 @@ def _start(root: Path, name: str) -> tuple[Path, list[str]]:
     path = Path(name.replace("\\", "/"))
     if path.is_absolute():
         return Path(path.anchor), list(path.parts[1:])
-    place, parts = root, list(path.parts)
+    start, parts = root, list(path.parts)
     while parts and parts[0] == "..":
-        place, parts = place / "..", parts[1:]
-    return place, parts
+        start, parts = start / "..", parts[1:]
+    return start, parts

@@ -167,13 +167,13 @@ def _claim_folder(path: str, section: HubSection, keep: Path | None) -> Path:
 
 def _content_digest(path: str) -> str | None:
     """A digest of the names, sizes and times of local files; None for a dataset on the hub."""
-    given = Path(path).expanduser()
+    root = Path(path).expanduser()
     files: list[Path] = []
-    if given.is_dir():
-        for folder, names in folders(given):
+    if root.is_dir():
+        for folder, names in folders(root):
             files += [folder / name for name in names]
     else:
-        matching = glob.glob(str(given))  # noqa: PTH207, a pattern in any part
+        matching = glob.glob(str(root))  # noqa: PTH207, a pattern in any part
         files = [Path(file) for file in sorted(matching)]
     stats = []
     for file in files:
@@ -313,8 +313,8 @@ def _unreachable(path: str, error: Exception) -> str:
         f"with access to the hub, `hf download --repo-type dataset {path} --local-dir FOLDER` "
         "fetches it, then source.path=FOLDER."
     )
-    given = Path(path).expanduser()
-    if path.endswith(".parquet") or given.exists() or Path(path).is_absolute():
+    local = Path(path).expanduser()
+    if path.endswith(".parquet") or local.exists() or Path(path).is_absolute():
         way = (
             "give parquet files, a folder that `datasets` reads, "
             "or the name of a dataset on the hub."
@@ -399,10 +399,10 @@ def _image_bytes(value: Any, path: str) -> bytes:
         return b""
     if value.get("bytes"):
         return bytes(value["bytes"])
-    given = Path(path).expanduser()
-    home = (given if given.is_dir() else given.parent).resolve()
+    dataset_path = Path(path).expanduser()
+    home = (dataset_path if dataset_path.is_dir() else dataset_path.parent).resolve()
     file = (home / (value.get("path") or "")).resolve()
-    if given.exists() and file.is_relative_to(home) and file.is_file():
+    if dataset_path.exists() and file.is_relative_to(home) and file.is_file():
         return file.read_bytes()
     return b""
 

@@ -218,11 +218,11 @@ def check_files(
 
     with CheckCache(f"image {CHECK_VERSION} {pillow} {max_pixels}", recheck) as cache:
         states = [FileState.of(path) for path in paths]
-        known = [_checked_from(cache.get(state)) for state in states]
-        unknown = [path for path, entry in zip(paths, known, strict=True) if entry is None]
+        cached = [_checked_from(cache.get(state)) for state in states]
+        unknown = [path for path, entry in zip(paths, cached, strict=True) if entry is None]
         check = partial(_check, max_pixels=max_pixels)
         fresh = run_pieces(check, unknown, workers, describe="checking images")
-        for state, entry in zip(states, known, strict=True):
+        for state, entry in zip(states, cached, strict=True):
             if entry is None:
                 entry = next(fresh)
                 if not entry.problem:  # which may be the disk's and not the file's
@@ -242,9 +242,9 @@ def file_sha256(path: Path, recheck: bool = False) -> str:
     """The sha256 of a file in hex; from the cache where the file has not changed since."""
     with CheckCache("sha256", recheck) as cache:
         state = FileState.of(path)
-        known = cache.get(state)
-        if isinstance(known, str):
-            return known
+        cached = cache.get(state)
+        if isinstance(cached, str):
+            return cached
         digest = sha256_file(path)
         cache.put(state, digest)
         return digest
@@ -300,14 +300,14 @@ def image_files(path: str | Path) -> tuple[Path, list[Path]]:
     Raises:
         InputError: There is no such folder, or the pattern is none.
     """
-    given = Path(path).expanduser()
+    root_or_pattern = Path(path).expanduser()
     candidates: Iterable[Path]
-    if given.is_dir():
-        root, candidates = given, _files_in(given)
+    if root_or_pattern.is_dir():
+        root, candidates = root_or_pattern, _files_in(root_or_pattern)
     elif any(sign in str(path) for sign in "*?["):
-        root, candidates = _matching_files(given)
+        root, candidates = _matching_files(root_or_pattern)
     else:
-        what = "is a file and not a folder" if given.exists() else "is not a folder"
+        what = "is a file and not a folder" if root_or_pattern.exists() else "is not a folder"
         raise InputError(
             f"{path} {what}; give a folder of images or a pattern such as 'photos/**/*.jpg'"
         )

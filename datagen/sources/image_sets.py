@@ -112,17 +112,17 @@ def read_image_sets(
     Raises:
         InputError: There is no whole set, or `on_bad` is `fail` and one is broken.
     """
-    given = Path(path).expanduser()
-    if given.is_file() and not is_list(given):
+    source = Path(path).expanduser()
+    if source.is_file() and not is_list(source):
         raise InputError(
             f"{path} is neither a folder nor a .jsonl file; "
             "give a folder of images, a pattern, or a file of JSON lines"
         )
     unused: list[Note] = []
-    if is_list(given):
-        sets = list(_sets_in_lines(given, roles))
+    if is_list(source):
+        sets = list(_sets_in_lines(source, roles))
     else:
-        sets, unused = _sets_in_folder(given, roles, names)
+        sets, unused = _sets_in_folder(source, roles, names)
     for image_set in sets:
         missing = [role for role in roles if role not in image_set.files]
         if missing:

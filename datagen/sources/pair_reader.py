@@ -127,12 +127,12 @@ def _read_relation252k(recipe: Recipe, common: Mapping[str, Any]) -> PairsRead:
     from datagen.sources.relation252k import relation252k
 
     section = recipe.source
-    given = {
+    credit = {
         key: getattr(section, key)
         for key in ("licence", "attribution")
         if key in section.model_fields_set
     }
-    read, census = relation252k(str(section.path), section.on_bad, **given, **common)
+    read, census = relation252k(str(section.path), section.on_bad, **credit, **common)
     return PairsRead(read, (*census.lines(), *census.left_out))
 
 

@@ -69,9 +69,7 @@ def folder(
     if sha256 is not None:
         pinned = {name: find_file(root, name) for name in sorted(sha256)}
         _check_pins(pinned, sha256, recheck)
-        why = "not among the files that the recipe pins"
-        used = set(pinned.values())
-        left_out = [LeftOut(n, why, "not_pinned") for n in names if root / n not in used]
+        left_out = _not_pinned(root, names, pinned)
         names, files = list(pinned), list(pinned.values())
     credited = _read_credits(Path(credits), names) if credits is not None else {}
     sources: list[Source] = []
@@ -84,22 +82,28 @@ def folder(
             left_out.append(note)
             continue
         own_licence, own_attribution = credited.get(name, ("", ""))
-        source = Source(
-            slug,
-            own_licence or licence,
-            own_attribution or attribution,
-            ImageFile(str(file.absolute()), max_pixels),
-            checked.digest,
-            checked.source,
-            checked.height * checked.width,
-        )
-        sources.append(source)
+        image = ImageFile(str(file.absolute()), max_pixels)
+        credit = (own_licence or licence, own_attribution or attribution)
+        area = checked.height * checked.width
+        sources.append(Source(slug, *credit, image, checked.digest, checked.source, area))
     if not sources:
-        why = "nothing in it is named as an image"
-        if left_out:
-            why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
-        raise InputError(f"{path} has no usable photographs; {why}")
+        raise _no_photographs(path, left_out)
     return sources, [*left_out, *metadata_notes(names, checks)]
+
+
+def _not_pinned(root: Path, names: Sequence[str], pinned: Mapping[str, Path]) -> list[LeftOut]:
+    """The files that are not used because the recipe pins others."""
+    why = "not among the files that the recipe pins"
+    used = set(pinned.values())
+    return [LeftOut(name, why, "not_pinned") for name in names if root / name not in used]
+
+
+def _no_photographs(path: str | Path, left_out: Sequence[LeftOut]) -> InputError:
+    """The error where no photograph remains, with the first that was left out."""
+    why = "nothing in it is named as an image"
+    if left_out:
+        why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
+    return InputError(f"{path} has no usable photographs; {why}")
 
 
 def _why_left_out(
@@ -168,13 +172,13 @@ def without_near_duplicates(
     Returns:
         The photographs that remain, in their order, and the others with the one that each is like.
     """
-    known = SourceIndex()
+    index = SourceIndex()
     copies: dict[str, LeftOut] = {}
     for source in sorted(photographs, key=lambda source: (-source.area, source.name)):
         digest = SourceDigest.from_text(source.digest)
-        near = known.nearest(digest)
+        near = index.nearest(digest)
         if near is None:
-            known.add(source.name, digest)
+            index.add(source.name, digest)
             continue
         reason = f"it looks like {near[0]}, which is not smaller and is used"
         copies[source.name] = LeftOut(source.name, reason, "near_duplicate")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from datagen.making.build_notes import Note
 from datagen.sources.image_files import ImageFile, slugs
-from datagen.sources.image_sets import NamedRoles, is_list, read_image_sets
+from datagen.sources.image_sets import ImageSet, NamedRoles, is_list, read_image_sets
 from datagen.sources.source import Pair
 from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.protocol import ROLES
@@ -68,28 +68,41 @@ def quadruplets(
         recheck=recheck,
     )
     names = slugs([image_set.name for image_set in sets])
-    given: list[str] = []
+    listed_tasks: list[str] = []
     if is_list(Path(path)):
-        given = list(dict.fromkeys(image_set.task for image_set in sets if image_set.task))
-    by_task = dict(zip(given, slugs(given), strict=True))
+        listed_tasks = list(dict.fromkeys(image_set.task for image_set in sets if image_set.task))
+    by_task = dict(zip(listed_tasks, slugs(listed_tasks), strict=True))
     pairs = []
     for image_set, name in zip(sets, names, strict=True):
-        for before, after in HALVES:
-            pair = Pair(
-                task=by_task.get(image_set.task, name),
-                name=f"{name}-{before}",
-                before=ImageFile(str(image_set.files[before].absolute()), max_pixels),
-                after=ImageFile(str(image_set.files[after].absolute()), max_pixels),
-                instruction=image_set.instruction,
-                licence=image_set.licence or licence,
-                attribution=image_set.attribution or attribution,
-                photograph=f"{name}-{before}",
-                pixels=" ".join(image_set.digests),
-                digest=image_set.sources[ROLES.index(before)],
-                sizes=(
-                    image_set.sizes[ROLES.index(before)],
-                    image_set.sizes[ROLES.index(after)],
-                ),
-            )
-            pairs.append(pair)
+        task = by_task.get(image_set.task, name)
+        credit = (image_set.licence or licence, image_set.attribution or attribution)
+        for half in HALVES:
+            pairs.append(_pair_of(image_set, half, name, task, credit, max_pixels))
     return pairs, left_out
+
+
+def _pair_of(
+    image_set: ImageSet,
+    half: tuple[str, str],
+    name: str,
+    task: str,
+    credit: tuple[str, str],
+    max_pixels: int,
+) -> Pair:
+    """One of the two pairs of a quadruplet, that of the roles in `half`."""
+    before, after = half
+    licence, attribution = credit
+    first, second = ROLES.index(before), ROLES.index(after)
+    return Pair(
+        task=task,
+        name=f"{name}-{before}",
+        before=ImageFile(str(image_set.files[before].absolute()), max_pixels),
+        after=ImageFile(str(image_set.files[after].absolute()), max_pixels),
+        instruction=image_set.instruction,
+        licence=licence,
+        attribution=attribution,
+        photograph=f"{name}-{before}",
+        pixels=" ".join(image_set.digests),
+        digest=image_set.sources[first],
+        sizes=(image_set.sizes[first], image_set.sizes[second]),
+    )

@@ -142,14 +142,7 @@ def relation252k(
     """
     root = Path(path).expanduser()
     census = Census()
-    labels: list[_Label] = []
-    for group, names in folders(root) if root.is_dir() else ():
-        labels += _labels_of_group(root, group, names, census)
-    if not census.groups:
-        raise InputError(
-            f"{path} holds no labels.json; give the folder that holds the categories of "
-            "Relation252K"
-        )
+    labels = _labels_in(root, path, census)
     usable: list[_Label] = []
     files = [label.file for label in labels]
     checks = check_files(files, max_pixels, workers, recheck)
@@ -160,15 +153,38 @@ def relation252k(
             usable.append(replace(label, pixels=checked.digest))
     refuse_broken(path, census.left_out, on_bad)
     if not usable:
-        why = ""
-        if census.left_out:
-            why = f"; the first left out: {census.left_out[0].name} ({census.left_out[0].reason})"
-        raise InputError(f"{path} holds no pair of Relation252K{why}")
+        raise _no_pair(path, census)
     pairs = _pairs(usable, licence, attribution, max_pixels)
+    _count_pairs(pairs, census)
+    return pairs, census
+
+
+def _labels_in(root: Path, path: str | Path, census: Census) -> list[_Label]:
+    """The labels of all groups under the root. InputError where there is no labels.json."""
+    labels: list[_Label] = []
+    for group, names in folders(root) if root.is_dir() else ():
+        labels += _labels_of_group(root, group, names, census)
+    if not census.groups:
+        raise InputError(
+            f"{path} holds no labels.json; give the folder that holds the categories of "
+            "Relation252K"
+        )
+    return labels
+
+
+def _no_pair(path: str | Path, census: Census) -> InputError:
+    """The error where no pair remains, with the first label that was left out."""
+    why = ""
+    if census.left_out:
+        why = f"; the first left out: {census.left_out[0].name} ({census.left_out[0].reason})"
+    return InputError(f"{path} holds no pair of Relation252K{why}")
+
+
+def _count_pairs(pairs: Sequence[Pair], census: Census) -> None:
+    """Add to the census how many tasks, pairs and ordered analogies there are."""
     sizes = np.unique([pair.task for pair in pairs], return_counts=True)[1]
     census.tasks, census.pairs = len(sizes), len(pairs)
     census.ordered_analogies = int((sizes * (sizes - 1)).sum())
-    return pairs, census
 
 
 def _why_left_out(name: str, checked: Checked, min_side: int) -> LeftOut | None:
@@ -208,45 +224,47 @@ def _pairs(labels: Sequence[_Label], licence: str, attribution: str, max_pixels:
 
 def _labels_of_group(root: Path, group: Path, names: Sequence[str], census: Census) -> list[_Label]:
     """The labels of a folder whose images exist; `census` gets the counts and the others."""
-    place = group.relative_to(root)
+    folder = group.relative_to(root)
     images = {name: group / name for name in names if is_image(group / name)}
     census.images += len(images)
     file = next((group / name for name in names if name.lower() == "labels.json"), None)
     if file is None:
-        if images and place.parts:
+        if images and folder.parts:
             why = f"{len(images)} images and no labels.json beside them"
-            census.left_out.append(LeftOut(place.as_posix(), why, "unlabelled"))
-        census.unlisted += [(place / name).as_posix() for name in images]
+            census.left_out.append(LeftOut(folder.as_posix(), why, "unlabelled"))
+        census.unlisted += [(folder / name).as_posix() for name in images]
         return []
     census.groups += 1
     index = NameIndex(images)
     labels: list[_Label] = []
     used: set[str] = set()
-    for number, row in enumerate(_rows(file, place, census), 1):
+    for number, row in enumerate(_rows(file, folder, census), 1):
         census.entries += 1
         name = _image_name(row, index)
         if not name:
-            where = (place / file.name).as_posix()
+            where = (folder / file.name).as_posix()
             census.left_out.append(LeftOut(where, f"entry {number} has no img_name"))
         elif name in used:
-            census.left_out.append(LeftOut((place / name).as_posix(), "named twice in labels.json"))
+            census.left_out.append(
+                LeftOut((folder / name).as_posix(), "named twice in labels.json")
+            )
         elif name not in images:
             why = "named in labels.json, but there is no such image"
-            census.left_out.append(LeftOut((place / name).as_posix(), why))
+            census.left_out.append(LeftOut((folder / name).as_posix(), why))
         else:
             used.add(name)
-            where = (place / name).as_posix()
-            labels.append(_Label(_category(root, place), where, images[name], _instruction(row)))
-    census.unlisted += [(place / name).as_posix() for name in images if name not in used]
+            where = (folder / name).as_posix()
+            labels.append(_Label(_category(root, folder), where, images[name], _instruction(row)))
+    census.unlisted += [(folder / name).as_posix() for name in images if name not in used]
     return labels
 
 
 def _image_name(row: Any, index: NameIndex) -> str:
     """The name of a label's image as the file spells it; empty where the label has none."""
-    given = row.get("img_name") if isinstance(row, dict) else None
-    if not isinstance(given, str):
+    name = row.get("img_name") if isinstance(row, dict) else None
+    if not isinstance(name, str):
         return ""
-    return index.find(given) or given
+    return index.find(name) or name
 
 
 def _category(root: Path, place: Path) -> str:

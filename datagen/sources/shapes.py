@@ -103,15 +103,15 @@ def fit_shapes(
     if not odd or option == "stretch":
         return list(pairs), []
     fits = run_pieces(find_fit, odd, workers, describe="fitting shapes")
-    found = {id(pair): fit for pair, fit in zip(odd, fits, strict=True)}
+    fit_by_pair = {id(pair): fit for pair, fit in zip(odd, fits, strict=True)}
     chosen: list[Pair] = []
     notes: list[Note] = []
     counts: Counter[str] = Counter()
     for pair in pairs:
-        fit = found.get(id(pair))
-        if id(pair) in found and (fit is None or fit.how != "turned"):
+        fit = fit_by_pair.get(id(pair))
+        if id(pair) in fit_by_pair and (fit is None or fit.how != "turned"):
             fit = {"pad": Fit("padded"), "leave_out": None}.get(option, fit)
-        if id(pair) in found and fit is None:
+        if id(pair) in fit_by_pair and fit is None:
             (height, width), (rows, columns) = pair.sizes or ((0, 0), (0, 0))
             reason = (
                 f"its after has {columns} x {rows} pixels, another shape than {width} x {height}"

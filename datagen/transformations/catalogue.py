@@ -54,16 +54,18 @@ class Library:
             InputError: When the file has no families, or one that does not do what it declares, or
                 one whose name is taken.
         """
-        own = load_families(path)
-        if taken := next((family.name for family in own if family.name in self.families), None):
+        new_families = load_families(path)
+        if duplicate := next(
+            (family.name for family in new_families if family.name in self.families), None
+        ):
             raise InputError(
-                f"{path}: the family {taken!r} is in the library already; rename yours."
+                f"{path}: the family {duplicate!r} is in the library already; rename yours."
             )
         try:
-            library = self.extended(own)
+            library = self.extended(new_families)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        try_families(Path(path), own, library)
+        try_families(Path(path), new_families, library)
         return library
 
     def apply(self, spec: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
@@ -194,12 +196,14 @@ def _run(family: Family, parameters: Mapping[str, Any], image: np.ndarray) -> np
             f"{image.shape[1]} x {image.shape[0]} pixels ({_in_one_line(error)})."
         ) from error
     if not isinstance(result, np.ndarray):
-        given = f"no array but {type(result).__name__}"
+        result_words = f"no array but {type(result).__name__}"
     elif result.shape != image.shape or result.dtype != np.uint8:
-        given = f"{result.dtype} {result.shape}"
+        result_words = f"{result.dtype} {result.shape}"
     else:
         return result
-    raise InputError(f"The family {family.name!r} gave {given}; it must give uint8 {image.shape}.")
+    raise InputError(
+        f"The family {family.name!r} gave {result_words}; it must give uint8 {image.shape}."
+    )
 
 
 def _instruction(family: Family, parameters: Mapping[str, Any], lengths: Lengths) -> str:

@@ -185,8 +185,8 @@ class Family:
                 the parameters do not take or that break a rule between them.
         """
         if not self.required <= values.keys() <= self.parameters.keys():
-            given = ", ".join(map(str, values)) or "no parameters"
-            raise self._refused(f"given were {given}")
+            values_text = ", ".join(map(str, values)) or "no parameters"
+            raise self._refused(f"given were {values_text}")
         read = {}
         for name, value in values.items():
             try:
@@ -195,8 +195,8 @@ class Family:
                 raise self._refused(f"{name} was {_one_line(repr(value))}", str(error)) from None
         for rule in self.rules:
             if not rule.holds(read):
-                given = " and ".join(f"{n} {read[n]!r}" for n in (rule.lower, rule.upper))
-                raise self._refused(f"{given} were given")
+                values_text = " and ".join(f"{n} {read[n]!r}" for n in (rule.lower, rule.upper))
+                raise self._refused(f"{values_text} were given")
         return read
 
     def words(self, values: Mapping[str, Any], lengths: Lengths) -> Any:
@@ -207,13 +207,13 @@ class Family:
         """
         if lengths == "pixels" and self.instruct_in_pixels is not None:
             return self.instruct_in_pixels(**values)
-        told = {
+        readable = {
             name: f"{100 * value / REFERENCE:.3g} %"
             if self.parameters[name].unit == PIXELS
             else value
             for name, value in values.items()
         }
-        return self.instruct(**told)
+        return self.instruct(**readable)
 
     def _refused(self, what: str, hint: str = "") -> InputError:
         end = f"; {hint}" if hint else "."
@@ -294,6 +294,7 @@ def family(
     """
 
     def declare(function: Function) -> Function:
+        """Attach the family to its function."""
         words = instruction.format if isinstance(instruction, str) else instruction
         function.family = Family(  # type: ignore[attr-defined]
             name,
@@ -318,8 +319,8 @@ def families_in(namespace: Mapping[str, Any]) -> tuple[Family, ...]:
         namespace: The module's names, as `globals()` gives them inside of it and `vars` outside.
     """
     here = namespace.get("__name__")
-    own = (item for item in namespace.values() if getattr(item, "__module__", None) == here)
-    declared = (getattr(function, "family", None) for function in own)
+    members = (item for item in namespace.values() if getattr(item, "__module__", None) == here)
+    declared = (getattr(function, "family", None) for function in members)
     return tuple(item for item in declared if isinstance(item, Family))
 
 

@@ -64,11 +64,11 @@ def neon(image: np.ndarray, gain: float) -> np.ndarray:
 )
 def canny(image: np.ndarray, low: float, ink: str, paper: str) -> np.ndarray:
     """Draw the edges that Canny's detector finds."""
-    found = cv2.Canny(luma(image), low, 2.5 * low)
+    edge_mask = cv2.Canny(luma(image), low, 2.5 * low)
     wide = pixels(image, 1)
     if wide > 1:
-        found = cv2.dilate(found, np.ones((wide, wide), np.uint8))
-    return paint(paint(image, found == 0, paper), found > 0, ink)
+        edge_mask = cv2.dilate(edge_mask, np.ones((wide, wide), np.uint8))
+    return paint(paint(image, edge_mask == 0, paper), edge_mask > 0, ink)
 
 
 def _moved(image: np.ndarray, degrees: float) -> np.ndarray:

@@ -166,8 +166,8 @@ def diamond_frame(image: np.ndarray, shade: str) -> np.ndarray:
 def letterbox(image: np.ndarray, axis: str, width: float) -> np.ndarray:
     """Paint two black bars, above and below or left and right."""
     across = AXES[axis]
-    place = unit(*image.shape[:2])[across]
-    return paint(image, np.abs(place - 0.5) > 0.5 - width, "black")
+    position = unit(*image.shape[:2])[across]
+    return paint(image, np.abs(position - 0.5) > 0.5 - width, "black")
 
 
 @family(

@@ -335,8 +335,8 @@ def quadrants(image: np.ndarray, arrangement: str) -> np.ndarray:
         (slice(-rows, None), slice(-columns, None)),
     ]
     result = image.copy()
-    for place, source in enumerate(order):
-        result[parts[place]] = image[parts[source]]
+    for quadrant, source in enumerate(order):
+        result[parts[quadrant]] = image[parts[source]]
     return result
 
 

@@ -352,10 +352,10 @@ def confetti(image: np.ndarray, count: int, seed: int) -> np.ndarray:
     draw = np.random.default_rng(seed)
     result = image.copy()
     names = ("red", "yellow", "green", "blue", "magenta", "cyan")
-    for place, tone in zip(
+    for spot, tone in zip(
         draw.random((count, 2)), draw.integers(0, len(names), count), strict=True
     ):
-        centre = round(place[0] * width), round(place[1] * height)
+        centre = round(spot[0] * width), round(spot[1] * height)
         cv2.circle(
             result, centre, max(1, round(0.04 * min(height, width))), COLOURS[names[tone]], -1
         )

@@ -65,11 +65,14 @@ def try_families(file: Path, families: tuple[Family, ...], library: Library) -> 
         for values in family.presets:
             try:
                 spec = library.describe(family.name, values)
-                given = picture.copy()
-                first, second = library.apply(spec, given), library.apply(spec, picture.copy())
+                first_input = picture.copy()
+                first, second = (
+                    library.apply(spec, first_input),
+                    library.apply(spec, picture.copy()),
+                )
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
-            if not np.array_equal(given, picture):
+            if not np.array_equal(first_input, picture):
                 raise InputError(
                     f"{file}: the family {family.name!r} changes the picture that it is given; let "
                     "it work on a copy."

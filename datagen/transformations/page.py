@@ -38,5 +38,5 @@ def _row(library: Library, family: Family) -> str:
     rules = [f"`{rule}`" for rule in family.rules]
     fresh = "" if family.deterministic else " (not deterministic)"
     words = library.describe(family.name, family.presets[0])["instruction"]
-    told = "<br>".join([*parameters, *rules])
-    return f"| `{family.name}`{fresh} | {len(family.presets)} | {told} | {words} |"
+    parameter_words = "<br>".join([*parameters, *rules])
+    return f"| `{family.name}`{fresh} | {len(family.presets)} | {parameter_words} | {words} |"

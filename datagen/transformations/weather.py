@@ -228,8 +228,8 @@ def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
         (1.8, 0.05, (90, 130, 220), 0.03),
     )
     for step, radius, light, soft in spots:
-        place = x + (0.5 - x) * step, y + (0.5 - y) * step
-        total += disc(image, *place, radius, soft)[..., None] * np.array(light, np.float32)
+        position = x + (0.5 - x) * step, y + (0.5 - y) * step
+        total += disc(image, *position, radius, soft)[..., None] * np.array(light, np.float32)
     return to_uint8(total)
 
 

@@ -165,10 +165,12 @@ def portrait(
     hair = rgb(random.normal(0.08, 0.03), random.uniform(0.1, 0.7), random.uniform(0.03, 0.6))
 
     def oval(x: float, y: float, across: float, down: float) -> np.ndarray:
+        """The outline of an oval of the head, tilted as the head is."""
         c, s = np.cos(tilt), np.sin(tilt)
         return (RING * (across, down) + (x, y)) @ np.array([[c, s], [-s, c]]) * size + centre
 
     def paint(outline: np.ndarray, colour: np.ndarray, other: np.ndarray) -> None:
+        """Draw an outline on the canvas, shaded from one colour to another."""
         draw(random, canvas, outline, colour, other, light)
 
     shoulders = oval(0, 1.05, random.uniform(0.6, 0.85), 0.5)
