@@ -225,23 +225,12 @@ def from_checkpoint(
     if settings is not None:
         chosen_space(config, settings)
     device = best_device()
-    about: dict[str, Any] = {
-        "base": config.base,
-        "kind": config.adapter.kind,
-        "trainable_parameters": adapter.trainable_parameters,
-    }
     recorded = read_json(folder / "config.json")
-    if "training_dataset" in recorded:
-        about["training_dataset"] = recorded["training_dataset"]
-    if settings is not None:
-        about["fit"] = settings.model_dump(exclude_none=True)
-    if quantize != "no":
-        about["quantize"] = quantize
+    about = _about(adapter, config, recorded, settings, quantize)
     track = "open" if "imported_from" in recorded else "closed"
     predict = adapter_predictor(adapter.to(device), config, merge, settings)
-    batch_size = (
-        4 if isinstance(adapter.base.codec, VaeCodec) else 32
-    )  # beside 12 billion weights there is room for few
+    # Beside 12 billion weights there is room for few.
+    batch_size = 4 if isinstance(adapter.base.codec, VaeCodec) else 32
     return Method(
         config.name if settings is None else fit_name(config),
         predict,
@@ -252,6 +241,28 @@ def from_checkpoint(
         track,
         batch_size,
     )
+
+
+def _about(
+    adapter: Adapter,
+    config: TrainConfig,
+    recorded: Mapping[str, Any],
+    settings: FitConfig | None,
+    quantize: str,
+) -> dict[str, Any]:
+    """What predictions say of the checkpoint and of how it is run."""
+    about: dict[str, Any] = {
+        "base": config.base,
+        "kind": config.adapter.kind,
+        "trainable_parameters": adapter.trainable_parameters,
+    }
+    if "training_dataset" in recorded:
+        about["training_dataset"] = recorded["training_dataset"]
+    if settings is not None:
+        about["fit"] = settings.model_dump(exclude_none=True)
+    if quantize != "no":
+        about["quantize"] = quantize
+    return about
 
 
 def check_pair(a: Image.Image, a_prime: Image.Image, names: str) -> None:

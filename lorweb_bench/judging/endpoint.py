@@ -212,14 +212,14 @@ class Endpoint:
         except ImportError:
             raise InputError("The judge needs httpx: pip install 'lorweb-bench[judge]'.") from None
         key = os.environ.get(KEY_VARIABLE)
-        settings: dict[str, Any] = {
-            "headers": {"Authorization": f"Bearer {key}"} if key else {},
-            "limits": httpx.Limits(max_connections=self.parallel),
-        }
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        limits = httpx.Limits(max_connections=self.parallel)
         failed_in_a_row = 0
         with (
             start_blocking_portal() as portal,
-            portal.wrap_async_context_manager(httpx.AsyncClient(**settings)) as client,
+            portal.wrap_async_context_manager(
+                httpx.AsyncClient(headers=headers, limits=limits)
+            ) as client,
         ):
             slots = portal.call(anyio.Semaphore, self.parallel)
             waiting: deque[Any] = deque()

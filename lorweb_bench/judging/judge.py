@@ -249,7 +249,8 @@ def _ask(
     another model's, and are asked for again.
     """
     per_item = len(items.predictions)
-    total = per_item * repeats * sum(all(key in p for p in items.predictions) for key in keys)
+    answered = keys.intersection(*items.predictions)
+    total = per_item * repeats * len(answered)
     questions = items.questions(suite, keys)
     replies = list(track(endpoint.ask_all(questions, repeats), total, "judging"))
     served = {r.answer.served for r in replies if r.answer and not r.remembered}
@@ -294,7 +295,9 @@ def _judgement(
     judged = sorted(key for key in items.labels if key not in left_out)
     values = [verdicts.values.get(key) or items.worst(key) for key in judged]
     columns = ("key", "split", *LABELS, "hard", "missing", "resized")
-    table = {name: np.array([items.labels[key][name] for key in judged]) for name in columns}
+    table = {}
+    for name in columns:
+        table[name] = np.array([items.labels[key][name] for key in judged])
     metrics = []
     for name in values[0]:
         metrics.append(f"judge_{name}[{endpoint.model}]")

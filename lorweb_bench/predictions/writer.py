@@ -218,10 +218,14 @@ class Running(Protocol):
     """A method that is run: what its cost names of it."""
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """The device that the method runs on."""
+        ...
 
     @property
-    def sampling_steps(self) -> int | None: ...
+    def sampling_steps(self) -> int | None:
+        """The steps of its sampler; None where it has none."""
+        ...
 
 
 def cost_of(method: Running) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class MapPoint:
     Where, by which sign, and whether it is hollow because it was not trained on.
     """
 
-    place: MeanMix
+    mix: MeanMix
     x: float
     y: float
     colour: int
@@ -103,7 +103,8 @@ class MapPoint:
 
 def map_points(found: Sequence[MeanMix], positions: np.ndarray) -> list[MapPoint]:
     """The transformations on the map; each kind has a sign of its own."""
-    kinds = {kind: i for i, kind in enumerate(sorted({p.kind for p in found}))}
+    names = sorted({mix.kind for mix in found})
+    kinds = {kind: i for i, kind in enumerate(names)}
     low, span = positions.min(0), np.ptp(positions, axis=0)
     drawn = MARGIN + (positions - low) / np.where(span > 0, span, 1.0) * (
         np.array(MAP) - 2 * MARGIN
@@ -212,7 +213,7 @@ def _context(
         "items": sum(p.items for p in found),
         "rows": layer_rows(layers, coefficients),
         "points": drawn,
-        "legend": {p.place.kind: p for p in sorted(drawn, key=lambda p: p.place.kind)},
+        "legend": {p.mix.kind: p for p in sorted(drawn, key=lambda p: p.mix.kind)},
         "nearest": nearest_neighbours(found),
         "shares": shares,
         "size": MAP,

@@ -122,20 +122,7 @@ def open_cache(
         )
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            for part in ("samples", "prompts"):
-                clear_writing(config.cache / part)
-            features = _width_of_features(config.cache)
-            write_json(
-                manifest,
-                {
-                    "format": FORMAT,
-                    "format_version": 1,
-                    "identity": identity,
-                    "features": features,
-                    "samples": len(keys),
-                },
-            )
-            finish_output(config.cache)
+            _finish_cache(config.cache, manifest, identity, len(keys))
         accelerator.wait_for_everyone()
     content = read_json(manifest)
     if (
@@ -148,6 +135,24 @@ def open_cache(
             "folder, or delete it"
         )
     return CachedBatches(config, keys, prompts)
+
+
+def _finish_cache(folder: Path, manifest: Path, identity: str, samples: int) -> None:
+    """Mark a cache as whole that all processes have written."""
+    for part in ("samples", "prompts"):
+        clear_writing(folder / part)
+    features = _width_of_features(folder)
+    write_json(
+        manifest,
+        {
+            "format": FORMAT,
+            "format_version": 1,
+            "identity": identity,
+            "features": features,
+            "samples": samples,
+        },
+    )
+    finish_output(folder)
 
 
 def _width_of_features(folder: Path) -> int:

@@ -211,10 +211,7 @@ def run(
         f"training {config.name}", training.steps, start, shown=accelerator.is_main_process
     ) as progress:
         for step in range(start, training.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    training.learning_rate * group["share"] * learning_rate_share(step, training)
-                )
+            _set_learning_rates(optimizer, step, training)
             loss = optimizer_step(model, optimizer, config, source, accelerator, step)
             losses.append(loss)
             progress.advance(f"loss {np.mean(losses[-50:]):.4f}")
@@ -240,6 +237,12 @@ def run(
                 previews.write(model, adapter, step + 1, accelerator)
     adapter.basis.gates = None
     return losses
+
+
+def _set_learning_rates(optimizer: Any, step: int, training: TrainingConfig) -> None:
+    """Give each group of parameters its learning rate of a step."""
+    for group in optimizer.param_groups:
+        group["lr"] = training.learning_rate * group["share"] * learning_rate_share(step, training)
 
 
 def optimizer_step(
