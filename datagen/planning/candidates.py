@@ -54,19 +54,22 @@ def choose_candidates(
             return 0.0
 
     distances = {name: distance(name) for name in rivals}
-    apart = {name: far for name, far in distances.items() if far >= least}
-    nearest = sorted(apart, key=lambda name: (apart[name], name))[: min(NEAREST, most)]
-    chosen = dict.fromkeys(nearest)
+    chosen = dict.fromkeys(_nearest(distances, least, min(NEAREST, most)))
     for name in _in_random_order(transformations, recipe.seed, key):
         if len(chosen) >= most:
             break
         if name == truth or name in chosen:
             continue
-        if name not in distances:
-            distances[name] = distance(name)
-        if distances[name] >= least:
+        far = distances[name] if name in distances else distance(name)
+        if far >= least:
             chosen[name] = None
     return sorted([truth, *chosen]) if len(chosen) >= min(most, 1) else None
+
+
+def _nearest(distances: Mapping[str, float], least: float, most: int) -> list[str]:
+    """The nearest of those that are at least so far away, of equal ones the first by name."""
+    apart = {name: far for name, far in distances.items() if far >= least}
+    return sorted(apart, key=lambda name: (apart[name], name))[:most]
 
 
 def _in_random_order(names: Mapping[str, Any], seed: int, key: str) -> Iterator[str]:

@@ -94,7 +94,24 @@ def hub(
     rows = [row for row in rows if not row["problem"]]
     files = [folder / row[side] for row in rows for side in SIDES]
     checks = list(check_files(files, max_pixels, workers, recheck))
-    usable = []
+    usable, unusable = _usable_rows(rows, checks, min_side)
+    left_out += unusable
+    refuse_broken(path, left_out, on_bad)
+    usable, rare = _group_tasks(usable, section)
+    left_out += rare
+    if not usable:
+        raise _no_task(path, section, left_out)
+    pairs = _pairs(path, folder, usable, licence, attribution, max_pixels)
+    notes = metadata_notes([file.name for file in files], checks)
+    return join_chains(pairs, [row["pixels"] for row in usable]), [*left_out, *notes]
+
+
+def _usable_rows(
+    rows: Sequence[Row], checks: Sequence[Checked], min_side: int
+) -> tuple[list[Row], list[LeftOut]]:
+    """The rows whose images can be used, with what the checks say of them, and the others."""
+    usable: list[Row] = []
+    left_out: list[LeftOut] = []
     for row, before, after in zip(rows, checks[::2], checks[1::2], strict=True):
         row["pixels"], row["digest"] = (before.digest, after.digest), before.source
         row["sizes"] = ((before.height, before.width), (after.height, after.width))
@@ -102,20 +119,18 @@ def hub(
             left_out.append(note)
         else:
             usable.append(row)
-    refuse_broken(path, left_out, on_bad)
-    usable, rare = _group_tasks(usable, section)
-    left_out += rare
-    if not usable:
-        why = ""
-        if left_out:
-            why = f"; the first row left out: {left_out[0].name} ({left_out[0].reason})"
-        raise InputError(
-            f"{path}: no {section.pairs_per_task} rows that can be used have one task{why}; "
-            "see source.hub.columns."
-        )
-    pairs = _pairs(path, folder, usable, licence, attribution, max_pixels)
-    notes = metadata_notes([file.name for file in files], checks)
-    return join_chains(pairs, [row["pixels"] for row in usable]), [*left_out, *notes]
+    return usable, left_out
+
+
+def _no_task(path: str, section: HubSection, left_out: Sequence[LeftOut]) -> InputError:
+    """The error where no task has enough pairs, with the first row that was left out."""
+    why = ""
+    if left_out:
+        why = f"; the first row left out: {left_out[0].name} ({left_out[0].reason})"
+    return InputError(
+        f"{path}: no {section.pairs_per_task} rows that can be used have one task{why}; "
+        "see source.hub.columns."
+    )
 
 
 def _why_left_out(name: str, before: Checked, after: Checked, min_side: int) -> LeftOut | None:

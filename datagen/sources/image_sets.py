@@ -123,22 +123,32 @@ def read_image_sets(
         sets = list(_sets_in_lines(source, roles))
     else:
         sets, unused = _sets_in_folder(source, roles, names)
-    for image_set in sets:
-        missing = [role for role in roles if role not in image_set.files]
-        if missing:
-            image_set.refuse(f"no image for {', '.join(missing)}")
+    _refuse_incomplete(sets, roles)
     whole = [image_set for image_set in sets if image_set.left_out is None]
     notes = _check_images(whole, roles, min_side, max_pixels, workers, recheck)
     left_out = [image_set.left_out for image_set in sets if image_set.left_out is not None]
     refuse_broken(path, left_out, on_bad)
     whole = [image_set for image_set in sets if image_set.left_out is None]
     if not whole:
-        example = " and ".join(f"x.{role}.png" for role in roles)
-        why = f"files are called {example}, for instance"
-        if left_out:
-            why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
-        raise InputError(f"{path} holds no complete set of {', '.join(roles)}; {why}")
+        raise _no_set(path, roles, left_out)
     return whole, [*left_out, *unused, *notes]
+
+
+def _refuse_incomplete(sets: Sequence[ImageSet], roles: Sequence[str]) -> None:
+    """Leave out the sets that have no image for a role."""
+    for image_set in sets:
+        missing = [role for role in roles if role not in image_set.files]
+        if missing:
+            image_set.refuse(f"no image for {', '.join(missing)}")
+
+
+def _no_set(path: str | Path, roles: Sequence[str], left_out: Sequence[LeftOut]) -> InputError:
+    """The error where no set is whole, with the first that was left out or with an example."""
+    example = " and ".join(f"x.{role}.png" for role in roles)
+    why = f"files are called {example}, for instance"
+    if left_out:
+        why = f"the first left out: {left_out[0].name} ({left_out[0].reason})"
+    return InputError(f"{path} holds no complete set of {', '.join(roles)}; {why}")
 
 
 def _check_images(

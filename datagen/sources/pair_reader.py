@@ -14,7 +14,7 @@ from datagen.making.build_notes import LeftOut, Note
 from datagen.recipe.schema import Recipe
 from datagen.sources.edit_chains import join_chains
 from datagen.sources.image_files import ImageFile, slugs
-from datagen.sources.image_sets import PROMPTS, NamedRoles, read_image_sets
+from datagen.sources.image_sets import PROMPTS, ImageSet, NamedRoles, read_image_sets
 from datagen.sources.near_duplicates import SeenImages, look_at_all
 from datagen.sources.shapes import fit_shapes
 from datagen.sources.source import Pair
@@ -183,30 +183,49 @@ def pairs(
         workers=workers,
         recheck=recheck,
     )
+    tasks = _task_slugs(path, sets)
+    names = slugs([image_set.name for image_set in sets])
+    photographs = _photograph_names([image_set.files["before"] for image_set in sets])
+    read = []
+    for image_set, task, name, photograph in zip(sets, tasks, names, photographs, strict=True):
+        credit = (image_set.licence or licence, image_set.attribution or attribution)
+        read.append(_pair_of(image_set, task, name, photograph, credit, max_pixels))
+    digests = [(image_set.digests[0], image_set.digests[1]) for image_set in sets]
+    return join_chains(read, digests), left_out
+
+
+def _task_slugs(path: str | Path, sets: Sequence[ImageSet]) -> list[str]:
+    """The task of each set as names spell it; where none is named, it is that of the path."""
     home = Path(path).expanduser().resolve().stem
     tasks = [image_set.task or home for image_set in sets]
     task_names = list(dict.fromkeys(tasks))
     by_task = dict(zip(task_names, slugs(task_names), strict=True))
-    names = slugs([image_set.name for image_set in sets])
-    photographs = _photograph_names([image_set.files["before"] for image_set in sets])
-    read = [
-        Pair(
-            task=by_task[task],
-            name=name,
-            before=ImageFile(str(image_set.files["before"].absolute()), max_pixels),
-            after=ImageFile(str(image_set.files["after"].absolute()), max_pixels),
-            instruction=image_set.instruction,
-            licence=image_set.licence or licence,
-            attribution=image_set.attribution or attribution,
-            photograph=photograph,
-            pixels=" ".join(image_set.digests),
-            digest=image_set.sources[0],
-            sizes=(image_set.sizes[0], image_set.sizes[1]),
-        )
-        for image_set, task, name, photograph in zip(sets, tasks, names, photographs, strict=True)
-    ]
-    digests = [(image_set.digests[0], image_set.digests[1]) for image_set in sets]
-    return join_chains(read, digests), left_out
+    return [by_task[task] for task in tasks]
+
+
+def _pair_of(
+    image_set: ImageSet,
+    task: str,
+    name: str,
+    photograph: str,
+    credit: tuple[str, str],
+    max_pixels: int,
+) -> Pair:
+    """The pair of a set; `credit` is its licence and its attribution."""
+    licence, attribution = credit
+    return Pair(
+        task=task,
+        name=name,
+        before=ImageFile(str(image_set.files["before"].absolute()), max_pixels),
+        after=ImageFile(str(image_set.files["after"].absolute()), max_pixels),
+        instruction=image_set.instruction,
+        licence=licence,
+        attribution=attribution,
+        photograph=photograph,
+        pixels=" ".join(image_set.digests),
+        digest=image_set.sources[0],
+        sizes=(image_set.sizes[0], image_set.sizes[1]),
+    )
 
 
 def _photograph_names(files: Sequence[Path]) -> list[str]:

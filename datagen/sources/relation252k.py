@@ -144,8 +144,7 @@ def relation252k(
     census = Census()
     labels = _labels_in(root, path, census)
     usable: list[_Label] = []
-    files = [label.file for label in labels]
-    checks = check_files(files, max_pixels, workers, recheck)
+    checks = check_files([label.file for label in labels], max_pixels, workers, recheck)
     for label, checked in zip(labels, checks, strict=True):
         if (note := _why_left_out(label.name, checked, min_side)) is not None:
             census.left_out.append(note)
