@@ -75,13 +75,7 @@ def write_figure(
         InputError: A file is missing, an item unknown, or the reports are of several suites.
     """
     out = Path(out)
-    if out.suffix.lower() not in FORMATS:
-        raise InputError(f"{out}: a figure is written as {' or '.join(FORMATS)}; name the file so.")
-    if predictions and len(predictions) != len(reports):
-        raise InputError(
-            f"There are {len(reports)} reports and {len(predictions)} folders of predictions; "
-            "give one for each report, in the same order."
-        )
+    _check_arguments(out, reports, predictions)
     compared = open_compared(reports) if len(reports) > 1 else [_alone(Path(reports[0]))]
     opened = suite if isinstance(suite, Dataset) else open_suite(_suite_of(compared[0], suite))
     metric = metric or common_metric(compared)
@@ -104,6 +98,19 @@ def write_figure(
     with atomic_path(out) as temporary:
         drawn.save(temporary, format=out.suffix[1:].upper(), resolution=DOTS_PER_INCH)
     return chosen
+
+
+def _check_arguments(
+    out: Path, reports: Sequence[str | Path], predictions: Sequence[str | Path]
+) -> None:
+    """InputError where the figure's ending or the number of folders is wrong."""
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"{out}: a figure is written as {' or '.join(FORMATS)}; name the file so.")
+    if predictions and len(predictions) != len(reports):
+        raise InputError(
+            f"There are {len(reports)} reports and {len(predictions)} folders of predictions; "
+            "give one for each report, in the same order."
+        )
 
 
 def _row(

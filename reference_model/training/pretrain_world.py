@@ -224,8 +224,10 @@ class WorldPretraining:
         return draw_dev_items(dev, self.config.groups)
 
     def _identity(self) -> str:
-        said = self.config.model_dump_json(exclude=FREE) + self.digest + (self.started_from or "")
-        return hashlib.sha256(said.encode()).hexdigest()
+        identity = (
+            self.config.model_dump_json(exclude=FREE) + self.digest + (self.started_from or "")
+        )
+        return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def modules_of(base: Base) -> nn.ModuleDict:

@@ -100,9 +100,8 @@ class World:
             return None
         if share < self.config.copies + self.config.compositions:
             first = self._draw_composed(random)
-            second = next(
-                (f for f in (self._draw_composed(random) for _ in range(5)) if f != first), first
-            )
+            draws = (self._draw_composed(random) for _ in range(5))
+            second = next((family for family in draws if family != first), first)
             if first != second:
                 return self.library.compose(
                     self._draw_single(first, random), self._draw_single(second, random)
@@ -113,7 +112,7 @@ class World:
     def draw(self, seed: Sequence[int], count: int) -> EditBatch:
         """`count` edits of panels, half of them mirrored first; equal seeds give equal edits."""
         random = np.random.default_rng(tuple(seed))
-        before, after, prompts, shifts, known = [], [], [], [], []
+        before, after, prompts, shifts, known_nodes = [], [], [], [], []
         for index in random.integers(len(self.panels), size=count):
             spec = self.draw_spec(random)
             panel = np.asarray(self.panels[index])
@@ -124,13 +123,13 @@ class World:
             after.append(panel if spec is None else self.library.apply(spec, panel))
             prompts.append("" if spec is None else spec["instruction"])
             shifts.append(shift)
-            known.append(where)
+            known_nodes.append(where)
         return EditBatch(
             stack_panels(before),
             stack_panels(after),
             prompts,
             torch.from_numpy(np.stack(shifts)),
-            torch.from_numpy(np.stack(known)),
+            torch.from_numpy(np.stack(known_nodes)),
         )
 
     def _draw_family(self, random: np.random.Generator) -> str:
@@ -172,11 +171,11 @@ def known_families(config: WorldConfig, library: WorldLibrary) -> list[str]:
     deterministic = [
         n for n in listed if library.families[n].deterministic or config.known != "all"
     ]
-    known = [name for name in deterministic if config.known != "all" or name not in held_out]
-    if wrong := sorted(held_out & {*known, *drawn}):
+    families = [name for name in deterministic if config.known != "all" or name not in held_out]
+    if wrong := sorted(held_out & {*families, *drawn}):
         raise InputError(f"world.new_to_base: {wrong[0]} is held out of the base and drawn as well")
-    if wrong := sorted(drawn - set(known)):
+    if wrong := sorted(drawn - set(families)):
         raise InputError(f"world: {wrong[0]} is drawn, and `known` does not list it")
-    if not known:
+    if not families:
         raise InputError("world.known: the base would know no family")
-    return known
+    return families

@@ -100,7 +100,8 @@ def told_in_words(
         for item, picture in zip(chosen, predicted, strict=True):
             of_group = by_group.setdefault(item.group, {})
             of_group.setdefault(item.id, []).append(edit_recovery(item, picture))
-    return {
-        group: round(float(np.mean([np.mean(v) for v in values.values()])), 4)
-        for group, values in by_group.items()
-    }
+    figures = {}
+    for group, values_of in by_group.items():
+        means = [np.mean(values) for values in values_of.values()]
+        figures[group] = round(float(np.mean(means)), 4)
+    return figures
