@@ -66,7 +66,7 @@ def _state(store: Store) -> tuple[dict[str, int], datetime | None, int]:
             .where(JobRow.status.in_(queue.OPEN))
             .group_by(JobRow.status)
         )
-        counts = dict(session.execute(by_status).tuples())
+        counts = {row[0]: row[1] for row in session.execute(by_status)}
         oldest = session.scalar(
             select(func.min(JobRow.received)).where(JobRow.status.in_(queue.OPEN))
         )
