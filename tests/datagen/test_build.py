@@ -72,7 +72,7 @@ def test_a_killed_build_goes_on_to_the_same_result(train: Dataset, tmp_path: Pat
     assert not [p.name for p in folder.rglob(".*")]
 
 
-def test_a_finished_dataset_is_left_as_it_is(recipe, train: Dataset) -> None:  # type: ignore[no-untyped-def]
+def test_a_finished_dataset_is_left_as_it_is(recipe, train: Dataset) -> None:
     before = {p: p.stat().st_mtime_ns for p in train.path.rglob("*")}
     assert build(recipe, train.path).dataset.fingerprint == train.fingerprint
     assert {p: p.stat().st_mtime_ns for p in train.path.rglob("*")} == before
@@ -94,7 +94,7 @@ def test_another_recipe_on_a_folder_is_refused_with_what_differs(
         build(read_recipe(write(), ["panel.square=48"]), tmp_path / "begun")
 
 
-def test_a_folder_with_something_else_is_refused(recipe, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_with_something_else_is_refused(recipe, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="something else"):
         build(recipe, tmp_path)
@@ -173,7 +173,7 @@ def test_photographs_of_ones_own(write, tmp_path: Path) -> None:  # type: ignore
         (8, "2 for train, 2 for dev, 2 for calibration, 2 for a, 2 for b"),
     ],
 )
-def test_too_few_photographs(write, tmp_path: Path, count: int, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_too_few_photographs(write, tmp_path: Path, count: int, said: str) -> None:
     with pytest.raises(InputError) as error:
         build(
             read_recipe(write(), _source(_photographs(tmp_path / "photos", count))),
@@ -183,7 +183,7 @@ def test_too_few_photographs(write, tmp_path: Path, count: int, said: str) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_assigned_photographs_must_be_there(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_assigned_photographs_must_be_there(write, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="moona; bundled has the photographs"):
         build(
             read_recipe(write(), _source(Path("bundled"), assign={"train": ["moona"]})),
@@ -215,7 +215,7 @@ def test_parameters_are_refused_before_any_photograph_is_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_jpeg_panels_are_transformed_as_decoded(write, tmp_path: Path) -> None:
     from datagen.transformations import library
 
     settings = [
@@ -272,7 +272,7 @@ def _pairs(folder: Path, tasks: dict[str, int]) -> Path:
 PAIRS = ["panel={long_edge: 64}", "transformations={}", "tiers={}", "splits={train: all}"]
 
 
-def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:
     folder = _pairs(tmp_path / "pairs", {"negative": 4, "mirrored": 3})
     source = f"source={{kind: pairs, path: {folder}}}"
     dataset = build(
@@ -345,7 +345,7 @@ def test_held_out_tasks_make_a_suite(write, tmp_path: Path) -> None:  # type: ig
         build(read_recipe(write(), [*PAIRS, source, "tiers.new_task=[mirored]"]), tmp_path / "typo")
 
 
-def test_quadruplets_are_kept_as_they_are(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_quadruplets_are_kept_as_they_are(write, tmp_path: Path) -> None:
     folder = tmp_path / "quadruplets"
     folder.mkdir()
     for i in range(3):
@@ -416,7 +416,7 @@ def test_the_same_recipe_elsewhere_gives_the_same_bytes(
     shutil.rmtree(again.path)
 
 
-def test_bundled_photographs_that_are_too_small_are_left_out(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_bundled_photographs_that_are_too_small_are_left_out(write, tmp_path: Path) -> None:
     settings = [
         "source={kind: photographs, path: bundled, shares: {train: 0.6, calibration: 0.4}}",
         "splits={train: 4}",

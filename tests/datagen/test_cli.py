@@ -17,7 +17,7 @@ def _run(*words: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
     return int(stop.value.code or 0), said.out, said.err
 
 
-def test_build_prints_the_fingerprint(write, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_build_prints_the_fingerprint(write, tmp_path: Path, capsys) -> None:
     settings = (
         "--set",
         "splits={train: 5}",
@@ -34,7 +34,7 @@ def test_build_prints_the_fingerprint(write, tmp_path: Path, capsys) -> None:  #
     assert "5 train" in out
 
 
-def test_errors_are_one_sentence_and_exit_2(write, train: Dataset, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_errors_are_one_sentence_and_exit_2(write, train: Dataset, tmp_path: Path, capsys) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     (tmp_path / "empty").mkdir()

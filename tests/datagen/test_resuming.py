@@ -47,7 +47,7 @@ def recipe_of(kind: str, folder: Path, write: Write) -> tuple[list[Path], Callab
         file.write_bytes(encode(scene(number, 32, 48)))
     shares = ", shares: {train: 0.6, calibration: 0.4}" if kind == "photographs" else ""
     recipe = read_recipe(write(), [*settings, f"source={{kind: {kind}, path: {folder}{shares}}}"])
-    return files, lambda out, part=(1, 1), workers=1: build(recipe, out, workers, part=part)  # type: ignore[misc]
+    return files, lambda out, part=(1, 1), workers=1: build(recipe, out, workers, part=part)
 
 
 @pytest.mark.parametrize("kind", sorted(LAYOUTS))

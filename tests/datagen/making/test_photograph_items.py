@@ -41,7 +41,7 @@ def test_no_source_serves_two_roles(train: Dataset, suite: Dataset) -> None:
             assert record.a_source != record.b_source
 
 
-def test_a_scene_keeps_its_role_whatever_their_number(write) -> None:  # type: ignore[no-untyped-def]
+def test_a_scene_keeps_its_role_whatever_their_number(write) -> None:
     few, many = (share_out(read_recipe(write(), [f"source.scenes={n}"])).names for n in (60, 300))
     for role in ROLES:
         assert set(few[role]) <= set(many[role])

@@ -102,7 +102,7 @@ def test_both_steps_of_a_composition_can_be_seen(train: Dataset) -> None:
             assert min(apart(both, images), apart(both, first), apart(both, second)) > 7
 
 
-def test_calibration_does_not_depend_on_the_number_of_scenes(write) -> None:  # type: ignore[no-untyped-def]
+def test_calibration_does_not_depend_on_the_number_of_scenes(write) -> None:
     few, more = (
         read_recipe(write(), [f"source.scenes={count}", f"splits={{train: {count}}}"])
         for count in (200, 320)
@@ -126,7 +126,7 @@ def test_ready_recipes_calibrate_on_the_same_images() -> None:
     assert np.array_equal(pictures[0], pictures[1])
 
 
-def test_twins_and_invisible_ones_are_dropped_and_reported(write, train: Dataset) -> None:  # type: ignore[no-untyped-def]
+def test_twins_and_invisible_ones_are_dropped_and_reported(write, train: Dataset) -> None:
     recipe = read_recipe(write(), ["tiers.indistinct=60", "transformations.compositions.count=0"])
     calibration = calibrate(recipe, share_out(recipe))
     selection = trained(recipe, library(), calibration)
@@ -183,7 +183,7 @@ def test_a_recipe_may_give_its_own_parameters(write) -> None:  # type: ignore[no
     assert any(n.startswith("flip") for n in selection.transformations)
 
 
-def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # type: ignore[no-untyped-def]
+def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:
     known = {n: i.model_dump(mode="json") for n, i in train.manifest.transformations.items()}
     recipe = read_recipe(write(), ["tiers.minimum_distance=200"])
     roles = share_out(recipe)
@@ -223,7 +223,7 @@ def test_new_parameters_keep_their_distance(write, train: Dataset) -> None:  # t
         ),
     ],
 )
-def test_unknown_families_are_named_with_the_nearest(write, setting: str, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_unknown_families_are_named_with_the_nearest(write, setting: str, said: str) -> None:
     from datagen.build import make_plan
 
     recipe = read_recipe(write(), [setting])

@@ -77,7 +77,7 @@ def test_near_duplicates_and_small_photographs_are_left_out_and_counted(
     assert any(str(note).startswith("q05: it looks like p05") for note in notes)
 
 
-def test_near_duplicate_pairs_of_a_task_are_left_out(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_near_duplicate_pairs_of_a_task_are_left_out(write, tmp_path: Path) -> None:
     root = tmp_path / "pairs" / "negative"
     root.mkdir(parents=True)
     for i, extra in enumerate((0, 0, 0, 3)):
@@ -143,7 +143,7 @@ def test_items_whose_changes_disagree_are_dropped_and_the_encoder_scores_no_more
         )
 
 
-def test_a_pinned_recipe_builds_the_same_from_another_folder(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_pinned_recipe_builds_the_same_from_another_folder(write, tmp_path: Path) -> None:
     first = photographs(tmp_path / "first")
     brighter(first)
     settings = [
@@ -263,7 +263,7 @@ def test_one_pair_of_each_task_makes_no_analogy_and_the_reason_is_told(
         build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out")
 
 
-def test_a_task_called_as_another_one_backwards_is_refused(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_task_called_as_another_one_backwards_is_refused(write, tmp_path: Path) -> None:
     for task in ("snow", "snow-reversed"):
         edits(tmp_path / "pairs", task, 2)
     built = build(pair_recipe(write, tmp_path / "pairs"), tmp_path / "out")
@@ -292,7 +292,7 @@ def test_the_nearest_task_is_named_for_one_that_is_not_there(
         build(pair_recipe(write, tmp_path / "pairs", f"tiers.new_task=[{given}]"), tmp_path / "out")
 
 
-def test_a_suite_of_both_directions_shows_no_answer(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_suite_of_both_directions_shows_no_answer(write, tmp_path: Path) -> None:
     for task in ("negative", "other"):  # of the same photographs
         (tmp_path / "pairs" / task).mkdir(parents=True)
         for i in range(10):
@@ -320,7 +320,7 @@ def test_a_suite_of_both_directions_shows_no_answer(write, tmp_path: Path) -> No
     assert not verify(tmp_path / "out").problems
 
 
-def test_filters_that_nothing_passes_leave_no_folder_behind(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_filters_that_nothing_passes_leave_no_folder_behind(write, tmp_path: Path) -> None:
     edits(tmp_path / "pairs", "negative", 3)
     strict = pair_recipe(write, tmp_path / "pairs", "filters={maximum_change: 9}")
     with pytest.raises(InputError, match="6 items did not pass maximum_change"):
@@ -344,7 +344,7 @@ def test_linked_photographs_are_pinned_by_the_names_that_they_have_in_the_folder
     assert len(read_photographs(read_recipe(tmp_path / "pinned.yaml"))[0]) == 12
 
 
-def test_a_file_of_families_that_changed_is_run_as_it_is_now(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_of_families_that_changed_is_run_as_it_is_now(write, tmp_path: Path) -> None:
     file, made = tmp_path / "own.py", []
     for step in (9, 11):
         file.write_text(OWN.replace("9 *", f"{step} *"))

@@ -218,7 +218,7 @@ def test_another_path_sets_the_assigned_photographs_aside() -> None:
         ("source.directions=both", "`directions` is for pairs"),
     ],
 )
-def test_a_wrong_setting_is_refused(write, setting: str, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_setting_is_refused(write, setting: str, said: str) -> None:
     with pytest.raises(InputError, match=".*") as error:
         read_recipe(write(), [setting])
     assert said in str(error.value)
@@ -291,7 +291,7 @@ def test_files_that_are_no_recipe(tmp_path: Path, data: bytes, said: str) -> Non
         read_recipe(tmp_path)
 
 
-def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:  # type: ignore[no-untyped-def]
+def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:
     path = write()
     plain = read_recipe(path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))

@@ -77,7 +77,7 @@ def test_small_ones_are_left_out_by_name() -> None:
     assert len(large) + len(small) == len(PIXELS)
 
 
-def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     with pytest.raises(InputError, match="credits.csv is missing; install lorweb-bench again"):
         bundled()

@@ -31,7 +31,7 @@ def pair(before: np.ndarray, after: np.ndarray) -> Pair:
     return Pair(**{**vars(made), "sizes": (before.shape[:2], after.shape[:2])})
 
 
-def panels(before: np.ndarray, after: np.ndarray, option: str = "crop"):  # type: ignore[no-untyped-def]
+def panels(before: np.ndarray, after: np.ndarray, option: str = "crop"):
     """Before and after as fitted, the after resized to its before; and the note."""
     found, (note,) = fit_shapes([pair(before, after)], option)  # type: ignore[arg-type]
     first, second = found[0].before(), found[0].after()

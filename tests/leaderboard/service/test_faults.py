@@ -90,7 +90,7 @@ def forked(work: Callable[[], None]) -> int:
         return pid
     code = 1
     try:
-        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # it is its parent's
+        forkserver._forkserver.ensure_running = lambda: None  # it is its parent's
         work()
         code = 0
     finally:

@@ -160,7 +160,7 @@ def test_what_is_wrong_is_said_on_the_page(
 ) -> None:
     token = grant(light_board, "Once", per_day=1)
     one, two = archives(2)
-    visit.allowed += ["401", "429"]  # type: ignore[attr-defined]  # what the browser itself notes of a refused request
+    visit.allowed += ["401", "429"]  # what the browser itself notes of a refused request
     with visit("/submit") as page:
         said = page.locator("#said")
         submit = page.get_by_role("button", name="Submit", exact=True)

@@ -37,7 +37,7 @@ def to_xyz(space) -> np.ndarray:  # type: ignore[no-untyped-def]
     return adapt @ matrix
 
 
-def reference(pixels: np.ndarray, space, gamma: float | None) -> np.ndarray:  # type: ignore[no-untyped-def]
+def reference(pixels: np.ndarray, space, gamma: float | None) -> np.ndarray:
     """What sRGB shows for pixels of a space; gamma None: the curve of sRGB."""
     values = pixels / 255
     linear = srgb_to_linear(values) if gamma is None else values**gamma
@@ -45,7 +45,7 @@ def reference(pixels: np.ndarray, space, gamma: float | None) -> np.ndarray:  # 
     return (255 * linear_to_srgb(srgb)).round()
 
 
-def profile(space, gamma: float | None, sort: bytes = b"RGB ") -> bytes:  # type: ignore[no-untyped-def]
+def profile(space, gamma: float | None, sort: bytes = b"RGB ") -> bytes:
     """An ICC profile of version 2: three primaries or grey, and a curve."""
     curve = b"curv" + struct.pack(">II", 0, 1) + struct.pack(">H", round((gamma or 1) * 256))
     if gamma is None:
@@ -92,7 +92,7 @@ def saved(pixels: np.ndarray, form: str, icc: bytes | None, **more: object) -> b
 @pytest.mark.parametrize(
     ("space", "gamma"), [(P3, None), (ADOBE, 2.2), (PROPHOTO, 1.8), (SRGB, 1.0)]
 )
-def test_profiles_come_to_srgb_within_two_levels(space, gamma: float | None, form: str) -> None:  # type: ignore[no-untyped-def]
+def test_profiles_come_to_srgb_within_two_levels(space, gamma: float | None, form: str) -> None:
     pixels = picture()
     data = saved(pixels, form, profile(space, gamma))
     stored = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))

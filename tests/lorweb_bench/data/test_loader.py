@@ -115,7 +115,7 @@ def test_the_torch_loader_goes_on_where_it_stopped(
 ) -> None:
     def first(number: int, start: int = 0) -> list[list[str]]:
         loader = training_loader(tiny.path, 2, seed=4, start=start, workers=workers, buffer=4)
-        return [[r.id for r in batch["records"]] for batch in islice(loader, number)]  # type: ignore[call-overload]
+        return [[r.id for r in batch["records"]] for batch in islice(loader, number)]
 
     assert first(4, start=6) == first(7)[3:]
 

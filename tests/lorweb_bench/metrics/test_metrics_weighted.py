@@ -470,7 +470,7 @@ def test_workers_give_the_same_numbers(
     """Weights named by a relative path are found by other processes too."""
     monkeypatch.chdir(files.lpips.parent)
     metrics = ["mse", f"lpips_to_b[alex/{files.lpips.name}]"]
-    assert str(files.lpips.parent) in load_metric(metrics[1]).lpips.spec  # type: ignore[attr-defined]
+    assert str(files.lpips.parent) in load_metric(metrics[1]).lpips.spec
     one, two = (
         evaluate("color-transfer", small_suite, metrics, workers=workers) for workers in (1, 2)
     )
@@ -631,4 +631,4 @@ def test_siglip_2_gives_a_direction_by_the_same_code() -> None:
     """By name: the weights are not here, and the way to them is told."""
     metric = load_metric("clip_direction[ViT-B-16-SigLIP2/webli]")
     assert metric.identity == "clip_direction[ViT-B-16-SigLIP2/webli]"
-    assert "hf download timm/ViT-B-16-SigLIP2" in str(metric.unavailable())  # type: ignore[attr-defined]
+    assert "hf download timm/ViT-B-16-SigLIP2" in str(metric.unavailable())

@@ -61,7 +61,7 @@ def functions(work: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
     return engine_work
 
 
-def test_two_workers_give_what_one_gives_in_order(functions) -> None:  # type: ignore[no-untyped-def]
+def test_two_workers_give_what_one_gives_in_order(functions) -> None:
     one, two = (
         list(run_pieces(functions.square, range(12), workers=workers)) for workers in (1, 2)
     )
@@ -71,7 +71,7 @@ def test_two_workers_give_what_one_gives_in_order(functions) -> None:  # type: i
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_in_a_piece_is_raised_here(functions, workers: int) -> None:  # type: ignore[no-untyped-def]
+def test_an_error_in_a_piece_is_raised_here(functions, workers: int) -> None:
     with pytest.raises(KeyError, match="piece 3"):
         list(run_pieces(functions.fail, range(8), workers=workers))
 

@@ -19,7 +19,7 @@ METRICS = ["mse"]
 
 def made(suite: Dataset, track: str = "closed", **said: Any) -> PredictionsManifest:
     method = MethodId.model_validate({"name": "mine", **said})
-    return PredictionsManifest(suite=suite_id(suite), method=method, samples=48, track=track)  # type: ignore[arg-type]
+    return PredictionsManifest(suite=suite_id(suite), method=method, samples=48, track=track)
 
 
 def dataset(suite: Dataset) -> dict[str, str | None]:

@@ -157,9 +157,9 @@ def test_the_page_in_a_browser(small_suite: Dataset, tmp_path: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         for width, scheme in ((390, "dark"), (1280, "light")):
-            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             errors: list[str] = []
-            page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))  # type: ignore[misc]
+            page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
             page.goto((tmp_path / "page.html").as_uri())
             assert (
                 page.evaluate("document.documentElement.scrollWidth") == width
