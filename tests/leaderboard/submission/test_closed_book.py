@@ -167,7 +167,7 @@ def test_the_public_view_holds_nothing_of_families_or_answers() -> None:
                 "json",
             }
     assert set(json.loads(Path("public/dataset.json").read_text())) == {
-        *("format", "format_version", "name", "version", "view", "splits", "fingerprint")
+        *("format", "format_version", "name", "version", "view", "splits", "fingerprint", "canary")
     }
 
 

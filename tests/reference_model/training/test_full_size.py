@@ -207,5 +207,7 @@ def test_what_the_machine_cannot_do_is_said_before_anything_is_loaded(
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="fp16 needs a GPU"):
             train(config(training={"precision": "fp16"}), tmp_path)
-    with pytest.raises(ValueError, match="cannot be cut into 3 equal parts"):
+    with pytest.raises(
+        ValueError, match="cuts the batch of 4 into 3 parts, and they are not equal"
+    ):
         config(training={"batch": 4, "accumulation": 3})
