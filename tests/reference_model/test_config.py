@@ -10,10 +10,11 @@ import yaml
 
 from lorweb_bench.errors import InputError
 from reference_model.config import read_train_config
-from reference_model.training import pretraining
+from reference_model.training import pretrain_world, pretraining
 
 WriteYaml = Callable[..., Path]
 SHIPPED = Path(pretraining.__file__).parents[1] / "configs"
+NOT_OF_TRAININGS = "pretraining|accelerate|tiny-k(plus|minus)"
 
 
 def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> None:
@@ -121,11 +122,19 @@ def test_a_config_that_is_not_there_or_is_a_folder_is_named(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "path",
-    sorted(p for p in SHIPPED.glob("*.yaml") if not re.search("pretraining|accelerate", p.name)),
+    sorted(p for p in SHIPPED.glob("*.yaml") if not re.search(NOT_OF_TRAININGS, p.name)),
     ids=lambda p: p.stem,
 )
 def test_every_shipped_config_is_valid(path: Path) -> None:
     assert read_train_config(path, []).name in ("lorweb", "single-lora", "token-control")
+
+
+@pytest.mark.parametrize("name", ["tiny-kplus", "tiny-kminus"])
+def test_the_configs_of_a_world_are_valid(name: str) -> None:
+    path = SHIPPED / f"{name}.yaml"
+    assert pretrain_world.describes_world(path)
+    config = pretrain_world.read_world_config(path, ["steps=3"])
+    assert config.steps == 3 and config.batch == 16
 
 
 def test_the_shipped_pretraining_config_is_valid_and_its_unknown_keys_are_named() -> None:
