@@ -256,7 +256,8 @@ def bare(dataset: Dataset, wanted: int) -> None:
         with tarfile.open(dataset.path / entry.path, "r:") as tar:
             for member in tar:
                 if not member.name.endswith(".json"):
-                    np.asarray(Image.open(io.BytesIO(tar.extractfile(member).read())))  # type: ignore[union-attr]
+                    data = tar.extractfile(member).read()  # type: ignore[union-attr]
+                    np.asarray(Image.open(io.BytesIO(data)))
                     done += 1
                     if done == wanted:
                         return

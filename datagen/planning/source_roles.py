@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from datagen.making.build_notes import LeftOut, Note
 from datagen.planning.seeding import draw
@@ -156,12 +157,13 @@ def pair_role(recipe: Recipe, photograph: str, trained: bool) -> str:
         photograph: The photograph's name.
         trained: Whether a task that is not held out has it.
     """
-    recipe_shares = recipe.source.shares if "shares" in recipe.source.model_fields_set else None
+    has_shares = "shares" in recipe.source.model_fields_set
+    recipe_shares = cast(Mapping[str, float], recipe.source.shares if has_shares else {})
     shares: Mapping[str, float]
     if recipe.source.kind == "editor":
-        shares = recipe_shares or (SUITE_SHARES if recipe.is_suite else {"train": 1.0})  # type: ignore[assignment]
+        shares = recipe_shares or (SUITE_SHARES if recipe.is_suite else {"train": 1.0})
     elif trained:
-        shares = recipe_shares or {"train": 1.0}  # type: ignore[assignment]
+        shares = recipe_shares or {"train": 1.0}
     else:
         shares = SUITE_SHARES
     roles = [role for role in ROLES if shares.get(role, 0.0) > 0]
@@ -247,7 +249,8 @@ def _scenes_by_role(recipe: Recipe) -> dict[str, list[Source]]:
         return {}
     from datagen.sources.scenes.compose import scenes
 
-    shares = {role: recipe.source.shares.get(role, 0.0) for role in ROLES}  # type: ignore[call-overload]
+    stated = cast(Mapping[str, float], recipe.source.shares)
+    shares = {role: stated.get(role, 0.0) for role in ROLES}
     total, side = sum(shares.values()), recipe.panel.square or recipe.panel.long_edge or 64
     by_role: dict[str, list[Source]] = {role: [] for role in ROLES}
     for source in scenes(range(recipe.source.scenes), side, side):

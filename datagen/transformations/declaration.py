@@ -108,7 +108,8 @@ class Parameter:
             raise ValueError
         if not self.whole:
             return value
-        if value != int(value) or (int(value) - int(self.low)) % self.step:  # type: ignore[arg-type]
+        steps_above_low = int(value) - int(self.low)  # type: ignore[arg-type]
+        if value != int(value) or steps_above_low % self.step:
             raise ValueError
         return int(value)
 
