@@ -80,12 +80,14 @@ def cost_plot(table: Table, board: Board) -> Plot | None:
 
 
 def history(board: Board) -> list[tuple[date, Row, float]]:
-    """When the best unseen headline of a suite rose: the day, the method and the score."""
-    scored = [
-        (row, score)
-        for row in board.rows
-        if row.kind == "method" and not row.leaks and (score := row.score(GROUP, board.headline))
+    """When the best unseen headline of a suite rose: the day, the method and the score.
+
+    A row with the same images as an earlier one is never the best.
+    """
+    counted = [
+        row for row in board.rows if row.kind == "method" and not (row.leaks or row.same_images)
     ]
+    scored = [(row, score) for row in counted if (score := row.score(GROUP, board.headline))]
     steps: list[tuple[date, Row, float]] = []
     for row, score in sorted(scored, key=lambda pair: (pair[0].decided, pair[0].method)):
         sign = 1.0 if score.higher_is_better else -1.0
