@@ -149,7 +149,8 @@ def outcomes(
     single = np.array([first == second for first, second in pairs])[:, None]
     names = sorted({name for pair in pairs for name in pair})
     of_family = setting.family * rng.standard_normal((len(names), count))
-    first, second = (of_family[[names.index(pair[i]) for pair in pairs]] for i in (0, 1))
+    first = of_family[[names.index(name) for name, _ in pairs]]
+    second = of_family[[names.index(name) for _, name in pairs]]
     total = np.where(single, first, (first + second) / np.sqrt(2))
     total = (
         total
@@ -294,9 +295,10 @@ def over_trainings(
         for name, parts in estimates(table).items():
             if name not in ("seen", "unseen"):
                 continue
-            points = np.array(
-                [sum(p.share * (p.weights @ values[p.rows]) for p in parts) for values in each]
-            )
+            rows = []
+            for values in each:
+                rows.append(sum(p.share * (p.weights @ values[p.rows]) for p in parts))
+            points = np.array(rows)
             extra = [[between_trainings(points[:, c].tolist()) for c in range(columns)]]
             for kind, known in (("", extra), (" without", None)):
                 low, high = intervals([parts], mean, clusters, number, resamples, known)[

@@ -100,7 +100,10 @@ def timed(run: Callable[[], Any]) -> Seconds:
 
 def turns(times: int, *sides: Callable[[], Any]) -> list[list[Seconds]]:
     """Each side timed in turns, so many times."""
-    return [[timed(side) for side in sides] for _ in range(times)]
+    rounds = []
+    for _ in range(times):
+        rounds.append([timed(side) for side in sides])
+    return rounds
 
 
 def ratios(rounds: list[list[Seconds]], above: int = 0, below: int = 1) -> str:
@@ -108,7 +111,8 @@ def ratios(rounds: list[list[Seconds]], above: int = 0, below: int = 1) -> str:
 
     The least and the greatest ratio by the clock stand beside it.
     """
-    clock, processor = ([one[above][kind] / one[below][kind] for one in rounds] for kind in (0, 1))
+    clock = [seconds[above][0] / seconds[below][0] for seconds in rounds]
+    processor = [seconds[above][1] / seconds[below][1] for seconds in rounds]
     spread = f"{min(clock):.2f}-{max(clock):.2f}"
     middle, of_processor = statistics.median(clock), statistics.median(processor)
     return f"{middle:.2f} ({spread} in {len(rounds)} turns; processor {of_processor:.2f})"
