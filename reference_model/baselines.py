@@ -24,6 +24,7 @@ from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
 from reference_model.method import best_device, by_size
+from reference_model.seeding import seeded
 
 GRID_WORDS = (
     "A grid of two rows with two pictures each. In the upper row an edit turns the left picture "
@@ -159,7 +160,7 @@ def generators(triplets: Sequence[Triplet]) -> list[torch.Generator]:
 
     The same noise on every device and in every batch.
     """
-    return [torch.Generator("cpu").manual_seed(t.seed) for t in triplets]
+    return [seeded(t.seed) for t in triplets]
 
 
 def panels(triplet: Triplet, size: tuple[int, int]) -> tuple[Image.Image, Image.Image, Image.Image]:

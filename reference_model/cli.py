@@ -38,6 +38,9 @@ def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: 
     From a config with a `world`, a base that knows all families of the world. From another one,
     the base and its pair encoder from a training dataset.
     """
+    from lorweb_bench.runtime.files import check_output
+
+    check_output(output, folder=True)
     from reference_model.training.pretrain_world import (
         describes_world,
         pretrain_world,
@@ -85,6 +88,9 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
         raise InputError(
             "no output folder; add `-o CHECKPOINT`, or `--dry-run` to see what would be trained"
         )
+    from lorweb_bench.runtime.files import check_output
+
+    check_output(output, folder=True)
     from reference_model.training.train import train as train_adapter
 
     checkpoint = train_adapter(settings, output)
@@ -169,13 +175,15 @@ def apply(
     from lorweb_bench.data.images import encode
     from lorweb_bench.data.samples import Triplet
     from lorweb_bench.errors import InputError
-    from lorweb_bench.runtime.files import write_atomic
-    from reference_model.method import check_pair, from_checkpoint
+    from lorweb_bench.runtime.files import check_output, write_atomic
 
     if output.suffix.lower() != ".png":
         raise InputError(
             f"{output}: the answer is written as PNG; give it a name that ends in .png"
         )
+    check_output(output)
+    from reference_model.method import check_pair, from_checkpoint
+
     images = _read_images(a, a_prime, b)
     fit = _read_fit(settings)
     if fit is not None:
@@ -240,6 +248,7 @@ def compose(
 ) -> None:
     """Write the LoRA of one analogy as a file that stock diffusers loads."""
     from lorweb_bench.errors import InputError
+    from lorweb_bench.runtime.files import check_output
 
     if output.suffix != ".safetensors":
         raise InputError(
@@ -247,6 +256,7 @@ def compose(
         )
     if weight is not None and not mix:
         raise InputError("--weight says how far to walk to a second pair; add `--mix A2 A2_PRIME`")
+    check_output(output)
     from reference_model.method import check_pair
     from reference_model.model.composing import compose_file
 
@@ -294,6 +304,9 @@ def inspect_model(model: Path, suite: Path, output: Path, items: int, effect_ite
 
     Coefficients, a map of the suite's transformations, the effect of each element.
     """
+    from lorweb_bench.runtime.files import check_output
+
+    check_output(output)
     from reference_model.analysis.space_page import write_space_page
 
     click.echo(write_space_page(model, suite, output, items, effect_items))
@@ -337,6 +350,9 @@ def oracle(
 
     Resumes by itself, transformation by transformation.
     """
+    from lorweb_bench.runtime.files import check_output
+
+    check_output(output, folder=True)
     from reference_model.analysis.oracle import Settings, write_oracle
 
     settings = Settings(steps=steps, examples=examples, transformations=transformations, seed=seed)
@@ -361,6 +377,9 @@ def oracle(
 )
 def import_lorweb(file: Path, config: Path, output: Path, base: str | None) -> None:
     """Make a checkpoint of a released LoRWeB (FILE.safetensors)."""
+    from lorweb_bench.runtime.files import check_output
+
+    check_output(output, folder=True)
     from reference_model.checkpoints.released import import_released
 
     layers, count = import_released(file, config, output, base)

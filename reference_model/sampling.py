@@ -7,9 +7,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from torch import Tensor
+from torch.nn import functional as F
 
 from reference_model.model.base import Base
+from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import TokenSequence
+from reference_model.seeding import seeded
 
 
 def predict_velocity(
@@ -49,6 +52,22 @@ def shift_of(tokens: int, scheduler: FlowMatchEulerDiscreteScheduler) -> float:
     return float(calculate_shift(tokens, *(scheduler.config[key] for key in keys)))
 
 
+def draw_noise(base: Base, sequenced: TokenSequence, seeds: list[int]) -> Tensor:
+    """Noise (batch, target tokens, channels), each sample's from its own seed.
+
+    On a FLUX base it is what diffusers' pipeline draws of `torch.Generator("cpu")` with the seed:
+    latents in the type of the weights, then cut into tokens.
+    """
+    tokens, channels = len(sequenced.target_ids), sequenced.context.shape[2]
+    if not isinstance(base.codec, VaeCodec):
+        return torch.stack([torch.randn(tokens, channels, generator=seeded(s)) for s in seeds])
+    rows, columns = sequenced.target_size
+    shape = (channels // 4, 2 * rows, 2 * columns)
+    dtype = base.transformer.dtype
+    latents = [torch.randn(shape, generator=seeded(s), dtype=dtype) for s in seeds]
+    return F.pixel_unshuffle(torch.stack(latents), 2).flatten(2).mT
+
+
 def sample(
     base: Base,
     sequenced: TokenSequence,
@@ -64,11 +83,13 @@ def sample(
     `velocity_at` gives the velocity of noisy tokens at times (batch), where the base's own forward
     pass is not to be called.
     """
-    shape = (len(sequenced.target_ids), sequenced.context.shape[2])
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
-    latents = torch.stack(noise).to(sequenced.context)
+    latents = draw_noise(base, sequenced, seeds).to(sequenced.context)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(base.scheduler.config)
-    shift = {"mu": shift_of(shape[0], scheduler)} if scheduler.config.use_dynamic_shifting else {}
+    shift = (
+        {"mu": shift_of(latents.shape[1], scheduler)}
+        if scheduler.config.use_dynamic_shifting
+        else {}
+    )
     scheduler.set_timesteps(
         sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift
     )

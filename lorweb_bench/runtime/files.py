@@ -159,6 +159,40 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def check_output(path: Path | str, folder: bool = False) -> None:
+    """Make sure that an output can be written, before the hours of work that it is for.
+
+    Nothing is left behind: the folders on the way to it are made when it is written.
+
+    Args:
+        path: The file, or the folder, that will be written.
+        folder: Whether it is a folder.
+
+    Raises:
+        InputError: It cannot be made there.
+    """
+    path = Path(path)
+    if path.is_dir() and not folder:
+        raise InputError(f"{path} is a folder, and the output is a file; give it a name with -o.")
+    if path.exists() and not path.is_dir() and folder:
+        raise InputError(
+            f"{path} is a file, and the output is a folder; choose another name with -o."
+        )
+    place = path if folder and path.exists() else path.absolute().parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{path} cannot be made: {place} is a file; choose another name with -o.")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as e:
+        raise InputError(
+            f"{path} cannot be written: {place} takes no new file ({e.strerror}); "
+            "choose another place with -o."
+        ) from None
+
+
 def claim_output(folder: Path | str, format: str, identity: str | None = None) -> Path:
     """Create an output folder, or take one up that is empty or already holds this format.
 

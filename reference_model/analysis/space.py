@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.progress import track
-from reference_model.checkpoints.checkpoint import checkpoint_folder, read_config, read_tensors
+from reference_model.checkpoints.checkpoint import (
+    checkpoint_folder,
+    load_routing,
+    read_config,
+    routing_weights,
+)
+from reference_model.checkpoints.weights import read_tensors
 from reference_model.config import TrainConfig
 from reference_model.method import panel_size, to_tensor
 from reference_model.model.adapter import load_encoder, new_router
@@ -110,15 +116,7 @@ def open_space(folder: str | Path) -> Space:
         return Space(config, basis, None, None)
     encoder = load_encoder(config)
     router = new_router(settings, len(basis), encoder.features)
-    path = folder / "router.safetensors"
-    try:
-        router.load_state_dict(
-            {name.removeprefix("router."): weight for name, weight in read_tensors(path).items()}
-        )
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: does not fit `adapter` in config.json; copy or train the checkpoint again"
-        ) from error
+    load_routing(folder, routing_weights({"router": router}))
     return Space(config, basis, router.requires_grad_(False), encoder)
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import contents_of, read_json, write_json
 from lorweb_bench.runtime.settings import checked
 from reference_model.checkpoints.digests import model_digests
-from reference_model.config import TrainConfig
+from reference_model.checkpoints.weights import check_shapes, read_tensors
+from reference_model.config import AdapterConfig, TrainConfig
 from reference_model.model.adapter import Adapter, new_adapter
 from reference_model.model.base import ASSETS
+from reference_model.model.basis import Basis
 from reference_model.training.resume_state import WRITING, whole, write_tensors
 
 FORMAT = "lorweb-bench/checkpoint"
@@ -32,12 +33,38 @@ UNFINISHED = (
 )
 
 
+# What the header of a file says to whoever opens it without its router.
+NOT_ALONE = {
+    "lorweb": "The basis of a LoRWeB: wrong without the gates of an analogy, which its router "
+    "gives. `lorweb-bench compose` writes the LoRA of one analogy.",
+    "token-control": "A LoRA that reads tokens beside the prompt, which router.safetensors gives: "
+    "wrong without them. Run it with `lorweb-bench apply`.",
+}
+
+
+def adapter_header(basis: Basis, settings: AdapterConfig) -> dict[str, str]:
+    """The header of `adapter_model.safetensors`.
+
+    Other tools load the file without a word, so it says itself whether it is whole: a basis needs
+    the gates of an analogy.
+    """
+    header = {**basis.header(), "lorweb_bench.kind": settings.kind}
+    header["lorweb_bench.needs_gates"] = "true" if settings.kind == "lorweb" else "false"
+    if settings.kind in NOT_ALONE:
+        header["modelspec.description"] = NOT_ALONE[settings.kind]
+    return header
+
+
 def routing_tensors(adapter: Adapter) -> dict[str, Tensor]:
     """The trained weights beside the basis: the router's, or the control's token projection.
 
     A single LoRA has none.
     """
-    modules = {"router": adapter.router, "token": adapter.token}
+    return routing_weights({"router": adapter.router, "token": adapter.token})
+
+
+def routing_weights(modules: dict[str, nn.Module | None]) -> dict[str, Tensor]:
+    """The weights of the modules beside a basis, by the names in `router.safetensors`."""
     return {
         f"{name}.{k}": v
         for name, module in modules.items()
@@ -57,7 +84,9 @@ def write_checkpoint(
     routing = {name: whole(x) for name, x in routing_tensors(adapter).items()}
     if not write:
         return
-    write_tensors(folder / "adapter_model.safetensors", basis, adapter.basis.header())
+    write_tensors(
+        folder / "adapter_model.safetensors", basis, adapter_header(adapter.basis, config.adapter)
+    )
     write_tensors(folder / "router.safetensors", routing, {"format": "pt"})
     write_settings(folder, config, {**model_digests(config), **about})
 
@@ -130,15 +159,17 @@ def read_config(folder: Path, with_base: bool = True) -> TrainConfig:
     return config
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; InputError when it is missing, cut or something else."""
-    try:
-        return load_file(path)
-    except Exception as error:
-        raise InputError(
-            f"{path}: missing or not a whole safetensors file ({error}); copy or train the "
-            "checkpoint again"
-        ) from error
+def load_routing(folder: Path, weights: dict[str, Tensor]) -> None:
+    """Set the weights beside a basis to those of a checkpoint folder.
+
+    InputError where they are not those that the config asks for.
+    """
+    path = folder / "router.safetensors"
+    tensors = read_tensors(path)
+    check_shapes(path, tensors, {name: tuple(x.shape) for name, x in weights.items()})
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(tensors[name])
 
 
 def checkpoint_folder(name: str | Path) -> Path:
@@ -165,15 +196,6 @@ def load_checkpoint(folder: Path, bits: str = "no") -> tuple[Adapter, TrainConfi
         read_tensors(folder / "adapter_model.safetensors"),
         str(folder / "adapter_model.safetensors"),
     )
-    routing = read_tensors(folder / "router.safetensors")
-    weights = routing_tensors(adapter)
-    if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in routing.items()}:
-        raise InputError(
-            f"{folder / 'router.safetensors'}: does not fit `adapter` in config.json; copy or "
-            "train the checkpoint again"
-        )
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(routing[name])
+    load_routing(folder, routing_tensors(adapter))
     adapter.trainable().requires_grad_(False)
     return adapter, config

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.progress import track
-from reference_model.checkpoints.checkpoint import is_finished, write_settings
+from reference_model.checkpoints.checkpoint import adapter_header, is_finished, write_settings
 from reference_model.checkpoints.released_config import Released, read_released_config
 from reference_model.checkpoints.weights import WeightsFile, open_weights
 from reference_model.config import AdapterConfig
@@ -51,7 +51,8 @@ def import_released(
         if is_finished(folder, identity):
             return len(shaped.layers), count
         basis, routing = _translated(tensors, list(shaped.layers))
-    write_tensors(folder / "adapter_model.safetensors", basis, shaped.header())
+    header = adapter_header(shaped, released.config.adapter)
+    write_tensors(folder / "adapter_model.safetensors", basis, header)
     write_tensors(folder / "router.safetensors", routing, {"format": "pt"})
     about = {
         "imported_from": {"file": file.name, "sha256": digest, "network_kwargs": released.options}

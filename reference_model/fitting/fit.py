@@ -25,6 +25,7 @@ from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import TokenSequence
 from reference_model.model.panels import answer_mask, encode_context, encode_target, hide_pair
 from reference_model.sampling import predict_velocity
+from reference_model.seeding import seeded
 from reference_model.training.flow import draw
 
 CHECKS = 4  # how often a search is looked at with held-out noise
@@ -143,7 +144,7 @@ def _search(
 ) -> Fitted:
     values = [zeros.requires_grad_() for zeros in space.zeros()]
     optimizer = torch.optim.Adam(values, betas=(0.9, 0.99))
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = seeded(settings.seed)
     held_out = _held_out(adapter, config, settings, tasks)
     rate = settings.rate or space.step_size
     best = [x.detach().clone() for x in values]
@@ -214,7 +215,7 @@ class _HeldOut:
 def _held_out(
     adapter: Adapter, config: TrainConfig, settings: FitConfig, tasks: Sequence[Task]
 ) -> _HeldOut:
-    generator = torch.Generator().manual_seed(settings.seed + HELD_OUT_SEED)
+    generator = seeded(settings.seed + HELD_OUT_SEED)
     repeated = [task.repeated(settings.held_out) for task in tasks]
     drawn = [_same_noise(config, task, settings.held_out, generator) for task in tasks]
     return _HeldOut(adapter, config, repeated, drawn, settings.held_out)

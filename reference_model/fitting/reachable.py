@@ -20,6 +20,7 @@ from reference_model.fitting.spaces import FreshLora, Space
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence, flatten_tokens
 from reference_model.model.panels import encode_context, encode_target
+from reference_model.seeding import seeded
 from reference_model.training.flow import draw
 
 HELD_OUT = 16  # analogies that choose the step
@@ -110,7 +111,7 @@ def reach(
     Returns:
         The adaptation, a batch of one.
     """
-    generator = torch.Generator().manual_seed(bound.seed)
+    generator = seeded(bound.seed)
     held = min(HELD_OUT, max(1, count // 4)) if count > 3 else 0
     first = count - held if held else 0
     check = make(*_drawn_pairs(held or count, held or count, generator, first))

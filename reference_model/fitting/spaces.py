@@ -15,6 +15,7 @@ from lorweb_bench.errors import InputError
 from reference_model.config import FitConfig, TrainConfig
 from reference_model.fitting.adaptation import Adaptation
 from reference_model.model.adapter import Adapter
+from reference_model.seeding import seeded
 
 SMALLEST = 1e-6  # a coefficient under it could not be moved by its logarithm
 
@@ -135,7 +136,7 @@ def _rms(start: Tensor) -> Tensor:
 
 def fresh_lora(adapter: Adapter, rank: int, items: int, beside: Adaptation, seed: int) -> FreshLora:
     """The space of LoRAs of some rank for a batch of items."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     starts, scales, outputs = {}, {}, {}
     for name, layer in adapter.basis.layers.items():
         linear = layer.base_layer

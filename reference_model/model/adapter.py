@@ -18,6 +18,7 @@ from reference_model.model.grid_layout import TokenSequence
 from reference_model.model.quantize import quantize
 from reference_model.model.router import Router
 from reference_model.sampling import predict_velocity
+from reference_model.seeding import torch_seed
 
 # What the weights of the frozen base are held in, by the precision of a training.
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -181,7 +182,7 @@ def fresh_adapter(
     """A seeded adapter on a base, with the encoder that feeds it, or without one for `features`,
     the width of what comes from elsewhere.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(torch_seed(seed))
     settings = config.adapter
     basis = Basis(
         base.transformer, settings.elements, settings.rank, settings.alpha, settings.targets

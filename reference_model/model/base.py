@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from lorweb_bench.errors import InputError
 from reference_model.model import flux
 from reference_model.model.operator import EditOperator
+from reference_model.seeding import torch_seed
 
 ASSETS = Path(__file__).parents[1] / "assets"
 TINY_TRANSFORMER = {
@@ -319,7 +320,7 @@ def new_tiny_base(
         settings: Of the transformer, beside the usual ones; `in_channels` sets the patch's size.
         head: One of `HEADS`; the operator works on patches of 16 pixels.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(torch_seed(seed))
     config = {**TINY_TRANSFORMER, **(settings or {})}
     transformer = (OperatorFlux if head == "operator" else TinyFlux)(**config)
     nn.init.zeros_(transformer.proj_out.weight)

@@ -1,6 +1,5 @@
 """Sampling by diffusers' own `FluxKontextPipeline`, for the paper's layout on a FLUX base."""
 
-import torch
 from diffusers import FluxKontextPipeline
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,6 +7,7 @@ from torch.nn import functional as F
 from reference_model.model.base import Base
 from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import TokenSequence
+from reference_model.seeding import seeded
 
 
 def is_stock(base: Base, layout: str) -> bool:
@@ -38,13 +38,8 @@ def sample_stock(
         **whole, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None
     )
     pipeline.set_progress_bar_config(disable=None, leave=False)  # a bar on a terminal alone
-    # Positions count rows and columns from 0, so the last one tells the size of the grid.
-    rows, columns = (int(sequenced.target_ids[:, axis].max()) + 1 for axis in (1, 2))
+    rows, columns = sequenced.target_size
     dtype = base.transformer.dtype
-    shape = (rows * columns, sequenced.context.shape[2])
-    noise = torch.stack(
-        [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
     image = F.pixel_shuffle(sequenced.context.unflatten(1, (rows, columns)).permute(0, 3, 1, 2), 2)
     height, width = rows * base.codec.patch, columns * base.codec.patch
     tokens, pooled = (x.to(dtype) for x in prompt)
@@ -52,7 +47,7 @@ def sample_stock(
         image=image,
         prompt_embeds=tokens,
         pooled_prompt_embeds=pooled,
-        latents=noise,
+        generator=[seeded(seed) for seed in seeds],
         guidance_scale=base.guidance,
         num_inference_steps=steps,
         height=height,

@@ -40,6 +40,12 @@ class TokenSequence:
     columns: int
 
     @property
+    def target_size(self) -> tuple[int, int]:
+        """Rows and columns of the target's tokens; positions count both from 0."""
+        rows, columns = (int(self.target_ids[:, axis].max()) + 1 for axis in (1, 2))
+        return rows, columns
+
+    @property
     def ids(self) -> Tensor:
         """Positions of target and context, in the order of the sequence."""
         return torch.cat([self.target_ids, self.context_ids])

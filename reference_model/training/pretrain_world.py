@@ -34,6 +34,7 @@ from reference_model.model.base import (
 )
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity
+from reference_model.seeding import seeded
 from reference_model.training.flow import Times, draw, flow_loss
 from reference_model.training.pretraining import batches, curve
 from reference_model.training.resume_state import load_state, save_state, write_tensors
@@ -175,7 +176,7 @@ class WorldPretraining:
     def _step(self, step: int, edits: EditBatch) -> float:
         """One optimizer step; the flow loss, without that of the displacement."""
         config = self.config
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        generator = seeded(config.seed * 1_000_003 + step)
         loss = self.flow_loss(edits, generator)
         assert self.shift is not None
         of_shift = displacement_loss(self.shift, edits.displacement, edits.known)

@@ -35,6 +35,7 @@ from reference_model.model.base import TINY_TRANSFORMER, Base, load_base, new_ti
 from reference_model.model.encoder import PairEncoder, name_loss
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity
+from reference_model.seeding import seeded, torch_seed
 from reference_model.training.flow import Times, draw, flow_loss
 from reference_model.training.quadruplets import check_panels
 from reference_model.training.resume_state import load_state, save_state, write_tensors
@@ -241,7 +242,7 @@ def pretrain_encoder(
     edits: Edits, config: PretrainingConfig, folder: Path, identity: str
 ) -> tuple[PairEncoder, list[float]]:
     """The pair encoder, taught to name the steps of trained transformations."""
-    torch.manual_seed(config.seed)
+    torch.manual_seed(torch_seed(config.seed))
     encoder = PairEncoder(len(trained_steps(edits)), pooled_width(config)).to(
         memory_format=torch.channels_last
     )
@@ -354,7 +355,7 @@ def pretrain_base(
 
     def loss_of(item: Any) -> Tensor:
         step, (before, after, specs) = item
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        generator = seeded(config.seed * 1_000_003 + step)
         return edit_loss(
             base, before, after, ["" if s is None else s["instruction"] for s in specs], generator
         )

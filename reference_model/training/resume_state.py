@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,23 +124,8 @@ def load_state(
     if not path.exists():
         return 0, []
     trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata()
-            names = file.keys()  # safe_open is no mapping
-            tensors = {name: file.get_tensor(name) for name in names}
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a whole training state ({error}); delete it to train from the start"
-        ) from error
-    if about["identity"] != identity:
-        raise InputError(
-            f"{path}: left by a run with other settings; delete it, or name another output folder"
-        )
-    by_name: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        moment, _, name = key.partition("/")
-        by_name.setdefault(name, {})[moment] = value
+    about, by_name = _read_state(path, identity)
+    _check_state(path, by_name, trainable)
     with torch.no_grad():
         for name, parameter in trainable.items():
             moments = by_name[name]
@@ -151,6 +137,56 @@ def load_state(
     if scaler is not None and "scaler" in about:
         scaler.load_state_dict(json.loads(about["scaler"]))
     return int(about["step"]), json.loads(about["losses"])
+
+
+def _read_state(path: Path, identity: str) -> tuple[dict[str, str], dict[str, dict[str, Tensor]]]:
+    """What a state says of itself, and its tensors by the weight's name and by what they are."""
+    by_name: dict[str, dict[str, Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                moment, _, name = key.partition("/")
+                by_name.setdefault(name, {})[moment] = file.get_tensor(key)
+        missing = [name for name in ("identity", "step", "losses") if name not in about]
+        if missing:
+            raise ValueError(f"its header has no `{missing[0]}`")
+    except Exception as error:  # safetensors has an error class of its own
+        raise _damaged_state(path, str(error)) from error
+    if about["identity"] != identity:
+        raise InputError(
+            f"{path}: left by a run with other settings; delete it, or name another output folder"
+        )
+    return about, by_name
+
+
+def _check_state(
+    path: Path,
+    by_name: Mapping[str, Mapping[str, Tensor]],
+    trainable: Mapping[str, nn.Parameter],
+) -> None:
+    """InputError where a weight is missing, has another shape, or anything is not finite."""
+    for name, parameter in trainable.items():
+        moments = by_name.get(name, {})
+        if "weight" not in moments:
+            raise _damaged_state(path, f"`{name}` is missing")
+        weight = moments["weight"]
+        if weight.shape != parameter.shape or not weight.is_floating_point():
+            raise _damaged_state(
+                path,
+                f"`{name}` is {tuple(weight.shape)} of {weight.dtype}, and the adapter's is "
+                f"{tuple(parameter.shape)} of {parameter.dtype}",
+            )
+        for moment, value in moments.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise _damaged_state(path, f"`{moment}/{name}` holds infinity or NaN")
+
+
+def _damaged_state(path: Path, reason: str) -> InputError:
+    reason = " ".join(reason.split())[:200]
+    return InputError(
+        f"{path}: not a whole training state ({reason}); delete it to train from the start"
+    )
 
 
 def _restored(moment: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:

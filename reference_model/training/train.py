@@ -22,6 +22,7 @@ from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter
 from reference_model.model.base import load_base
 from reference_model.model.grid_layout import flatten_tokens, token_sequence
 from reference_model.model.quantize import quantize
+from reference_model.seeding import seeded
 from reference_model.training.batches import (
     Batch,
     BatchSource,
@@ -259,7 +260,7 @@ def optimizer_step(
     """
     training = config.training
     choices = draw_choices(step, len(source.keys), training)
-    generator = torch.Generator().manual_seed(training.seed * 1_000_003 + step)
+    generator = seeded(training.seed * 1_000_003 + step)
     drawn: tuple[Tensor, Tensor] | None = None
     total = 0.0
     for part in process_share(training.batch, training.accumulation, accelerator):

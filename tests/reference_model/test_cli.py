@@ -124,3 +124,33 @@ def test_apply_writes_png_under_a_name_that_says_so(
     code, _, err = run("apply", "--model", trained("lorweb"), *pictures, "-o", tmp_path / "out.jpg")
     assert code == 2 and "out.jpg: the answer is written as PNG" in err.replace("\n", " ")
     assert not (tmp_path / "out.jpg").exists()
+
+
+@pytest.mark.parametrize("command", ["apply", "compose", "inspect-model", "oracle", "train"])
+def test_an_output_that_cannot_be_written_is_named_before_any_work(
+    run: Run,
+    pictures: list[Path],
+    trained: Callable[[str], Path],
+    write_yaml: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    for place in ("adapter.load_base", "base.load_tiny_base", "backbones.load_backbone"):
+        monkeypatch.setattr(f"reference_model.model.{place}", worked)
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    model = trained("lorweb")
+    arguments = {
+        "apply": ["--model", model, *pictures, "-o", file / "out.png"],
+        "compose": ["--model", model, *pictures, "-o", file / "out.safetensors"],
+        "inspect-model": [model, "--suite", tmp_path, "-o", file / "out.html"],
+        "oracle": [model, "--suite", tmp_path, "-o", file / "out"],
+        "train": [write_yaml(), "-o", file / "out"],
+    }[command]
+    code, said, err = run(command, *arguments)
+    assert (code, said) == (2, "")
+    assert f"{file} is a file; choose another name with -o" in " ".join(err.split())

@@ -5,18 +5,24 @@ folder is named.
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
+from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
+from lorweb_bench.methods.base import load_method
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.method import adapter_predictor, from_checkpoint
@@ -164,6 +170,76 @@ def test_a_file_that_is_not_whole_is_named(
         path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "other": b"[]"}[damage])
     with pytest.raises(InputError, match=rf"broken.{file}"):
         load_checkpoint(path.parent)
+
+
+def spoilt(tensors: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
+    """The tensors with the last one, or all of them, spoilt."""
+    last = max(tensors)
+    changes = {
+        "nan": torch.full_like(tensors[last], float("nan")),
+        "infinity": torch.full_like(tensors[last], float("inf")),
+        "integers": torch.zeros_like(tensors[last], dtype=torch.int32),
+        "shape": tensors[last][..., :-1].contiguous(),
+    }
+    return {**tensors, last: changes[how]}
+
+
+@pytest.mark.parametrize("how", ["nan", "infinity", "integers", "shape"])
+@pytest.mark.parametrize("file", [ADAPTER, ROUTER])
+@pytest.mark.parametrize("door", ["apply", "predict", "compose"])
+def test_weights_that_are_spoilt_are_named_at_every_door(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    door: str,
+    file: str,
+    how: str,
+) -> None:
+    folder = broken(trained, tmp_path)
+    path = folder / file
+    save_file(spoilt(load_file(path), how), path)
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (16, 16), "red").save(picture)
+    pictures = [str(picture)] * 3
+    commands = {
+        "apply": ["apply", "--model", str(folder), *pictures, "-o", str(tmp_path / "b.png")],
+        "compose": [
+            *("compose", "--model", str(folder), *pictures),
+            *("-o", str(tmp_path / "b.safetensors")),
+        ],
+    }
+    if door == "predict":
+        with pytest.raises(InputError) as caught:
+            load_method(str(folder))
+        said = str(caught.value)
+    else:
+        with pytest.raises(SystemExit) as ended:
+            main(commands[door])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+    assert file in said and "Traceback" not in said
+    assert max(load_file(path)) in said.replace("\n", " ")
+    assert not list(tmp_path.glob("b.*"))
+
+
+@pytest.mark.parametrize(("kind", "needs"), [("lorweb", "true"), ("single-lora", "false")])
+def test_a_basis_says_in_its_header_that_it_needs_gates(
+    trained: Trained, kind: str, needs: str
+) -> None:
+    with safe_open(trained(kind) / ADAPTER, "pt") as file:
+        header = file.metadata()
+    assert (header["lorweb_bench.kind"], header["lorweb_bench.needs_gates"]) == (kind, needs)
+    assert ("modelspec.description" in header) == (needs == "true")
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 2**63, 2**64 + 5, -(10**30)])
+def test_seeds_may_be_of_any_size(
+    trained: Trained, triplet: Callable[..., Triplet], seed: int
+) -> None:
+    shown = replace(triplet(0), seed=seed)
+    method = from_checkpoint(trained("lorweb"))
+    first, second = (np.asarray(method.predict([shown])[0]) for _ in range(2))
+    assert np.array_equal(first, second)
 
 
 def change(path: Path, **changes: Any) -> None:

@@ -3,9 +3,9 @@
 The pipeline samples for us, and a composed file in it makes the image that our model makes.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,6 @@ from reference_model.config import TrainConfig
 from reference_model.method import from_checkpoint, to_tensor
 from reference_model.model.adapter import new_adapter
 from reference_model.model.base_models import is_stock, sample_stock
-from reference_model.model.flux import GUIDANCE
 from reference_model.model.panels import encode_context
 from reference_model.sampling import sample
 
@@ -151,38 +150,38 @@ def test_the_file_in_the_stock_pipeline_makes_the_image_that_our_model_makes(
     tmp_path: Path,
     options: list[str],
 ) -> None:
-    """Nothing of ours but the file: the grid [a, a'.
-
-    B, b] as an image, and the bottom right quarter of what comes out.
-    """
+    """The lines that the documentation gives, with nothing of ours but the file."""
     t = triplet(3)
     file = composed(checkpoint(), t, tmp_path / "lora.safetensors", *options)
     expected = from_checkpoint(checkpoint()).predict([t])[0]
-    pipeline = FluxKontextPipeline.from_pretrained(tiny_flux_folder)
-    pipeline.set_progress_bar_config(disable=True)
-    grid = Image.new("RGB", (32, 32))
-    for image, place in ((t.a, (0, 0)), (t.a_prime, (16, 0)), (t.b, (0, 16)), (t.b, (16, 16))):
-        grid.paste(image, place)
+    lines = snippet("lora-space.md", "FluxKontextPipeline")
+    for theirs, here in {
+        "black-forest-labs/FLUX.1-Kontext-dev": str(tiny_flux_folder),
+        "torch.bfloat16": "torch.float32",
+        '"cuda"': '"cpu"',
+        "negative.safetensors": str(file),
+        "b_prime.png": str(tmp_path / "b_prime.png"),
+        "num_inference_steps=28": f"num_inference_steps={STEPS}",
+        "manual_seed(0)": f"manual_seed({t.seed})",
+    }.items():
+        assert theirs in lines, theirs
+        lines = lines.replace(theirs, here)
 
-    def drawn() -> Image.Image:
-        noise = torch.randn(4, 16, generator=torch.Generator().manual_seed(t.seed))[None]
-        sizes: dict[str, Any] = {
-            "height": 32,
-            "width": 32,
-            "max_area": 32 * 32,
-            "_auto_resize": False,
-        }
-        made = pipeline(
-            grid, "", guidance_scale=GUIDANCE, num_inference_steps=STEPS, latents=noise, **sizes
-        ).images[0]
-        return made.crop((16, 16, 32, 32))
+    def drawn(lines: str) -> Image.Image:
+        exec(lines, {"torch": torch, "a": t.a, "a_prime": t.a_prime, "b": t.b})
+        return Image.open(tmp_path / "b_prime.png").copy()
 
-    without = drawn()
-    pipeline.load_lora_weights(tmp_path, weight_name=file.name)
-    assert far(drawn(), expected) <= 1
-    assert far(without, expected) > 8
-    pipeline.fuse_lora()
-    assert far(drawn(), expected) <= 1
+    load = f'pipeline.load_lora_weights("{file}")\n'
+    assert far(drawn(lines), expected) <= 1
+    assert far(drawn(lines.replace(load, "")), expected) > 8
+    assert far(drawn(lines.replace(load, f"{load}pipeline.fuse_lora()\n")), expected) <= 1
+
+
+def snippet(page: str, word: str) -> str:
+    """The Python of a page's first block that holds a word."""
+    text = (Path(__file__).parents[3] / "docs" / page).read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return next(block for block in blocks if word in block)
 
 
 def test_a_lower_rank_than_the_widest_layer_loads_also_where_layers_are_narrower(

@@ -1,10 +1,12 @@
 """Weights on disk: the same bytes for the same content, and never half a file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lorweb_bench.errors import InputError
@@ -58,3 +60,42 @@ def test_a_state_brings_back_weights_and_moments_and_leaves_frozen_weights_alone
     with pytest.raises(InputError, match="other settings"):
         load_state(tmp_path / "state", resumed, optimizer, "another run")
     assert load_state(tmp_path / "none", resumed, optimizer, "run") == (0, [])
+
+
+def damaged(
+    path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str]], object]
+) -> None:
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    tensors = load_file(path)
+    change(tensors, about)
+    save_file(tensors, path, about)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t, _: t.pop("weight/bias"), "`bias` is missing"),
+        (lambda t, _: t.update({"weight/bias": torch.ones(3)}), r"`bias` is \(3,\)"),
+        (
+            lambda t, _: t.update({"weight/bias": torch.ones(2, dtype=torch.int32)}),
+            "of torch.int32",
+        ),
+        (lambda t, _: t["weight/weight"].fill_(float("nan")), "`weight/weight` holds infinity"),
+        (lambda t, _: t["exp_avg/weight"].fill_(float("inf")), "`exp_avg/weight` holds infinity"),
+        (lambda _, about: about.pop("losses"), "its header has no `losses`"),
+    ],
+)
+def test_a_state_that_would_spoil_a_training_is_refused(
+    tmp_path: Path, change: Callable[..., object], sentence: str
+) -> None:
+    module = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    path = tmp_path / "training_state.safetensors"
+    save_state(path, 1, module, optimizer, "run", [0.5])
+    damaged(path, change)
+    with pytest.raises(InputError, match=sentence) as caught:
+        load_state(path, module, optimizer, "run")
+    assert "delete it to train from the start" in str(caught.value)
