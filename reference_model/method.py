@@ -17,6 +17,8 @@ from lorweb_bench.data.images import resize, to_image
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.files import read_json
+from reference_model.bases.base import Base
+from reference_model.bases.registry import base_folder, load_base
 from reference_model.checkpoints.checkpoint import (
     checkpoint_folder,
     load_checkpoint,
@@ -28,9 +30,6 @@ from reference_model.fitting.adaptation import Adaptation, Pairs, routed
 from reference_model.fitting.fit import fit as fit_pairs
 from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.model.adapter import Adapter
-from reference_model.model.base import Base, base_folder, load_base
-from reference_model.model.base_models import is_stock, sample_stock
-from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import context_sequence
 from reference_model.model.panels import decode_answer, encode_context, hide_pair
 from reference_model.sampling import sample
@@ -164,7 +163,7 @@ def adapter_predictor(
     """
     base = adapter.base
     merge = merge and can_merge(adapter.basis)
-    draw = sample_stock if is_stock(base, config.layout) else sample
+    draw = base.stock_sampler(config.layout) or sample
 
     def predict_panels(
         pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
@@ -230,7 +229,7 @@ def from_checkpoint(
     track = "open" if "imported_from" in recorded else "closed"
     predict = adapter_predictor(adapter.to(device), config, merge, settings)
     # Beside 12 billion weights there is room for few.
-    batch_size = 4 if isinstance(adapter.base.codec, VaeCodec) else 32
+    batch_size = 4 if adapter.base.full_size else 32
     return Method(
         config.name if settings is None else fit_name(config),
         predict,

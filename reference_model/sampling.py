@@ -3,16 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from torch import Tensor
-from torch.nn import functional as F
 
-from reference_model.model.base import Base
-from reference_model.model.flux import VaeCodec
+from reference_model.bases.base import Base
 from reference_model.model.grid_layout import TokenSequence
-from reference_model.seeding import seeded
 
 
 def predict_velocity(
@@ -28,44 +23,8 @@ def predict_velocity(
     `time` (batch) runs from 1 (noise) to 0 (image); `prompt` holds prompt tokens (batch, n, width)
     and pooled vectors (batch, width). `guidance` is told to a guidance-distilled transformer alone.
     """
-    transformer = base.transformer
-    dtype = transformer.dtype
-    tokens, pooled = (x.to(dtype) for x in prompt)
-    velocity: Tensor = transformer(
-        hidden_states=torch.cat([noisy, sequenced.context], 1).to(dtype),
-        encoder_hidden_states=tokens,
-        pooled_projections=pooled,
-        timestep=time.to(dtype),
-        img_ids=sequenced.ids.to(noisy.device),
-        txt_ids=torch.zeros(tokens.shape[1], 3, device=noisy.device),
-        guidance=torch.full_like(time, guidance) if transformer.config.guidance_embeds else None,
-        return_dict=False,
-    )[0]
+    velocity = base.velocity(noisy, sequenced, time, prompt, guidance)
     return velocity[:, : noisy.shape[1]].float()
-
-
-def shift_of(tokens: int, scheduler: FlowMatchEulerDiscreteScheduler) -> float:
-    """How far the times of a sequence of target tokens are shifted towards noise, as the pipeline
-    does.
-    """
-    keys = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-    return float(calculate_shift(tokens, *(scheduler.config[key] for key in keys)))
-
-
-def draw_noise(base: Base, sequenced: TokenSequence, seeds: list[int]) -> Tensor:
-    """Noise (batch, target tokens, channels), each sample's from its own seed.
-
-    On a FLUX base it is what diffusers' pipeline draws of `torch.Generator("cpu")` with the seed:
-    latents in the type of the weights, then cut into tokens.
-    """
-    tokens, channels = len(sequenced.target_ids), sequenced.context.shape[2]
-    if not isinstance(base.codec, VaeCodec):
-        return torch.stack([torch.randn(tokens, channels, generator=seeded(s)) for s in seeds])
-    rows, columns = sequenced.target_size
-    shape = (channels // 4, 2 * rows, 2 * columns)
-    dtype = base.transformer.dtype
-    latents = [torch.randn(shape, generator=seeded(s), dtype=dtype) for s in seeds]
-    return F.pixel_unshuffle(torch.stack(latents), 2).flatten(2).mT
 
 
 def sample(
@@ -83,13 +42,10 @@ def sample(
     `velocity_at` gives the velocity of noisy tokens at times (batch), where the base's own forward
     pass is not to be called.
     """
-    latents = draw_noise(base, sequenced, seeds).to(sequenced.context)
+    latents = base.draw_noise(sequenced, seeds).to(sequenced.context)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(base.scheduler.config)
-    shift = (
-        {"mu": shift_of(latents.shape[1], scheduler)}
-        if scheduler.config.use_dynamic_shifting
-        else {}
-    )
+    mu = base.shift(latents.shape[1], steps)
+    shift = {"mu": mu} if scheduler.config.use_dynamic_shifting else {}
     scheduler.set_timesteps(
         sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift
     )

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel
 from PIL import Image
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.progress import track
+from reference_model.bases.registry import shaped_transformer
 from reference_model.checkpoints.checkpoint import (
     checkpoint_folder,
     load_routing,
@@ -29,7 +29,6 @@ from reference_model.method import panel_size, to_tensor
 from reference_model.model.adapter import load_encoder, new_router
 from reference_model.model.basis import Basis
 from reference_model.model.router import Router
-from reference_model.model.shapes import transformer_config
 
 Lora = dict[
     str, tuple[Tensor, Tensor]
@@ -98,7 +97,7 @@ def open_space(folder: str | Path) -> Space:
         )
     with torch.device("meta"):
         shaped = Basis(
-            FluxTransformer2DModel(**transformer_config(config.base)),
+            shaped_transformer(config.base),
             settings.elements,
             settings.rank,
             settings.alpha,

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import contents_of, read_json, write_json
 from lorweb_bench.runtime.settings import checked
+from reference_model.bases.tiny import ASSETS
 from reference_model.checkpoints.digests import model_digests
 from reference_model.checkpoints.weights import check_shapes, read_tensors
 from reference_model.config import AdapterConfig, TrainConfig
 from reference_model.model.adapter import Adapter, new_adapter
-from reference_model.model.base import ASSETS
 from reference_model.model.basis import Basis
 from reference_model.training.resume_state import WRITING, whole, write_tensors
 

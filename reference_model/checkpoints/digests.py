@@ -4,35 +4,20 @@ Sha256 over the files.
 """
 
 import hashlib
-from pathlib import Path
 
-from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
+from reference_model.bases.registry import base_folder, base_kind
+from reference_model.bases.tiny import tiny_digest
 from reference_model.config import TrainConfig
 from reference_model.model.backbones import backbone_folder
-from reference_model.model.base import base_folder
-from reference_model.model.flux import ENCODER_PARTS, digest_of, is_flux_folder
-
-
-def tiny_digest(folder: Path, part: str) -> str:
-    """sha256 of the weights of a tiny base (`base`) or of its pair encoder (`encoder`).
-
-    InputError when they are not there.
-    """
-    try:
-        return sha256_file(folder / f"{part}.safetensors")
-    except OSError as error:
-        raise InputError(
-            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by "
-            "`lorweb-bench pretrain-tiny`"
-        ) from error
 
 
 def encoder_digest(config: TrainConfig) -> dict[str, str]:
     """Of what feeds the router, where anything does."""
     if config.encoder == "pair":
         folder = base_folder(config.base)
-        return {} if is_flux_folder(folder) else {"encoder_sha256": tiny_digest(folder, "encoder")}
+        full_size = base_kind(config.base, folder).full_size
+        return {} if full_size else {"encoder_sha256": tiny_digest(folder, "encoder")}
     if config.adapter.kind == "single-lora":
         return {}
     files = sorted(
@@ -50,11 +35,7 @@ def model_digests(config: TrainConfig) -> dict[str, str]:
     A checkpoint is at home on these alone.
     """
     folder = base_folder(config.base)
-    base = (
-        digest_of(folder, ("transformer",))
-        if is_flux_folder(folder)
-        else tiny_digest(folder, "base")
-    )
+    base = base_kind(config.base, folder).transformer_digest(folder)
     return {"base_sha256": base, **encoder_digest(config)}
 
 
@@ -64,8 +45,6 @@ def frozen_encoder_digests(config: TrainConfig) -> dict[str, str]:
     What a cache holds follows from these.
     """
     folder = base_folder(config.base)
-    base = (
-        digest_of(folder, ENCODER_PARTS) if is_flux_folder(folder) else tiny_digest(folder, "base")
-    )
+    base = base_kind(config.base, folder).encoders_digest(folder)
     # The key is part of the identity of caches on disk, so it keeps the name it was written with.
     return {"eyes_sha256": base, **encoder_digest(config)}

@@ -9,18 +9,18 @@ import hashlib
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.progress import track
+from reference_model.bases.registry import shaped_transformer
 from reference_model.checkpoints.checkpoint import adapter_header, is_finished, write_settings
 from reference_model.checkpoints.released_config import Released, read_released_config
 from reference_model.checkpoints.weights import WeightsFile, open_weights
 from reference_model.config import AdapterConfig
 from reference_model.model.basis import Basis
-from reference_model.model.shapes import feature_width, transformer_config
+from reference_model.model.shapes import feature_width
 from reference_model.training.resume_state import write_tensors
 
 PREFIX = "transformer."
@@ -79,7 +79,7 @@ def _shaped(released: Released) -> Basis:
     settings: AdapterConfig = released.config.adapter
     with torch.device("meta"):
         return Basis(
-            FluxTransformer2DModel(**transformer_config(released.config.base)),
+            shaped_transformer(released.config.base),
             settings.elements,
             settings.rank,
             settings.alpha,

@@ -21,7 +21,6 @@ from reference_model.config import FitConfig, TrainConfig
 from reference_model.fitting.adaptation import Adaptation, Pairs
 from reference_model.fitting.spaces import Space
 from reference_model.model.adapter import Adapter
-from reference_model.model.flux import VaeCodec
 from reference_model.model.grid_layout import TokenSequence
 from reference_model.model.panels import answer_mask, encode_context, encode_target, hide_pair
 from reference_model.sampling import predict_velocity
@@ -128,7 +127,7 @@ def fit(
     Returns:
         What adapts the base to each item, and how well it explains the pairs before and after.
     """
-    if isinstance(adapter.base.codec, VaeCodec):
+    if adapter.base.full_size:
         adapter.base.transformer.enable_gradient_checkpointing()
     tasks = [pair_task(adapter, config, pair, prompts) for pair in pairs]
     with torch.inference_mode(False), torch.enable_grad():

@@ -9,9 +9,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
+from reference_model.bases.base import Base
+from reference_model.bases.registry import base_folder, load_base
 from reference_model.config import AdapterConfig, TrainConfig
 from reference_model.model.backbones import BackboneEncoder, load_backbone
-from reference_model.model.base import Base, base_folder, load_base
 from reference_model.model.basis import Basis
 from reference_model.model.encoder import PairEncoder
 from reference_model.model.grid_layout import TokenSequence

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from reference_model.bases.base import Base
 from reference_model.config import TrainConfig
-from reference_model.model.base import Base
 from reference_model.model.grid_layout import (
     CONTEXT,
     TARGET,

@@ -3,27 +3,18 @@
 Nothing is downloaded and no weight is made.
 """
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from lorweb_bench.errors import InputError
+from reference_model.bases.registry import shaped_transformer, transformer_config
 from reference_model.config import TrainConfig
 from reference_model.model.backbones import INPUTS, backbone_width
-from reference_model.model.base import TINY_TRANSFORMER, local_folder
 from reference_model.model.basis import Basis
-from reference_model.model.flux import is_flux_folder
 from reference_model.model.router import Router
 
-# The transformer of FLUX.1-Kontext-dev: diffusers' defaults with the guidance embedding (its
-# config.json on the hub).
-HUB_TRANSFORMERS: dict[str, dict[str, Any]] = {
-    "black-forest-labs/FLUX.1-Kontext-dev": {"guidance_embeds": True}
-}
 # The widths of the embeddings of backbones on the hub.
 BACKBONE_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
 
@@ -42,26 +33,6 @@ class Shapes:
     def trainable(self) -> int:
         """All trainable weights."""
         return self.basis + self.routing
-
-
-def transformer_config(base: str) -> dict[str, Any]:
-    """The transformer's config of a base that is known by name or lies in a folder."""
-    if base in HUB_TRANSFORMERS:
-        return HUB_TRANSFORMERS[base]
-    folder = local_folder(base)
-    try:
-        if is_flux_folder(folder):
-            raw = json.loads((folder / "transformer" / "config.json").read_text())
-            return {key: value for key, value in raw.items() if not key.startswith("_")}
-        return {
-            **TINY_TRANSFORMER,
-            **json.loads((folder / "config.json").read_text())["transformer"],
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        bases = ", ".join(["tiny", *HUB_TRANSFORMERS])
-        raise InputError(
-            f"base `{base}`: neither a folder of a base nor one of {bases} ({error})"
-        ) from error
 
 
 def feature_width(config: TrainConfig) -> int:
@@ -93,7 +64,7 @@ def training_shapes(config: TrainConfig) -> Shapes:
     """Shapes of the base and of what is trained on it."""
     settings = config.adapter
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel(**transformer_config(config.base))
+        transformer = shaped_transformer(config.base)
         total = sum(p.numel() for p in transformer.parameters())
         basis = Basis(
             transformer, settings.elements, settings.rank, settings.alpha, settings.targets

@@ -13,15 +13,10 @@ from torch import Tensor, nn
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
+from reference_model.bases.base import Codec
+from reference_model.bases.registry import load_encoders
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, load_encoder
-from reference_model.model.base import (
-    UnshuffleCodec,
-    base_folder,
-    flux_codec_and_text_encoder,
-    load_tiny_base,
-)
-from reference_model.model.flux import VaeCodec, is_flux_folder
 from reference_model.model.grid_layout import CONTEXT, TARGET, Picture, picture_pixels
 from reference_model.training.quadruplets import Quadruplets
 
@@ -107,7 +102,7 @@ class FrozenEncoders:
     The image codec, the text encoder, and what feeds the router (None: nothing does).
     """
 
-    codec: UnshuffleCodec | VaeCodec
+    codec: Codec
     text_encoder: Any
     encoder: nn.Module | None
 
@@ -128,14 +123,9 @@ class FrozenEncoders:
 
 def load_frozen_encoders(config: TrainConfig) -> FrozenEncoders:
     """The frozen parts of a training but the transformer."""
-    folder = base_folder(config.base)
     encoder = None if config.adapter.kind == "single-lora" else load_encoder(config)
-    if is_flux_folder(folder):
-        return FrozenEncoders(
-            *flux_codec_and_text_encoder(folder, DTYPES[config.training.precision]), encoder
-        )
-    base = load_tiny_base(folder).freeze()
-    return FrozenEncoders(base.codec, base.text_encoder, encoder)
+    codec, text_encoder = load_encoders(config.base, DTYPES[config.training.precision])
+    return FrozenEncoders(codec, text_encoder, encoder)
 
 
 def panel_layout(config: TrainConfig) -> tuple[list[tuple[Picture, int]], Picture]:

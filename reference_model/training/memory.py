@@ -8,7 +8,6 @@ scores, which GPUs do not keep. What the estimate leaves out: the CUDA context, 
 passing tensors; `RESERVE` is for these.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,25 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from reference_model.config import ADAPTED, AdapterConfig, FitConfig, TrainConfig
+from reference_model.bases.registry import (
+    base_kind,
+    local_folder,
+    published_as,
+    shaped_transformer,
+    transformer_config,
+)
+from reference_model.config import AdapterConfig, FitConfig, TrainConfig
 from reference_model.fitting.fit import CHECKS
 from reference_model.model.adapter import DTYPES
-from reference_model.model.base import local_folder, patch_side
 from reference_model.model.basis import Basis
-from reference_model.model.flux import ENCODER_PARTS, LONGEST_PROMPT, SAMPLING_STEPS, is_flux_folder
 from reference_model.model.grid_layout import CONTEXT, TARGET
-from reference_model.model.shapes import HUB_TRANSFORMERS, transformer_config
 
+Blocks = tuple[tuple[str, int], ...]  # a setting that counts blocks, and how many there are
 SIZES = {"no": 4, "bf16": 2, "fp16": 2}
 CARD = 24 * 2**30  # bytes of a card that is sold as one of 24 GB
 RESERVE = 2**30
-HUB_PATCH = 16  # pixels a side that a token of FLUX.1 holds
-# Weights of FLUX.1's VAE, CLIP text encoder and T5 encoder, and bytes of the backbone of CLIP
-# ViT-L/14, which is held in float32.
-HUB_ENCODERS, HUB_BACKBONE = 83_819_683 + 123_060_480 + 4_762_310_656, 4 * 304_293_888
+HUB_BACKBONE = 4 * 304_293_888  # bytes of CLIP ViT-L/14, which is held in float32
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,12 @@ def frozen_bytes(config: TrainConfig) -> int:
 def frozen_shapes(base: str) -> tuple[int, list[torch.Size]]:
     """How many weights a base's transformer has, and the shapes of those that can be quantised."""
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel(**transformer_config(base))
+        transformer = shaped_transformer(base)
+    adapted = base_kind(base).adapted
     chosen = [
         m.weight.shape
         for n, m in transformer.named_modules()
-        if isinstance(m, nn.Linear) and re.fullmatch(ADAPTED, n)
+        if isinstance(m, nn.Linear) and re.fullmatch(adapted, n)
     ]
     return sum(p.numel() for p in transformer.parameters()), chosen
 
@@ -144,15 +145,14 @@ def frozen_shapes(base: str) -> tuple[int, list[torch.Size]]:
 def frozen_encoder_bytes(config: TrainConfig) -> int:
     """The codec, the text encoders and the backbone.
 
-    By their files where they are here, else FLUX.1's and CLIP's own.
+    By their files where they are here, else by what the hub has.
     """
     folder, size = local_folder(config.base), SIZES[config.training.precision]
-    files = [
-        file for part in ENCODER_PARTS for file in (folder / part).glob("*.safetensors")
-    ] or list(folder.glob("encoder.safetensors"))
-    held = sum(file.stat().st_size for file in files)
-    if config.base in HUB_TRANSFORMERS and not folder.exists():
-        held = size * HUB_ENCODERS
+    published = published_as(config.base)
+    if published is not None:
+        held = size * published.encoder_weights
+    else:
+        held = base_kind(config.base).encoder_bytes(folder)
     if config.encoder == "pair" or config.adapter.kind == "single-lora":
         return held
     backbone = Path(config.encoder)
@@ -167,19 +167,8 @@ def count_tokens(config: TrainConfig) -> tuple[int, int]:
     """Tokens of a sample's pictures, of square panels, and of its prompt, as they meet in the
     blocks.
     """
-    folder = local_folder(config.base)
-    real = config.base in HUB_TRANSFORMERS or is_flux_folder(folder)
-    words = 1
-    if real:
-        vae = folder / "vae" / "config.json"
-        patch = (
-            2 * 2 ** (len(json.loads(vae.read_text())["block_out_channels"]) - 1)
-            if vae.is_file()
-            else HUB_PATCH
-        )
-        words = LONGEST_PROMPT
-    else:
-        patch = patch_side(transformer_config(config.base))
+    kind = base_kind(config.base)
+    patch = kind.token_side(local_folder(config.base), transformer_config(config.base))
     panel = (config.panel // patch) ** 2
     pictures = [
         (TARGET[config.layout], 1),
@@ -190,10 +179,7 @@ def count_tokens(config: TrainConfig) -> tuple[int, int]:
     ]
     tokens = sum(panel * len(picture) // shrink**2 for picture, shrink in pictures)
     extra = config.adapter.tokens if config.adapter.kind == "token-control" else 0
-    return (
-        tokens if real else tokens // 2,
-        words + extra,
-    )  # the tiny base joins its tokens two by two
+    return kind.sequence_length(tokens), kind.prompt_length() + extra
 
 
 def activation_bytes(config: TrainConfig, samples: int) -> int:
@@ -201,32 +187,49 @@ def activation_bytes(config: TrainConfig, samples: int) -> int:
 
     With checkpointing the input of every block, and one block at a time.
     """
-    shape, length = transformer_config(config.base), count_tokens(config)
-    double, single = int(shape.get("num_layers", 19)), int(shape.get("num_single_layers", 38))
+    counts, width = block_counts(config.base)
+    length = count_tokens(config)
     settings = (config.base, config.adapter.model_dump_json(), config.training.precision, *length)
-    single_pair, two_double, two_single = (
-        samples * saved_bytes(blocks, *settings) for blocks in ((1, 1), (2, 1), (1, 2))
-    )
-    of_double, of_single = two_double - single_pair, two_single - single_pair
-    outside = single_pair - of_double - of_single
+    one = dict.fromkeys(counts, 1)
+    smallest = samples * saved_bytes(tuple(one.items()), *settings)
+    of_block = {}
+    for name in counts:
+        larger = {**one, name: 2}
+        of_block[name] = samples * saved_bytes(tuple(larger.items()), *settings) - smallest
+    outside = smallest - sum(of_block.values())
     if not config.training.gradient_checkpointing:
-        return outside + double * of_double + single * of_single
-    width = int(shape.get("num_attention_heads", 24)) * int(shape.get("attention_head_dim", 128))
-    inputs = (double + single) * samples * sum(length) * width * SIZES[config.training.precision]
-    return outside + inputs + max(of_double, of_single)
+        return outside + sum(count * of_block[name] for name, count in counts.items())
+    blocks = sum(counts.values())
+    inputs = blocks * samples * sum(length) * width * SIZES[config.training.precision]
+    return outside + inputs + max(of_block.values())
+
+
+@cache
+def block_counts(base: str) -> tuple[dict[str, int], int]:
+    """How many blocks of each sort a base's transformer has, and the width of its tokens."""
+    with torch.device("meta"):
+        settings = shaped_transformer(base).config
+    counts = {name: int(settings[name]) for name in base_kind(base).block_counts}
+    return counts, int(settings["num_attention_heads"]) * int(settings["attention_head_dim"])
 
 
 @cache
 def saved_bytes(
-    blocks: tuple[int, int], base: str, adapter: str, precision: str, tokens: int, words: int
+    blocks: Blocks,
+    base: str,
+    adapter: str,
+    precision: str,
+    tokens: int,
+    words: int,
 ) -> int:
     """Bytes of a sample that are saved for the backward pass by a transformer of some blocks, run
     on the meta device.
     """
     settings = AdapterConfig.model_validate_json(adapter)
-    shape = {**transformer_config(base), "num_layers": blocks[0], "num_single_layers": blocks[1]}
+    kind = base_kind(base)
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel(**shape).requires_grad_(False)
+        transformer = kind.new_transformer({**transformer_config(base), **dict(blocks)})
+        transformer.requires_grad_(False)
         basis = Basis(
             transformer, settings.elements, settings.rank, settings.alpha, settings.targets
         )
@@ -239,7 +242,7 @@ def saved_bytes(
         with torch.autograd.graph.saved_tensors_hooks(
             saved := SavedTensors(weights, tokens + words), lambda x: x
         ):
-            transformer(**inputs_of(transformer, tokens, words, DTYPES[precision]))
+            transformer(**kind.forward_inputs(transformer, tokens, words, DTYPES[precision]))
     return saved.bytes
 
 
@@ -260,26 +263,6 @@ class SavedTensors:
             self.held.append(tensor)  # alive, so that no other storage takes its place
             self.bytes += storage.nbytes()
         return tensor
-
-
-def inputs_of(
-    transformer: FluxTransformer2DModel, tokens: int, words: int, dtype: torch.dtype
-) -> dict[str, Any]:
-    """Empty inputs of one sample, on the device of the context."""
-    settings = transformer.config
-    inputs = {
-        "hidden_states": torch.empty(1, tokens, settings.in_channels, dtype=dtype),
-        "encoder_hidden_states": torch.empty(1, words, settings.joint_attention_dim, dtype=dtype),
-        "pooled_projections": torch.empty(1, settings.pooled_projection_dim, dtype=dtype),
-        "timestep": torch.empty(1, dtype=dtype),
-        "guidance": torch.empty(1, dtype=dtype) if settings.guidance_embeds else None,
-    }
-    return {
-        **inputs,
-        "img_ids": torch.empty(tokens, 3),
-        "txt_ids": torch.empty(words, 3),
-        "return_dict": False,
-    }
 
 
 def with_settings(config: TrainConfig, **changes: Any) -> TrainConfig:
@@ -357,7 +340,7 @@ def fit_bytes(config: TrainConfig, shapes: list[torch.Size], bits: str) -> int:
     weights, and activations for the backward pass; what is fitted is some thousand numbers.
     """
     fitting = with_settings(
-        config, quantize=bits, gradient_checkpointing=is_full_size(config.base), cache=None
+        config, quantize=bits, gradient_checkpointing=base_kind(config.base).full_size, cache=None
     )
     weights = 4 * sum(shape.numel() for shape in shapes)
     return (
@@ -379,15 +362,10 @@ def fit_passes(fit: FitConfig, checkpointing: bool) -> int:
     return fit.steps * fit.draws * step + fit.held_out * (1 + CHECKS)
 
 
-def is_full_size(base: str) -> bool:
-    """Whether a base is FLUX.1, not one of the tiny kind."""
-    return base in HUB_TRANSFORMERS or is_flux_folder(local_folder(base))
-
-
 def fit_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
     """What a fit to an item's own pair would cost, in words."""
-    fit, full = FitConfig.model_validate({}), is_full_size(config.base)
-    passes, sampling = fit_passes(fit, full), SAMPLING_STEPS if full else 1
+    fit, kind = FitConfig.model_validate({}), base_kind(config.base)
+    passes, sampling = fit_passes(fit, kind.full_size), kind.steps
     yield (
         f"a fit of {fit.steps} steps (--set fit.steps={fit.steps} of apply, predict and compose): "
         f"about {passes} forward passes an item, where an image takes {sampling}"

@@ -22,16 +22,16 @@ from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file, write_json
 from lorweb_bench.runtime.progress import Progress
-from reference_model.checkpoints.digests import tiny_digest
-from reference_model.config import Strict, find_config, read_yaml_config
-from reference_model.model.base import (
+from reference_model.bases.base import Base
+from reference_model.bases.tiny import (
     TINY_TRANSFORMER,
-    Base,
     OperatorFlux,
     load_tiny_base,
     new_tiny_base,
+    tiny_digest,
     words_of,
 )
+from reference_model.config import Strict, find_config, read_yaml_config
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity
 from reference_model.seeding import seeded

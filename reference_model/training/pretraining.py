@@ -29,9 +29,11 @@ from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import write_json
 from lorweb_bench.runtime.progress import Progress
+from reference_model.bases.base import Base
+from reference_model.bases.registry import load_base
+from reference_model.bases.tiny import TINY_TRANSFORMER, new_tiny_base, words_of
 from reference_model.config import Strict, read_yaml_config
 from reference_model.model.adapter import read_pair_encoder
-from reference_model.model.base import TINY_TRANSFORMER, Base, load_base, new_tiny_base, words_of
 from reference_model.model.encoder import PairEncoder, name_loss
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity

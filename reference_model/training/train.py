@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.progress import Progress
+from reference_model.bases.registry import load_base
 from reference_model.checkpoints.checkpoint import is_finished, write_checkpoint
 from reference_model.checkpoints.digests import model_digests
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter
-from reference_model.model.base import load_base
 from reference_model.model.grid_layout import flatten_tokens, token_sequence
 from reference_model.model.quantize import quantize
 from reference_model.seeding import seeded

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from reference_model.model.base import Base
+from reference_model.bases.base import Base
 from reference_model.model.grid_layout import context_sequence
 from reference_model.sampling import sample
 from reference_model.training.world import Spec, World, stack_panels

@@ -18,8 +18,10 @@ from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode, to_image
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.data.shard_writer import ShardWriter
+from reference_model.bases.base import Base
+from reference_model.bases.registry import load_base
+from reference_model.bases.tiny import UnshuffleCodec, new_tiny_base
 from reference_model.config import TrainConfig
-from reference_model.model.base import Base, UnshuffleCodec, load_base, new_tiny_base
 from reference_model.training.pretraining import Phase, PretrainingConfig, pretrain
 from reference_model.training.train import train
 

@@ -10,8 +10,9 @@ import pytest
 import reference_model
 from datagen.planning.source_roles import share_out
 from datagen.recipe.schema import read_recipe
+from reference_model.bases.registry import load_base
+from reference_model.bases.tiny import ASSETS
 from reference_model.checkpoints.checkpoint import load_checkpoint
-from reference_model.model.base import ASSETS, load_base
 
 BASE = json.loads((ASSETS / "tiny" / "config.json").read_text())
 # Out of the manifest of the suite as the demo builds it.

@@ -14,8 +14,8 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import predict
+from reference_model.bases.base import Base
 from reference_model.method import Method, from_checkpoint, instruction_predictor, panel_size
-from reference_model.model.base import Base
 
 MakeTriplet = Callable[..., Triplet]
 SIZES = [(16, 16), (32, 16), (16, 16), (20, 12), (100, 60), (16, 32), (32, 16)]  # width, height

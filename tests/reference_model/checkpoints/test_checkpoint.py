@@ -23,11 +23,12 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.base import load_method
+from reference_model.bases.base import Base
+from reference_model.bases.registry import load_base
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.method import adapter_predictor, from_checkpoint
 from reference_model.model.adapter import new_adapter
-from reference_model.model.base import Base, load_base
 from reference_model.model.basis import Basis
 from reference_model.model.grid_layout import context_sequence
 from reference_model.sampling import predict_velocity
@@ -254,7 +255,7 @@ def change(path: Path, **changes: Any) -> None:
         ({"format_version": 2}, "not of format `lorweb-bench/checkpoint` 1"),
         ({"adapter": {"kind": "lora"}}, r"adapter\.kind is 'lora'"),
         ({"panel": "wide"}, "panel is 'wide'"),
-        ({"base": "no-such-base"}, "no-such-base: no whole base there"),
+        ({"base": "no-such-base"}, "no base 'no-such-base', and no folder of that name"),
         ({"base_sha256": "0" * 64}, "was trained on another"),
         ({"encoder_sha256": "0" * 64}, "was trained on another"),
         ({"base_sha256": None}, "was trained on another"),

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
 from reference_model.analysis.space import open_space
+from reference_model.bases.registry import transformer_config
 from reference_model.method import from_checkpoint, to_tensor
-from reference_model.model.shapes import transformer_config
 
 ELEMENTS, RANK, KEY_WIDTH, ALPHA, EMBEDDING = 3, 2, 4, 5, 6
 Release = Callable[..., tuple[Path, Path]]
@@ -188,7 +188,7 @@ def test_what_is_imported_is_a_method_on_the_open_track_that_says_where_it_comes
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reference_model.model.flux.SAMPLING_STEPS", 2)
+    monkeypatch.setattr("reference_model.bases.flux_kontext.FluxKontext.steps", 2)
     file, config = release()
     for _ in range(2):  # the second call finds the work done
         assert run(file, config, tmp_path / "imported")[0] == 0

@@ -29,11 +29,11 @@ from transformers import (
 )
 
 from lorweb_bench.errors import InputError
+from reference_model.bases.registry import load_base
 from reference_model.checkpoints.checkpoint import load_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.model.adapter import fresh_adapter, load_encoder
 from reference_model.model.backbones import INPUTS, load_backbone
-from reference_model.model.base import load_base
 from reference_model.model.shapes import feature_width, training_shapes
 from reference_model.training.batches import load_frozen_encoders
 from reference_model.training.train import train

@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from lorweb_bench.errors import InputError
+from reference_model.bases.base import Base
 from reference_model.cli import train
 from reference_model.config import TrainConfig
 from reference_model.model import shapes
 from reference_model.model.adapter import new_adapter
-from reference_model.model.base import Base
 from reference_model.model.shapes import as_lines, training_shapes
 
 PAPER = Path(shapes.__file__).parents[1] / "configs" / "flux-kontext-paper.yaml"

@@ -17,11 +17,11 @@ from torch import nn
 
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
+from reference_model.bases.flux_kontext import sample_stock
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.method import from_checkpoint, to_tensor
 from reference_model.model.adapter import new_adapter
-from reference_model.model.base_models import is_stock, sample_stock
 from reference_model.model.panels import encode_context
 from reference_model.sampling import sample
 
@@ -64,7 +64,7 @@ def checkpoint(
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_model.model.flux.SAMPLING_STEPS", STEPS)
+    monkeypatch.setattr("reference_model.bases.flux_kontext.FluxKontext.steps", STEPS)
 
 
 def far(one: Image.Image, other: Image.Image) -> int:
@@ -83,7 +83,8 @@ def test_the_pipeline_samples_what_our_loop_samples_also_in_mixed_batches(
         for role in ("a", "a_prime", "b")
     ]
     base = adapter.base
-    assert is_stock(base, "paper") and not is_stock(base, "target-only")
+    assert base.stock_sampler("paper") is sample_stock
+    assert base.stock_sampler("target-only") is None
     with torch.inference_mode():
         features = adapter.features(*panels)
         adapter.gate(features)
@@ -224,7 +225,7 @@ def test_compose_needs_no_base(
     for place in (
         "reference_model.model.adapter.load_base",
         "reference_model.checkpoints.checkpoint.model_digests",
-        "reference_model.model.flux.load_part",
+        "reference_model.bases.pipeline_folder.load_part",
     ):
         monkeypatch.setattr(place, refused)
     found = load_file(composed(checkpoint(), triplet(3), tmp_path / "two.safetensors"))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reference_model.model.base import Base, new_tiny_base, place_features
+from reference_model.bases.base import Base
+from reference_model.bases.tiny import new_tiny_base, place_features
 from reference_model.model.grid_layout import TokenSequence, context_sequence
 from reference_model.model.panels import decode_answer
 from reference_model.sampling import predict_velocity, sample

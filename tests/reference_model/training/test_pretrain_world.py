@@ -18,9 +18,10 @@ from lorweb_bench.data.composition import steps_of
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
+from reference_model.bases.registry import load_base
+from reference_model.bases.tiny import OperatorFlux
 from reference_model.config import CONFIGS, TrainConfig
 from reference_model.method import from_checkpoint
-from reference_model.model.base import OperatorFlux, load_base
 from reference_model.training import pretrain_world as pretraining
 from reference_model.training.pretrain_world import (
     WorldPretrainingConfig,

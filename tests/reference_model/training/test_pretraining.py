@@ -17,8 +17,8 @@ from safetensors import safe_open
 from datagen.transformations import library
 from lorweb_bench.data.dataset import open_dataset
 from lorweb_bench.errors import InputError
+from reference_model.bases.registry import load_base
 from reference_model.model.adapter import load_pair_encoder
-from reference_model.model.base import load_base
 from reference_model.training import pretraining
 from reference_model.training.pretraining import (
     PretrainingConfig,

@@ -15,9 +15,9 @@ from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import open_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
+from reference_model.bases.tiny import UnshuffleCodec
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import new_adapter
-from reference_model.model.base import UnshuffleCodec
 from reference_model.training.batches import (
     Choice,
     InMemoryBatches,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.errors import InputError
-from reference_model.model.base import Base, load_base
+from reference_model.bases.base import Base
+from reference_model.bases.registry import load_base
 from reference_model.model.grid_layout import context_sequence
 from reference_model.model.panels import decode_answer
 from reference_model.sampling import sample
@@ -117,7 +118,7 @@ def test_a_missing_or_cut_part_is_named(tiny_flux_folder: Path, tmp_path: Path, 
         ):
             file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(
-        InputError, match=rf"flux/{part}: no whole part of a FLUX.1-Kontext pipeline.*hf download"
+        InputError, match=rf"flux/{part}: no whole part of a FluxKontextPipeline.*hf download"
     ):
         base = load_base(str(folder))
         base.text_encoder(PROMPTS)

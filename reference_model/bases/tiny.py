@@ -1,6 +1,4 @@
-"""The frozen base: a flow transformer, an image codec and a text encoder.
-
-And the tiny one that ships with the package.
+"""The tiny base that ships with the package, and its like: folders written by `pretrain-tiny`.
 
 `TinyFlux` is diffusers' own `FluxTransformer2DModel` with a small config. It predicts the change to
 the image inside and returns the velocity that rectified flow asks for, so that every line of
@@ -10,20 +8,21 @@ training, adapting and sampling is the line that a full-size base would run.
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorweb_bench.errors import InputError
-from reference_model.model import flux
+from lorweb_bench.runtime.files import sha256_file
+from reference_model.bases.base import Base
+from reference_model.bases.flux_kontext import FluxVelocity
 from reference_model.model.operator import EditOperator
 from reference_model.seeding import torch_seed
 
@@ -264,41 +263,79 @@ class TinyTextEncoder(nn.Module):
         return tokens, tokens[:, 0].clone()
 
 
-@dataclass
-class Base:
-    """A frozen base and what it needs.
+class TinyBase(FluxVelocity, Base):
+    """A base of some hundred thousand weights, in a folder that `pretrain-tiny` wrote."""
 
-    The transformer, the image codec, the text encoder, and how it is sampled.
+    kind = "tiny"
+    full_size = False
 
-    `guidance` is what sampling tells a guidance-distilled transformer; others are not told.
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype) -> "TinyBase":
+        """The base in a folder; InputError when it is missing, incomplete or cut."""
+        base = load_tiny_base(folder)
+        base.transformer.to(dtype)
+        return base
+
+    @classmethod
+    def load_encoders(cls, folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+        """The codec and the text encoder of a folder; they stay in float32."""
+        base = load_tiny_base(folder).freeze()
+        return base.codec, base.text_encoder
+
+    @classmethod
+    def transformer_config(cls, folder: Path) -> dict[str, Any]:
+        """The settings of the transformer in a folder; OSError or ValueError where it has none."""
+        return {
+            **TINY_TRANSFORMER,
+            **json.loads((folder / "config.json").read_text())["transformer"],
+        }
+
+    @classmethod
+    def token_side(cls, folder: Path, config: Mapping[str, Any]) -> int:
+        """The side in pixels of a token, from the transformer's settings."""
+        return patch_side(config)
+
+    @classmethod
+    def transformer_digest(cls, folder: Path) -> str:
+        """sha256 of the base's file; InputError where it is not there."""
+        return tiny_digest(folder, "base")
+
+    @classmethod
+    def encoders_digest(cls, folder: Path) -> str:
+        """The same: one file holds the transformer and the text encoder."""
+        return tiny_digest(folder, "base")
+
+    @classmethod
+    def encoder_bytes(cls, folder: Path) -> int:
+        """The bytes of the pair encoder; the text encoder is small."""
+        return sum(file.stat().st_size for file in folder.glob("encoder.safetensors"))
+
+    @classmethod
+    def sequence_length(cls, tokens: int) -> int:
+        """Half of the pictures' tokens: it joins them two by two."""
+        return tokens // 2
+
+    @classmethod
+    def prompt_length(cls) -> int:
+        """How many tokens a prompt has."""
+        return 1
+
+
+def tiny_digest(folder: Path, part: str) -> str:
+    """sha256 of the weights of a tiny base (`base`) or of its pair encoder (`encoder`).
+
+    InputError when they are not there.
     """
-
-    name: str
-    transformer: FluxTransformer2DModel
-    codec: UnshuffleCodec | flux.VaeCodec
-    # TinyTextEncoder or flux.FluxTextEncoder: called with prompts, gives tokens and pooled vectors
-    text_encoder: Any
-    sampling_steps: int = 1
-    guidance: float = 1.0
-    scheduler: FlowMatchEulerDiscreteScheduler = field(
-        default_factory=FlowMatchEulerDiscreteScheduler
-    )
-
-    def to(self, device: str | torch.device) -> "Base":
-        """The same base on another device."""
-        for part in (self.transformer, self.codec, self.text_encoder):
-            part.to(device)
-        return self
-
-    def freeze(self) -> "Base":
-        """Switch off gradients of the base's own weights."""
-        self.transformer.requires_grad_(False).eval()
-        if isinstance(self.text_encoder, nn.Module):
-            self.text_encoder.requires_grad_(False).eval()
-        return self
+    try:
+        return sha256_file(folder / f"{part}.safetensors")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by "
+            "`lorweb-bench pretrain-tiny`"
+        ) from error
 
 
-def patch_side(settings: dict[str, Any]) -> int:
+def patch_side(settings: Mapping[str, Any]) -> int:
     """The side in pixels of a token, from the transformer's settings.
 
     Its input is a patch of the image after, one of the image before, and where they lie.
@@ -311,7 +348,7 @@ def new_tiny_base(
     seed: int,
     settings: dict[str, Any] | None = None,
     head: str = "patches",
-) -> Base:
+) -> TinyBase:
     """An untrained tiny base with seeded weights, which hands b back.
 
     Args:
@@ -325,7 +362,7 @@ def new_tiny_base(
     transformer = (OperatorFlux if head == "operator" else TinyFlux)(**config)
     nn.init.zeros_(transformer.proj_out.weight)
     nn.init.zeros_(transformer.proj_out.bias)
-    return Base(
+    return TinyBase(
         "tiny",
         transformer,
         UnshuffleCodec(patch_side(config)),
@@ -333,58 +370,7 @@ def new_tiny_base(
     )
 
 
-def local_folder(name: str) -> Path:
-    """The folder of a base on this machine.
-
-    `tiny` ships with the package, anything else is a path.
-    """
-    return ASSETS / name if name == "tiny" else Path(name)
-
-
-def base_folder(name: str) -> Path:
-    """The folder of a base; `owner/name` is had from the hub, where there is no such folder.
-
-    Raises InputError that says what to download where it cannot be had.
-    """
-    folder = local_folder(name)
-    return (
-        flux.hub_folder(name)
-        if re.fullmatch(r"[\w-]+/[\w.-]+", name) and not folder.exists()
-        else folder
-    )
-
-
-def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
-    """The frozen base called `tiny`, in a folder written by `pretrain-tiny` or in diffusers'
-    layout, or on the hub; weights as `dtype`.
-
-    Raises InputError when the folder is missing, incomplete or cut, or its files belong to
-    different bases.
-    """
-    folder = base_folder(name)
-    if not flux.is_flux_folder(folder):
-        base = load_tiny_base(folder)
-        base.transformer.to(dtype)
-    else:
-        codec, text = flux_codec_and_text_encoder(folder, dtype)
-        transformer, scheduler = flux.load_transformer(folder, dtype), flux.load_scheduler(folder)
-        base = Base(name, transformer, codec, text, flux.SAMPLING_STEPS, flux.GUIDANCE, scheduler)
-    base.name = name
-    return base.freeze()
-
-
-def flux_codec_and_text_encoder(
-    folder: Path, dtype: torch.dtype
-) -> tuple[flux.VaeCodec, flux.FluxTextEncoder]:
-    """The codec and the text encoder of a folder in diffusers' layout.
-
-    Float16 is too narrow for T5, so they then run in bfloat16.
-    """
-    wide = torch.bfloat16 if dtype == torch.float16 else dtype
-    return flux.VaeCodec(folder, wide), flux.FluxTextEncoder(folder, wide)
-
-
-def load_tiny_base(folder: Path) -> Base:
+def load_tiny_base(folder: Path) -> TinyBase:
     """The base in a folder written by `pretrain-tiny`.
 
     InputError when it is missing, incomplete or cut.

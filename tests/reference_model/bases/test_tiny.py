@@ -12,13 +12,13 @@ from hypothesis.extra import numpy as arrays
 from torch import Tensor
 
 from lorweb_bench.errors import InputError
-from reference_model.model.base import (
-    Base,
+from reference_model.bases.base import Base
+from reference_model.bases.registry import load_base
+from reference_model.bases.tiny import (
     TinyTextEncoder,
     UnshuffleCodec,
     cut_patches,
     join_patches,
-    load_base,
     new_tiny_base,
     patch_side,
     words_of,
