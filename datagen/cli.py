@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorweb_bench.cli.options import part
+from lorweb_bench.cli.options import format_option, part
 
 if TYPE_CHECKING:
     from datagen.transformations import Library
@@ -51,6 +51,7 @@ def datagen() -> None:
     metavar="I/N",
     help="Make only every N-th shard, from the I-th on; N jobs may share the folder.",
 )
+@format_option
 def build(
     recipe: str,
     output: Path,
@@ -58,6 +59,7 @@ def build(
     workers: int,
     engine: str,
     shard: tuple[int, int] | None,
+    format_: str,
 ) -> None:
     """Build the dataset that RECIPE asks for: a YAML file, or a ready one such as photos-mini.
 
@@ -67,6 +69,7 @@ def build(
     from datagen.build import build as build_dataset
     from datagen.build import report
     from datagen.recipe.schema import read_recipe
+    from lorweb_bench.data.parquet_view import write_view
 
     built = build_dataset(
         read_recipe(recipe, settings, output), output, workers, engine, shard or (1, 1)
@@ -78,6 +81,8 @@ def build(
         return
     report(built)
     dataset = built.dataset
+    if format_ == "parquet":
+        write_view(dataset)
     counts = [f"{info.samples:,} {split}" for split, info in dataset.manifest.splits.items()]
     click.echo(
         f"{output}: {dataset.name} {dataset.version}, {', '.join(counts)}, "

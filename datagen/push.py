@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.manifest import MANIFEST, ShardEntry
+from lorweb_bench.data.parquet_view import check_view, has_view, view_path
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.progress import track
 
@@ -33,6 +34,8 @@ class Upload:
 def collect_upload(path: Path | str) -> Upload:
     """List the files of a finished dataset, each shard compared with the manifest.
 
+    A Parquet view goes too, once its rows are compared with the shards.
+
     Raises:
         InputError: A file is missing or damaged.
     """
@@ -44,6 +47,9 @@ def collect_upload(path: Path | str) -> Upload:
     for entry in track(shards, len(shards), "checking shards"):
         dataset.check_shard(entry)
         names += [entry.path, str(Path(entry.path).with_suffix(".json"))]
+    if has_view(dataset):
+        check_view(dataset)
+        names += [str(view_path(dataset, entry).relative_to(dataset.path)) for entry in shards]
     return Upload(dataset.path, tuple((name, _size(dataset, name)) for name in names))
 
 

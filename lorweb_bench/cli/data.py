@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from lorweb_bench.cli.options import format_option
 from lorweb_bench.errors import InputError
 
 
@@ -109,11 +110,15 @@ def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
     type=click.Choice(["none", "instruction"]),
     help="What to give as each sample's prompt.",
 )
-def publish(suite: Path, output: Path, prompt: str) -> None:
+@format_option
+def publish(suite: Path, output: Path, prompt: str, format_: str) -> None:
     """Write the public view of SUITE: no answers, no labels, an order that says nothing."""
+    from lorweb_bench.data.parquet_view import write_view
     from lorweb_bench.suites.publish import publish as write
 
     public = write(suite, output, prompt)
+    if format_ == "parquet":
+        write_view(public)
     click.echo(
         f"{output}: {public.split('test').samples:,} samples, fingerprint {public.fingerprint}."
     )

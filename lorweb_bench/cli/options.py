@@ -26,6 +26,15 @@ resize_option = click.option(
     "scaled. crop, pad, stretch: others, too. The report says how many.",
 )
 
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["shards", "parquet"]),
+    default="shards",
+    show_default=True,
+    help="parquet: write beside the shards what the hub's viewer shows and `datasets` queries.",
+)
+
 
 def key_values(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]

@@ -1,10 +1,10 @@
 """The dataset card: a README.md that the hub, `datasets.load_dataset` and people read."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lorweb_bench.data.manifest import Manifest
-from lorweb_bench.runtime.yaml_files import to_yaml
+from lorweb_bench.runtime.yaml_files import parse_yaml, to_yaml
 
 MAX_CREDITS = 200
 PAPER = "https://arxiv.org/abs/2602.15727"
@@ -31,6 +31,7 @@ LIMITS = (
     "kind, of larger images, or of whether an image pleases. The photographs show what their "
     "photographers chose to show."
 )
+COLUMNS = "## Columns"
 
 
 def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
@@ -50,6 +51,32 @@ def card(manifest: Manifest, credits: Collection[tuple[str, str]] = ()) -> str:
         lines += [f"    {manifest.canary}", ""]
     lines += ["## Limits", "", LIMITS, "", "## Licences", "", *_licences(credits)]
     return "\n".join(lines) + "\n"
+
+
+def with_view(text: str, manifest: Manifest, columns: Mapping[str, str]) -> str:
+    """A card that names the Parquet view in place of the shards, as what `load_dataset` reads.
+
+    Args:
+        text: The card, with or without a view.
+        manifest: What it describes.
+        columns: The view's columns with their types: `image`, `string`, `int64` or `bool`.
+    """
+    _, front, body = text.split("---\n", 2)
+    matter = parse_yaml(front)
+    files = [{"split": split, "path": f"parquet/{split}/*.parquet"} for split in manifest.splits]
+    matter["configs"] = [{"config_name": "default", "data_files": files}]
+    matter["dataset_info"] = {
+        "config_name": "default",
+        "features": [{"name": name, "dtype": kind} for name, kind in columns.items()],
+    }
+    if f"\n{COLUMNS}\n" not in body:
+        named = ", ".join(f"`{name}`" for name in columns)
+        section = (
+            f"{COLUMNS}\n\n{named}.\n\nThe same samples lie beside them as WebDataset shards, "
+            "`<split>/*.tar`, for training and for `lorweb-bench`."
+        )
+        body = body.replace("\n## Intended use\n", f"\n{section}\n\n## Intended use\n", 1)
+    return f"---\n{to_yaml(matter).rstrip()}\n---\n{body}"
 
 
 def _front_matter(manifest: Manifest, credits: Collection[tuple[str, str]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lorweb_bench.data.manifest import (
     target_line,
     transformations_line,
 )
+from lorweb_bench.data.parquet_view import has_view, name_view
 from lorweb_bench.data.shard_format import Sidecar, read_sidecar
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.protocol import (
@@ -87,7 +88,10 @@ def finish_dataset(
         content.pop("canary", None)
     write_json(path, content)
     finish_output(totals.folder)
-    return Dataset(totals.folder, manifest)
+    dataset = Dataset(totals.folder, manifest)
+    if has_view(dataset):
+        name_view(dataset)
+    return dataset
 
 
 @dataclass

@@ -56,6 +56,36 @@ def read_columns(path: Path | str) -> dict[str, np.ndarray]:
     return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
 
 
+def read_batches(path: Path | str, rows: int = 1024) -> Any:
+    """A reader of a Parquet file's record batches, which holds one of them at a time.
+
+    Args:
+        path: The file.
+        rows: The most rows of a batch.
+
+    Raises:
+        InputError: The file is missing, or it is no whole Parquet as far as its ends show.
+    """
+    from arro3.io import read_parquet
+
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(4)
+            file.seek(-min(8, file.seek(0, 2)), 2)
+            end = file.read()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}).") from None
+    footer = int.from_bytes(end[:4], "little")
+    whole = start == end[4:] == MAGIC and 0 < footer <= Path(path).stat().st_size - 12
+    try:
+        if whole:
+            return read_parquet(str(path), batch_size=rows)
+    except BaseException as error:  # what a panic in the library raises is no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+    raise InputError(f"{path} is not readable Parquet; it is cut or was made by something else.")
+
+
 def _arrow(values: list[Any]) -> Any:
     """An Arrow array of the type that holds all values."""
     from arro3.core import Array, DataType

@@ -11,6 +11,7 @@ import numpy as np
 from lorweb_bench.data import images
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.manifest import Manifest, ShardEntry, fingerprint_of, targets_fingerprint_of
+from lorweb_bench.data.parquet_view import check_view, has_view
 from lorweb_bench.data.samples import Record
 from lorweb_bench.data.shard_format import (
     Item,
@@ -307,6 +308,11 @@ def _check_whole(dataset: Dataset, checked: Checked) -> None:
         )
     if problems:
         return  # a fingerprint over samples that are not whole says nothing new
+    if has_view(dataset):
+        try:
+            check_view(dataset)
+        except InputError as error:
+            problems.append(str(error))
     if fingerprint_of(checked.items) != manifest.fingerprint:
         problems.append(f"{dataset.path}: the fingerprint is not the manifest's.")
     if (
