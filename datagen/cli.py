@@ -210,19 +210,13 @@ def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | 
     test: publish its public view.
     """
     from datagen.push import collect_upload
-    from datagen.push import push as push_dataset
+    from lorweb_bench.runtime.hub import push_files
 
     upload = collect_upload(dataset)
     if dry_run:
-        for name, size in upload.files:
-            click.echo(f"{size:>15,}  {name}")
-        where = f"{repo}, {'public' if public else 'private'} if it is new"
-        click.echo(
-            f"{upload.bytes:>15,}  bytes in {len(upload.files)} files would go to the dataset "
-            f"repository {where}"
-        )
+        click.echo("\n".join(upload.lines(repo, "dataset", public)))
         return
-    click.echo(f"{dataset} is at {push_dataset(upload, repo, public, revision)}")
+    click.echo(f"{dataset} is at {push_files(upload, repo, 'dataset', public, revision)}")
 
 
 @datagen.command()

@@ -1,12 +1,19 @@
 """Shared by all tests: a small suite made with the installed library, its public view, its answers.
 
-And `tiny_flux_folder`, a FLUX.1-Kontext of random weights as diffusers saves it.
+And `tiny_flux_folder`, a FLUX.1-Kontext of random weights as diffusers saves it; and `hub`, a
+server on this machine that speaks the protocol of huggingface.co.
 """
 
+import base64
 import hashlib
+import json
 import random
-from collections.abc import Iterator
+import re
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -280,3 +287,199 @@ def write_flux_folder(folder: Path) -> Path:
 def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that `FluxKontextPipeline.from_pretrained` loads; copy it before changing it."""
     return write_flux_folder(tmp_path_factory.mktemp("flux"))
+
+
+class HubRepository:
+    """A repository on the local hub: what each branch and commit holds."""
+
+    def __init__(self) -> None:
+        self.commits: dict[str, dict[str, bytes]] = {}
+        self.branches: dict[str, str] = {}
+        self.private = True
+        self.gated = False
+        self.put("main", {})
+
+    def put(self, branch: str, files: dict[str, bytes]) -> str:
+        """Add files to a branch as a commit, and give the commit's name."""
+        held = {**self.commits.get(self.branches.get(branch, ""), {}), **files}
+        names = "".join(f"{n} {hashlib.sha1(d).hexdigest()}" for n, d in sorted(held.items()))
+        commit = hashlib.sha1(f"{len(self.commits)} {names}".encode()).hexdigest()
+        self.commits[commit] = held
+        self.branches[branch] = commit
+        return commit
+
+    def commit(self, revision: str) -> str | None:
+        """The commit that a branch or a commit's name stands for."""
+        return self.branches.get(revision, revision if revision in self.commits else None)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What the main branch holds."""
+        return self.commits[self.branches["main"]]
+
+
+class LocalHub(BaseHTTPRequestHandler):
+    """The calls of the hub's protocol that uploads and downloads make; files go in the commit."""
+
+    TOKEN = "hf_good"
+    CALL = re.compile(r"/api/(datasets|models)/([\w.-]+/[\w.-]+)(?:/(\w+)(?:/(.+))?)?")
+    FILE = re.compile(r"/(datasets/)?([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)")
+    repositories: dict[tuple[str, str], HubRepository] = {}
+    commits_left: int | None = None  # how many are taken until the connection is cut
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Authorization"] != f"Bearer {self.TOKEN}":
+            return self.answer({"error": "Invalid username or password."}, 401)
+        if self.path == "/api/validate-yaml":
+            return self.answer({"errors": [], "warnings": []})
+        if self.path == "/api/repos/create":
+            return self.create(json.loads(body))
+        call = self.CALL.match(urllib.parse.urlparse(self.path).path)
+        assert call is not None, self.path
+        repository = self.repositories[call[1], call[2]]
+        if call[3] == "preupload":
+            return self.preupload(repository, call[4], json.loads(body)["files"])
+        if call[3] == "branch":
+            repository.put(urllib.parse.unquote(call[4]), repository.files)
+            return self.answer({})
+        return self.commit(repository, call, body)
+
+    def create(self, asked: dict[str, Any]) -> None:
+        kind = f"{asked.get('type', 'model')}s"
+        name = f"{asked['organization']}/{asked['name']}"
+        repository = self.repositories.setdefault((kind, name), HubRepository())
+        repository.private = asked["visibility"] == "private"
+        prefix = "datasets/" if kind == "datasets" else ""
+        self.answer({"url": f"http://{self.headers['Host']}/{prefix}{name}"})
+
+    def preupload(self, repository: HubRepository, revision: str, files: list[Any]) -> None:
+        held = repository.commits[repository.commit(revision) or ""]
+        answers = []
+        for file in files:
+            data = held.get(file["path"])
+            blob = b"" if data is None else b"blob %d\0" % len(data) + data
+            answer = {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+            answers.append(answer | ({"oid": hashlib.sha1(blob).hexdigest()} if blob else {}))
+        self.answer({"files": answers})
+
+    def commit(self, repository: HubRepository, call: re.Match[str], body: bytes) -> None:
+        if self.commits_left == 0:
+            return self.connection.close()  # as when a network goes away
+        if self.commits_left is not None:
+            type(self).commits_left -= 1
+        lines = [json.loads(line) for line in body.splitlines()]
+        files = {
+            line["value"]["path"]: base64.b64decode(line["value"]["content"])
+            for line in lines
+            if line["key"] == "file"
+        }
+        oid = repository.put(call[4], files)
+        prefix = "datasets/" if call[1] == "datasets" else ""
+        url = f"http://{self.headers['Host']}/{prefix}{call[2]}/commit/{oid}"
+        return self.answer({"commitUrl": url, "commitOid": oid, "success": True})
+
+    def do_GET(self) -> None:
+        path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
+        call, file = self.CALL.fullmatch(path), self.FILE.fullmatch(path)
+        found = call or file
+        if found is None:
+            return self.answer({"error": "not found"}, 404)
+        kind = call[1] if call else ("datasets" if found[1] else "models")
+        repository = self.repositories.get((kind, found[2]))
+        if repository is None:
+            return self.missing("RepoNotFound", "Repository not found")
+        if repository.gated:
+            return self.missing("GatedRepo", "Access to it is restricted", 403)
+        if repository.private and self.headers["Authorization"] != f"Bearer {self.TOKEN}":
+            return self.missing("RepoNotFound", "Repository not found", 401)
+        commit = repository.commit((found[4] if call else found[3]) or "main")
+        if commit is None:
+            return self.missing("RevisionNotFound", "Invalid rev id")
+        files = repository.commits[commit]
+        if call and call[3] == "tree":
+            return self.answer([self.entry(name, files[name]) for name in sorted(files)])
+        if call:
+            siblings = [{"rfilename": name} for name in sorted(files)]
+            return self.answer({"id": found[2], "sha": commit, "siblings": siblings})
+        if found[4] not in files:
+            return self.missing("EntryNotFound", "Entry not found")
+        return self.send_file(files[found[4]], commit)
+
+    do_HEAD = do_GET
+
+    def entry(self, name: str, data: bytes) -> dict[str, Any]:
+        return {
+            "type": "file",
+            "path": name,
+            "size": len(data),
+            "oid": hashlib.sha1(data).hexdigest(),
+        }
+
+    def missing(self, code: str, message: str, status: int = 404) -> None:
+        self.answer({"error": message}, status, {"X-Error-Code": code, "X-Error-Message": message})
+
+    def send_file(self, data: bytes, commit: str) -> None:
+        self.send(
+            data, 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": commit}
+        )
+
+    def answer(
+        self, content: Any, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        json_headers = {"Content-Type": "application/json", **(headers or {})}
+        self.send(json.dumps(content).encode(), status, json_headers)
+
+    def send(self, data: bytes, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LocalHub]]:
+    """A hub on this machine that `huggingface_hub` talks to, here and in processes started here.
+
+    It starts empty, and the client has a token that may read and write.
+    """
+    constants = pytest.importorskip("huggingface_hub.constants")
+    LocalHub.repositories, LocalHub.commits_left = {}, None
+    server = ThreadingHTTPServer(("127.0.0.1", 0), LocalHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address, home = f"http://127.0.0.1:{server.server_port}", tmp_path / "hub-home"
+    variables = {"HF_ENDPOINT": address, "HF_TOKEN": LocalHub.TOKEN, "HF_HOME": str(home)}
+    for name, value in {**variables, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    # What the client read of these variables when it was imported.
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield LocalHub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def hub_repository(hub: type[LocalHub]) -> Callable[..., HubRepository]:
+    """`hub_repository("me/small", folder)`: a repository on the local hub with a folder's files."""
+
+    def make(name: str, folder: Path, kind: str = "datasets") -> HubRepository:
+        repository = hub.repositories.setdefault((kind, name), HubRepository())
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        repository.put("main", files)
+        return repository
+
+    return make

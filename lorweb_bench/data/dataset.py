@@ -20,6 +20,7 @@ from lorweb_bench.data.transformation_library import TransformationLibrary, load
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import FURTHER_PAIRS, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.runtime.files import sha256_file
+from lorweb_bench.runtime.hub import local_folder
 
 
 class Dataset:
@@ -240,20 +241,21 @@ def open_dataset(path: Path | str, check: bool = True) -> Dataset:
     """Open a dataset folder.
 
     Args:
-        path: The folder.
+        path: The folder, or `hub:owner/name@revision`.
         check: Whether each shard's sha256 is compared with the manifest before it is read.
 
     Raises:
         InputError: The folder has no `dataset.json`, or one of another format.
     """
-    return Dataset(Path(path), read_manifest(path), check)
+    folder = local_folder(path, "dataset")
+    return Dataset(folder, read_manifest(folder), check)
 
 
 def open_suite(path: Path | str, check: bool = True) -> Dataset:
     """Open a dataset that methods are scored on.
 
     Args:
-        path: The folder of a suite or of a suite's public view.
+        path: The folder of a suite or of a suite's public view, or `hub:owner/name@revision`.
         check: Whether each shard's sha256 is compared with the manifest before it is read.
 
     Raises:

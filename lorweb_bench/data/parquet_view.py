@@ -28,9 +28,11 @@ BATCH = 16  # rows that are compared at a time
 SHARD_SUM = "lorweb-bench.shard_sha256"  # in a file's metadata: the shard that it was made from
 PUBLIC_LABELS = {"width": "int64", "height": "int64", "prompt": "string"}
 LABELS = {
-    **{name: "string" for name in ("transformation", "family", "kind", "tier", "instruction")},
-    **{name: "string" for name in ("a_source", "b_source", "licence", "attribution")},
-    **{"width": "int64", "height": "int64", "hard": "bool"},
+    **dict.fromkeys(("transformation", "family", "kind", "tier", "instruction"), "string"),
+    **dict.fromkeys(("a_source", "b_source", "licence", "attribution"), "string"),
+    "width": "int64",
+    "height": "int64",
+    "hard": "bool",
 }
 
 

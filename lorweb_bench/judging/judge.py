@@ -54,6 +54,7 @@ from lorweb_bench.protocol import BOOTSTRAP_SEED
 from lorweb_bench.reports.report import PAGE, Score
 from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import claim_output
+from lorweb_bench.runtime.hub import local_folder
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.runtime.rerun_command import rerun_command
 from lorweb_bench.scoring.score import LABELS
@@ -208,7 +209,11 @@ def judge(
     command = rerun_command("judge", sources, suite, settings, out="JUDGED")
     if repeats < 1 or anchors < 0:
         raise InputError(f"{repeats} repeats and {anchors} anchors: give 1 or more, and 0 or more.")
-    suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
+    suite = (
+        suite
+        if isinstance(suite, Dataset)
+        else open_suite(local_folder(suite, "dataset").resolve())
+    )
     if suite.public:
         raise InputError(
             f"{suite.path} is a public view, which does not say what belongs together; "

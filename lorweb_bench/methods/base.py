@@ -21,6 +21,7 @@ from lorweb_bench.data.samples import Quadruplet, Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MethodId
 from lorweb_bench.runtime.files import canonical_json, sha256_file
+from lorweb_bench.runtime.hub import local_folder
 from lorweb_bench.runtime.plugins import find, installed, load_entry
 
 if TYPE_CHECKING:
@@ -209,9 +210,9 @@ class LoadedMethod:
 def load_method(spec: str, **options: Any) -> LoadedMethod:
     """The method that a SPEC names, made with `options`.
 
-    A SPEC is a built-in or installed name, `module:attribute`, `file.py:attribute`, or a checkpoint
-    folder. What it names may be a method, a plain function of triplets, or a class or function that
-    makes a method and takes the options.
+    A SPEC is a built-in or installed name, `module:attribute`, `file.py:attribute`, a checkpoint
+    folder, or a checkpoint on the hub, `hub:owner/name@revision`. What it names may be a method, a
+    plain function of triplets, or a class or function that makes a method and takes the options.
 
     Raises:
         InputError: There is none (the sentence has the nearest name), or it cannot be made.
@@ -219,7 +220,7 @@ def load_method(spec: str, **options: Any) -> LoadedMethod:
     >>> load_method("copy-b").name
     'copy-b'
     """
-    folder = Path(spec)
+    folder = local_folder(spec, "model")
     if spec not in TABLE and folder.is_dir():
         return LoadedMethod.wrap(
             _from_folder(folder, options), options, checkpoint_digest(folder), own_code=False

@@ -25,6 +25,7 @@ from lorweb_bench.predictions.shuffled_pairs import panel_reader, shuffled_pairs
 from lorweb_bench.predictions.writer import PredictionsWriter, cost_of
 from lorweb_bench.protocol import PREDICT_SEED, PROMPT_MODES, PUBLISH_SALT, TRACKS
 from lorweb_bench.runtime.files import canonical_json
+from lorweb_bench.runtime.hub import local_folder
 from lorweb_bench.runtime.plugins import absolute
 from lorweb_bench.runtime.progress import track as show
 from lorweb_bench.runtime.workers import run_pieces
@@ -127,7 +128,11 @@ def predict(
         InputError: The settings do not fit, the method gives no RGB images of b's size, or, after
             all other items, it failed on some: they are named, and the same call tries them again.
     """
-    suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
+    suite = (
+        suite
+        if isinstance(suite, Dataset)
+        else open_suite(local_folder(suite, "dataset").resolve())
+    )
     options = dict(options or {})
     loaded = _load(method, options)
     _check_words(prompt, pairs, track or loaded.track)

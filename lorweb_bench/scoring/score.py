@@ -43,6 +43,7 @@ from lorweb_bench.reports.report import (
 from lorweb_bench.reports.report_page import ITEMS, item_strip
 from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import claim_output, finish_output
+from lorweb_bench.runtime.hub import local_folder
 from lorweb_bench.runtime.plugins import absolute
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.runtime.rerun_command import rerun_command
@@ -139,7 +140,11 @@ def score(
         "trained_on": named_statements(trained_on),
     }
     command = command or rerun_command("score", [predictions], suite, settings, metrics=metrics)
-    suite = suite if isinstance(suite, Dataset) else open_suite(Path(suite).resolve())
+    suite = (
+        suite
+        if isinstance(suite, Dataset)
+        else open_suite(local_folder(suite, "dataset").resolve())
+    )
     if suite.public:
         raise InputError(
             f"{suite.path} is a public view, which has no answers; score against the full view."

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import contents_of, read_json, write_json
+from lorweb_bench.runtime.hub import local_folder
 from lorweb_bench.runtime.settings import checked
 from reference_model.bases.tiny import ASSETS
 from reference_model.checkpoints.digests import model_digests
@@ -173,7 +174,7 @@ def load_routing(folder: Path, weights: dict[str, Tensor]) -> None:
 
 
 def checkpoint_folder(name: str | Path) -> Path:
-    """The folder of a checkpoint.
+    """The folder of a checkpoint; of one on the hub, `hub:owner/name@revision`, its files.
 
     The name `lorweb` stands for the one that ships, unless there is a folder of that name.
     """
@@ -181,7 +182,7 @@ def checkpoint_folder(name: str | Path) -> Path:
     return (
         shipped
         if str(name) == "lorweb" and not Path(name).exists() and shipped.exists()
-        else Path(name)
+        else local_folder(name, "model")
     )
 
 

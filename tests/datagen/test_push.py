@@ -2,15 +2,9 @@
 hub's protocol.
 """
 
-import base64
-import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +13,17 @@ import pytest
 from datagen.push import collect_upload
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.parquet_view import write_view
 from lorweb_bench.errors import InputError
+from lorweb_bench.runtime.hub import push_files
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_dry_run_shows_the_files_and_their_bytes(
@@ -30,11 +34,7 @@ def test_a_dry_run_shows_the_files_and_their_bytes(
     assert stop.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     shown = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in lines[:-1]}
-    there = {
-        str(path.relative_to(train.path)): path.stat().st_size
-        for path in train.path.rglob("*")
-        if path.is_file()
-    }
+    there = {name: len(data) for name, data in files_of(train.path).items()}
     assert shown == there
     assert f"{sum(there.values()):,}" in lines[-1]
     assert "me/small, private" in lines[-1]
@@ -50,96 +50,55 @@ def test_a_damaged_dataset_does_not_go(tmp_path: Path, train: Dataset) -> None:
         collect_upload(copy)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The calls of an upload; files come in the commit itself."""
-
-    made: dict[str, Any] = {}
-    files: dict[str, bytes] = {}
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers["Authorization"] != "Bearer hf_good":
-            self.answer({"error": "Invalid username or password."}, 401)
-        elif self.path == "/api/repos/create":
-            self.made.update(json.loads(body))
-            self.answer({"url": f"http://{self.headers['Host']}/datasets/me/small"})
-        elif "/preupload/" in self.path:
-            files = json.loads(body)["files"]
-            self.answer(
-                {
-                    "files": [
-                        {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
-                        for file in files
-                    ]
-                }
-            )
-        elif self.path == "/api/validate-yaml":
-            self.answer({"errors": [], "warnings": []})
-        else:
-            assert "/commit/main" in self.path
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.answer(
-                {
-                    "commitUrl": f"http://{self.headers['Host']}/datasets/me/small/commit/0",
-                    "commitOid": "0",
-                    "success": True,
-                }
-            )
-
-    def answer(self, content: Any, status: int = 200) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
-        self.answer({"error": "not found"}, 404)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def test_a_parquet_view_goes_with_its_dataset(tmp_path: Path, train: Dataset) -> None:
+    copy = Dataset(Path(shutil.copytree(train.path, tmp_path / "copy")), train.manifest)
+    written = [str(file.relative_to(copy.path)) for file in write_view(copy)]
+    assert set(written) < set(dict(collect_upload(copy.path).files))
+    shutil.copy(copy.path / written[0], copy.path / written[-1])
+    with pytest.raises(InputError, match="is not the sample of"):
+        collect_upload(copy.path)
 
 
-@pytest.fixture
-def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def pushed(dataset: Path, hub: str, token: str, home: Path) -> subprocess.CompletedProcess[str]:
+def pushed(dataset: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lorweb_bench", "datagen", "push", str(dataset), "me/small"]
-    own = {
-        "HF_ENDPOINT": hub,
-        "HF_TOKEN": token,
-        "HF_HOME": str(home),
-        "HF_HUB_OFFLINE": "0",
-        "NO_PROXY": "127.0.0.1",
-    }
-    return subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_all_of_it_goes_and_nothing_else(train: Dataset, hub: str, tmp_path: Path) -> None:
-    done = pushed(train.path, hub, "hf_good", tmp_path)
+def test_all_of_it_goes_and_nothing_else(train: Dataset, hub: Any) -> None:
+    done = pushed(train.path)
     assert done.returncode == 0, done.stderr
     assert "/datasets/me/small" in done.stdout
-    assert (Hub.made["visibility"], Hub.made["type"]) == ("private", "dataset")
-    there = {
-        str(path.relative_to(train.path)): path.read_bytes()
-        for path in train.path.rglob("*")
-        if path.is_file()
-    }
-    assert Hub.files == there
+    repository = hub.repositories["datasets", "me/small"]
+    assert repository.private
+    assert repository.files == files_of(train.path)
 
 
-def test_a_refusal_of_the_hub_is_told(train: Dataset, hub: str, tmp_path: Path) -> None:
-    done = pushed(train.path, hub, "hf_bad", tmp_path)
+def test_a_refusal_of_the_hub_is_told(
+    train: Dataset, hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_bad")
+    done = pushed(train.path)
     assert done.returncode == 2
     assert "me/small" in done.stderr
     assert "Invalid username or password" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_upload_that_stops_goes_on_with_what_is_missing(
+    train: Dataset, hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client commits files in batches; here in twos, and the network goes at the second."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    pipeline = pytest.importorskip("huggingface_hub._upload_pipeline")
+    monkeypatch.setattr(pipeline, "COMMIT_SIZE_SCALE", [2])
+    monkeypatch.setattr(pipeline, "INITIAL_COMMIT_SIZE_INDEX", 0)
+    upload = collect_upload(train.path)
+    hub.commits_left = 1
+    with pytest.raises(InputError, match="run the same command again, it goes on"):
+        push_files(upload, "me/small", "dataset")
+    repository = hub.repositories["datasets", "me/small"]
+    first = dict(repository.files)
+    assert len(first) == 2
+    hub.commits_left = None
+    assert push_files(upload, "me/small", "dataset").endswith("/datasets/me/small")
+    assert repository.files == files_of(train.path)
