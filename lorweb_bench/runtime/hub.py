@@ -212,17 +212,17 @@ def told(repository: Repository, what: Literal["read", "write"]) -> Iterator[Non
         ) from None
     except errors.HfHubHTTPError as error:
         raise InputError(f"The hub refuses {repository}: {_reason(error)}; {login}.") from error
-    except (OSError, *_transport_errors()) as error:
+    except _connection_errors() as error:
         raise _unreachable(repository, error, stopped=what == "write") from error
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What the client raises where there is no network, or it goes away, besides OSError.
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """What the client raises where there is no network, or it goes away.
 
     Versions of the client differ in the library that they rest on.
     """
     loaded = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
-    return tuple(module.TransportError for module in loaded)
+    return (OSError, *(module.TransportError for module in loaded))
 
 
 def _unreachable(repository: Repository, error: Exception, stopped: bool = False) -> InputError:
