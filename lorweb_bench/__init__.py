@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lorweb_bench.data.dataset import open_dataset, open_suite
     from lorweb_bench.data.loader import training_loader
     from lorweb_bench.data.samples import Quadruplet, Triplet
-    from lorweb_bench.data.webdataset import decode, read_shards
+    from lorweb_bench.data.webdataset import decode, read_shards, shard_urls
     from lorweb_bench.errors import InputError
     from lorweb_bench.judging.endpoint import Endpoint
     from lorweb_bench.judging.judge import judge
@@ -40,6 +40,7 @@ _HOME = {
     "read_shards": "lorweb_bench.data.webdataset",
     "results": "lorweb_bench.reports.results",
     "score": "lorweb_bench.scoring.evaluate",
+    "shard_urls": "lorweb_bench.data.webdataset",
     "training_loader": "lorweb_bench.data.loader",
 }
 
@@ -61,6 +62,7 @@ __all__ = [
     "read_shards",
     "results",
     "score",
+    "shard_urls",
     "training_loader",
 ]
 

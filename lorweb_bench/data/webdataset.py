@@ -1,11 +1,15 @@
 """Reading shards with `webdataset`'s own pipelines, as strictly as with this package's reader.
 
-`decode` refuses a sample that is not whole. `read_shards`, in place of webdataset's own reader,
-also notices a shard that lacks whole samples, because it compares its sum.
+`shard_urls` lists the addresses of a dataset's shards, wherever they lie. `decode` refuses a sample
+that is not whole. `read_shards`, in place of webdataset's own reader, also notices a shard that
+lacks whole samples, because it compares its sum.
 """
 
+import contextlib
 import hashlib
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -13,9 +17,69 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from lorweb_bench.data.images import decode_array
+from lorweb_bench.data.manifest import MANIFEST, Manifest, read_manifest
 from lorweb_bench.data.shard_format import Sidecar, check_record
 from lorweb_bench.data.shard_reader import read_stream, sample_of_members
 from lorweb_bench.errors import InputError, first_error
+from lorweb_bench.runtime.hub import fetch_file, is_hub_name, parse_name
+
+TIMEOUT = 60.0  # seconds that a server may take to begin an answer
+WEB = ("http://", "https://")
+
+
+def shard_urls(dataset: Path | str, split: str = "train") -> list[str]:
+    """The addresses of a split's shards, in order, for `webdataset` to read where they lie.
+
+    Args:
+        dataset: A dataset's folder; its address, `https://example.org/photos`; or its name on the
+            hub, `hub:owner/name@revision`.
+        split: The name of the split.
+
+    Returns:
+        Paths or addresses that `webdataset` opens. On the hub they name the commit that the
+        revision stands for now, so that all nodes read the same files; `hf:` addresses, which
+        `webdataset` opens with the token, where there is one.
+
+    Raises:
+        InputError: There is no dataset, or it has no such split.
+    """
+    manifest, place, end = _find_manifest(str(dataset))
+    if split not in manifest.splits:
+        raise InputError(f"{dataset} has no split {split!r}; it has {', '.join(manifest.splits)}.")
+    return [f"{place}/{entry.path}{end}" for entry in manifest.splits[split].shards]
+
+
+def _find_manifest(dataset: str) -> tuple[Manifest, str, str]:
+    """A dataset's manifest, and what stands before and after a shard's path in its address."""
+    if is_hub_name(dataset):
+        repository = parse_name(dataset)
+        file, commit = fetch_file(repository, "dataset", MANIFEST)
+        from huggingface_hub import constants, get_token
+
+        if get_token():
+            place = f"hf://datasets/{repository.name}@{commit}"
+        else:
+            place = f"{constants.ENDPOINT}/datasets/{repository.name}/resolve/{commit}"
+        return read_manifest(file.parent), place, ""
+    if not dataset.startswith(WEB):
+        return read_manifest(dataset), dataset, ""
+    place, mark, query = dataset.partition("?")  # a signed address keeps what signs it
+    place, end = place.rstrip("/"), mark + query
+    try:
+        with urllib.request.urlopen(f"{place}/{MANIFEST}{end}", timeout=TIMEOUT) as answer:
+            manifest = Manifest.model_validate_json(answer.read())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{place}/{MANIFEST} is no manifest that can be read "
+            f"({_reason(error)}); give the address of a dataset's folder."
+        ) from None
+    return manifest, place, end
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return first_error(error)
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str, Any]]:
@@ -34,7 +98,7 @@ def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str
     Example:
         ```python
         pipeline = wds.DataPipeline(
-            wds.SimpleShardList("https://example.org/photos/train/{000000..000009}.tar"),
+            wds.SimpleShardList(lb.shard_urls("https://example.org/photos", "train")),
             wds.split_by_node,
             wds.split_by_worker,
             lb.read_shards,
@@ -42,13 +106,11 @@ def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str
         )
         ```
     """
-    from webdataset.gopen import gopen
-
     for source in sources:
         url = str(source["url"]) if isinstance(source, Mapping) else source
-        with gopen(_sidecar_url(url)) as file:
+        with _opened(_sidecar_url(url)) as file:
             sidecar = _parse_sidecar(file.read(), url)
-        with gopen(url) as file:
+        with _opened(url) as file:
             stream = _Summed(file)
             for sample in read_stream(stream, url):  # type: ignore[arg-type]
                 members = {f"{role}.{sample.ext}": data for role, data in sample.images.items()}
@@ -59,6 +121,20 @@ def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str
             raise InputError(
                 f"{url} is cut or damaged: its sha256 is not its sidecar's; fetch it again."
             )
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[IO[bytes]]:
+    """What `webdataset` opens at an address; InputError where it cannot, or stops before its end."""
+    from webdataset.gopen import gopen
+
+    try:
+        with gopen(url) as file:
+            yield file
+    except (OSError, EOFError) as error:
+        raise InputError(
+            f"{url} cannot be read ({_reason(error)}); look at the address, and try again."
+        ) from None
 
 
 class _Summed:

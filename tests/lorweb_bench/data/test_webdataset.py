@@ -6,7 +6,7 @@ import io
 import shutil
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,60 @@ def test_our_stage_reads_over_http(tiny: Dataset, tmp_path: Path) -> None:
         samples = strict(f"http://127.0.0.1:{server.server_port}/{shard.name}")
         server.shutdown()
     assert [s["__key__"] for s in samples] == [s["__key__"] for s in pipeline(shard)]
+
+
+@pytest.fixture
+def served(tiny: Dataset) -> Iterator[str]:
+    """The address of `tiny` on a plain web server."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tiny.path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_shards_of_a_split_are_listed_wherever_they_lie(
+    tiny: Dataset, served: str, hub: Any, hub_repository: Callable[..., Any], monkeypatch: Any
+) -> None:
+    repository = hub_repository("me/tiny", tiny.path)
+    repository.private = False
+    keys = [s.key for s in tiny.samples("train")]
+    for place in (tiny.path, served, f"{served}/?signed=1"):
+        assert [s["__key__"] for s in strict(*lb.shard_urls(place))] == keys
+    with_token = lb.shard_urls("hub:me/tiny", "dev")
+    assert with_token == [f"hf://datasets/me/tiny@{repository.branches['main']}/dev/000000.tar"]
+    assert [s["__key__"] for s in strict(*with_token)] == ["d0", "d1", "d2"]
+    monkeypatch.delenv("HF_TOKEN")
+    without = lb.shard_urls("hub:me/tiny")
+    assert without[0].startswith("http://")
+    assert [s["__key__"] for s in strict(*without)] == keys
+
+
+def test_a_place_that_is_no_dataset_is_told(tiny: Dataset, served: str) -> None:
+    with pytest.raises(InputError, match=r"train/dataset\.json is no manifest.*404"):
+        lb.shard_urls(f"{served}/train")
+    with pytest.raises(InputError, match="has no split 'seen'; it has train, dev"):
+        lb.shard_urls(served, "seen")
+    with pytest.raises(InputError, match=r"train/000009\.json cannot be read"):
+        strict(f"{served}/train/000009.tar")
+    with pytest.raises(InputError, match=r"nothing.json cannot be read"):
+        strict("pipe:cat /nothing.tar")
+
+
+def test_every_sample_is_read_once_over_nodes_and_workers(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three shards for two nodes of two workers, one of which has nothing to do."""
+    read = []
+    for rank, worker in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        variables = {"RANK": rank, "WORLD_SIZE": 2, "WORKER": worker, "NUM_WORKERS": 2}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        stages = (wds.split_by_node, wds.split_by_worker, lb.read_shards, wds.map(lb.decode))
+        shards = wds.SimpleShardList(lb.shard_urls(tiny.path))
+        read.append([s["__key__"] for s in wds.DataPipeline(shards, *stages)])
+    assert sorted(len(keys) for keys in read) == [0, 2, 4, 4]
+    assert sorted(sum(read, [])) == sorted(s.key for s in tiny.samples("train"))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.73, 0.96])
