@@ -150,53 +150,99 @@ def _read_images(*paths: Path) -> "list[Image]":
     return images
 
 
+SECOND_PAIR = click.option(
+    "--mix",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A2 A2_PRIME",
+    help="A second pair, to walk towards.",
+)
+STRENGTH = click.option(
+    "--strength",
+    type=click.FloatRange(0, 3),
+    default=1.0,
+    show_default=True,
+    help="What the update of the weights is multiplied by; 0 is the bare base.",
+)
+
+
 @click.command()
 @MODEL
 @triplet
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="PNG to write.",
+    help="PNG to write: b', or with --mix the strip of the walk.",
 )
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="PNG of a, a', b and b' side by side, with their names.",
+)
+@SECOND_PAIR
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    help="Pictures on the walk, both ends among them; 7 if left out.",
+)
+@click.option("--prompt", default="", help="What the base is told beside the pair.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@STRENGTH
 @FIT
 def apply(
     model: Path,
     a: Path,
     a_prime: Path,
     b: Path,
-    output: Path,
+    output: Path | None,
+    sheet: Path | None,
+    mix: tuple[Path, Path] | None,
+    steps: int | None,
+    prompt: str,
     seed: int,
+    strength: float,
     settings: tuple[str, ...],
 ) -> None:
-    """Make b' so that A : A_PRIME :: B : b'."""
-    from lorweb_bench.data.images import encode
-    from lorweb_bench.data.samples import Triplet
+    """Make b' so that A : A_PRIME :: B : b', or walk to a second pair's b'."""
     from lorweb_bench.errors import InputError
-    from lorweb_bench.runtime.files import check_output, write_atomic
+    from reference_model.applying.writing import Outputs, write_answer, write_walk
 
-    if output.suffix.lower() != ".png":
-        raise InputError(
-            f"{output}: the answer is written as PNG; give it a name that ends in .png"
-        )
-    check_output(output)
-    from reference_model.method import check_pair, from_checkpoint
-
-    images = _read_images(a, a_prime, b)
+    if steps is not None and not mix:
+        raise InputError("--steps counts the pictures on a walk; add `--mix A2 A2_PRIME`")
+    outputs = Outputs(output, sheet)
+    files = [(a, a_prime), *([mix] if mix else [])]
+    pairs = [tuple(_read_images(*pair)) for pair in files]
+    image_b = _read_images(b)[0]
     fit = _read_fit(settings)
-    if fit is not None:
-        check_pair(images[0], images[1], f"{a} and {a_prime}")
-    method = from_checkpoint(model, merge=True, fit=fit)
-    answer = method.predict(
-        [Triplet(key="b", a=images[0], a_prime=images[1], b=images[2], prompt=None, seed=seed)]
-    )[0]
-    write_atomic(output, encode(answer, "png"))
-    click.echo(
-        f"{output}: {answer.width} x {answer.height}, by {method.name} (works at up to "
-        f"{method.longest} px)"
-    )
+
+    from reference_model.applying.analogy import Analogy, AnalogyModel
+
+    names = tuple(f"{first} and {second}" for first, second in files)
+    analogy = Analogy(tuple(pairs), image_b, prompt, seed, strength, fit, names)  # type: ignore[arg-type]
+    opened = AnalogyModel(model)
+    lines = write_walk(opened, analogy, outputs, steps or 7) if mix else None
+    for line in lines or write_answer(opened, analogy, outputs):
+        click.echo(line)
+
+
+@click.command("known-pairs")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The training dataset of the checkpoint.",
+)
+def known_pairs(checkpoint: Path, dataset: Path) -> None:
+    """Store in a checkpoint what its training data look like to it.
+
+    `apply` and `ui` then name the nearest trained transformations, and say when an analogy is
+    unlike all of them. A training does this by itself.
+    """
+    from reference_model.applying.writing import store_known_pairs
+
+    click.echo(store_known_pairs(checkpoint, dataset))
 
 
 @click.command()
@@ -214,13 +260,7 @@ def apply(
     type=click.IntRange(min=1),
     help="Shrink to this rank by SVD; without it, the whole rank of the basis.",
 )
-@click.option(
-    "--mix",
-    nargs=2,
-    type=click.Path(path_type=Path),
-    metavar="A2 A2_PRIME",
-    help="A second pair, to walk towards.",
-)
+@SECOND_PAIR
 @click.option(
     "--weight",
     type=click.FloatRange(0, 1),
@@ -233,6 +273,7 @@ def apply(
     show_default=True,
     help="Of the file.",
 )
+@STRENGTH
 @FIT
 def compose(
     model: Path,
@@ -244,6 +285,7 @@ def compose(
     mix: tuple[Path, Path] | None,
     weight: float | None,
     dtype: str,
+    strength: float,
     settings: tuple[str, ...],
 ) -> None:
     """Write the LoRA of one analogy as a file that stock diffusers loads."""
@@ -269,7 +311,7 @@ def compose(
             check_pair(first, second, f"{pair[0]} and {pair[1]}")
     walked = 0.5 if weight is None else weight
     image_b = _read_images(b)[0]
-    for line in compose_file(model, pairs, image_b, output, rank, walked, dtype, fit):
+    for line in compose_file(model, pairs, image_b, output, rank, walked, dtype, fit, strength):
         click.echo(line)
 
 

@@ -161,25 +161,54 @@ def adapter_predictor(
             quantised.
         fit: search for the adaptation on the items' own pairs; without it the router decides.
     """
-    base = adapter.base
     merge = merge and can_merge(adapter.basis)
-    draw = base.stock_sampler(config.layout) or sample
 
     def predict_panels(
         pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Tensor:
         adaptation = adapt(adapter, config, fit, pairs, b, prompts)
-        panels = {"a": pairs[0][0], "a_prime": pairs[0][1], "b": b}
-        if fit is not None and fit.hide_pair:
-            panels = hide_pair(panels)
-        context = encode_context(base, config, panels)
-        prompt = adaptation.extend(base.text_encoder(list(prompts)))
-        mixed = merged(adapter.basis) if merge and len(b) == 1 else nullcontext()
-        with adaptation.on(adapter), mixed:
-            tokens = draw(base, context, prompt, list(seeds), base.sampling_steps)
-        return decode_answer(base, config.layout, tokens, context)
+        panels = shown_panels(pairs[0], b, fit)
+        return draw_answers(adapter, config, adaptation, panels, prompts, seeds, merge)
 
     return predict_panels
+
+
+def shown_panels(
+    pair: tuple[Tensor, Tensor], b: Tensor, fit: FitConfig | None
+) -> dict[str, Tensor]:
+    """The panels that the base is shown, by role; a fit hides the pair unless it is told not to."""
+    panels = {"a": pair[0], "a_prime": pair[1], "b": b}
+    return hide_pair(panels) if fit is not None and fit.hide_pair else panels
+
+
+def draw_answers(
+    adapter: Adapter,
+    config: TrainConfig,
+    adaptation: Adaptation,
+    panels: dict[str, Tensor],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    merge: bool = False,
+) -> Tensor:
+    """Sample b', uint8 (batch, 3, height, width), with the base adapted to each item.
+
+    Args:
+        adapter: a checkpoint on its base.
+        config: its config.
+        adaptation: what adapts the base, of a batch.
+        panels: a, a_prime and b, uint8 (batch, 3, height, width) each.
+        prompts: one for each item.
+        seeds: of each item's noise.
+        merge: merge the mix into the weights while a batch of one is sampled.
+    """
+    base = adapter.base
+    draw = base.stock_sampler(config.layout) or sample
+    context = encode_context(base, config, panels)
+    prompt = adaptation.extend(base.text_encoder(list(prompts)))
+    mixed = merged(adapter.basis) if merge and len(seeds) == 1 else nullcontext()
+    with adaptation.on(adapter), mixed:
+        tokens = draw(base, context, prompt, list(seeds), base.sampling_steps)
+    return decode_answer(base, config.layout, tokens, context)
 
 
 def adapt(

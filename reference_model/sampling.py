@@ -6,6 +6,7 @@ import numpy as np
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from lorweb_bench.runtime.progress import track
 from reference_model.bases.base import Base
 from reference_model.model.grid_layout import TokenSequence
 
@@ -49,7 +50,8 @@ def sample(
     scheduler.set_timesteps(
         sigmas=np.linspace(1.0, 1 / steps, steps), device=latents.device, **shift
     )
-    for sigma, timestep in zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True):
+    times = zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True)
+    for sigma, timestep in track(times, steps, "sampling"):
         time = sigma.expand(len(latents)).to(latents)
         velocity = (
             velocity_at(latents, time)

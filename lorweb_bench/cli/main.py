@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Pretrain the tiny base that ships with the project.",
     ),
     "apply": ("reference_model.cli:apply", "Apply a checkpoint to A, A_PRIME, B."),
+    "known-pairs": (
+        "reference_model.cli:known_pairs",
+        "Store in a checkpoint what it was trained on, as it sees it.",
+    ),
     "compose": (
         "reference_model.cli:compose",
         "Write the LoRA of one analogy as a file for other tools.",

@@ -2,13 +2,33 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 QUIET_SECONDS = 2.0
 LINE_SECONDS = 30.0
+
+# Called with what is done, how many pieces are, and of how many (None: nobody knows).
+Listener = Callable[[str, int, int | None], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a function how far work inside the block is, as well as stderr.
+
+    Args:
+        listener: called after every piece of work, in the thread that does it.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def track(work: Iterable[T], total: int | None, what: str) -> Iterator[T]:
@@ -28,8 +48,9 @@ def track(work: Iterable[T], total: int | None, what: str) -> Iterator[T]:
 class Progress:
     """How far some work is, on stderr, once it has taken two seconds.
 
-    On a terminal it is a bar with the time left; elsewhere a line every half minute, so that logs
-    stay short. A note, such as a loss, stands behind it; work that has notes ends with a line.
+    On a terminal it is a bar with the time left, the outermost of nested ones alone; elsewhere a
+    line every half minute, so that logs stay short. A note, such as a loss, stands behind it; work
+    that has notes ends with a line.
 
     Args:
         what: what is being done, e.g. "training".
@@ -38,6 +59,8 @@ class Progress:
         shown: False where another process shows it.
     """
 
+    _has_bar = False  # a terminal shows one at a time
+
     def __init__(self, what: str, total: int | None, done: int = 0, shown: bool = True) -> None:
         self.what, self.total, self.done, self.shown = what, total, done, shown
         self.first, self.started = done, time.monotonic()
@@ -45,7 +68,8 @@ class Progress:
         self.bar: Any = None
 
     def __enter__(self) -> "Progress":
-        if self.shown and sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty() and not Progress._has_bar:
+            Progress._has_bar = True
             self.bar = _new_bar()
             self.bar.start()
             self.task = self.bar.add_task(
@@ -61,6 +85,7 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
+            Progress._has_bar = False
         elif self.shown and kind is None and self.note:
             self._print_line(time.monotonic())
 
@@ -69,6 +94,8 @@ class Progress:
         self.done += 1
         self.note = note
         now = time.monotonic()
+        if (listener := _listener.get()) is not None:
+            listener(self.what, self.done, self.total)
         if self.bar is not None:
             visible = now - self.started > QUIET_SECONDS
             self.bar.update(self.task, advance=1, note=note, visible=visible)

@@ -27,6 +27,7 @@ UNFINISHED = (
     "training_state.safetensors",
     "adapter_model.safetensors",
     "router.safetensors",
+    "known_pairs.safetensors",
     ".config.json.",
     "samples",
     "logs",

@@ -50,6 +50,42 @@ class Adaptation:
             loras,
         )
 
+    def scaled(self, strength: float, adapter: Adapter) -> "Adaptation":
+        """The update of the weights times `strength`; tokens stay as they are.
+
+        Where the basis has no router, a constant gate scales it.
+        """
+        if strength == 1:
+            return self
+        gates = self.gates
+        if gates is None:
+            items = 1 if self.tokens is None else len(self.tokens)
+            shape = (items, len(adapter.basis.layers), adapter.basis.elements)
+            gates = torch.ones(shape, device=adapter.base.transformer.device)
+        loras = None
+        if self.loras is not None:
+            loras = {name: (a, b * strength) for name, (a, b) in self.loras.items()}
+        return Adaptation(gates * strength, self.tokens, loras)
+
+    def towards(self, other: "Adaptation", weight: float) -> "Adaptation":
+        """The point at `weight` on the way to another adaptation: 0 is this one, 1 the other.
+
+        Coefficients and tokens are averaged. Fresh LoRAs stand side by side, weighted, so that
+        their updates are averaged.
+        """
+        loras = None
+        if self.loras is not None and other.loras is not None:
+            loras = {}
+            for name, (a, b) in self.loras.items():
+                other_a, other_b = other.loras[name]
+                sides = [(1 - weight) * b, weight * other_b]
+                loras[name] = torch.cat([a, other_a], 1), torch.cat(sides, 2)
+        return Adaptation(
+            _between(self.gates, other.gates, weight),
+            _between(self.tokens, other.tokens, weight),
+            loras,
+        )
+
     def extend(self, prompt: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """A prompt's tokens (batch, n, width) and pooled vectors, with the control's own tokens."""
         tokens, pooled = prompt
@@ -74,6 +110,10 @@ class Adaptation:
             for hook in hooks:
                 hook.remove()
             adapter.basis.gates = None
+
+
+def _between(first: Tensor | None, second: Tensor | None, weight: float) -> Tensor | None:
+    return None if first is None or second is None else torch.lerp(first, second, weight)
 
 
 def _add_lora(a: Tensor, b: Tensor) -> Callable[..., Tensor]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lorweb_bench.runtime.progress import track
 from reference_model.config import FitConfig, TrainConfig
 from reference_model.fitting.adaptation import Adaptation, Pairs
 from reference_model.fitting.spaces import Space
@@ -148,7 +149,7 @@ def _search(
     rate = settings.rate or space.step_size
     best = [x.detach().clone() for x in values]
     before = lowest = held_out.losses(space.at(best))
-    for step in range(settings.steps):
+    for step in track(range(settings.steps), settings.steps, "fitting"):
         optimizer.param_groups[0]["lr"] = (
             rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         )

@@ -96,15 +96,18 @@ def compose_file(
     weight: float,
     dtype: str,
     fit: Mapping[str, Any] | None = None,
+    strength: float = 1.0,
 ) -> Iterator[str]:
     """Write the LoRA of `mixed_lora` to a safetensors file, shrunk to `rank` where that is given.
 
     Yields what to tell the user. With `fit`, its settings, the mix is fitted to each pair.
+    `strength` multiplies the update.
     """
     space = open_space(model)
     whole = space.config.adapter.elements * space.config.adapter.rank
     fitted = None if fit is None else fitted_coefficients(model, pairs, b, fit)
     lora = mixed_lora(space, pairs, b, weight, fitted)
+    lora = {name: (low_a, low_b * strength) for name, (low_a, low_b) in lora.items()}
     if rank is not None:
         rank = min(rank, whole)
         before = energy(lora)

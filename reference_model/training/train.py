@@ -18,8 +18,9 @@ from lorweb_bench.runtime.progress import Progress
 from reference_model.bases.registry import load_base
 from reference_model.checkpoints.checkpoint import is_finished, write_checkpoint
 from reference_model.checkpoints.digests import model_digests
+from reference_model.checkpoints.known_pairs import learn_known_pairs, write_known_pairs
 from reference_model.config import TrainConfig, TrainingConfig
-from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter
+from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter, load_encoder
 from reference_model.model.grid_layout import flatten_tokens, token_sequence
 from reference_model.model.quantize import quantize
 from reference_model.seeding import seeded
@@ -117,11 +118,25 @@ def train(config: TrainConfig, folder: Path) -> Path:
         "trainable_parameters": adapter.trainable_parameters,
         "losses": [round(float(np.mean(losses[i : i + 50])), 5) for i in range(0, len(losses), 50)],
     }
+    if accelerator.is_main_process and config.adapter.kind != "single-lora":
+        about["novelty_threshold"] = store_known_pairs(config, dataset, folder, accelerator.device)
     write_checkpoint(folder, adapter, config, about, write=accelerator.is_main_process)
     if accelerator.is_main_process:
         tidy(folder)
     accelerator.end_training()
     return folder
+
+
+def store_known_pairs(
+    config: TrainConfig, dataset: Dataset, folder: Path, device: torch.device
+) -> float | None:
+    """Write what the training data look like to the encoder, so that strange analogies are told.
+
+    Returns the distance beyond which one is strange; None where `dev` is missing or small.
+    """
+    known = learn_known_pairs(load_encoder(config).to(device), dataset, device)
+    write_known_pairs(folder, known)
+    return known.threshold
 
 
 def tidy(folder: Path) -> None:

@@ -46,9 +46,9 @@ def test_no_source_of_the_suite_was_trained_on() -> None:
     assert set(BASE["sources"]) <= set(roles["train"])
 
 
-def test_base_encoder_and_checkpoint_fit_twelve_megabytes() -> None:
+def test_base_encoder_and_checkpoint_fit_thirteen_megabytes() -> None:
     folder = Path(reference_model.__file__).parent / "assets"
-    assert sum(p.stat().st_size for p in folder.rglob("*.safetensors")) < 12e6
+    assert sum(p.stat().st_size for p in folder.rglob("*.safetensors")) < 13e6
 
 
 def test_the_base_loads_and_the_shipped_checkpoint_fits_it() -> None:

@@ -1,5 +1,7 @@
 """The commands: train, apply."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,46 @@ def test_an_output_that_cannot_be_written_is_named_before_any_work(
     code, said, err = run(command, *arguments)
     assert (code, said) == (2, "")
     assert f"{file} is a file; choose another name with -o" in " ".join(err.split())
+
+
+def test_apply_draws_a_sheet_and_a_walk(
+    run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    sheet, strip = tmp_path / "sheet.png", tmp_path / "strip.png"
+    code, said, _ = run("apply", "--model", trained("lorweb"), *pictures, "--sheet", sheet)
+    assert code == 0 and str(sheet) in said
+    assert Image.open(sheet).width > 4 * 160  # four panels, enlarged to be looked at
+    second = [pictures[1], pictures[0]]
+    walk = ["--mix", *second, "--steps", 4, "-o", strip, "--sheet", sheet]
+    code, said, _ = run("apply", "--model", trained("lorweb"), *pictures, *walk)
+    assert code == 0 and str(strip) in said and str(sheet) in said
+    assert Image.open(sheet).height > Image.open(strip).height
+
+
+def test_apply_refuses_options_that_do_not_go_together(
+    run: Run, pictures: list[Path], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.png"
+    for options, sentence in (
+        ((), "no output"),
+        (("-o", out, "--sheet", out), "name two files"),
+        (("-o", out, "--steps", 5), "add `--mix"),
+        (("--sheet", tmp_path / "sheet.jpg"), "ends in .png"),
+    ):
+        code, _, err = run("apply", "--model", trained("lorweb"), *pictures, *options)
+        assert code == 2 and sentence in err.replace("\n", " ")
+    assert not out.exists()
+
+
+def test_apply_says_when_an_analogy_is_unlike_its_training(
+    run: Run,
+    pictures: list[Path],
+    trained: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    strict = shutil.copytree(trained("lorweb"), tmp_path / "strict")
+    config = strict / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "novelty_threshold": 0.0}))
+    for folder, is_told in ((strict, True), (trained("lorweb"), False)):
+        code, said, _ = run("apply", "--model", folder, *pictures, "-o", tmp_path / "out.png")
+        assert code == 0 and ("unlike anything" in said) == is_told

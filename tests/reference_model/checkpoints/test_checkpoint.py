@@ -85,11 +85,7 @@ def test_the_names_are_those_that_stock_diffusers_loads(
         if isinstance(m, nn.Linear) and "transformer_blocks." in n
     ]
     assert names == {f"transformer.{n}.lora_{part}.weight" for n in linear for part in "AB"}
-    assert sorted(p.suffix for p in trained(kind).iterdir()) == [
-        ".json",
-        ".safetensors",
-        ".safetensors",
-    ]
+    assert {p.suffix for p in trained(kind).iterdir()} == {".json", ".safetensors"}
 
 
 @pytest.mark.parametrize("alpha", [4, 10])  # of rank 4
