@@ -24,6 +24,7 @@ from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
 from reference_model.method import best_device, by_size
+from reference_model.model.working_size import WorkingSize
 from reference_model.seeding import seeded
 
 GRID_WORDS = (
@@ -118,7 +119,9 @@ class PipelineBaseline(ABC):
         """One b' per triplet, of the size of its b."""
         self.prepare(None)
         return by_size(
-            triplets, self.longest, lambda few, size: map(to_levels, self.complete(few, size))
+            triplets,
+            WorkingSize(self.longest),
+            lambda few, size: map(to_levels, self.complete(few, size)),
         )
 
     @abstractmethod

@@ -186,8 +186,13 @@ STRENGTH = click.option(
     type=click.IntRange(min=2),
     help="Pictures on the walk, both ends among them; 7 if left out.",
 )
-@click.option("--prompt", default="", help="What the base is told beside the pair.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
+@click.option(
+    "--prompt",
+    default="",
+    metavar="WORDS",
+    help="The edit in words, for a checkpoint that was trained with captions.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the noise, of any size.")
 @STRENGTH
 @FIT
 def apply(
@@ -417,12 +422,36 @@ def oracle(
 @click.option(
     "--base", help="Base that it was trained on; without it, the one that the config names."
 )
-def import_lorweb(file: Path, config: Path, output: Path, base: str | None) -> None:
+@click.option(
+    "--encoder-view",
+    type=click.Choice(["official", "stretched"]),
+    default="official",
+    show_default=True,
+    help="How the encoder sees panels that are not square: as in the authors' code, or whole.",
+)
+@click.option(
+    "--working-size",
+    type=click.Choice(["megapixel", "panel"]),
+    default="megapixel",
+    show_default=True,
+    help="A grid of one megapixel as in the authors' code, or panels of at most 512 pixels.",
+)
+def import_lorweb(
+    file: Path,
+    config: Path,
+    output: Path,
+    base: str | None,
+    encoder_view: str,
+    working_size: str,
+) -> None:
     """Make a checkpoint of a released LoRWeB (FILE.safetensors)."""
     from lorweb_bench.runtime.files import check_output
 
     check_output(output, folder=True)
     from reference_model.checkpoints.released import import_released
 
-    layers, count = import_released(file, config, output, base)
-    click.echo(f"checkpoint: {output}, {count:,} weights in {layers} layers")
+    ways = {"encoder_view": encoder_view, "working_size": working_size}
+    made = import_released(file, config, output, base, ways)
+    click.echo(f"checkpoint: {output}, {made.weights:,} weights in {made.layers} layers")
+    for note in made.notes:
+        click.echo(note, err=True)

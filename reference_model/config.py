@@ -125,6 +125,11 @@ class TrainConfig(Strict):
     )
     layout: Literal["target-only", "paper"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
+    working_size: Literal["panel", "megapixel"] = Field(
+        "panel",
+        description="when it predicts: panels of at most `panel` pixels, or the authors' way, a "
+        "grid of about one megapixel",
+    )
     pair_shrink: Literal[1, 2] = Field(
         1,
         description="target-only: shrinks the panels a and a' by this factor, for fewer tokens",
@@ -133,8 +138,15 @@ class TrainConfig(Strict):
         description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or "
         "SigLIP backbone"
     )
-    encoder_input: Literal["separate", "concatenated", "grid", "a_prime-a", "a_prime-a+b"] = Field(
+    encoder_input: Literal[
+        "separate", "concatenated", "grid", "grid-black", "upper-half", "a_prime-a", "a_prime-a+b"
+    ] = Field(
         "separate", description="what a backbone is shown, and how its embeddings become features"
+    )
+    encoder_view: Literal["stretched", "official"] = Field(
+        "stretched",
+        description="how a backbone sees panels that are not square: stretched, or cut as the "
+        "authors' code cuts them",
     )
     prompt: Literal["none", "task", "instruction"] = Field(
         "none", description="what the text encoder is told in training"
@@ -159,12 +171,31 @@ class TrainConfig(Strict):
                 f"`encoder_input` {self.encoder_input} is for vision backbones; the encoder `pair` "
                 "sees a and a_prime its own way"
             )
+        if self.encoder == "pair" and self.encoder_view != "stretched":
+            raise ValueError(
+                "`encoder_view: official` is for vision backbones; the encoder `pair` sees a and "
+                "a_prime whole"
+            )
+        if self.working_size == "megapixel" and self.layout != "paper":
+            raise ValueError(
+                "`working_size: megapixel` needs the layout paper: it is the size of the grid"
+            )
         if self.adapter.key_width % self.adapter.heads:
             raise ValueError(
                 f"`adapter.heads` cuts a key_width of {self.adapter.key_width} into "
                 f"{self.adapter.heads} parts, and they are not equal"
             )
         return self
+
+
+# Settings that came after the first checkpoints. Where they are as they always were they are left
+# out of identities, so that trainings, caches and checkpoints of before stay the same ones.
+ADDED = {"encoder_view": "stretched"}
+
+
+def unused_settings(config: TrainConfig) -> dict[str, bool]:
+    """The settings that came later and are not used, as pydantic's `exclude` takes them."""
+    return {name: True for name, value in ADDED.items() if getattr(config, name) == value}
 
 
 class FitConfig(Strict):

@@ -32,8 +32,8 @@ from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence
 from reference_model.model.panels import decode_answer, encode_context, hide_pair
+from reference_model.model.working_size import WorkingSize, working_size
 from reference_model.sampling import sample
-from reference_model.training.quadruplets import SIDE_MULTIPLE
 
 SMALLEST_CHANGE = 1.0  # RMSE in levels of 255 under which two pictures are one, re-encoded
 
@@ -41,36 +41,17 @@ SMALLEST_CHANGE = 1.0  # RMSE in levels of 255 under which two pictures are one,
 Predictor = Callable[[Pairs, Tensor, Sequence[str], Sequence[int]], Tensor]
 
 
-def panel_size(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Width and height that the model works at.
-
-    At most `longest` on the long edge, sides in multiples of 16.
-    """
-    scale = min(1.0, longest / max(width, height))
-    sides = (
-        min(round(side * scale / SIDE_MULTIPLE), longest // SIDE_MULTIPLE)
-        for side in (width, height)
-    )
-    return tuple(SIDE_MULTIPLE * max(1, side) for side in sides)  # type: ignore[return-value]
-
-
-def to_tensor(images: Sequence[Image.Image], size: tuple[int, int], device: torch.device) -> Tensor:
-    """uint8 (batch, 3, height, width) of images, resized to `size` (width, height)."""
-    arrays = [np.asarray(resize(np.asarray(image.convert("RGB")), size)) for image in images]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).to(device)
-
-
 def by_size(
     triplets: Sequence[Triplet],
-    longest: int,
+    sizes: WorkingSize,
     complete: Callable[[Sequence[Triplet], tuple[int, int]], Iterable[np.ndarray]],
 ) -> list[Image.Image]:
     """One b' per triplet, of the size of its b.
 
-    `complete` gives those of triplets that have one panel size and one number of pairs, uint8
-    height x width x 3.
+    `sizes` says at which size panels are worked on. `complete` gives the answers to triplets that
+    have one panel size and one number of pairs, uint8 height x width x 3.
     """
-    shapes = [(panel_size(*t.b.size, longest), len(t.pairs)) for t in triplets]
+    shapes = [(sizes.panel(t.a, t.b), len(t.pairs)) for t in triplets]
     answers: dict[int, Image.Image] = {}
     for shape in dict.fromkeys(shapes):
         chosen = [i for i, s in enumerate(shapes) if s == shape]
@@ -95,7 +76,7 @@ class Method:
         self,
         name: str,
         predict_panels: Predictor,
-        longest: int,
+        sizes: WorkingSize,
         device: torch.device,
         sampling_steps: int,
         about: dict[str, Any],
@@ -103,9 +84,9 @@ class Method:
         batch_size: int = 32,
     ) -> None:
         self.track, self.batch_size = track, batch_size
-        self.name, self.longest, self.device, self.sampling_steps, self.about = (
+        self.name, self.sizes, self.device, self.sampling_steps, self.about = (
             name,
-            longest,
+            sizes,
             device,
             sampling_steps,
             about,
@@ -118,7 +99,7 @@ class Method:
 
     def predict(self, triplets: Sequence[Triplet]) -> list[Image.Image]:
         """One b' per triplet, of the size of its b; triplets of one panel size run as one batch."""
-        return by_size(triplets, self.longest, self.complete)
+        return by_size(triplets, self.sizes, self.complete)
 
     def complete(self, triplets: Sequence[Triplet], size: tuple[int, int]) -> np.ndarray:
         """b' of triplets whose panels are worked on at `size` (width, height).
@@ -127,7 +108,7 @@ class Method:
         """
         exemplars = zip(*(t.pairs for t in triplets), strict=True)
         pairs = [self._pair(pair, size) for pair in exemplars]
-        b = to_tensor([t.b for t in triplets], size, self.device)
+        b = self.sizes.tensor([t.b for t in triplets], size, self.device)
         predicted = self.predict_panels(
             pairs, b, [t.prompt or "" for t in triplets], [t.seed for t in triplets]
         )
@@ -139,7 +120,8 @@ class Method:
     ) -> tuple[Tensor, Tensor]:
         """The k-th pairs of a batch as two tensors."""
         before, after = zip(*pair, strict=True)
-        return to_tensor(before, size, self.device), to_tensor(after, size, self.device)
+        first, second = (self.sizes.tensor(x, size, self.device) for x in (before, after))
+        return first, second
 
 
 def best_device() -> torch.device:
@@ -262,7 +244,7 @@ def from_checkpoint(
     return Method(
         config.name if settings is None else fit_name(config),
         predict,
-        config.panel,
+        working_size(config),
         device,
         adapter.base.sampling_steps,
         about,
@@ -286,6 +268,9 @@ def _about(
     }
     if "training_dataset" in recorded:
         about["training_dataset"] = recorded["training_dataset"]
+    for name, usual in (("encoder_view", "stretched"), ("working_size", "panel")):
+        if getattr(config, name) != usual:
+            about[name] = getattr(config, name)
     if settings is not None:
         about["fit"] = settings.model_dump(exclude_none=True)
     if quantize != "no":
@@ -381,7 +366,7 @@ def ceiling() -> Method:
     return Method(
         "ceiling",
         instruction_predictor(base),
-        64,
+        WorkingSize(64),
         device,
         base.sampling_steps,
         {

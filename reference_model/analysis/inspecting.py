@@ -26,6 +26,7 @@ from reference_model.analysis.space import Space
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.method import Method, adapter_predictor, best_device
 from reference_model.model.adapter import Adapter
+from reference_model.model.working_size import working_size
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def open_model(folder: str | Path) -> tuple[Adapter, Method]:
     return adapter, Method(
         config.name,
         adapter_predictor(adapter.to(device), config),
-        config.panel,
+        working_size(config),
         device,
         adapter.base.sampling_steps,
         {},

@@ -48,10 +48,11 @@ from reference_model.fitting.reachable import (
     reach,
 )
 from reference_model.fitting.spaces import Space, Span, Tokens, fresh_lora, hull_of
-from reference_model.method import best_device, panel_size, to_tensor
+from reference_model.method import best_device
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence
 from reference_model.model.panels import decode_answer, encode_context
+from reference_model.model.working_size import working_size
 from reference_model.sampling import sample
 
 FORMAT = "lorweb-bench/oracle"
@@ -142,7 +143,8 @@ class Oracle:
         Without a library that runs it they are the pairs of its own items; None where these are too
         few.
         """
-        size = panel_size(*self.items[name][0].b.size, self.config.panel)
+        first = self.items[name][0]
+        size = working_size(self.config).panel(first.a, first.b)
         info = self.suite.manifest.transformations[name]
         if self.suite.manifest.transformation_library and info.deterministic:
             library = self.suite.library()
@@ -159,7 +161,8 @@ class Oracle:
     def _tensor(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
         from lorweb_bench.data.images import to_image
 
-        return to_tensor([to_image(image) for image in images], size, best_device())
+        sizes = working_size(self.config)
+        return sizes.tensor([to_image(image) for image in images], size, best_device())
 
     def scores(self, name: str) -> dict[str, Any] | None:
         """Each bound's edit_recovery on each item of a transformation; None without examples."""
@@ -167,11 +170,11 @@ class Oracle:
         if examples is None:
             return None
         items = self.items[name]
-        size = panel_size(*items[0].b.size, self.config.panel)
-        device = best_device()
-        a = to_tensor([item.a for item in items], size, device)
-        a_prime = to_tensor([item.a_prime for item in items], size, device)
-        b = to_tensor([item.b for item in items], size, device)
+        sizes, device = working_size(self.config), best_device()
+        size = sizes.panel(items[0].a, items[0].b)
+        a = sizes.tensor([item.a for item in items], size, device)
+        a_prime = sizes.tensor([item.a_prime for item in items], size, device)
+        b = sizes.tensor([item.b for item in items], size, device)
         start = routed(self.adapter, [(a, a_prime)], b)
         predictions = {"router": self._predict((a, a_prime, b), start, "")}
         instruction = items[0].record.instruction

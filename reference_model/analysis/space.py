@@ -25,10 +25,10 @@ from reference_model.checkpoints.checkpoint import (
 )
 from reference_model.checkpoints.weights import read_tensors
 from reference_model.config import TrainConfig
-from reference_model.method import panel_size, to_tensor
 from reference_model.model.adapter import load_encoder, new_router
 from reference_model.model.basis import Basis
 from reference_model.model.router import Router
+from reference_model.model.working_size import working_size
 
 Lora = dict[
     str, tuple[Tensor, Tensor]
@@ -54,10 +54,11 @@ class Space:
         size that the model works at.
         """
         assert self.router is not None and self.encoder is not None
+        sizes = working_size(self.config)
         mixes = []
         for a, a_prime, b in analogies:
-            size = panel_size(*b.size, self.config.panel)
-            panels = [to_tensor([image], size, torch.device("cpu")) for image in (a, a_prime, b)]
+            size = sizes.panel(a, b)
+            panels = [sizes.tensor([image], size, torch.device("cpu")) for image in (a, a_prime, b)]
             with torch.inference_mode():
                 mixes.append(self.router(self.encoder(*panels))[:, 0])
         return torch.stack(mixes)

@@ -30,11 +30,10 @@ from reference_model.method import (
     check_pair,
     draw_answers,
     fit_name,
-    panel_size,
     shown_panels,
-    to_tensor,
 )
 from reference_model.model.panels import decode_answer, encode_context
+from reference_model.model.working_size import WorkingSize, working_size
 from reference_model.sampling import predict_velocity, sample
 
 Pair = tuple[Image.Image, Image.Image]
@@ -141,9 +140,9 @@ class AnalogyModel:
         return fit_name(self.config) if fitted else self.config.name
 
     @property
-    def longest(self) -> int:
-        """The long edge in pixels that it works at, at most."""
-        return self.config.panel
+    def sizes(self) -> WorkingSize:
+        """The size that it works at."""
+        return working_size(self.config)
 
     def apply(self, analogy: Analogy) -> Image.Image:
         """b' for the first pair, of b's size."""
@@ -234,17 +233,20 @@ class AnalogyModel:
             chosen_space(self.config, settings)
         return settings
 
-    def _panels(self, pair: Pair, b: Image.Image) -> tuple[Tensor, Tensor, Tensor]:
-        size = panel_size(*b.size, self.config.panel)
-        a, a_prime, shown = (to_tensor([x], size, self.device) for x in (*pair, b))
+    def _panels(
+        self, pair: Pair, b: Image.Image, size: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        size = size or self.sizes.panel(pair[0], b)
+        a, a_prime, shown = (self.sizes.tensor([x], size, self.device) for x in (*pair, b))
         return a, a_prime, shown
 
     def _frame(self, analogy: Analogy, ends: Sequence[Adaptation], weight: float) -> Image.Image:
         """b' at a weight between one or two adapted ends, of b's size."""
         settings = self._fit_settings(analogy)
         shown = []
+        size = self.sizes.panel(analogy.pairs[0][0], analogy.b)  # of a walk, one for both ends
         for pair in analogy.pairs[: len(ends)]:
-            a, a_prime, b = self._panels(pair, analogy.b)
+            a, a_prime, b = self._panels(pair, analogy.b, size)
             shown.append(shown_panels((a, a_prime), b, settings))
         at_end = weight in (0.0, 1.0) or len(ends) == 1
         end = int(weight) if len(ends) > 1 else 0

@@ -51,6 +51,8 @@ def write_answer(model: AnalogyModel, analogy: Analogy, outputs: Outputs) -> Ite
     if outputs.sheet is not None:
         row = analogy_row(analogy.pairs, analogy.b, answer)
         yield _written(outputs.sheet, draw_sheet([row]), by)
+    if model.config.prompt == "instruction" and not analogy.prompt:
+        yield "Note: trained with captions; `--prompt WORDS` says the edit in words."
     if warning := model.look(analogy.pairs[0], analogy.b, adaptations[0]).warning():
         yield f"Note: {warning}."
 
@@ -75,7 +77,7 @@ def write_walk(
 
 def _made_by(model: AnalogyModel, analogy: Analogy) -> str:
     name = model.name(analogy.fit is not None)
-    return f"by {name} (works at up to {model.longest} px)"
+    return f"by {name} (works at {model.sizes})"
 
 
 def _written(path: Path, image: Image.Image, by: str) -> str:

@@ -155,7 +155,7 @@ class FluxKontext(FluxVelocity, PipelineBase):
         return LONGEST_PROMPT
 
     def stock_sampler(self, layout: str) -> Sampler | None:
-        """The pipeline, for layouts of a target and one clean image of the same size."""
+        """The pipeline, for layouts of a target and one clean image."""
         return sample_stock if layout in ("paper", "edit") else None
 
 
@@ -176,7 +176,8 @@ def sample_stock(
     pipeline.set_progress_bar_config(disable=None, leave=False)  # a bar on a terminal alone
     rows, columns = sequenced.target_size
     dtype = base.transformer.dtype
-    image = F.pixel_shuffle(sequenced.context.unflatten(1, (rows, columns)).permute(0, 3, 1, 2), 2)
+    shown = sequenced.context.unflatten(1, sequenced.context_size).permute(0, 3, 1, 2)
+    image = F.pixel_shuffle(shown, 2)
     height, width = rows * base.codec.patch, columns * base.codec.patch
     tokens, pooled = (x.to(dtype) for x in prompt)
     drawn: Tensor = pipeline(

@@ -6,6 +6,7 @@ same numbers: the elements stacked, the layers' routing in the base's order.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,18 +28,38 @@ PREFIX = "transformer."
 PARTS = ("lora_A", "lora_B", "lora_keys", "att_lora_to_q.weight")
 
 
+@dataclass(frozen=True)
+class Imported:
+    """What an import wrote: how many layers and weights, and what to know of it."""
+
+    layers: int
+    weights: int
+    notes: list[str]
+
+
 def import_released(
-    file: Path, config_file: Path, folder: Path, base: str | None = None
-) -> tuple[int, int]:
+    file: Path,
+    config_file: Path,
+    folder: Path,
+    base: str | None = None,
+    ways: dict[str, str] | None = None,
+) -> Imported:
     """Write the checkpoint of a released file and its config to `folder`.
 
-    Returns how many layers and weights it has.
+    Nothing is downloaded: the base's shape is enough.
 
-    `base` takes the place of the base that the config names. Nothing is downloaded: the base's
-    shape is enough. InputError names the file and the layer, option or size that is wrong.
+    Args:
+        file: the weights of the release.
+        config_file: the config.yaml beside them.
+        folder: the checkpoint to write.
+        base: takes the place of the base that the config names.
+        ways: `encoder_view` and `working_size` where they are not to be the authors' own.
+
+    Raises:
+        InputError: the sentence names the file and the layer, option or size that is wrong.
     """
     with open_weights(file) as tensors:
-        released = read_released_config(config_file, _rank(tensors), base)
+        released = read_released_config(config_file, _rank(tensors), base, ways)
         shaped = _shaped(released)
         _check(tensors, shaped, released)
         digest = sha256_file(file)
@@ -49,7 +70,7 @@ def import_released(
             _routing_size(tensors, name) for name in shaped.layers
         )
         if is_finished(folder, identity):
-            return len(shaped.layers), count
+            return Imported(len(shaped.layers), count, released.notes())
         basis, routing = _translated(tensors, list(shaped.layers))
     header = adapter_header(shaped, released.config.adapter)
     write_tensors(folder / "adapter_model.safetensors", basis, header)
@@ -60,7 +81,7 @@ def import_released(
     write_settings(
         folder, released.config, {"identity": identity, "trainable_parameters": count, **about}
     )
-    return len(shaped.layers), count
+    return Imported(len(shaped.layers), count, released.notes())
 
 
 def _rank(tensors: WeightsFile) -> int:

@@ -17,10 +17,21 @@ QUERY_MODES = {
     "cat-aa'b": "separate",
     "aa'bb'": "grid",
     "caa'bb'": "grid",
-    "a'-a": "a_prime-a",
+    "caa'b": "grid-black",
+    "caa'": "upper-half",
     "ca'-ca": "a_prime-a",
-    "a'-a+b": "a_prime-a+b",
     "ca'-ca+cb": "a_prime-a+b",
+}
+# Further names in the authors' code, and why they cannot be imported.
+REFUSED_MODES = {
+    "a'-a": "the authors' code stops at it beside an external query; `ca'-ca` is its name for "
+    "embeddings",
+    "a'-a+b": "the authors' code stops at it beside an external query; `ca'-ca+cb` is its name for "
+    "embeddings",
+    **dict.fromkeys(
+        ("paa'b", "paa'b3", "cat-paa'b", "cat-paa'b3"),
+        "it queries with the backbone's patches, and only whole embeddings are built here",
+    ),
 }
 SOFTMAX = {
     True: True,
@@ -57,11 +68,34 @@ class Released:
     config: TrainConfig
     options: dict[str, Any]
 
+    def notes(self) -> list[str]:
+        """What to know of an import that no setting says."""
+        if "siglip" not in encoder_kind(self.config.encoder):
+            return []
+        return [
+            f"note: the authors' code loads {self.config.encoder} as a class whose patch embedding "
+            "has another shape, and leaves it random; here it is loaded whole, so coefficients are "
+            "not those of the training"
+        ]
 
-def read_released_config(path: Path, rank: int, base: str | None) -> Released:
+
+def encoder_kind(name: str) -> str:
+    """What a backbone's config.json calls it, or its name where none is here."""
+    from transformers import AutoConfig
+
+    try:
+        return str(AutoConfig.from_pretrained(name, local_files_only=True).model_type)
+    except (OSError, ValueError, KeyError):
+        return name.lower()
+
+
+def read_released_config(
+    path: Path, rank: int, base: str | None, ways: dict[str, str] | None = None
+) -> Released:
     """Our settings for the options in a release's `config.yaml`.
 
-    `rank` is that of an element in its weights.
+    `rank` is that of an element in its weights; `ways` are settings that take the place of the
+    authors' own way to look and to size, `encoder_view` and `working_size`.
 
     What the file does not say is the paper's own setting. InputError names the option that is
     missing, unknown or of another value.
@@ -80,6 +114,7 @@ def read_released_config(path: Path, rank: int, base: str | None) -> Released:
     named = model.get("name_or_path") if isinstance(model, dict) else None
     raw |= {"base": base or named or raw["base"], "encoder": options["external_query_model"]}
     raw["encoder_input"] = QUERY_MODES[options["query_mode"]]
+    raw |= {"encoder_view": "official", "working_size": "megapixel", **(ways or {})}
     raw["adapter"] = {
         "kind": "lorweb",
         "elements": options["loras_num"],
@@ -127,6 +162,9 @@ def _check_options(path: Path, options: dict[str, Any]) -> None:
             f"{path}: network_kwargs has `{unknown[0][:60]}`, which is not known here, so what it "
             "does would be lost"
         )
+    mode = options["query_mode"]
+    if isinstance(mode, str) and mode in REFUSED_MODES:
+        raise InputError(f"{path}: `query_mode` is {mode!r}: {REFUSED_MODES[mode]}")
     tables: dict[str, list[Any]] = {
         "lora_softmax": [*SOFTMAX],
         "query_mode": [*QUERY_MODES],

@@ -72,7 +72,7 @@ def pair_task(
     panels = hide_pair({"a": a, "a_prime": a_prime, "b": a, "b_prime": a_prime})
     with torch.no_grad():
         context = encode_context(adapter.base, config, panels)
-        clean = encode_target(adapter.base, config.layout, panels)
+        clean = encode_target(adapter.base, config, panels)
         prompt = adapter.base.text_encoder(list(prompts))
     return Task(context, clean, prompt)
 

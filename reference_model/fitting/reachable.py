@@ -72,7 +72,7 @@ def analogies(adapter: Adapter, config: TrainConfig, examples: Examples) -> Task
         }
         with torch.no_grad():
             context = encode_context(adapter.base, config, panels)
-            clean = encode_target(adapter.base, config.layout, panels)
+            clean = encode_target(adapter.base, config, panels)
             prompt = adapter.base.text_encoder([""] * len(j))
         return Task(context, clean, prompt)
 

@@ -161,7 +161,7 @@ def load_encoder(config: TrainConfig) -> PairEncoder | BackboneEncoder:
     return (
         load_pair_encoder(config.base)
         if config.encoder == "pair"
-        else load_backbone(config.encoder, config.encoder_input)
+        else load_backbone(config.encoder, config.encoder_input, config.encoder_view)
     )
 
 

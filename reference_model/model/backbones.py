@@ -2,11 +2,18 @@
 
 A frozen vision backbone (CLIP, SigLIP, SigLIP 2) embeds images; embeddings become features.
 
-What it is shown and how, `encoder_input`: `separate` embeds a, a' and b one by one and puts the
-embeddings one after the other (the paper's own); `concatenated` embeds a, a' and b side by side as
-one picture; `grid` the picture [a, a'; b, b]; `a_prime-a` gives E(a') - E(a), and `a_prime-a+b`
-adds E(b). Of CLIP the embedding is the projected one, of SigLIP the pooled output of its attention
-head.
+What it is shown, `encoder_input`: `separate` embeds a, a' and b one by one and puts the embeddings
+one after the other (the paper's own); `concatenated` embeds a, a' and b side by side as one
+picture; `grid` the picture [a, a'; b, b], `grid-black` the same with its fourth quadrant black,
+`upper-half` a and a' side by side; `a_prime-a` gives E(a') - E(a), and `a_prime-a+b` adds E(b). Of
+CLIP the embedding is the projected one, of SigLIP the pooled output of its attention head.
+
+How, `encoder_view`: `stretched` brings each picture to the backbone's square. `official` does what
+the code of LoRWeB's authors does: it cuts a, a' and b out of the grid with half the grid's *width*
+as the side on both axes, and of CLIP it scales the short edge and crops the centre, as CLIP's own
+processor does. On square panels both see the panel. On others the authors' view of a and a' has
+part of the row below in it (landscape) or lacks their lower part (portrait), that of b lacks its
+upper part (landscape) or has part of a in it (portrait).
 """
 
 import contextlib
@@ -25,6 +32,8 @@ INPUTS: dict[str, int] = {
     "separate": 3,
     "concatenated": 1,
     "grid": 1,
+    "grid-black": 1,
+    "upper-half": 1,
     "a_prime-a": 1,
     "a_prime-a+b": 1,
 }  # embeddings that features hold
@@ -49,6 +58,8 @@ class BackboneEncoder(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         encoder_input: str = "separate",
+        view: str = "stretched",
+        processor: Any = None,
     ) -> None:
         super().__init__()
         self.backbone, self.embed, self.size, self.encoder_input = (
@@ -57,14 +68,20 @@ class BackboneEncoder(nn.Module):
             size,
             encoder_input,
         )
+        self.view, self.processor = view, processor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.features = INPUTS[encoder_input] * width
 
     def embedded(self, images: Tensor) -> Tensor:
-        """Embeddings (batch, width) of uint8 images (batch, 3, height, width) of any size,
-        stretched to the backbone's own.
+        """Embeddings (batch, width) of uint8 images (batch, 3, height, width) of any size.
+
+        They are stretched to the backbone's own, or given to its processor where there is one.
         """
+        if self.processor is not None:
+            pictures = list(images.permute(0, 2, 3, 1).cpu().numpy())
+            prepared = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+            return self.embed(self.backbone, prepared.to(self.mean))
         pixels = images.float() / 255
         pixels = nn.functional.interpolate(
             pixels, (self.size, self.size), mode="bicubic", antialias=True
@@ -73,14 +90,44 @@ class BackboneEncoder(nn.Module):
 
     def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
         """Features (batch, `features`) of uint8 images (batch, 3, height, width)."""
-        if self.encoder_input == "concatenated":
-            return self.embedded(torch.cat([a, a_prime, b], 3))
-        if self.encoder_input == "grid":
-            return self.embedded(torch.cat([torch.cat([a, a_prime], 3), torch.cat([b, b], 3)], 2))
-        first, second, third = self.embedded(torch.cat([a, a_prime, b])).chunk(3)
+        if (picture := one_picture(self.encoder_input, a, a_prime, b)) is not None:
+            return self.embedded(picture)
+        if self.view == "official":
+            first, second, third = map(self.embedded, official_panels(a, a_prime, b))
+        else:
+            first, second, third = self.embedded(torch.cat([a, a_prime, b])).chunk(3)
         if self.encoder_input == "separate":
             return torch.cat([first, second, third], 1)
         return second - first if self.encoder_input == "a_prime-a" else second - first + third
+
+
+def one_picture(encoder_input: str, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor | None:
+    """The one picture (batch, 3, height, width) that is embedded; None where it is each panel."""
+    if encoder_input == "concatenated":
+        return torch.cat([a, a_prime, b], 3)
+    upper = torch.cat([a, a_prime], 3)
+    if encoder_input == "upper-half":
+        return upper
+    if encoder_input in ("grid", "grid-black"):
+        fourth = b if encoder_input == "grid" else torch.zeros_like(b)
+        return torch.cat([upper, torch.cat([b, fourth], 3)], 2)
+    return None
+
+
+def official_panels(a: Tensor, a_prime: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the authors' code takes for a, a' and b: parts of the grid, half its width a side.
+
+    InputError where panels are so wide that nothing is left of b.
+    """
+    grid = torch.cat([torch.cat([a, a_prime], 3), torch.cat([b, b], 3)], 2)
+    height, side = grid.shape[2], grid.shape[3] // 2
+    if side >= height:
+        raise InputError(
+            f"panels of {side} x {height // 2} pixels: the authors' view cuts b out below a square "
+            "of their width, and nothing is left of panels twice as wide as high; crop the "
+            "pictures, or set `encoder_view: stretched`"
+        )
+    return grid[..., :side, :side], grid[..., :side, side:], grid[..., side:, :side]
 
 
 def projected(backbone: nn.Module, pixels: Tensor) -> Tensor:
@@ -190,7 +237,9 @@ def backbone_folder(name: str) -> Path:
         )
 
 
-def load_backbone(name: str, encoder_input: str) -> BackboneEncoder:
+def load_backbone(
+    name: str, encoder_input: str, encoder_view: str = "stretched"
+) -> BackboneEncoder:
     """The frozen backbone of a folder or hub name.
 
     InputError that says what to download where it cannot be had.
@@ -201,8 +250,18 @@ def load_backbone(name: str, encoder_input: str) -> BackboneEncoder:
     with _told(name):
         backbone, embed, width, size = _opened(name)
         processor = AutoImageProcessor.from_pretrained(name)
+    # SigLIP's processors stretch, too, so that theirs is our way already.
+    crops = encoder_view == "official" and embed is projected
     encoder = BackboneEncoder(
-        backbone, embed, width, size, processor.image_mean, processor.image_std, encoder_input
+        backbone,
+        embed,
+        width,
+        size,
+        processor.image_mean,
+        processor.image_std,
+        encoder_input,
+        encoder_view,
+        processor if crops else None,
     )
     encoder.requires_grad_(False).eval()
     return encoder

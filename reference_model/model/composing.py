@@ -16,7 +16,8 @@ from reference_model.checkpoints.checkpoint import (
     read_config,
 )
 from reference_model.config import read_fit
-from reference_model.method import adapt, best_device, panel_size, to_tensor
+from reference_model.method import adapt, best_device
+from reference_model.model.working_size import working_size
 from reference_model.training.resume_state import write_tensors
 
 Pair = tuple[Image.Image, Image.Image]
@@ -77,10 +78,11 @@ def fitted_coefficients(
     adapter, config = load_checkpoint(folder)
     device = best_device()
     adapter.to(device)
-    size = panel_size(*b.size, config.panel)
+    sizes = working_size(config)
     mixes = []
     for pair in pairs:
-        a, a_prime, panel_b = (to_tensor([image], size, device) for image in (*pair, b))
+        size = sizes.panel(pair[0], b)
+        a, a_prime, panel_b = (sizes.tensor([image], size, device) for image in (*pair, b))
         adaptation = adapt(adapter, config, settings, [(a, a_prime)], panel_b, [""])
         assert adaptation.gates is not None
         mixes.append(adaptation.gates[0].float().cpu())

@@ -42,13 +42,22 @@ class TokenSequence:
     @property
     def target_size(self) -> tuple[int, int]:
         """Rows and columns of the target's tokens; positions count both from 0."""
-        rows, columns = (int(self.target_ids[:, axis].max()) + 1 for axis in (1, 2))
-        return rows, columns
+        return _size_of(self.target_ids)
+
+    @property
+    def context_size(self) -> tuple[int, int]:
+        """Rows and columns of the tokens of a context of one picture."""
+        return _size_of(self.context_ids)
 
     @property
     def ids(self) -> Tensor:
         """Positions of target and context, in the order of the sequence."""
         return torch.cat([self.target_ids, self.context_ids])
+
+
+def _size_of(ids: Tensor) -> tuple[int, int]:
+    rows, columns = (int(ids[:, axis].max()) + 1 for axis in (1, 2))
+    return rows, columns
 
 
 def position_ids(panel: int, rows: int, columns: int, shrunk: float = 1.0) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lorweb_bench.errors import InputError
 from reference_model.bases.base import Base
 from reference_model.config import TrainConfig
 from reference_model.model.grid_layout import (
@@ -12,9 +13,12 @@ from reference_model.model.grid_layout import (
     TokenSequence,
     flatten_tokens,
     picture_pixels,
+    position_ids,
     token_sequence,
 )
+from reference_model.model.working_size import predicted_size, resized_grids, shown_size
 
+MEGAPIXEL_BASE = "flux-kontext"
 HIDDEN_LEVEL = 128  # of 255: mid-grey, zero for every codec
 
 
@@ -27,8 +31,11 @@ def hide_pair(panels: dict[str, Tensor]) -> dict[str, Tensor]:
 def encode_context(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> TokenSequence:
     """Encode the clean context of panels, uint8 (batch, 3, height, width) by role.
 
-    A grid is encoded as the one picture that it is.
+    A grid is encoded as the one picture that it is, at the authors' working size at a size of its
+    own.
     """
+    if config.working_size == "megapixel":
+        return _megapixel_context(base, panels)
     shrinks: dict[Picture, int] = {("a",): config.pair_shrink, ("a_prime",): config.pair_shrink}
     pictures = [
         base.codec.encode(picture_pixels(picture, panels), shrinks.get(picture, 1))
@@ -37,18 +44,49 @@ def encode_context(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -
     return token_sequence(config.layout, pictures)
 
 
-def encode_target(base: Base, layout: str, panels: dict[str, Tensor]) -> Tensor:
+def _megapixel_context(base: Base, panels: dict[str, Tensor]) -> TokenSequence:
+    """The context and the positions of a grid that is predicted at one megapixel."""
+    grids = picture_pixels(CONTEXT["paper"][0], panels)
+    multiple = _multiple(base)
+    height, width = grids.shape[2:]
+    tokens = base.codec.encode(resized_grids(grids, shown_size(width, height, multiple)))
+    columns, rows = (side // multiple for side in predicted_size(width, height, multiple))
+    return TokenSequence(
+        flatten_tokens(tokens),
+        position_ids(0, rows, columns),
+        position_ids(1, *tokens.shape[1:3]),
+        rows // 2,
+        columns // 2,
+    )
+
+
+def _multiple(base: Base) -> int:
+    """What the sides of a grid of one megapixel are multiples of; InputError on other bases."""
+    if base.kind != MEGAPIXEL_BASE:
+        raise InputError(
+            f"working_size megapixel: it is FLUX.1-Kontext's, and the base `{base.name}` is "
+            "another one; set `working_size: panel`"
+        )
+    patch: int = base.codec.patch
+    return patch
+
+
+def encode_target(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> Tensor:
     """Encode what is predicted, b' or the whole grid, as tokens (batch, tokens, channels)."""
-    return flatten_tokens(base.codec.encode(picture_pixels(TARGET[layout], panels)))
+    pixels = picture_pixels(TARGET[config.layout], panels)
+    if config.working_size == "megapixel":
+        height, width = pixels.shape[2:]
+        pixels = resized_grids(pixels, predicted_size(width, height, _multiple(base)))
+    return flatten_tokens(base.codec.encode(pixels))
 
 
 def answer_mask(layout: str, sequence: TokenSequence) -> Tensor:
     """Which target tokens (tokens) belong to b': all of them, or the grid's lower right quarter."""
-    rows, columns = sequence.rows, sequence.columns
+    rows, columns = sequence.target_size
     if layout != "paper":
         return torch.ones(rows * columns, dtype=torch.bool)
-    mask = torch.zeros(2 * rows, 2 * columns, dtype=torch.bool)
-    mask[rows:, columns:] = True
+    mask = torch.zeros(rows, columns, dtype=torch.bool)
+    mask[rows // 2 :, columns // 2 :] = True
     return mask.flatten()
 
 
@@ -57,7 +95,7 @@ def decode_answer(base: Base, layout: str, tokens: Tensor, sequence: TokenSequen
 
     Of a grid it is the lower right quarter, cut out in pixels.
     """
+    grid = base.codec.decode(tokens.unflatten(1, sequence.target_size))
     if layout != "paper":
-        return base.codec.decode(tokens.unflatten(1, (sequence.rows, sequence.columns)))
-    grid = base.codec.decode(tokens.unflatten(1, (2 * sequence.rows, 2 * sequence.columns)))
+        return grid
     return grid[..., grid.shape[2] // 2 :, grid.shape[3] // 2 :]

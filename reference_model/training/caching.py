@@ -32,7 +32,7 @@ from lorweb_bench.runtime.files import (
 )
 from lorweb_bench.runtime.progress import track
 from reference_model.checkpoints.digests import frozen_encoder_digests
-from reference_model.config import TrainConfig, TrainingConfig
+from reference_model.config import TrainConfig, TrainingConfig, unused_settings
 from reference_model.model.adapter import DTYPES
 from reference_model.model.grid_layout import Picture
 from reference_model.training.batches import (
@@ -76,7 +76,8 @@ def prompt_name(prompt: str) -> str:
 def cache_identity(config: TrainConfig, dataset: Dataset) -> str:
     """A digest of everything that decides what a cache holds."""
     settings = config.model_dump(
-        include={"layout", "pair_shrink", "encoder", "encoder_input", "prompt"}
+        include={"layout", "pair_shrink", "encoder", "encoder_input", "encoder_view", "prompt"},
+        exclude=set(unused_settings(config)),
     )
     looks = config.adapter.kind != "single-lora"
     orders = [order_name(choice) for choice in role_orders(config.training)]

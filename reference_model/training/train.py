@@ -19,7 +19,7 @@ from reference_model.bases.registry import load_base
 from reference_model.checkpoints.checkpoint import is_finished, write_checkpoint
 from reference_model.checkpoints.digests import model_digests
 from reference_model.checkpoints.known_pairs import learn_known_pairs, write_known_pairs
-from reference_model.config import TrainConfig, TrainingConfig
+from reference_model.config import TrainConfig, TrainingConfig, unused_settings
 from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter, load_encoder
 from reference_model.model.grid_layout import flatten_tokens, token_sequence
 from reference_model.model.quantize import quantize
@@ -68,8 +68,9 @@ def learning_rate_share(step: int, training: TrainingConfig) -> float:
 
 def training_identity(config: TrainConfig, dataset: Dataset) -> str:
     """A digest of everything that decides the weights: a resume under another one is refused."""
+    exclude: dict[str, Any] = {"dataset": True, "cache": True, "working_size": True}
     settings = config.model_dump_json(
-        exclude={"dataset": True, "cache": True, "training": SETTINGS_WITHOUT_EFFECT}
+        exclude={**exclude, **unused_settings(config), "training": SETTINGS_WITHOUT_EFFECT}
     )
     data = [
         dataset.fingerprint,

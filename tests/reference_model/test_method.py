@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset
@@ -15,7 +13,8 @@ from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import predict
 from reference_model.bases.base import Base
-from reference_model.method import Method, from_checkpoint, instruction_predictor, panel_size
+from reference_model.method import Method, from_checkpoint, instruction_predictor
+from reference_model.model.working_size import WorkingSize
 
 MakeTriplet = Callable[..., Triplet]
 SIZES = [(16, 16), (32, 16), (16, 16), (20, 12), (100, 60), (16, 32), (32, 16)]  # width, height
@@ -24,14 +23,21 @@ SIZES = [(16, 16), (32, 16), (16, 16), (20, 12), (100, 60), (16, 32), (32, 16)] 
 @pytest.fixture(scope="module")
 def method(trained: Callable[[str], Path]) -> Method:
     found = from_checkpoint(trained("lorweb"))
-    found.longest = 32  # larger than in training, so that there are panels of several sizes
+    found.sizes = WorkingSize(
+        32
+    )  # larger than in training, so that there are panels of several sizes
     return found
 
 
 @pytest.fixture
 def ceiling(base: Base) -> Method:
     return Method(
-        "ceiling", instruction_predictor(base), 64, torch.device("cpu"), base.sampling_steps, {}
+        "ceiling",
+        instruction_predictor(base),
+        WorkingSize(64),
+        torch.device("cpu"),
+        base.sampling_steps,
+        {},
     )
 
 
@@ -109,17 +115,3 @@ def test_a_checkpoint_folder_is_a_method_for_the_harness(
     manifest = predict(str(trained("single-lora")), small_suite, tmp_path / "predictions", limit=3)
     assert manifest is not None
     assert (manifest.method.name, manifest.track, manifest.samples) == ("single-lora", "closed", 3)
-
-
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(16, 1024))
-def test_panels_fit_and_keep_their_shape(width: int, height: int, longest: int) -> None:
-    found = panel_size(width, height, longest)
-    assert all(side % 16 == 0 and side >= 16 for side in found)
-    assert max(found) <= longest
-    if width % 16 == height % 16 == 0 and max(width, height) <= longest:
-        assert found == (width, height)
-    scale = min(1.0, longest / max(width, height))
-    assert all(
-        abs(side - wanted * scale) <= 16
-        for side, wanted in zip(found, (width, height), strict=True)
-    )

@@ -12,20 +12,32 @@ import pytest
 import torch
 import yaml
 from diffusers import FluxTransformer2DModel
+from diffusers.pipelines.flux import pipeline_flux_kontext
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import (
+    Siglip2VisionModel,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.samples import Triplet
 from reference_model.analysis.space import open_space
 from reference_model.bases.registry import transformer_config
-from reference_model.method import from_checkpoint, to_tensor
+from reference_model.checkpoints.checkpoint import load_checkpoint, read_config
+from reference_model.method import from_checkpoint
+from reference_model.model.adapter import load_encoder
+from reference_model.model.working_size import to_tensor
 
 ELEMENTS, RANK, KEY_WIDTH, ALPHA, EMBEDDING = 3, 2, 4, 5, 6
 Release = Callable[..., tuple[Path, Path]]
 INPUTS = {
     "cat-aa'b": 3,
     "aa'bb'": 1,
+    "caa'b": 1,
+    "caa'": 1,
     "ca'-ca": 1,
     "ca'-ca+cb": 1,
 }  # how many embeddings wide the features are
@@ -189,6 +201,8 @@ def test_what_is_imported_is_a_method_on_the_open_track_that_says_where_it_comes
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("reference_model.bases.flux_kontext.FluxKontext.steps", 2)
+    monkeypatch.setattr("reference_model.model.working_size.MEGAPIXEL", 32 * 32)
+    monkeypatch.setattr(pipeline_flux_kontext, "PREFERRED_KONTEXT_RESOLUTIONS", [(32, 32)])
     file, config = release()
     for _ in range(2):  # the second call finds the work done
         assert run(file, config, tmp_path / "imported")[0] == 0
@@ -200,14 +214,71 @@ def test_what_is_imported_is_a_method_on_the_open_track_that_says_where_it_comes
     assert {w.dtype for w in stored.values()} == {torch.float16}
 
 
-def test_alpha_is_the_rank_whatever_the_config_says(
+@pytest.mark.parametrize("alpha", [0, None, 1, RANK, 16 * RANK])
+def test_a_layer_adds_the_mix_unscaled_whatever_linear_alpha_says(
+    release: Release, run: Any, tmp_path: Path, alpha: Any
+) -> None:
+    """As the authors' code does when it runs: it forces alpha to the rank, in training, in saving
+    and in loading, so a layer is W x + sum_n e_n x A_n B_n, on their own tensors.
+    """
+    file, config = release(network={"linear_alpha": alpha})
+    assert run(file, config, tmp_path / "imported")[0] == 0
+    adapter, _ = load_checkpoint(tmp_path / "imported")
+    adapter.transformer.float()
+    gates = torch.linspace(0.1, 0.9, ELEMENTS)
+    adapter.basis.gates = gates.expand(len(adapter.basis.layers), 1, ELEMENTS)
+    weights = {name: weight.float() for name, weight in load_file(file).items()}
+    for name, layer in adapter.basis.layers.items():
+        x = torch.linspace(-1, 1, layer.in_features).view(1, 1, -1)
+        a, b = (weights[f"transformer.{name}.{part}"] for part in ("lora_A", "lora_B"))
+        with torch.no_grad():
+            added = layer(x) - layer.base_layer(x)
+        expected = torch.einsum("n,bti,nir,nro->bto", gates, x, a, b)
+        torch.testing.assert_close(added, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_imported_looks_and_sizes_as_the_authors_code_unless_told_otherwise(
     release: Release, run: Any, tmp_path: Path
 ) -> None:
-    """As the authors' code has it: training forces alpha to the rank, and loading takes it so."""
-    for n, alpha in enumerate((0, None, 1, 16 * RANK)):
-        file, config = release(network={"linear_alpha": alpha})
-        assert run(file, config, tmp_path / str(n))[0] == 0
-        assert open_space(tmp_path / str(n)).config.adapter.alpha == RANK
+    file, config = release()
+    assert run(file, config, tmp_path / "theirs")[0] == 0
+    ways = ["--encoder-view", "stretched", "--working-size", "panel"]
+    assert run(file, config, tmp_path / "ours", *ways)[0] == 0
+    theirs, ours = (read_config(tmp_path / name) for name in ("theirs", "ours"))
+    assert (theirs.encoder_view, theirs.working_size) == ("official", "megapixel")
+    assert (ours.encoder_view, ours.working_size) == ("stretched", "panel")
+
+
+def test_an_import_says_that_siglip_2_was_random_in_part_when_it_was_trained(
+    release: Release, run: Any, tmp_path: Path
+) -> None:
+    """The hub's SigLIP 2 of fixed size is of the class of SigLIP; the authors' code loads it as
+    another class, whose patch embedding does not fit and stays random, and here it is whole.
+    """
+    torch.manual_seed(3)
+    folder = tmp_path / "siglip2"
+    settings = SiglipVisionConfig(
+        hidden_size=EMBEDDING,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        image_size=16,
+        patch_size=8,
+    )
+    saved = SiglipVisionModel(settings).eval()
+    saved.save_pretrained(folder)
+    SiglipImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
+    theirs, report = Siglip2VisionModel.from_pretrained(
+        folder, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    assert any("patch_embedding" in str(key) for key in report["mismatched_keys"])
+    file, config = release(external_query_model=str(folder))
+    code, _, err = run(file, config, tmp_path / "imported")
+    assert code == 0 and "leaves it random; here it is loaded whole" in err
+    loaded = load_encoder(read_config(tmp_path / "imported")).backbone
+    assert all(
+        torch.equal(x, y) for x, y in zip(saved.parameters(), loaded.parameters(), strict=True)
+    )
 
 
 def test_a_base_given_by_hand_takes_the_place_of_the_named_one(
@@ -308,8 +379,10 @@ def test_a_cut_file_and_a_pickle_are_named(release: Release, run: Any, tmp_path:
         ({"lora_heads": 3}, "heads"),
         ({"lora_softmax": 2}, "`lora_softmax` is '2'; known are True, False"),
         ({"mixing_coeffs_type": "max"}, "`mixing_coeffs_type` is 'max'; known are mean, sum"),
-        ({"query_mode": "cat-paa'b"}, "`query_mode` is \"cat-paa'b\"; known are cat-aa'b"),
-        ({"query_mode": "a'-a"}, r"att_lora_to_q.weight` is \(4, 18\); .* ask for \(4, 6\)"),
+        ({"query_mode": "cat-paa'b"}, '`query_mode` is "cat-paa\'b": it queries with .*patches'),
+        ({"query_mode": "a'-a"}, "`query_mode` is \"a'-a\": the authors' code stops at it"),
+        ({"query_mode": "last"}, "`query_mode` is 'last'; known are cat-aa'b"),
+        ({"query_mode": "caa'bb'"}, r"att_lora_to_q.weight` is \(4, 18\); .* ask for \(4, 6\)"),
         ({"query_mode": ["cat-aa'b"]}, "`query_mode` is"),
         ({"external_query_model": "no-one/no-backbone"}, "encoder `no-one/no-backbone`"),
         ({"external_query": False}, "`external_query` is 'False'; only True can be imported"),

@@ -14,9 +14,9 @@ from lorweb_bench.data.samples import Triplet
 from reference_model.bases.registry import load_base
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
-from reference_model.method import to_tensor
 from reference_model.model.adapter import new_adapter
 from reference_model.model.grid_layout import context_sequence
+from reference_model.model.working_size import to_tensor
 from reference_model.sampling import predict_velocity
 
 Run = Callable[..., tuple[int, str, str]]

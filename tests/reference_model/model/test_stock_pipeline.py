@@ -20,9 +20,10 @@ from lorweb_bench.data.samples import Triplet
 from reference_model.bases.flux_kontext import sample_stock
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.config import TrainConfig
-from reference_model.method import from_checkpoint, to_tensor
+from reference_model.method import from_checkpoint
 from reference_model.model.adapter import new_adapter
 from reference_model.model.panels import encode_context
+from reference_model.model.working_size import to_tensor
 from reference_model.sampling import sample
 
 Checkpoint = Callable[..., Path]
