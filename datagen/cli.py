@@ -209,13 +209,14 @@ def push(dataset: Path, repo: str, dry_run: bool, public: bool, revision: str | 
     Each shard is compared with the manifest first. A suite that goes out in full is no longer a
     test: publish its public view.
     """
-    from datagen.push import collect_upload
+    from datagen.push import collect_upload, describe_published
     from lorweb_bench.runtime.hub import push_files
 
     upload = collect_upload(dataset)
     if dry_run:
         click.echo("\n".join(upload.lines(repo, "dataset", public)))
         return
+    describe_published(upload, repo)
     click.echo(f"{dataset} is at {push_files(upload, repo, 'dataset', public, revision)}")
 
 

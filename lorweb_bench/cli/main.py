@@ -79,6 +79,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "lorweb_bench.cli.results:results",
         "Stack reports into one table, as CSV or Parquet.",
     ),
+    "export": (
+        "lorweb_bench.cli.export:export",
+        "Write a report in the form of the hub, or of Every Eval Ever.",
+    ),
     "judge": ("lorweb_bench.cli.judge:judge", "Have a vision-language model judge predictions."),
     "leaderboard": ("leaderboard.cli:leaderboard", "Pack, verify, store and render a leaderboard."),
 }

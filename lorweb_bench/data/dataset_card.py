@@ -85,7 +85,7 @@ def _front_matter(manifest: Manifest, credits: Collection[tuple[str, str]]) -> d
     samples = sum(info.samples for info in manifest.splits.values())
     return {
         "pretty_name": f"{manifest.name} {manifest.version}",
-        "license": _hub_licence(credits),
+        "license": hub_licence(credits),
         "language": ["en"],
         "tags": ["visual-analogy", "image-editing", "webdataset", "lorweb-bench"],
         "task_categories": ["image-to-image"],
@@ -94,7 +94,7 @@ def _front_matter(manifest: Manifest, credits: Collection[tuple[str, str]]) -> d
     }
 
 
-def _hub_licence(credits: Collection[tuple[str, str]]) -> str | list[str]:
+def hub_licence(credits: Collection[tuple[str, str]]) -> str | list[str]:
     """The hub's identifiers of all licences, or "other" where it has none for one of them."""
     licences = sorted({licence.strip().lower() for licence, _ in credits})
     if not licences or not set(licences) <= set(HUB_LICENCES):

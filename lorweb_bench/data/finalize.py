@@ -16,6 +16,8 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
+from lorweb_bench.data.benchmark_tasks import EVAL_FILE, eval_yaml
+from lorweb_bench.data.croissant import CROISSANT, croissant
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.dataset_card import MAX_CREDITS, card
 from lorweb_bench.data.manifest import (
@@ -83,6 +85,9 @@ def finish_dataset(
         totals.targets.update(transformations_line(manifest))
         manifest = manifest.model_copy(update={"targets_fingerprint": totals.targets.hexdigest()})
     write_atomic(totals.folder / "README.md", card(manifest, totals.credits))
+    write_json(totals.folder / CROISSANT, croissant(manifest, totals.credits))
+    if (benchmark := eval_yaml(manifest)) is not None:
+        write_atomic(totals.folder / EVAL_FILE, benchmark)
     content = manifest.model_dump(mode="json", exclude_unset=manifest.view == "public")
     if manifest.canary is None:
         content.pop("canary", None)

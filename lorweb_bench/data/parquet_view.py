@@ -10,18 +10,19 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+from lorweb_bench.data.croissant import CROISSANT, with_rows
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.dataset_card import with_view
 from lorweb_bench.data.manifest import ShardEntry
 from lorweb_bench.data.shard_format import Sample
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import FURTHER_PAIRS, PUBLIC_ROLES, ROLES
-from lorweb_bench.runtime.files import atomic_path, write_atomic
+from lorweb_bench.runtime.files import atomic_path, read_json, write_atomic, write_json
 from lorweb_bench.runtime.parquet import read_batches
 from lorweb_bench.runtime.progress import track
 
 FOLDER = "parquet"
-FORMATS = ("shards", "parquet")
+PATTERN = f"{FOLDER}/*/*.parquet"
 ROW_GROUP_BYTES = 32 * 2**20  # of images, about: what a reader holds at a time
 MAX_ROWS = 1000  # in a row group
 BATCH = 16  # rows that are compared at a time
@@ -63,7 +64,10 @@ def write_view(dataset: Dataset) -> list[Path]:
 
 
 def name_view(dataset: Dataset) -> None:
-    """Name the Parquet files in a dataset's card, as what `load_dataset` reads."""
+    """Name the Parquet files in a dataset's card, and their rows in its `croissant.json`."""
+    described = dataset.path / CROISSANT
+    if described.is_file():
+        write_json(described, with_rows(read_json(described), PATTERN, columns(dataset)))
     readme = dataset.path / "README.md"
     text = with_view(readme.read_text("utf-8"), dataset.manifest, columns(dataset))
     write_atomic(readme, text)

@@ -125,7 +125,7 @@ def read_shards(sources: Iterable[Mapping[str, Any] | str]) -> Iterator[dict[str
 
 @contextlib.contextmanager
 def _opened(url: str) -> Iterator[IO[bytes]]:
-    """What `webdataset` opens at an address; InputError where it cannot, or stops before its end."""
+    """What `webdataset` opens at an address; InputError where it cannot, or stops early."""
     from webdataset.gopen import gopen
 
     try:

@@ -133,6 +133,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path, write_dataset: Wr
     assert {str(p) for p in one} == {
         "dataset.json",
         "README.md",
+        "croissant.json",
         "train/000000.tar",
         "train/000000.json",
         "dev/000000.tar",

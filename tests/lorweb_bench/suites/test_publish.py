@@ -162,7 +162,8 @@ def test_an_unfinished_view_is_finished(small_suite: Dataset, tmp_path: Path) ->
     before = {p: p.read_bytes() for p in whole.path.rglob("*.tar")}
     (whole.path / "dataset.json").unlink()
     next(iter(before)).with_suffix(".json").unlink()
-    (whole.path / "README.md").unlink()
+    for name in ("README.md", "croissant.json", "eval.yaml"):
+        (whole.path / name).unlink()
     for path in (whole.path / "test").iterdir():
         path.unlink()
     (whole.path / "test").rmdir()
