@@ -52,6 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "reference_model.cli:import_lorweb",
         "Make a checkpoint of a released LoRWeB.",
     ),
+    "push": (
+        "reference_model.push_cli:push",
+        "Put a checkpoint or a composed LoRA on the hub.",
+    ),
     "inspect-model": (
         "reference_model.cli:inspect_model",
         "Show the coefficients of a checkpoint, and what each element does.",

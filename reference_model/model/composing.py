@@ -15,6 +15,7 @@ from reference_model.checkpoints.checkpoint import (
     load_checkpoint,
     read_config,
 )
+from reference_model.checkpoints.lora_header import lora_header
 from reference_model.config import read_fit
 from reference_model.method import adapt, best_device
 from reference_model.model.working_size import working_size
@@ -123,9 +124,17 @@ def compose_file(
         raise InputError(
             f"{output}: `{bad[0]}` has values that {dtype} cannot hold; leave --dtype out"
         )
-    write_tensors(output, tensors, {"format": "pt"})
+    header = lora_header(space.config, tensors, rank or whole, _made_by(pairs, weight, fit))
+    write_tensors(output, tensors, header)
     size = output.stat().st_size
     yield f"{output}: a LoRA of rank {rank or whole} on {len(lora)} layers, {size / 1e6:.1f} MB"
+
+
+def _made_by(pairs: Sequence[Pair], weight: float, fit: Mapping[str, Any] | None) -> str:
+    """In a sentence, what the LoRA carries over, for the file's header."""
+    walked = f", {weight:g} of the way to a second pair" if len(pairs) > 1 else ""
+    fitted = ", fitted to the pair" if fit is not None else ""
+    return f"The edit of one pair of pictures{walked}{fitted}; load it at weight 1."
 
 
 def energy_kept(before: dict[str, float], after: dict[str, float], rank: int, whole: int) -> str:
