@@ -33,6 +33,7 @@ from datagen.recipe.library import library_name, library_of
 from datagen.recipe.schema import Recipe
 from datagen.transformations import KIND_MODULES
 from lorweb_bench.data.dataset import Dataset, open_dataset
+from lorweb_bench.data.declared_base import DeclaredBase, read_base
 from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.manifest import MANIFEST, read_manifest
 from lorweb_bench.data.shard_format import read_sidecar, shard_done, shard_path
@@ -86,6 +87,25 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class RelativeTo:
+    """What the tiers of a dataset are relative to.
+
+    Attributes:
+        training: The training dataset, of a suite.
+        base: The declared base, where the recipe names one.
+    """
+
+    training: Dataset | None
+    base: DeclaredBase | None
+
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """What a build depends on; the base is only there where one is declared."""
+        base = {"base": self.base.fingerprint} if self.base else {}
+        return {"relative_to": self.training.fingerprint if self.training else None, **base}
+
+
+@dataclass(frozen=True)
 class Built:
     """A finished build.
 
@@ -131,20 +151,22 @@ def build(
     folder, training = Path(folder), _open_training(recipe)
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"There is no part {part[0]} of {part[1]}; parts are counted from 1.")
+    relative = RelativeTo(training, _declared_base(recipe))
     if (folder / MANIFEST).is_file():
-        return Built(_open_finished(folder, recipe, training), {}, ())
+        return Built(_open_finished(folder, recipe, relative), {}, ())
     with _full_disk_as_input_error(folder):
-        return _build(recipe, folder, training, workers, engine, part)
+        return _build(recipe, folder, relative, workers, engine, part)
 
 
 def _build(
     recipe: Recipe,
     folder: Path,
-    training: Dataset | None,
+    relative: RelativeTo,
     workers: int,
     engine: str,
     part: tuple[int, int],
 ) -> Built | None:
+    training = relative.training
     if workers > 1:
         warm_up(*IMPORTED)
     sources: Roles | CollectedPairs
@@ -156,7 +178,7 @@ def _build(
         tiers.check_transformations(recipe, library, relative=training is not None)
         sources = share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
-    resumed = _take_folder(folder, _claim(recipe, sources, training))
+    resumed = _take_folder(folder, _claim(recipe, sources, relative))
     alone = part[1] == 1
     with only_run(folder, shared=not alone):
         if alone:
@@ -170,7 +192,7 @@ def _build(
             raise
         missing, failures = _make_shards(recipe, folder, plan, workers, engine, part)
         if missing is None:
-            built = _finish(recipe, folder, plan, training, alone)
+            built = _finish(recipe, folder, plan, relative, alone)
             return replace(built, notes=(*built.notes, *failures))
         if alone:
             raise InputError(
@@ -214,16 +236,14 @@ def _make_shards(
     return next((f"{split}/{index:06d}" for split, index in missing), None), failures
 
 
-def _finish(
-    recipe: Recipe, folder: Path, plan: Plan, training: Dataset | None, alone: bool
-) -> Built:
+def _finish(recipe: Recipe, folder: Path, plan: Plan, relative: RelativeTo, alone: bool) -> Built:
     """Write the manifest of a folder that has all shards.
 
     A folder of which every item was dropped is left as it was found.
     """
     try:
         _refuse_empty_splits(folder, plan, shard_size(recipe))
-        dataset = finish_dataset(folder, _manifest_fields(recipe, plan, training))
+        dataset = finish_dataset(folder, _manifest_fields(recipe, plan, relative))
     except InputError:
         if alone and not any(folder.rglob("*.tar")):
             _release_folder(folder, recipe.splits)
@@ -388,6 +408,22 @@ def _open_training(recipe: Recipe) -> Dataset | None:
     return training
 
 
+def _declared_base(recipe: Recipe) -> DeclaredBase | None:
+    """The base that the recipe declares; it knows nothing of what is new to it."""
+    if recipe.tiers.base is None:
+        return None
+    try:
+        base = read_base(recipe.tiers.base)
+    except InputError as e:
+        raise InputError(f"tiers.base: {e}") from None
+    if known := [family for family in recipe.tiers.new_to_base if base.knows(family)]:
+        raise InputError(
+            f"tiers.new_to_base: {known[0]!r} is known to the declared base {base.name}; take it "
+            "out, or declare a base that has not seen it."
+        )
+    return base
+
+
 def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | None) -> None:
     if training is None:
         return
@@ -401,9 +437,7 @@ def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | N
             )
 
 
-def _claim(
-    recipe: Recipe, sources: Roles | CollectedPairs, training: Dataset | None
-) -> dict[str, Any]:
+def _claim(recipe: Recipe, sources: Roles | CollectedPairs, relative: RelativeTo) -> dict[str, Any]:
     """What a build depends on: two builds with one claim have one result."""
     counted = {
         role: {"count": len(names), "names": _json_digest(names)}
@@ -413,7 +447,7 @@ def _claim(
         "recipe": recipe.model_dump(mode="json"),
         "sources": counted,
         "source_pixels": _json_digest(sources.pixels),
-        "relative_to": training.fingerprint if training else None,
+        **relative.fingerprints,
         "library": library_name(recipe.transformations.library),
         "chosen_with": chosen_with(recipe.filters),
         "libraries": versions(("lorweb-bench", *COMPUTING)),
@@ -460,7 +494,7 @@ def _remove_marks(folder: Path) -> None:
     finish_output(folder)
 
 
-def _open_finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Dataset:
+def _open_finished(folder: Path, recipe: Recipe, relative: RelativeTo) -> Dataset:
     """The finished dataset in a folder; InputError where another recipe made it."""
     manifest = read_manifest(folder)
     if manifest.recipe is None:
@@ -468,11 +502,10 @@ def _open_finished(folder: Path, recipe: Recipe, training: Dataset | None) -> Da
             f"{folder} holds a dataset that was not built from a recipe; "
             "choose another folder with -o."
         )
-    old = {"recipe": manifest.recipe, "relative_to": manifest.tiers_relative_to}
-    new = {
-        "recipe": recipe.model_dump(mode="json"),
-        "relative_to": training.fingerprint if training else None,
-    }
+    old: dict[str, Any] = {"recipe": manifest.recipe, "relative_to": manifest.tiers_relative_to}
+    if manifest.base:
+        old["base"] = manifest.base.fingerprint
+    new = {"recipe": recipe.model_dump(mode="json"), **relative.fingerprints}
     if differs := _differences(old, new):
         raise InputError(
             f"{folder} holds a dataset that was built with {differs}; "
@@ -510,20 +543,24 @@ def _shorten(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _manifest_fields(recipe: Recipe, plan: Plan, training: Dataset | None) -> dict[str, Any]:
+def _manifest_fields(recipe: Recipe, plan: Plan, relative: RelativeTo) -> dict[str, Any]:
     library = None if recipe.from_pairs else library_name(recipe.transformations.library)
-    return {
+    training, base = relative.training, relative.base
+    fields = {
         "name": recipe.name,
         "version": recipe.version,
         "supersedes": recipe.supersedes,
         "view": "full",
         "recipe": recipe.model_dump(mode="json"),
-        "transformations": dict(plan.transformations),
+        "transformations": base.marked(plan.transformations) if base else plan.transformations,
         "transformation_library": library,
         "left_out": left_out(plan.notes),
         "chosen_with": chosen_with(recipe.filters),
         "tiers_relative_to": training.fingerprint if training else None,
     }
+    if base:
+        fields["base"] = {"name": base.name, "fingerprint": base.fingerprint}
+    return fields
 
 
 def _samples(dataset: Dataset, split: str) -> int:

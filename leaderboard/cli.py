@@ -12,6 +12,7 @@ from leaderboard.service.admin_cli import ADMIN_COMMANDS
 from leaderboard.service.cli import COMMANDS
 from leaderboard.service.options import DATABASE, STORE
 from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import SUMMARY_GROUPS
 
 if TYPE_CHECKING:
     from leaderboard.store.suites import Standing
@@ -355,14 +356,14 @@ def _print(verdict: "Verdict", submission: Path) -> None:
     )
     for reason in verdict.reasons:
         click.echo(reason)
-    for group in ("seen", "unseen"):
+    for group in reversed(SUMMARY_GROUPS):
         for metric in SHOWN:
             if metric in report.scores.get(group, {}):
                 score = report.scores[group][metric]
                 interval = (
                     "" if score.ci_low is None else f"  [{score.ci_low:.3f}, {score.ci_high:.3f}]"
                 )
-                click.echo(f"  {group:8}{metric:16}{score.mean:8.3f}{interval}")
+                click.echo(f"  {group:12}{metric:16}{score.mean:8.3f}{interval}")
 
 
 for command in (*COMMANDS, *ADMIN_COMMANDS):

@@ -22,7 +22,13 @@ PUBLIC_SPLIT: Final = "test"
 
 SEEN_TIERS: Final = ("seen_single", "seen_composition")
 UNSEEN_TIERS: Final = ("new_parameters", "new_composition", "new_family", "new_task")
-TIERS: Final = SEEN_TIERS + UNSEEN_TIERS
+# Families that neither the training dataset nor the declared base has seen. Its items lie in the
+# split `unseen`, and it is a group of its own: never averaged into `unseen`.
+NEW_TO_BASE: Final = "new_to_base"
+TIERS: Final = (*SEEN_TIERS, *UNSEEN_TIERS, NEW_TO_BASE)
+TIERS_OF_SPLIT: Final = {"seen": SEEN_TIERS, "unseen": (*UNSEEN_TIERS, NEW_TO_BASE)}
+NEW_FAMILY_TIERS: Final = ("new_family", NEW_TO_BASE)  # no family of theirs is trained on
+SUMMARY_GROUPS: Final = ("unseen", NEW_TO_BASE, "seen")  # in every short table, where they are
 
 TRACKS: Final = ("closed", "open")
 PROMPT_MODES: Final = ("none", "task", "instruction")

@@ -179,6 +179,36 @@ def small_suite(small_suite_path: Path) -> Dataset:
 
 
 @pytest.fixture(scope="session")
+def suite_with_base(small_suite: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The small suite with a declared base, to which two of its four new families are new too."""
+    folder = tmp_path_factory.mktemp("suites") / "small-with-base"
+    listed = {n: i.model_dump(mode="json") for n, i in small_suite.manifest.transformations.items()}
+    new = sorted(name for name, info in listed.items() if info["tier"] == "new_family")[:2]
+    for name, info in listed.items():
+        info["known_to_base"] = name not in new
+        info["tier"] = "new_to_base" if name in new else info["tier"]
+    for split in small_suite.splits:
+        with ShardWriter(folder, split, 0) as shard:
+            for sample in small_suite.samples(split):
+                record = {**sample.record, "tier": listed[sample.record["transformation"]]["tier"]}
+                images = {role: (data, sample.ext) for role, data in sample.images.items()}
+                shard.add(sample.key, images, record)
+    fields = small_suite.manifest.model_dump(mode="json", include={"recipe", "tiers_relative_to"})
+    return finish_dataset(
+        folder,
+        {
+            **fields,
+            "name": "small-with-base",
+            "version": "1",
+            "view": "full",
+            "transformations": listed,
+            "transformation_library": "datagen",
+            "base": {"name": "not-here", "fingerprint": "b" * 64},
+        },
+    )
+
+
+@pytest.fixture(scope="session")
 def small_public(small_suite_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Its public view, open."""
     return publish(small_suite_path, tmp_path_factory.mktemp("suites") / "small-public")

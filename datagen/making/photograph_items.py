@@ -23,7 +23,7 @@ from datagen.recipe.library import library_of
 from datagen.recipe.schema import Recipe
 from datagen.sources.source import Source
 from lorweb_bench.data import images
-from lorweb_bench.protocol import FURTHER_PAIRS, SEEN_TIERS, UNSEEN_TIERS
+from lorweb_bench.protocol import FURTHER_PAIRS, SEEN_TIERS, TIERS_OF_SPLIT
 
 TIED = 3  # how many bs are tried for a suite's item whose truth no candidate can be told from
 ROW = np.dtype([("key", np.uint64), ("transformation", np.int32), ("turn", np.int32)])
@@ -102,7 +102,7 @@ def _items_by_tier(recipe: Recipe, split: str, used: Mapping[str, Sequence[str]]
     count = recipe.splits[split]
     assert isinstance(count, int)
     if recipe.is_suite:
-        tiers = [t for t in (SEEN_TIERS if split == "seen" else UNSEEN_TIERS) if used.get(t)]
+        tiers = [t for t in TIERS_OF_SPLIT[split] if used.get(t)]
         more = count % len(tiers) if tiers else 0
         return {tier: count // len(tiers) + (i < more) for i, tier in enumerate(tiers)}
     tiers = [tier for tier in SEEN_TIERS if used.get(tier)]

@@ -13,7 +13,7 @@ from datagen.recipe.schema import Recipe
 from datagen.transformations.catalogue import Library
 from lorweb_bench.data.composition import families_of, is_composed_family
 from lorweb_bench.errors import InputError, did_you_mean
-from lorweb_bench.protocol import SEEN_TIERS
+from lorweb_bench.protocol import NEW_FAMILY_TIERS, NEW_TO_BASE, SEEN_TIERS, UNSEEN_TIERS
 
 MEASURING = "measuring transformations"
 
@@ -51,11 +51,12 @@ def trained_families(recipe: Recipe, library: Library) -> list[str]:
     for key, names in (
         ("transformations.families", listed),
         ("tiers.new_family", tiers.new_family),
+        ("tiers.new_to_base", tiers.new_to_base),
         ("tiers.new_parameters", tiers.new_parameters),
     ):
         for name in names:
             _check_family(key, name, library)
-    families = [name for name in dict.fromkeys(listed) if name not in tiers.new_family]
+    families = [name for name in dict.fromkeys(listed) if name not in tiers.held_out_families]
     if strange := [name for name in tiers.new_parameters if name not in families]:
         raise InputError(
             f"tiers.new_parameters: {strange[0]!r} is not among the trained families, "
@@ -76,7 +77,7 @@ def check_transformations(recipe: Recipe, library: Library, relative: bool) -> N
         InputError: With the recipe's key and what the family takes.
     """
     if relative:
-        for key in ("new_family", "new_parameters"):
+        for key in (*NEW_FAMILY_TIERS, "new_parameters"):
             for name in getattr(recipe.tiers, key):
                 _check_family(f"tiers.{key}", name, library)
     else:
@@ -194,7 +195,7 @@ def _trained_compositions(
 
 def _listed(spec: Mapping[str, Any], tier: str | None, trained: bool) -> Described:
     """A transformation as the manifest lists it, under its id."""
-    fields = {key: value for key, value in spec.items() if key != "id"}
+    fields = {key: value for key, value in spec.items() if key not in ("id", "known_to_base")}
     return {**fields, "tier": tier, "trained": trained}
 
 
@@ -263,13 +264,18 @@ def suite_tiers(
     composer = Composer(recipe, calibration, singles)
     unseen = {
         "new_parameters": _new_parameters(recipe, library, calibration, singles, notes),
-        "new_family": _new_family(recipe, library, calibration, trained_specs, notes),
+        "new_family": _new_family("new_family", recipe, library, calibration, trained_specs, notes),
         "new_composition": _new_composition(recipe, composer, compositions),
     }
+    if recipe.tiers.new_to_base:  # last, so that the other tiers are chosen as without it
+        unseen[NEW_TO_BASE] = _new_family(
+            NEW_TO_BASE, recipe, library, calibration, trained_specs, notes
+        )
     for tier, group in unseen.items():
         earlier = {**trained_specs, **chosen.specs}
         least = recipe.tiers.indistinct
         chosen.take(tier, _distinct(not_blank(group), earlier, calibration, least, notes), notes)
+    _refuse_alone(chosen.tiers)
     selection.used = chosen.tiers
     for tier, names in chosen.tiers.items():
         for name in names:
@@ -280,6 +286,16 @@ def suite_tiers(
             selection.transformations.setdefault(name, _listed(spec, tier, trained=True))
     notes += [f"the tier {tier} is empty" for tier, names in chosen.tiers.items() if not names]
     return selection
+
+
+def _refuse_alone(tiers: Mapping[str, Sequence[str]]) -> None:
+    """InputError where `new_to_base` is all that the split `unseen` holds."""
+    if tiers.get(NEW_TO_BASE) and not any(tiers.get(tier) for tier in UNSEEN_TIERS):
+        raise InputError(
+            "tiers.new_to_base: the split unseen holds nothing else, and this tier is never "
+            "averaged into the headline; hold out something that the base may know, such as "
+            "tiers.new_family."
+        )
 
 
 @dataclass(frozen=True)
@@ -402,22 +418,23 @@ def _new_parameters(
 
 
 def _new_family(
+    tier: str,
     recipe: Recipe,
     library: Library,
     calibration: Calibration,
     known: Mapping[str, Described],
     notes: list[Note],
 ) -> dict[str, Described]:
-    """Every preset of the families that no trained transformation, and no step of one, has."""
+    """Every preset of the tier's families, which no trained transformation has, and no step."""
     used: set[str] = set()
     for spec in known.values():
         used.update(families_of(spec["family"]))
-    if both := [family for family in recipe.tiers.new_family if family in used]:
+    families: tuple[str, ...] = getattr(recipe.tiers, tier)
+    if both := [family for family in families if family in used]:
         raise InputError(
-            f"tiers.new_family: {both[0]!r} is trained on in the dataset that "
-            "tiers.relative_to names."
+            f"tiers.{tier}: {both[0]!r} is trained on in the dataset that tiers.relative_to names."
         )
-    specs = {n: s for n, s in library.singles().items() if s["family"] in recipe.tiers.new_family}
+    specs = {n: s for n, s in library.singles().items() if s["family"] in families}
     return _visible(specs, calibration, recipe.filters.minimum_change, notes)
 
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from datagen.planning.seeding import SECRET, secret_seed
 from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
@@ -122,8 +129,19 @@ class TiersSection(Section):
         description="Of a suite: the folder of the training dataset that its tiers are relative "
         "to.",
     )
+    base: str | None = Field(
+        default=None,
+        description="The declared base: a frozen base by name (`tiny`), or a folder that "
+        "`lorweb-bench pretrain-tiny` wrote. The manifest then says of each transformation whether "
+        "this base knows it.",
+    )
     new_family: tuple[str, ...] = Field(
         default=(), description="Families that are never trained on."
+    )
+    new_to_base: tuple[str, ...] = Field(
+        default=(),
+        description="Families that are never trained on and that the declared base does not know "
+        "either: a tier and a group of its own, in the split `unseen` and never averaged into it.",
     )
     new_parameters: dict[str, tuple[dict[str, Any], ...]] = Field(
         default_factory=dict,
@@ -159,6 +177,32 @@ class TiersSection(Section):
         description="Levels: two transformations nearer than this on calibration images are one; "
         "the later is dropped.",
     )
+
+    @property
+    def held_out_families(self) -> tuple[str, ...]:
+        """The families that nothing is trained with."""
+        return (*self.new_family, *self.new_to_base)
+
+    @model_validator(mode="after")
+    def _new_to_declared_base(self) -> Self:
+        if self.new_to_base and self.base is None:
+            raise ValueError(
+                f"`new_to_base` says that the declared base does not know {self.new_to_base[0]!r}, "
+                "and `base` declares none; name one there, such as tiny"
+            )
+        if both := [name for name in self.new_to_base if name in self.new_family]:
+            raise ValueError(
+                f"the family {both[0]!r} is in `new_family` and in `new_to_base`; keep it in one"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _base_where_declared(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        if self.base is None:
+            content.pop("base", None)
+            content.pop("new_to_base", None)
+        return content
 
 
 class ClipDirectionSection(Section):
@@ -284,8 +328,9 @@ class Recipe(Section):
         default=TransformationsSection(), description="What is done to them."
     )
     splits: dict[str, int | Literal["all"]] = Field(
-        description="Items by split: train and dev, or seen and unseen. Of pairs at most so many, "
-        "or `all` that can be made."
+        description="Items by split: train and dev, or seen and unseen. A suite's split is shared "
+        "out evenly over its tiers; the items of `unseen` count those of the tier `new_to_base`. "
+        "Of pairs at most so many, or `all` that can be made."
     )
     tiers: TiersSection = Field(
         default=TiersSection(), description="What is held out, and what a suite is relative to."
@@ -356,6 +401,11 @@ class Recipe(Section):
             raise ValueError(
                 f"`transformations` is for photographs and scenes; the kind {self.source.kind} has "
                 "edits already"
+            )
+        if self.tiers.base is not None:
+            raise ValueError(
+                "`tiers.base` is for photographs and scenes; the kind "
+                f"{self.source.kind} has no families that a base could know"
             )
         for key in ("new_family", "new_parameters", "new_composition"):
             if getattr(self.tiers, key) != TiersSection.model_fields[key].get_default(

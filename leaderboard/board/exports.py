@@ -12,6 +12,7 @@ from leaderboard.board.board import GROUP, Board, Row
 from leaderboard.board.disclosure import GROUPS
 from leaderboard.store.store import Entry
 from lorweb_bench import __version__
+from lorweb_bench.protocol import NEW_TO_BASE, SUMMARY_GROUPS
 from lorweb_bench.reports.report import Report, Score
 from lorweb_bench.runtime.files import write_atomic
 
@@ -172,7 +173,11 @@ def _run(run: Entry) -> dict[str, Any]:
         "sha256": verdict.sha256,
         "training": [finding.model_dump(mode="json") for finding in verdict.training],
         "environment": verdict.environment,
-        "scores": {split: _means(run.report, split) for split in ("seen", "unseen")},
+        "scores": {
+            group: _means(run.report, group)
+            for group in SUMMARY_GROUPS
+            if group != NEW_TO_BASE or group in run.report.scores
+        },
     }
 
 

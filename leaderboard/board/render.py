@@ -24,7 +24,7 @@ from leaderboard.store.store import Store
 from lorweb_bench import __version__
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import UNSEEN_TIERS
+from lorweb_bench.protocol import SUMMARY_GROUPS, UNSEEN_TIERS
 from lorweb_bench.reports.bars import SCALES, TIER_WORDS, Bar, Scale, scale_of, transformation_bars
 from lorweb_bench.reports.html import environment
 from lorweb_bench.reports.html import render as render_page
@@ -180,6 +180,7 @@ class Site:
             "boards": found,
             "galleries": galleries,
             "words": TIER_WORDS,
+            "summary_groups": SUMMARY_GROUPS,
             "kinds": KINDS,
             "standings": STANDING_WORDS,
             "service": service,

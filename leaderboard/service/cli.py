@@ -20,6 +20,7 @@ from leaderboard.service.options import (
     open_store,
 )
 from lorweb_bench.errors import InputError
+from lorweb_bench.protocol import SUMMARY_GROUPS
 
 SHOWN = ("edit_recovery", "retrieval")
 
@@ -312,7 +313,7 @@ def _show(told: dict[str, Any], submission: Path, address: str) -> None:
         click.echo(told["held"] or "It is accepted, and waits for the board's new answers.")
         return
     click.echo(f"Accepted, {verdict['level']}.")
-    for group in ("seen", "unseen"):
+    for group in reversed(SUMMARY_GROUPS):
         for metric in SHOWN:
             if score := verdict["scores"].get(group, {}).get(metric):
                 interval = (
@@ -320,7 +321,7 @@ def _show(told: dict[str, Any], submission: Path, address: str) -> None:
                     if score["ci_low"] is None
                     else f"  [{score['ci_low']:g}, {score['ci_high']:g}]"
                 )
-                click.echo(f"  {group:8}{metric:16}{score['mean']:>8g}{interval}")
+                click.echo(f"  {group:12}{metric:16}{score['mean']:>8g}{interval}")
     if rank := verdict["rank"]:
         click.echo(
             f"Rank {rank[0]}{'' if rank[0] == rank[1] else f' to {rank[1]}'}, as of the last "

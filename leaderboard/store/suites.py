@@ -101,6 +101,8 @@ def about(suite: Dataset) -> dict[str, Any]:
             groups.setdefault(getattr(record, label) or "", []).append(record)
         return {value: _counts(of) for value, of in sorted(groups.items())}
 
+    base = suite.manifest.base
+    declared = {"base": base.model_dump(mode="json")} if base else {}
     return {
         "splits": {split: suite.split(split).samples for split in suite.scored_splits},
         "tiers": counted("tier"),
@@ -109,6 +111,7 @@ def about(suite: Dataset) -> dict[str, Any]:
         "licences": sorted({r.licence for r in records if r.licence}),
         "transformation_library": suite.manifest.transformation_library,
         "tiers_relative_to": suite.manifest.tiers_relative_to,
+        **declared,
         "book": book(records) if suite.manifest.transformation_library else None,
     }
 

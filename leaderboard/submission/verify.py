@@ -19,13 +19,13 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import pixel_hash
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.predictions.format import SuiteId, suite_id
+from lorweb_bench.protocol import SUMMARY_GROUPS
 from lorweb_bench.reports.report import Report, TrainedOn
 from lorweb_bench.runtime.environment import environment
 from lorweb_bench.runtime.files import read_json, sha256_file
 
 Level = Literal["re-scored", "reproduced"]
 FREE = 1e-3  # what two runs may differ by where a score has no interval
-SPLITS = ("seen", "unseen")
 
 
 class Verdict(BaseModel):
@@ -186,9 +186,9 @@ def _sha256(path: Path, most: int) -> str | None:
 def differs(report: Report, own: Report) -> str | None:
     """Why the keeper's own report does not confirm this one, or None when it does.
 
-    It has to be of the same suite, method and prompt mode, whole, and its means on seen and unseen
-    within this one's intervals, for every metric that both have (within 0.001 where there is no
-    interval).
+    It has to be of the same suite, method and prompt mode, whole, and its means on unseen, seen
+    and new_to_base within this one's intervals, for every metric that both have (within 0.001 where
+    there is no interval).
     """
     for what in ("suite", "prompt_mode", "pairs"):
         if getattr(report, what) != getattr(own, what):
@@ -198,9 +198,9 @@ def differs(report: Report, own: Report) -> str | None:
             f"The keeper's report is of {own.method.name}, or not of a whole run, so it "
             "confirms nothing."
         )
-    for split in SPLITS:
-        for metric, theirs in report.scores.get(split, {}).items():
-            if metric not in own.scores.get(split, {}):
+    for group in SUMMARY_GROUPS:
+        for metric, theirs in report.scores.get(group, {}).items():
+            if metric not in own.scores.get(group, {}):
                 continue
             low = (
                 theirs.mean - FREE
@@ -212,10 +212,10 @@ def differs(report: Report, own: Report) -> str | None:
                 if theirs.ci_high is None
                 else max(theirs.ci_high, theirs.mean + FREE)
             )
-            mean = own.scores[split][metric].mean
+            mean = own.scores[group][metric].mean
             if not low <= mean <= high:
                 return (
-                    f"The keeper's run has {metric} {mean:.4f} on {split}; the submitted "
+                    f"The keeper's run has {metric} {mean:.4f} on {group}; the submitted "
                     f"images have {theirs.mean:.4f}."
                 )
     return None

@@ -92,6 +92,8 @@ def verify(dataset: Path, workers: int, rerun: bool | None) -> None:
         click.echo(f"{checked.rerun:,} images made again by their transformations: all equal.")
     else:
         click.echo(f"No transformation was run again: {checked.not_rerun}.")
+    if checked.base:
+        click.echo(checked.base)
 
 
 @click.command()

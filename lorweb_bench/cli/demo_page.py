@@ -9,7 +9,7 @@ from PIL import Image
 from lorweb_bench.data.dataset import open_suite
 from lorweb_bench.data.images import decode, encode
 from lorweb_bench.data.samples import Quadruplet
-from lorweb_bench.protocol import TIERS
+from lorweb_bench.protocol import SUMMARY_GROUPS, TIERS
 from lorweb_bench.reports.html import write_page
 from lorweb_bench.reports.report import Report, Score, open_report
 from lorweb_bench.reports.sheet import Row, Section, contact_sheet
@@ -20,9 +20,9 @@ PER_TIER = 4
 
 
 def groups_of(reports: Mapping[str, Report]) -> list[str]:
-    """The columns of the table: unseen and seen, then every tier that was scored."""
+    """The columns of the table: unseen, new to the base and seen, then the other scored tiers."""
     scores = next(iter(reports.values())).scores
-    return [g for g in ("unseen", "seen", *TIERS) if g in scores]
+    return [g for g in dict.fromkeys((*SUMMARY_GROUPS, *TIERS)) if g in scores]
 
 
 def interval(score: Score) -> str:

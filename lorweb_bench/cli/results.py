@@ -38,16 +38,18 @@ def results(folders: tuple[Path, ...], output: Path | None) -> None:
 
 
 def _show_headlines(table: "Results") -> None:
-    """Print the headline of every report, on seen and on unseen."""
+    """Print the headline of every report, on unseen and seen, and beside them on new_to_base."""
     from rich.console import Console
     from rich.table import Table
 
+    from lorweb_bench.protocol import NEW_TO_BASE, SUMMARY_GROUPS
     from lorweb_bench.reports.report import headline_of, plain
 
     headlines = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("suite", "method", "track", "prompt", "metric"):
         headlines.add_column(name, overflow="fold")
-    for name in ("unseen", "seen"):
+    columns = [name for name in SUMMARY_GROUPS if name != NEW_TO_BASE or name in table["group"]]
+    for name in columns:
         headlines.add_column(name, justify="right", no_wrap=True)
     rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
     for report in dict.fromkeys(table["report"]):
@@ -57,6 +59,6 @@ def _show_headlines(table: "Results") -> None:
         about = of_report[0]
         suite = f"{about['suite']} {about['suite_version']}"
         words = (suite, about["method"], about["track"], about["prompt_mode"], headline or "")
-        numbers = (plain(means[name], 3) if name in means else "" for name in ("unseen", "seen"))
+        numbers = (plain(means[name], 3) if name in means else "" for name in columns)
         headlines.add_row(*words, *numbers)
     Console().print(headlines, markup=False)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorweb_bench.data.composition import is_composed_family
-from lorweb_bench.protocol import SEEN_TIERS, TIERS
+from lorweb_bench.protocol import NEW_FAMILY_TIERS, SEEN_TIERS, TIERS
 
 if TYPE_CHECKING:
     from lorweb_bench.data.dataset import Dataset
@@ -46,6 +46,8 @@ def show_counts(dataset: "Dataset", counts: Mapping[str, "Counts"]) -> None:
         console.print(f"takes the place of version {manifest.supersedes}")
     if manifest.tiers_relative_to:
         console.print(f"tiers relative to the training dataset {manifest.tiers_relative_to}")
+    if manifest.base_words:
+        console.print(f"declared base {manifest.base_words}")
     if manifest.left_out:
         dropped = ", ".join(f"{n:,} by {name}" for name, n in manifest.left_out.items())
         console.print(f"left out when it was built: {dropped}")
@@ -121,7 +123,7 @@ def show_leaks(shared: "SharedContent") -> None:
             "Transformations", "tier", "#in suite", "#trained on", "#families trained on", "verdict"
         )
         for tier, share in shared.tiers.items():
-            new = tier in ("new_composition", "new_family")
+            new = tier in ("new_composition", *NEW_FAMILY_TIERS)
             verdict = (
                 "by design"
                 if tier in SEEN_TIERS

@@ -23,7 +23,7 @@ from lorweb_bench.compare.tables import (
 )
 from lorweb_bench.errors import InputError
 from lorweb_bench.judging.judgement import JUDGEMENT, open_judgement
-from lorweb_bench.protocol import BOOTSTRAP_SEED, TIERS
+from lorweb_bench.protocol import BOOTSTRAP_SEED, SUMMARY_GROUPS, TIERS
 from lorweb_bench.reports.bars import digits
 from lorweb_bench.reports.report import PER_SAMPLE, Report, headline_of, open_report, plain
 from lorweb_bench.stats.aggregate import (
@@ -39,7 +39,7 @@ from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 from lorweb_bench.stats.clusters import Clusters, Part, estimable, spread
 from lorweb_bench.stats.significance import LEVEL, pairwise_p, ranks_from
 
-GROUPS = ("unseen", "seen", *reversed(TIERS))
+GROUPS = tuple(dict.fromkeys((*SUMMARY_GROUPS, *reversed(TIERS))))
 POWER = 0.8  # the chance to see a difference that the number of transformations is stated for
 Ends = tuple[float | None, float | None]
 Table = dict[str, np.ndarray]

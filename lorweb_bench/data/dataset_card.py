@@ -124,11 +124,13 @@ def _contents(manifest: Manifest) -> list[str]:
     for split, info in manifest.splits.items():
         lines.append(f"| {split} | {info.samples} | {len(info.shards)} |")
     first = next(iter(manifest.splits))
+    base = [f"Declared base: {manifest.base_words}.", ""] if manifest.base_words else []
     return [
         *lines,
         "",
         f"Fingerprint: `{manifest.fingerprint}`",
         "",
+        *base,
         "```python",
         "from datasets import load_dataset",
         "",

@@ -52,8 +52,8 @@ def finish_dataset(
     Args:
         folder: The folder that the shards were written to.
         fields: The manifest's own fields: name, version, view, recipe, transformations,
-            transformation_library, tiers_relative_to, and left_out, to which the sidecars' counts
-            are added.
+            transformation_library, tiers_relative_to, base, and left_out, to which the sidecars'
+            counts are added.
         credits: Pairs of licence and attribution besides those of the records.
 
     Raises:

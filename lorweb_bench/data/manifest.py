@@ -4,9 +4,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from lorweb_bench.data.shard_format import Item, shown_roles
 from lorweb_bench.errors import InputError, first_error
@@ -18,13 +26,32 @@ MANIFEST = "dataset.json"
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # The field that is only written where a base is declared.
+    of_base: ClassVar[str] = ""
+
+    @model_serializer(mode="wrap")
+    def _without_null(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        if content.get(self.of_base, "") is None:
+            del content[self.of_base]
+        return content
+
+
+class BaseInfo(_Strict):
+    """The declared base: its name, and the sha256 of its weights."""
+
+    name: str = Field(min_length=1)
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class TransformationInfo(_Strict):
     """What the manifest says of a transformation.
 
-    `tier` is None where the transformation is a candidate of `retrieval` only.
+    `tier` is None where the transformation is a candidate of `retrieval` only, `known_to_base`
+    where no base is declared.
     """
+
+    of_base = "known_to_base"
 
     family: str = ""
     kind: str = ""
@@ -33,6 +60,7 @@ class TransformationInfo(_Strict):
     tier: str | None = None
     deterministic: bool = True
     trained: bool | None = None
+    known_to_base: bool | None = None
 
     @field_validator("tier")
     @classmethod
@@ -66,6 +94,8 @@ class SplitInfo(_Strict):
 class Manifest(_Strict):
     """`dataset.json`; only suites have a `canary`."""
 
+    of_base = "base"
+
     format: Literal["lorweb-bench/dataset"]
     format_version: Literal[1]
     name: str
@@ -79,6 +109,7 @@ class Manifest(_Strict):
     left_out: dict[str, int] = Field(default_factory=dict)
     chosen_with: dict[str, str] = Field(default_factory=dict)
     tiers_relative_to: str | None = None
+    base: BaseInfo | None = None
     exemplars: int = Field(1, ge=1, le=MAX_EXEMPLARS)
     fingerprint: str
     targets_fingerprint: str | None = None
@@ -94,6 +125,17 @@ class Manifest(_Strict):
         if twice := [path for path, count in paths.items() if count > 1]:
             raise ValueError(f"the shard {twice[0]} is listed twice")
         return splits
+
+    @property
+    def base_words(self) -> str | None:
+        """The declared base and how much of what is listed it knows, or None without one."""
+        if self.base is None:
+            return None
+        known = sum(bool(info.known_to_base) for info in self.transformations.values())
+        return (
+            f"{self.base.name} ({self.base.fingerprint}), which knows {known:,} of the "
+            f"{len(self.transformations):,} listed transformations"
+        )
 
 
 def read_manifest(folder: Path | str) -> Manifest:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorweb_bench.protocol import SEEN_TIERS, TIERS, UNSEEN_TIERS
+from lorweb_bench.protocol import NEW_TO_BASE, SEEN_TIERS, TIERS, UNSEEN_TIERS
 from lorweb_bench.reports.report import Report, Score
 from lorweb_bench.stats.aggregate import BOUNDS
 
-MAIN_GROUPS = ("seen", *SEEN_TIERS, "unseen", *UNSEEN_TIERS)
+MAIN_GROUPS = ("seen", *SEEN_TIERS, "unseen", *UNSEEN_TIERS, NEW_TO_BASE)
 MIN_SOURCES = 3  # of one transformation, for an interval of its own
 TIER_WORDS = {
     "seen_single": "trained transformations",
@@ -19,6 +19,7 @@ TIER_WORDS = {
     "new_composition": "trained families, never together",
     "new_family": "families never trained",
     "new_task": "tasks never trained",
+    NEW_TO_BASE: "families that neither training data nor base has seen",
 }
 
 

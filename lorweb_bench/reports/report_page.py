@@ -16,7 +16,7 @@ from PIL import Image
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode, resize
 from lorweb_bench.data.samples import Quadruplet
-from lorweb_bench.protocol import TIERS
+from lorweb_bench.protocol import SUMMARY_GROUPS, TIERS
 from lorweb_bench.reports.bars import (
     MAIN_GROUPS,
     TIER_WORDS,
@@ -231,7 +231,7 @@ def notes(report: Report) -> list[str]:
     items = sum(
         group[m].samples
         for name, group in report.scores.items()
-        if name in ("seen", "unseen")
+        if name in SUMMARY_GROUPS
         for m in list(group)[:1]
     )
     sentences = []
@@ -334,6 +334,7 @@ def _report_context(report: Report, metrics: Sequence[str]) -> dict[str, Any]:
             name.removesuffix("_hard") for name in report.scores if name.endswith("_hard")
         ],
         "tier_words": TIER_WORDS,
+        "summary_groups": SUMMARY_GROUPS,
         "notes": notes(report),
         "command": report.command or _from_python(report),
         "details": {

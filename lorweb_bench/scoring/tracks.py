@@ -17,7 +17,7 @@ from lorweb_bench.data.manifest import MANIFEST, Manifest, read_manifest
 from lorweb_bench.errors import InputError, first_error
 from lorweb_bench.methods.base import TABLE
 from lorweb_bench.predictions.format import MethodId, PredictionsManifest
-from lorweb_bench.protocol import UNSEEN_TIERS
+from lorweb_bench.protocol import SEEN_TIERS, TIERS_OF_SPLIT
 from lorweb_bench.reports.report import Novelty, TrainedOn
 from lorweb_bench.runtime.rerun_command import relative_path
 
@@ -138,7 +138,7 @@ def unseen_families(manifest: Manifest) -> set[str]:
     """The families of the suite's unseen transformations; a composition has those of its steps."""
     families: set[str] = set()
     for info in manifest.transformations.values():
-        if info.tier in UNSEEN_TIERS:
+        if info.tier in TIERS_OF_SPLIT["unseen"]:
             families.update(families_of(info.family))
     return families
 
@@ -156,6 +156,6 @@ def _trained_families(
     if dataset.fingerprint is None or dataset.fingerprint != suite.manifest.tiers_relative_to:
         return None
     for info in suite.manifest.transformations.values():
-        if info.tier is not None and (info.tier not in UNSEEN_TIERS or info.tier in ADAPTED_TIERS):
+        if info.tier in (*SEEN_TIERS, *ADAPTED_TIERS):
             families.update(families_of(info.family))
     return families

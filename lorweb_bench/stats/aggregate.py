@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import BOOTSTRAP_SEED, PSNR_CAP, SUITE_SPLITS, TIERS
+from lorweb_bench.protocol import BOOTSTRAP_SEED, NEW_TO_BASE, PSNR_CAP, TIERS
 from lorweb_bench.stats.bootstrap import (
     RESAMPLES,
     Bounds,
@@ -121,14 +121,16 @@ def groups(table: Table) -> dict[str, Group]:
     """The groups of a report that have items.
 
     They are `seen`, `unseen`, each tier, each kind among the unseen as `unseen/<kind>`, and each of
-    these restricted to hard items as `<group>_hard`.
+    these restricted to hard items as `<group>_hard`. The tier `new_to_base` lies in the split
+    `unseen` and is in none of the groups of that name.
     """
     tier, split, kind = (table[name].astype(str) for name in ("tier", "split", "kind"))
     hard = table["hard"].astype(bool)
-    masks = {name: split == name for name in SUITE_SPLITS}
+    unseen = (split == "unseen") & (tier != NEW_TO_BASE)
+    masks = {"seen": split == "seen", "unseen": unseen}
     masks |= {name: tier == name for name in TIERS}
-    for name in sorted(set(kind[split == "unseen"])):
-        masks[f"unseen/{name}"] = (split == "unseen") & (kind == name)
+    for name in sorted(set(kind[unseen])):
+        masks[f"unseen/{name}"] = unseen & (kind == name)
     masks |= {f"{name}_hard": mask & hard for name, mask in list(masks.items())}
     present: dict[str, Group] = {}
     for name, mask in masks.items():

@@ -14,7 +14,7 @@ from lorweb_bench.data.composition import families_of, family_pairs
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.manifest import Manifest
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import SEEN_TIERS, TIERS
+from lorweb_bench.protocol import NEW_FAMILY_TIERS, SEEN_TIERS, TIERS
 from lorweb_bench.runtime.files import atomic_path, canonical_json
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.runtime.workers import run_pieces
@@ -247,7 +247,7 @@ def share_by_tier(
         of_tier = _families(suite, names)
         if tier == "new_composition":
             share.families = {f for f in of_tier if family_pairs(f) & pairs}
-        elif tier == "new_family":
+        elif tier in NEW_FAMILY_TIERS:
             share.families = {f for f in of_tier if not single.isdisjoint(families_of(f))}
         shares[tier] = share
     return shares

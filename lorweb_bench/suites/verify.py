@@ -25,8 +25,9 @@ from lorweb_bench.data.shard_format import (
 from lorweb_bench.data.shard_reader import read_shard, scan_index
 from lorweb_bench.data.transformation_library import TransformationLibrary, load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import FURTHER_PAIRS, SEEN_TIERS, SUITE_SPLITS, UNSEEN_TIERS
+from lorweb_bench.protocol import FURTHER_PAIRS, SEEN_TIERS, SUITE_SPLITS, TIERS_OF_SPLIT
 from lorweb_bench.runtime.workers import run_pieces
+from lorweb_bench.suites.base_check import check_base
 
 UNPINNED_LEVELS = 2  # other vector instructions move OpenCV by a level or two
 
@@ -46,6 +47,7 @@ class Checked:
         rerun: Images compared with what the transformation library makes today.
         unpinned: How many of these differ, by no more than `UNPINNED_LEVELS`.
         not_rerun: Why no transformation was run again, as the end of a sentence, or empty.
+        base: What the declared base was asked, in a sentence; empty where none is declared.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Checked:
     rerun: int = 0
     unpinned: int = 0
     not_rerun: str = ""
+    base: str = ""
 
 
 def verify(path: Path | str, workers: int = 1, rerun: bool | None = None) -> Checked:
@@ -239,8 +242,7 @@ def label_problems(manifest: Manifest, split: str, record: Record) -> list[str]:
         problems.append("its family or kind is not the manifest's")
     if record.tier != info.tier:
         problems.append(f"its tier is {record.tier}, the manifest's {info.tier}")
-    tiers = UNSEEN_TIERS if split == "unseen" else SEEN_TIERS
-    if record.tier not in tiers:
+    if record.tier not in TIERS_OF_SPLIT.get(split, SEEN_TIERS):
         problems.append(f"tier {record.tier} does not belong in the split {split}")
     if record.candidates is not None:
         unknown = set(record.candidates) - set(manifest.transformations)
@@ -297,6 +299,8 @@ def _check_whole(dataset: Dataset, checked: Checked) -> None:
         problems += suite_problems(
             dataset, checked.items, checked.a_sources & checked.b_sources - {""}
         )
+    base_problems, checked.base = check_base(manifest)
+    problems += [f"{dataset.path}: {problem}." for problem in base_problems]
     if dataset.public and (
         manifest.recipe
         or manifest.transformations

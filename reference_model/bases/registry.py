@@ -11,7 +11,8 @@ from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.runtime.plugins import find, installed
 from reference_model.bases.base import Base, Published
 from reference_model.bases.pipeline_folder import class_in, hub_folder, is_pipeline_folder
-from reference_model.bases.tiny import ASSETS, TinyBase
+from reference_model.bases.tiny import TinyBase
+from reference_model.bases.tiny_folder import local_folder
 
 TABLE = {
     "tiny": "reference_model.bases.tiny:TinyBase",
@@ -41,14 +42,6 @@ def repository_of(name: str) -> str | None:
     if kind is not None:
         return next(iter(kind.published), None)
     return name if REPOSITORY.fullmatch(name) else None
-
-
-def local_folder(name: str) -> Path:
-    """The folder of a base on this machine.
-
-    `tiny` ships with the package, anything else is a path.
-    """
-    return ASSETS / name if name == "tiny" else Path(name)
 
 
 def base_folder(name: str) -> Path:

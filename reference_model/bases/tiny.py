@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.files import sha256_file
 from reference_model.bases.base import Base
 from reference_model.bases.flux_kontext import FluxVelocity
+from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.model.operator import EditOperator
 from reference_model.seeding import torch_seed
 
-ASSETS = Path(__file__).parents[1] / "assets"
 TINY_TRANSFORMER = {
     "patch_size": 1,
     "in_channels": 400,  # a token of the image after, of the image before, and where it lies
@@ -319,20 +318,6 @@ class TinyBase(FluxVelocity, Base):
     def prompt_length(cls) -> int:
         """How many tokens a prompt has."""
         return 1
-
-
-def tiny_digest(folder: Path, part: str) -> str:
-    """sha256 of the weights of a tiny base (`base`) or of its pair encoder (`encoder`).
-
-    InputError when they are not there.
-    """
-    try:
-        return sha256_file(folder / f"{part}.safetensors")
-    except OSError as error:
-        raise InputError(
-            f"{folder}: no whole base there ({error}); name `tiny` or a folder written by "
-            "`lorweb-bench pretrain-tiny`"
-        ) from error
 
 
 def patch_side(settings: Mapping[str, Any]) -> int:

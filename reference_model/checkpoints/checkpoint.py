@@ -13,7 +13,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import contents_of, read_json, write_json
 from lorweb_bench.runtime.hub import local_folder
 from lorweb_bench.runtime.settings import checked
-from reference_model.bases.tiny import ASSETS
+from reference_model.bases.tiny_folder import ASSETS
 from reference_model.checkpoints.digests import model_digests
 from reference_model.checkpoints.weights import check_shapes, read_tensors
 from reference_model.config import AdapterConfig, TrainConfig

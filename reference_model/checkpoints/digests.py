@@ -7,7 +7,7 @@ import hashlib
 
 from lorweb_bench.runtime.files import sha256_file
 from reference_model.bases.registry import base_folder, base_kind
-from reference_model.bases.tiny import tiny_digest
+from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.config import TrainConfig
 from reference_model.model.backbones import backbone_folder
 

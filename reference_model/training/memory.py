@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from reference_model.bases.registry import (
     base_kind,
-    local_folder,
     published_as,
     shaped_transformer,
     transformer_config,
 )
+from reference_model.bases.tiny_folder import local_folder
 from reference_model.config import AdapterConfig, FitConfig, TrainConfig
 from reference_model.fitting.fit import CHECKS
 from reference_model.model.adapter import DTYPES

@@ -28,9 +28,9 @@ from reference_model.bases.tiny import (
     OperatorFlux,
     load_tiny_base,
     new_tiny_base,
-    tiny_digest,
     words_of,
 )
+from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.config import Strict, find_config, read_yaml_config
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity

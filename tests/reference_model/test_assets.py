@@ -11,7 +11,7 @@ import reference_model
 from datagen.planning.source_roles import share_out
 from datagen.recipe.schema import read_recipe
 from reference_model.bases.registry import load_base
-from reference_model.bases.tiny import ASSETS
+from reference_model.bases.tiny_folder import ASSETS
 from reference_model.checkpoints.checkpoint import load_checkpoint
 
 BASE = json.loads((ASSETS / "tiny" / "config.json").read_text())

@@ -303,6 +303,32 @@ def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["tiers.new_to_base=[shear]"], "does not know 'shear', and `base` declares none"),
+        (
+            ["tiers.base=tiny", "tiers.new_to_base=[sobel]"],
+            "'sobel' is in `new_family` and in `new_to_base`; keep it in one",
+        ),
+    ],
+)
+def test_what_is_new_to_a_base_needs_one_and_is_of_one_tier(
+    write, settings: list[str], said: str
+) -> None:
+    with pytest.raises(InputError, match="tiers") as error:
+        read_recipe(write(), settings)
+    assert said in str(error.value)
+
+
+def test_a_recipe_without_a_base_is_written_as_it_was(write) -> None:
+    """Its digest is in manifests, and in the claims of builds that were begun."""
+    written = read_recipe(write()).model_dump(mode="json")["tiers"]
+    assert not {"base", "new_to_base"} & set(written)
+    declared = read_recipe(write(), ["tiers.base=tiny"]).model_dump(mode="json")["tiers"]
+    assert declared == written | {"base": "tiny", "new_to_base": []}
+
+
+@pytest.mark.parametrize(
     ("setting", "said"),
     [
         (
@@ -310,6 +336,7 @@ def test_a_byte_order_mark_and_other_line_ends_do_not_matter(write) -> None:
             "`transformations` is for photographs and scenes; the kind pairs has edits already",
         ),
         ("tiers.new_family=[invert]", "hold out tasks, tiers.new_task"),
+        ("tiers.base=tiny", "the kind pairs has no families that a base could know"),
         (
             "source.sha256={a.png: ab}",
             "`sha256` is for photographs in a folder, not for the kind pairs",

@@ -86,6 +86,15 @@ def test_a_row_says_how_many_unseen_families_were_trained_on(small_suite, tmp_pa
     assert nothing.sentence == f"trained on 0 of the {len(unseen)} unseen families"
 
 
+def test_what_is_new_to_the_base_is_unseen_and_not_trained_on(suite_with_base):
+    listed = suite_with_base.manifest.transformations.values()
+    new = {info.family for info in listed if info.tier == "new_to_base"}
+    assert new and new <= unseen_families(suite_with_base.manifest)
+    own = novelty(made(suite_with_base, training_dataset=dataset(suite_with_base)), suite_with_base)
+    held_out = {info.family for info in listed if info.tier == "new_family"} | new
+    assert own.trained_families == own.unseen_families - len(held_out)
+
+
 class Claims:
     """A method that says it is closed, and not what it was trained on."""
 

@@ -66,6 +66,24 @@ def random_table(
     return table_of(rows)
 
 
+def test_what_is_new_to_the_base_is_a_group_of_its_own_and_in_no_other():
+    rows = [
+        {"tier": "new_family", "transformation": "a", "kind": "colour", "x": 1.0, "hard": True},
+        {"tier": "new_to_base", "transformation": "b", "kind": "colour", "x": 0.0, "hard": True},
+        {"tier": "new_to_base", "transformation": "c", "kind": "blur", "x": 0.5},
+    ]
+    summary = summarise(table_of(rows), ["x"], resamples=20)
+    means = {name: metrics["x"]["mean"] for name, metrics in summary.items()}
+    old = ("unseen", "new_family", "unseen/colour", "unseen_hard", "new_family_hard")
+    assert means == {
+        **dict.fromkeys((*old, "unseen/colour_hard"), 1.0),
+        "new_to_base": 0.25,
+        "new_to_base_hard": 0.0,
+    }
+    without = summarise(table_of(rows[:1]), ["x"], resamples=20)
+    assert without["unseen"] == summary["unseen"] and "new_to_base" not in without
+
+
 def shuffled(table: dict[str, np.ndarray], order: np.ndarray) -> dict[str, np.ndarray]:
     return {name: column[order] for name, column in table.items()}
 

@@ -25,6 +25,7 @@ TIER_OF = {
     "hue_shift-degrees_90": ("hue_shift", "new_parameters"),
     "blur-sigma_2__invert": ("blur+invert", "new_composition"),
     "swirl-turns_1": ("swirl", "new_family"),
+    "shear-right_1": ("shear", "new_to_base"),
 }
 
 
@@ -117,6 +118,7 @@ def test_a_suite_of_new_things_does_not_leak(train: Dataset, tmp_path: Path) -> 
             ("swirl__fog", "swirl+fog", "new_family"),
             "families of new_family are trained on, swirl+fog",
         ),
+        (("blur-sigma_9", "blur", "new_to_base"), "families of new_to_base are trained on, blur"),
         (("blur-sigma_1", "", "new_task"), "1 transformations of new_task"),
     ],
 )

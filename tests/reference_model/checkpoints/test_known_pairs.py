@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
-from reference_model.bases.tiny import ASSETS
+from reference_model.bases.tiny_folder import ASSETS
 from reference_model.checkpoints import known_pairs
 from reference_model.checkpoints.known_pairs import (
     FILE,
