@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: str) -> None:
     """Make a tiny base; resumes by itself.
 
-    From a config with a `world`, a base that knows all families of the world. From another one,
-    the base and its pair encoder from a training dataset.
+    The base and its pair encoder: from a config with a `world`, of all families of the world; from
+    another one, of a training dataset.
     """
     from lorweb_bench.runtime.files import check_output
 
@@ -48,11 +48,11 @@ def pretrain_tiny(config: Path, output: Path, overrides: tuple[str, ...], part: 
     )
     from reference_model.training.pretraining import PARTS, pretrain, read_config
 
+    parts = PARTS if part == "all" else (part,)
     if describes_world(config):
-        pretrain_world(read_world_config(config, list(overrides)), output)
-        click.echo(f"base: {output}")
-        return
-    pretrain(read_config(config, list(overrides)), output, PARTS if part == "all" else (part,))
+        pretrain_world(read_world_config(config, list(overrides)), output, parts)
+    else:
+        pretrain(read_config(config, list(overrides)), output, parts)
     click.echo(f"base: {output}")
 
 

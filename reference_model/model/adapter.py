@@ -135,7 +135,8 @@ def read_pair_encoder(path: Path) -> PairEncoder:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
-            encoder = PairEncoder(int(about["steps"]), int(about["features"]))
+            sizes = (about["steps"], about["features"], about.get("patch", "8"))
+            encoder = PairEncoder(*map(int, sizes))
             names = file.keys()  # safe_open is no mapping
             encoder.load_state_dict({name: file.get_tensor(name).float() for name in names})
     except Exception as error:

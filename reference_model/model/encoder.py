@@ -36,17 +36,18 @@ class PairEncoder(nn.Module):
     The instruction that it sees, as the base would encode it.
 
     It keeps the grid of its last maps: place tells geometry. `steps` is how many single
-    transformations it names; `features` is the width of the base's pooled text vectors.
+    transformations it names; `features` is the width of the base's pooled text vectors; `patch` the
+    side in pixels of the squares that it reads a panel in.
     """
 
     seen_width = 192
 
-    def __init__(self, steps: int, features: int, width: int = 128) -> None:
+    def __init__(self, steps: int, features: int, patch: int = 8, width: int = 128) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.patch = features, patch
         self.look = nn.Sequential(
-            nn.PixelUnshuffle(8),
-            nn.Conv2d(384, width, 1),
+            nn.PixelUnshuffle(patch),
+            nn.Conv2d(6 * patch**2, width, 1),
             Residual(width),
             nn.Conv2d(width, 3 * width // 2, 3, stride=2, padding=1),
             Residual(3 * width // 2),
@@ -73,7 +74,7 @@ class PairEncoder(nn.Module):
 
     def forward(self, a: Tensor, a_prime: Tensor, b: Tensor | None = None) -> Tensor:
         """Features (batch, `features`), of unit scale, of uint8 images (batch, 3, height, width),
-        sides multiples of 16.
+        sides multiples of twice `patch`.
         """
         return self.said(*self.named(a, a_prime))
 

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from reference_model.bases.base import Base
 from reference_model.bases.tiny import (
     TINY_TRANSFORMER,
     OperatorFlux,
+    TinyBase,
     load_tiny_base,
     new_tiny_base,
     words_of,
@@ -36,16 +38,21 @@ from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.sampling import predict_velocity
 from reference_model.seeding import seeded
 from reference_model.training.flow import Times, draw, flow_loss
-from reference_model.training.pretraining import batches, curve
+from reference_model.training.growing import grow_base
+from reference_model.training.pretraining import Phase, batches, curve
 from reference_model.training.resume_state import load_state, save_state, write_tensors
 from reference_model.training.world import EditBatch, World, WorldConfig, known_families
+from reference_model.training.world_encoder import align, pretrain_namer
 from reference_model.training.world_figures import DevItem, draw_dev_items, told_in_words
 
 OPERATOR_TRANSFORMER = {"in_channels": 1552, "out_channels": 2732}
-TIMES = Times(share_at_one=0.8, low=0.4, weight="t2", relative=0.03)
+TIMES = Times(share_at_one=0.9, low=0.4, weight="t2", relative=0.03)
 SHARPNESS = 0.01  # displacement errors well below it, in halves of the picture, count by square
 # What a run may change when it is started again.
-FREE = {"panels", "dev_panels", "threads", "steps", "save_every", "figures_every", "start"}
+FREE = {
+    *("panels", "dev_panels", "threads", "steps", "cooldown", "save_every", "figures_every"),
+    *("start", "encoder", "alignment"),
+}
 
 
 class WorldPretrainingConfig(Strict):
@@ -60,7 +67,9 @@ class WorldPretrainingConfig(Strict):
         description="Families whose figures are told together; the rest of the known is `other`.",
     )
     start: Path | None = Field(
-        None, description="Folder of a base of the same shape, whose weights are the first ones."
+        None,
+        description="Folder of a base whose weights are the first ones: one of the same shape, or "
+        "one for smaller panels.",
     )
     library: str = Field("datagen", description="The transformation library.")
     world: WorldConfig
@@ -71,10 +80,19 @@ class WorldPretrainingConfig(Strict):
     batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     warmup: int = Field(100, ge=1)
+    cooldown: int = Field(
+        0, ge=0, description="Last steps, over which the learning rate falls to zero."
+    )
     average: float = Field(0.999, ge=0, lt=1, description="Decay of the average of the weights.")
     displacement_weight: float = Field(1.0, ge=0)
     save_every: float = Field(300.0, gt=0, description="Seconds between states and bases.")
     figures_every: int = Field(1, ge=1, description="Saved bases between figures.")
+    encoder: Phase | None = Field(
+        None, description="How the pair encoder learns to name families; none: no pair encoder."
+    )
+    alignment: Phase | None = Field(
+        None, description="How it then learns to say instructions as the base encodes them."
+    )
 
 
 class WorldPretraining:
@@ -82,13 +100,10 @@ class WorldPretraining:
 
     def __init__(self, config: WorldPretrainingConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
-        panels = read_panels(config.panels)
-        library: Any = load_library(config.library)
-        families = known_families(config.world, library)
-        self.world = World(config.world, library, families, panels)
+        self.world = world_of(config)
         self.digest = sha256_file(config.panels / "panels.npy")
         self.started_from = None if config.start is None else tiny_digest(config.start, "base")
-        vocabulary = vocabulary_of(library, families)
+        vocabulary = vocabulary_of(self.world.library, self.world.families)
         self.base = new_operator_base(vocabulary, config)
         if config.start is not None:
             start_from(config.start, self.base)
@@ -184,7 +199,7 @@ class WorldPretraining:
         self.shift_losses.append(of_shift.item())
         torch.nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (step + 1) / config.warmup)
+            group["lr"] = config.learning_rate * rate_share(config, step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(config.average, (1 + step) / (10 + step))
@@ -231,18 +246,35 @@ class WorldPretraining:
         return hashlib.sha256(identity.encode()).hexdigest()
 
 
+def world_of(config: WorldPretrainingConfig) -> World:
+    """The world of a config: its library, the families that the base is to know, the panels."""
+    library: Any = load_library(config.library)
+    families = known_families(config.world, library)
+    return World(config.world, library, families, read_panels(config.panels))
+
+
+def rate_share(config: WorldPretrainingConfig, step: int) -> float:
+    """The share of the learning rate that a step has: rising at first, falling in the cooldown."""
+    rising = (step + 1) / config.warmup
+    falling = (config.steps - step) / config.cooldown if config.cooldown else 1.0
+    return min(1.0, rising, falling)
+
+
 def modules_of(base: Base) -> nn.ModuleDict:
     """The parts of a base that have weights."""
     return nn.ModuleDict({"transformer": base.transformer, "text_encoder": base.text_encoder})
 
 
-def start_from(folder: Path, base: Base) -> None:
-    """Give a base the weights of the one in a folder.
+def start_from(folder: Path, base: TinyBase) -> None:
+    """Give a base the weights of the one in a folder, which may be for smaller panels.
 
     Raises:
         InputError: When that base is not whole, or has another shape or vocabulary.
     """
     first = load_tiny_base(folder)
+    if not isinstance(first.transformer, OperatorFlux):
+        grow_base(first, base)
+        return
     if first.text_encoder.vocabulary != base.text_encoder.vocabulary:
         raise InputError(f"start: {folder} knows other words; it was made for another world")
     try:
@@ -264,7 +296,7 @@ def displacement_loss(shift: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     return ((distance + 4 * square) * known).mean()
 
 
-def new_operator_base(vocabulary: list[str], config: WorldPretrainingConfig) -> Base:
+def new_operator_base(vocabulary: list[str], config: WorldPretrainingConfig) -> TinyBase:
     """An untrained base with an operator, and the config's transformer."""
     settings = {**OPERATOR_TRANSFORMER, **config.transformer}
     return new_tiny_base(vocabulary, config.seed, settings, "operator")
@@ -318,8 +350,44 @@ def read_world_config(path: Path, overrides: list[str]) -> WorldPretrainingConfi
     return read_yaml_config(path, WorldPretrainingConfig, overrides, "pretraining config")
 
 
-def pretrain_world(config: WorldPretrainingConfig, folder: Path) -> None:
-    """Pretrain a base on a world and write it to `folder`; resumes by itself."""
+PARTS = ("base", "encoder", "alignment")
+
+
+def pretrain_world(
+    config: WorldPretrainingConfig, folder: Path, parts: Sequence[str] = PARTS
+) -> None:
+    """Pretrain a base on a world, and its pair encoder, and write them to `folder`.
+
+    Resumes by itself. Base and namer need nothing of each other: two processes may make them side
+    by side in one folder. The alignment needs both.
+
+    Args:
+        config: What is asked for; without `encoder` there is no pair encoder.
+        folder: Where they go.
+        parts: What to make, of `PARTS`.
+
+    Raises:
+        InputError: What the config names is not there, or the folder holds another pretraining.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
-    WorldPretraining(config, folder).run()
+    if "base" in parts:
+        WorldPretraining(config, folder).run()
+    if config.encoder is None or config.alignment is None:
+        return
+    world, identity = world_of(config), encoder_identity(config)
+    if "encoder" in parts:
+        width = int({**TINY_TRANSFORMER, **config.transformer}["pooled_projection_dim"])
+        pretrain_namer(world, width, config.encoder, config.seed, folder, identity, config.start)
+    if "alignment" in parts:
+        align(world, config.alignment, config.seed, folder, identity)
+
+
+def encoder_identity(config: WorldPretrainingConfig) -> str:
+    """A digest of all that decides the pair encoder, beside the base that it is aligned to."""
+    said = config.model_dump_json(include={"world", "library", "seed", "encoder", "alignment"})
+    lent = ""
+    if config.start is not None:
+        lent = tiny_digest(config.start, "encoder")
+    panels = sha256_file(config.panels / "panels.npy")
+    return hashlib.sha256((said + lent + panels).encode()).hexdigest()

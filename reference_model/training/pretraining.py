@@ -418,6 +418,7 @@ def write_encoder(path: Path, encoder: PairEncoder, losses: list[float]) -> None
     about = {
         "steps": str(encoder.names[0].out_features),
         "features": str(encoder.features),
+        "patch": str(encoder.patch),
         "losses": json.dumps(curve(losses)),
     }
     write_tensors(path, {k: v.half() for k, v in encoder.state_dict().items()}, about)

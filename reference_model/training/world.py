@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from lorweb_bench.data.composition import families_of
 from lorweb_bench.errors import InputError, unknown_name
 from reference_model.config import Strict
 
@@ -73,13 +74,14 @@ class WorldConfig(Strict):
 class EditBatch:
     """Some edits.
 
-    Originals and edits are uint8 (batch, 3, height, width), an empty prompt says a copy, and
-    `displacement` (batch, 2, rows, columns) holds at the nodes where `known` is 1.
+    Originals and edits are uint8 (batch, 3, height, width), an empty prompt and no families say a
+    copy, and `displacement` (batch, 2, rows, columns) holds at the nodes where `known` is 1.
     """
 
     before: Tensor
     after: Tensor
     prompts: list[str]
+    families: list[list[str]]
     displacement: Tensor
     known: Tensor
 
@@ -112,7 +114,8 @@ class World:
     def draw(self, seed: Sequence[int], count: int) -> EditBatch:
         """`count` edits of panels, half of them mirrored first; equal seeds give equal edits."""
         random = np.random.default_rng(tuple(seed))
-        before, after, prompts, shifts, known_nodes = [], [], [], [], []
+        before, after, prompts, families = [], [], [], []
+        shifts, known_nodes = [], []
         for index in random.integers(len(self.panels), size=count):
             spec = self.draw_spec(random)
             panel = np.asarray(self.panels[index])
@@ -122,12 +125,14 @@ class World:
             before.append(panel)
             after.append(panel if spec is None else self.library.apply(spec, panel))
             prompts.append("" if spec is None else spec["instruction"])
+            families.append([] if spec is None else families_of(spec["family"]))
             shifts.append(shift)
             known_nodes.append(where)
         return EditBatch(
             stack_panels(before),
             stack_panels(after),
             prompts,
+            families,
             torch.from_numpy(np.stack(shifts)),
             torch.from_numpy(np.stack(known_nodes)),
         )
