@@ -51,6 +51,22 @@ class AdapterConfig(Strict):
     tokens: int = Field(
         1, ge=1, description="token-control: how many prompt tokens the features become"
     )
+    tokens_beside: int = Field(
+        0, ge=0, description="lorweb: how many prompt tokens the features become beside the mix"
+    )
+    router: Literal["trained", "frozen", "uniform"] = Field(
+        "trained",
+        description="lorweb: whether the router learns, stays as it was drawn, or gives every "
+        "element the same coefficient",
+    )
+    basis: Literal["trained", "frozen"] = Field(
+        "trained", description="lorweb: whether the basis learns, or stays as it was drawn"
+    )
+    features: Literal["own", "permuted"] = Field(
+        "own",
+        description="whether a sample is trained with its own features, or with those of another "
+        "one in its batch",
+    )
 
 
 class TrainingConfig(Strict):
@@ -160,6 +176,19 @@ class TrainConfig(Strict):
     training: TrainingConfig
 
     @model_validator(mode="after")
+    def _ablates_a_basis(self) -> Self:
+        for name in ("tokens_beside", "router", "basis"):
+            usual, value = ADDED_TO_ADAPTER[name], getattr(self.adapter, name)
+            if value != usual and self.adapter.kind != "lorweb":
+                raise ValueError(
+                    f"`adapter.{name}: {value}` is for the kind lorweb; a {self.adapter.kind} has "
+                    "no basis"
+                )
+        if self.adapter.features == "permuted" and self.adapter.kind == "single-lora":
+            raise ValueError("`adapter.features: permuted`: a single-lora sees no features")
+        return self
+
+    @model_validator(mode="after")
     def _shrinks_where_it_can(self) -> Self:
         if self.pair_shrink > 1 and self.layout == "paper":
             raise ValueError(
@@ -191,11 +220,24 @@ class TrainConfig(Strict):
 # Settings that came after the first checkpoints. Where they are as they always were they are left
 # out of identities, so that trainings, caches and checkpoints of before stay the same ones.
 ADDED = {"encoder_view": "stretched"}
+ADDED_TO_ADAPTER = {
+    "tokens_beside": 0,
+    "router": "trained",
+    "basis": "trained",
+    "features": "own",
+}
 
 
-def unused_settings(config: TrainConfig) -> dict[str, bool]:
+def unused_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that came later and are not used, as pydantic's `exclude` takes them."""
-    return {name: True for name, value in ADDED.items() if getattr(config, name) == value}
+    unused: dict[str, Any] = {}
+    for name, value in ADDED.items():
+        if getattr(config, name) == value:
+            unused[name] = True
+    of_adapter = {
+        name for name, value in ADDED_TO_ADAPTER.items() if getattr(config.adapter, name) == value
+    }
+    return {**unused, "adapter": of_adapter} if of_adapter else unused
 
 
 class FitConfig(Strict):

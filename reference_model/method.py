@@ -24,10 +24,12 @@ from reference_model.checkpoints.checkpoint import (
     load_checkpoint,
     read_config,
 )
+from reference_model.checkpoints.known_pairs import read_known_pairs
 from reference_model.checkpoints.merging import can_merge, merged
 from reference_model.config import FitConfig, TrainConfig, read_fit
 from reference_model.fitting.adaptation import Adaptation, Pairs, routed
 from reference_model.fitting.fit import fit as fit_pairs
+from reference_model.fitting.known_mixes import check_mix, known_mix
 from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence
@@ -39,6 +41,8 @@ SMALLEST_CHANGE = 1.0  # RMSE in levels of 255 under which two pictures are one,
 
 # From exemplar pairs, b, prompts and seeds to b'; images are uint8 (batch, 3, height, width).
 Predictor = Callable[[Pairs, Tensor, Sequence[str], Sequence[int]], Tensor]
+# From a checkpoint, exemplar pairs and b to what adapts the base.
+Start = Callable[[Adapter, Pairs, Tensor], Adaptation]
 
 
 def by_size(
@@ -130,7 +134,11 @@ def best_device() -> torch.device:
 
 
 def adapter_predictor(
-    adapter: Adapter, config: TrainConfig, merge: bool = False, fit: FitConfig | None = None
+    adapter: Adapter,
+    config: TrainConfig,
+    merge: bool = False,
+    fit: FitConfig | None = None,
+    start: Start = routed,
 ) -> Predictor:
     """The adapter as a function from exemplar pairs, b, prompts and seeds to b'.
 
@@ -142,13 +150,14 @@ def adapter_predictor(
         merge: merge the mix into the weights while a batch of one is sampled, where these are not
             quantised.
         fit: search for the adaptation on the items' own pairs; without it the router decides.
+        start: what adapts the base where nothing is fitted, and where a fit begins.
     """
     merge = merge and can_merge(adapter.basis)
 
     def predict_panels(
         pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Tensor:
-        adaptation = adapt(adapter, config, fit, pairs, b, prompts)
+        adaptation = adapt(adapter, config, fit, pairs, b, prompts, start)
         panels = shown_panels(pairs[0], b, fit)
         return draw_answers(adapter, config, adaptation, panels, prompts, seeds, merge)
 
@@ -200,12 +209,13 @@ def adapt(
     pairs: Pairs,
     b: Tensor,
     prompts: Sequence[str],
+    start: Start = routed,
 ) -> Adaptation:
     """What adapts the base to a batch of analogies: as the router says, or fitted from there on."""
-    start = routed(adapter, pairs, b)
+    first = start(adapter, pairs, b)
     if settings is None:
-        return start
-    space = space_for(adapter, config, settings, start, len(b))
+        return first
+    space = space_for(adapter, config, settings, first, len(b))
     return fit_pairs(adapter, config, settings, space, pairs, prompts).adaptation
 
 
@@ -214,6 +224,7 @@ def from_checkpoint(
     merge: bool = False,
     fit: Mapping[str, Any] | None = None,
     quantize: str = "no",
+    mix: str = "router",
 ) -> Method:
     """The method in a checkpoint folder.
 
@@ -223,9 +234,12 @@ def from_checkpoint(
         fit: settings of a fit to each item's own pairs, such as `{"steps": 20}`; the method is then
             called `<name>-fit`.
         quantize: `8bit` or `4bit` holds the base's blocks in so many, to save memory.
+        mix: whose mix an item gets: the `router`'s own for it; the `mean` over all trained
+            transformations; that of the `nearest` trained one. With the latter two the method is
+            called `<name>-<mix>`.
 
     Raises:
-        InputError: the folder holds no whole checkpoint, or a setting of the fit is wrong.
+        InputError: the folder holds no whole checkpoint, or a setting is wrong.
     """
     folder = checkpoint_folder(folder)
     settings = read_fit(fit)
@@ -238,11 +252,15 @@ def from_checkpoint(
     recorded = read_json(folder / "config.json")
     about = _about(adapter, config, recorded, settings, quantize)
     track = "open" if "imported_from" in recorded else "closed"
-    predict = adapter_predictor(adapter.to(device), config, merge, settings)
+    start = start_of(folder, adapter, mix)
+    name = config.name
+    if mix != "router":
+        about["mix"], name = mix, f"{name}-{mix}"
+    predict = adapter_predictor(adapter.to(device), config, merge, settings, start)
     # Beside 12 billion weights there is room for few.
     batch_size = 4 if adapter.base.full_size else 32
     return Method(
-        config.name if settings is None else fit_name(config),
+        name if settings is None else fit_name(config),
         predict,
         working_size(config),
         device,
@@ -251,6 +269,15 @@ def from_checkpoint(
         track,
         batch_size,
     )
+
+
+def start_of(folder: Path, adapter: Adapter, mix: str) -> Start:
+    """What a checkpoint adapts the base with, by whose mix an item gets."""
+    known = None if mix == "router" else read_known_pairs(folder)
+    check_mix(mix, adapter, known, str(folder))
+    if known is None:
+        return routed
+    return lambda adapter, pairs, b: known_mix(adapter, known, mix, pairs, b)
 
 
 def _about(

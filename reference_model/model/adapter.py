@@ -2,6 +2,7 @@
 that feeds them.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -38,9 +39,10 @@ class Adapter(nn.Module):
         encoder: nn.Module | None,
         router: Router | None,
         token: nn.Linear | None,
+        frozen: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self.base, self.basis = base, basis
+        self.base, self.basis, self.frozen = base, basis, frozenset(frozen)
         self.transformer, self.encoder, self.router, self.token = (
             base.transformer,
             encoder,
@@ -55,12 +57,12 @@ class Adapter(nn.Module):
         return self
 
     def trainable(self) -> nn.ModuleDict:
-        """Every trainable weight, by stable names."""
-        weights = nn.ParameterDict(
-            {name.replace(".", "/"): p for name, p in self.basis.tensors().items()}
-        )
-        modules = nn.ModuleDict({"basis": weights})
-        if self.router is not None:
+        """Every trainable weight, by stable names: not those of the parts in `frozen`."""
+        modules = nn.ModuleDict()
+        if "basis" not in self.frozen:
+            weights = {name.replace(".", "/"): p for name, p in self.basis.tensors().items()}
+            modules["basis"] = nn.ParameterDict(weights)
+        if self.router is not None and "router" not in self.frozen:
             modules["router"] = self.router
         if self.token is not None:
             modules["token"] = self.token
@@ -199,15 +201,45 @@ def fresh_adapter(
     else:
         assert encoder is not None
         width = encoder.features
+    token_width = base.transformer.config.joint_attention_dim
     if settings.kind == "token-control":
-        return Adapter(
-            base,
-            basis,
-            encoder,
-            None,
-            nn.Linear(width, settings.tokens * base.transformer.config.joint_attention_dim),
-        )
-    return Adapter(base, basis, encoder, new_router(settings, len(basis.layers), width), None)
+        token = nn.Linear(width, settings.tokens * token_width)
+        return Adapter(base, basis, encoder, None, token)
+    router = new_router(settings, len(basis.layers), width)
+    token = None
+    if settings.tokens_beside:
+        token = nn.Linear(width, settings.tokens_beside * token_width)
+    adapter = Adapter(base, basis, encoder, router, token, frozen_parts(settings))
+    freeze(adapter, settings)
+    return adapter
+
+
+def frozen_parts(settings: AdapterConfig) -> list[str]:
+    """Which of basis and router do not learn."""
+    frozen = [] if settings.basis == "trained" else ["basis"]
+    return frozen if settings.router == "trained" else [*frozen, "router"]
+
+
+def freeze(adapter: Adapter, settings: AdapterConfig) -> None:
+    """Set the parts that do not learn to what they stay at.
+
+    A uniform router scores all elements 0. A frozen basis is drawn so that each element's update
+    has the RMS of the layer's own weights; as it starts, its B would be zero.
+    """
+    assert adapter.router is not None
+    with torch.no_grad():
+        if settings.router == "uniform":
+            adapter.router.projections.zero_()
+        if settings.basis == "frozen":
+            for layer in adapter.basis.layers.values():
+                a, b = (part["default"].weight for part in (layer.lora_A, layer.lora_B))
+                goal = layer.base_layer.weight.square().mean().sqrt()
+                entry = a.square().mean().sqrt() * settings.rank**0.5  # of B A, for B of unit RMS
+                b.normal_(std=float(goal / entry / adapter.basis.alpha * settings.rank))
+    for part in adapter.frozen:
+        module = adapter.router if part == "router" else adapter.basis
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
 
 
 def new_router(settings: AdapterConfig, layers: int, features: int) -> Router:

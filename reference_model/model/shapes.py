@@ -71,12 +71,19 @@ def training_shapes(config: TrainConfig) -> Shapes:
         )
         features = feature_width(config)
         routing: nn.Module = nn.Module()
-        if settings.kind == "lorweb":
-            routing = Router(len(basis.layers), settings.elements, features, settings.key_width)
-        elif settings.kind == "token-control":
-            routing = nn.Linear(features, settings.tokens * transformer.config.joint_attention_dim)
+        routing = nn.ModuleList()
+        if settings.kind == "lorweb" and settings.router == "trained":
+            router = Router(len(basis.layers), settings.elements, features, settings.key_width)
+            routing.append(router)
+        tokens = settings.tokens_beside if settings.kind == "lorweb" else 0
+        if settings.kind == "token-control":
+            tokens = settings.tokens
+        if tokens:
+            width = transformer.config.joint_attention_dim
+            routing.append(nn.Linear(features, tokens * width))
+    learning = [] if settings.basis == "frozen" else basis.parameters()
     basis_shapes, beside = (
-        [p.shape for p in basis.parameters()],
+        [p.shape for p in learning],
         [p.shape for p in routing.parameters()],
     )
     return Shapes(

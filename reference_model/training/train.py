@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,8 @@ def optimizer_step(
     for part in process_share(training.batch, training.accumulation, accelerator):
         with accelerator.accumulate(model):
             batch = source.batch([choices[i] for i in part], accelerator.device)
+            if config.adapter.features == "permuted" and batch.features is not None:
+                batch = replace(batch, features=batch.features.roll(1, 0))
             drawn = drawn or draw(
                 training.times, (len(choices), *flatten_tokens(batch.target).shape[1:]), generator
             )
