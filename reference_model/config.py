@@ -243,7 +243,9 @@ def unused_settings(config: TrainConfig) -> dict[str, Any]:
 class FitConfig(Strict):
     """A search at inference for what adapts the base to an item's own pairs."""
 
-    steps: int = Field(20, ge=1, description="steps of the search")
+    steps: int = Field(
+        20, ge=0, description="steps of the search; 0: none, only the pair is hidden"
+    )
     space: Literal["hull", "span", "tokens", "lora"] | None = Field(
         None,
         description="what is searched: hull (mixes that the router could give) or span (any mix) "

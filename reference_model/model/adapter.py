@@ -203,12 +203,11 @@ def fresh_adapter(
         width = encoder.features
     token_width = base.transformer.config.joint_attention_dim
     if settings.kind == "token-control":
-        token = nn.Linear(width, settings.tokens * token_width)
-        return Adapter(base, basis, encoder, None, token)
+        control = nn.Linear(width, settings.tokens * token_width)
+        return Adapter(base, basis, encoder, None, control)
     router = new_router(settings, len(basis.layers), width)
-    token = None
-    if settings.tokens_beside:
-        token = nn.Linear(width, settings.tokens_beside * token_width)
+    beside = settings.tokens_beside * token_width
+    token = nn.Linear(width, beside) if beside else None
     adapter = Adapter(base, basis, encoder, router, token, frozen_parts(settings))
     freeze(adapter, settings)
     return adapter

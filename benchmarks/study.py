@@ -1,0 +1,403 @@
+"""Run the study of docs/study.md: where does a basis of LoRAs generalise, and where does it fail?
+
+    python -P benchmarks/study.py list
+    python -P benchmarks/study.py run --folder study --jobs 2
+    python -P benchmarks/study.py table
+
+`run` makes the datasets, trains every arm that is missing, scores it, and writes a file of results
+for each to benchmarks/results/study. It can be stopped at any time and goes on at the next start.
+Everything is done with public commands; each file of results holds those that made it. `list`
+prints what there is to run and what is there, `table` the means with intervals and the contrasts.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datagen.planning.compositions import by_seed
+from datagen.planning.seeding import draw
+from lorweb_bench.reports.report import read_per_sample
+from lorweb_bench.runtime.files import write_atomic
+from lorweb_bench.runtime.yaml_files import to_yaml
+from lorweb_bench.stats.aggregate import clusters_of, groups, mean, parts_of
+from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
+
+RESULTS = Path(__file__).parent / "results" / "study"
+RECIPES = Path(__file__).parents[1] / "datagen" / "recipes"
+METRIC = "edit_recovery"
+SEEDS = (0, 1, 2)
+DRAWS = (0, 1, 2)  # of nested subsets of families
+ALL = 31  # trained families
+FAMILY_COUNTS = (4, 8, 16, ALL)
+STEPS = 3000  # of every training, in batches of 8
+GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
+
+# Each arm: the ready config, and what is changed in it.
+ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "lorweb": ("tiny-lorweb", ()),
+    "token-control": ("tiny-token-control", ()),
+    "single-lora": ("tiny-single-lora", ()),
+    "frozen-router": ("tiny-lorweb", ("adapter.router=frozen",)),
+    "uniform-gates": ("tiny-lorweb", ("adapter.router=uniform",)),
+    "permuted-features": ("tiny-lorweb", ("adapter.features=permuted",)),
+    "frozen-basis": ("tiny-lorweb", ("adapter.basis=frozen",)),
+    "basis-and-token": ("tiny-lorweb", ("adapter.tokens_beside=1",)),
+    "one-element": ("tiny-lorweb", ("adapter.elements=1", "adapter.rank=32", "adapter.alpha=32")),
+    "four-elements": ("tiny-lorweb", ("adapter.elements=4", "adapter.rank=8", "adapter.alpha=8")),
+    "16-elements": ("tiny-lorweb", ("adapter.elements=16", "adapter.rank=2", "adapter.alpha=2")),
+}
+MAIN = ("lorweb", "token-control", "single-lora")  # arms that are trained at every T
+FITS = (5, 10, 20, 40)
+# Ways to run a checkpoint: the arms that they apply to, and what the command is told.
+WAYS: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {
+    "": (tuple(ARMS), ()),
+    "hidden": (MAIN, ("fit.steps=0",)),
+    **{f"fit{steps}": (MAIN, (f"fit.steps={steps}",)) for steps in FITS},
+    "mean": (("lorweb",), ("mix=mean",)),
+    "nearest": (("lorweb",), ("mix=nearest",)),
+}
+COMPARED = (  # first less second, on the same items
+    ("lorweb", "token-control"),
+    ("lorweb", "single-lora"),
+    ("lorweb+fit20", "lorweb"),
+    ("lorweb+fit20", "lorweb+hidden"),
+    ("lorweb+fit20", "token-control+fit20"),
+    ("lorweb+fit20", "single-lora+fit20"),
+    ("lorweb", "lorweb+mean"),
+    ("lorweb", "lorweb+nearest"),
+    ("lorweb", "frozen-router"),
+    ("lorweb", "frozen-basis"),
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: an arm on one base, with so many families, of one draw and seed."""
+
+    base: str
+    families: int
+    draw: int
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        draw = "" if self.families == ALL else f"-draw{self.draw}"
+        return f"{Path(self.base).name}-t{self.families:02}{draw}-{self.arm}-seed{self.seed}"
+
+    @property
+    def dataset(self) -> str:
+        """The name of its training dataset."""
+        draw = "" if self.families == ALL else f"-draw{self.draw}"
+        return f"train-t{self.families:02}{draw}"
+
+
+def trainings(base: str, narrow: str | None) -> list[Training]:
+    """All trainings, in the order in which they are run: what gives a first answer comes first."""
+    every_arm = [Training(base, ALL, 0, arm, seed) for seed in SEEDS for arm in ARMS]
+    main_first = sorted(every_arm, key=lambda t: (t.arm not in MAIN, t.seed))
+    fewer = []
+    for families in FAMILY_COUNTS[:-1]:
+        for seed, arm in ((seed, arm) for seed in SEEDS for arm in MAIN):
+            fewer.append(Training(base, families, DRAWS[seed], arm, seed))
+    ends = []
+    for families in (FAMILY_COUNTS[0], ALL) if narrow else ():
+        for seed, arm in ((seed, arm) for seed in SEEDS for arm in MAIN):
+            ends.append(Training(str(narrow), families, DRAWS[seed], arm, seed))
+    return [*main_first, *fewer, *ends]
+
+
+def ready_recipe() -> dict[str, Any]:
+    """The content of the recipe photos-mini-train, with what it extends."""
+    from datagen.recipe.schema import find_recipe, read_recipe
+
+    recipe = read_recipe(find_recipe("photos-mini-train"))
+    return recipe.model_dump(mode="json", exclude_unset=True)
+
+
+def chosen_families(count: int, number: int, families: Sequence[str]) -> list[str]:
+    """The first `count` families in the order of a draw, so that fewer are nested in more."""
+    order = sorted(families, key=lambda name: draw(number, "study", name))
+    return sorted(order[:count])
+
+
+def recipe_of(training: Training) -> dict[str, Any]:
+    """The recipe of a training dataset with fewer families, and as many items.
+
+    It holds out what the full one holds out: values of its own families, and those of the held-out
+    pairs that both belong to it.
+    """
+    content = ready_recipe()
+    families = content["transformations"]["families"]
+    chosen = chosen_families(training.families, training.draw, families)
+    tiers = content["tiers"]
+    held_out = by_seed(content["seed"], combinations(sorted(families), 2))
+    held_out = held_out[: tiers["new_composition"]["family_pairs"]]
+    values = {name: rows for name, rows in tiers["new_parameters"].items() if name in chosen}
+    tiers["new_parameters"] = values
+    within = [pair for pair in held_out if set(pair) <= set(chosen)]
+    tiers["new_composition"] = {"family_pairs": len(within)}
+    content["transformations"]["families"] = chosen
+    return {**content, "name": f"photos-mini-{training.dataset}"}
+
+
+def command(*words: str) -> list[str]:
+    """A public command."""
+    return [sys.executable, "-P", "-m", "lorweb_bench", *words]
+
+
+def run_logged(words: Sequence[str], log: Path) -> None:
+    """Run a command; what it says goes to a file, and an error stops the study."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        done = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        tail = log.read_text().strip().splitlines()[-1:]
+        raise SystemExit(
+            f"{' '.join(words[4:8])} … ended with {done.returncode}: {tail}; see {log}"
+        )
+
+
+def build_data(folder: Path, needed: Sequence[Training]) -> Path:
+    """Build the training datasets and the suite; returns the suite."""
+    data = folder / "data"
+    full = data / f"train-t{ALL:02}"
+    for training in {t.dataset: t for t in needed}.values():
+        output = data / training.dataset
+        recipe = data / f"{training.dataset}.yaml"
+        if training.families == ALL:
+            source = "photos-mini-train"
+        else:
+            data.mkdir(parents=True, exist_ok=True)
+            write_atomic(recipe, to_yaml(recipe_of(training)))
+            source = str(recipe)
+        run_logged(command("datagen", "build", source, "-o", str(output)), data / "build.log")
+    suite = data / "photos-mini"
+    relative = ("--set", f"tiers.relative_to={full}")
+    build = command("datagen", "build", "photos-mini", "-o", str(suite), *relative)
+    run_logged(build, data / "build.log")
+    return suite
+
+
+def steps_of(
+    training: Training, folder: Path, suite: Path
+) -> Iterator[tuple[str, list[str], Path]]:
+    """What there is to do for a training: names of results, the commands, and their output."""
+    config, changes = ARMS[training.arm]
+    checkpoint = folder / "checkpoints" / training.name
+    settings = [
+        f"base={training.base}",
+        f"dataset={folder / 'data' / training.dataset}",
+        f"training.seed={training.seed}",
+        f"training.steps={STEPS}",
+        "training.threads=1",
+        *changes,
+    ]
+    options = [word for setting in settings for word in ("--set", setting)]
+    yield "", command("train", config, "-o", str(checkpoint), *options), checkpoint
+    for way, (arms, told) in WAYS.items():
+        if training.arm not in arms:
+            continue
+        name = training.name + (f"+{way}" if way else "")
+        report = folder / "reports" / name
+        options = [word for setting in told for word in ("--set", setting)]
+        evaluate = ("evaluate", "--method", str(checkpoint), "--suite", str(suite), *options)
+        yield name, command(*evaluate, "-o", str(report), "--metrics", METRIC), report
+
+
+def result_path(name: str) -> Path:
+    """Where the results of a training run in some way are kept."""
+    return RESULTS / f"{name}.json"
+
+
+def run_training(training: Training, folder: Path, suite: Path) -> None:
+    """Train, score every way that has no results yet, and keep the results."""
+    todo = list(steps_of(training, folder, suite))
+    missing = [name for name, _, _ in todo if name and not result_path(name).exists()]
+    if not missing:
+        return
+    log = folder / "logs" / f"{training.name}.log"
+    done = [" ".join(["lorweb-bench", *todo[0][1][4:]])]
+    started = time.process_time()
+    run_logged(todo[0][1], log)
+    for name, words, report in todo[1:]:
+        if name not in missing:
+            continue
+        run_logged(words, log)
+        keep(name, training, report, [*done, " ".join(["lorweb-bench", *words[4:]])], folder)
+        shutil.rmtree(report / "predictions", ignore_errors=True)
+    print(f"{training.name}: done in {time.process_time() - started:.0f} s", flush=True)
+
+
+def keep(
+    name: str, training: Training, report: Path, commands: Sequence[str], folder: Path
+) -> None:
+    """Write the results of one report: its scores by group, and the value of every item."""
+    content = json.loads((report / "report.json").read_text())
+    table = read_per_sample(report)
+    scores = {}
+    for group in GROUPS:
+        if group in content["scores"]:
+            scores[group] = {
+                k: content["scores"][group][METRIC][k] for k in ("mean", "ci_low", "ci_high")
+            }
+    values = dict(zip(map(str, table["key"]), np.round(table[METRIC], 4).tolist(), strict=True))
+    about = {
+        "name": name,
+        "base": Path(training.base).name,
+        "families": training.families,
+        "draw": training.draw,
+        "arm": training.arm,
+        "way": name.partition("+")[2],
+        "seed": training.seed,
+        "suite": content["suite"],
+        "scores": scores,
+        "commands": [re.sub(re.escape(str(folder)), "study", words) for words in commands],
+        "values": dict(sorted(values.items())),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_atomic(result_path(name), json.dumps(about, separators=(",", ":")) + "\n")
+    write_labels(table)
+
+
+def write_labels(table: Any) -> None:
+    """Write once what the items of the suite are: the same for all results."""
+    path = RESULTS / "items.json"
+    if not path.exists():
+        columns = ("key", "split", "tier", "kind", "family", "transformation", "hard")
+        sources = ("a_source", "b_source")
+        labels = {name: np.asarray(table[name]).tolist() for name in (*columns, *sources)}
+        write_atomic(path, json.dumps(labels, separators=(",", ":")) + "\n")
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    """All results by name."""
+    found = {}
+    for path in sorted(RESULTS.glob("*.json")):
+        if path.name != "items.json":
+            content = json.loads(path.read_text())
+            found[content["name"]] = content
+    return found
+
+
+def over_seeds(
+    results: dict[str, dict[str, Any]], base: str, families: int, arm_and_way: str
+) -> np.ndarray | None:
+    """The values (trainings, items) of an arm, run in some way, at so many families."""
+    arm, _, way = arm_and_way.partition("+")
+    keys = json.loads((RESULTS / "items.json").read_text())["key"]
+    rows = []
+    for content in results.values():
+        asked = (base, families, arm, way)
+        if (content["base"], content["families"], content["arm"], content["way"]) == asked:
+            rows.append([content["values"][key] for key in keys])
+    return np.array(rows) if rows else None
+
+
+def item_table() -> dict[str, np.ndarray]:
+    """What the items of the suite are, as columns."""
+    labels = json.loads((RESULTS / "items.json").read_text())
+    return {name: np.asarray(values) for name, values in labels.items()}
+
+
+def print_tables(base: str) -> None:
+    """Print means by arm, then the contrasts with their intervals, for each number of families."""
+    results, table = read_results(), item_table()
+    present, transformation = groups(table), table["transformation"]
+    shown = [group for group in GROUPS if group in present]
+    names = [a + (f"+{w}" if w else "") for w, (arms, _) in WAYS.items() for a in arms]
+    for families in sorted({content["families"] for content in results.values()}):
+        print(f"\n{families} families\n{'':28}{'n':>3}" + "".join(f"{g:>17}" for g in shown))
+        for name in names:
+            values = over_seeds(results, base, families, name)
+            if values is not None:
+                line = [mean(present[g], transformation, values.mean(0)) for g in shown]
+                numbers = "".join(f"{x:17.3f}" for x in line)
+                print(f"{name:28}{len(values):3}{numbers}")
+        for pair in COMPARED:
+            sides = [over_seeds(results, base, families, name) for name in pair]
+            if sides[0] is not None and sides[1] is not None:
+                print_contrast(pair, [sides[0], sides[1]], table)
+    print_slope(base, results, table)
+
+
+def print_contrast(pair: tuple[str, str], sides: Sequence[np.ndarray], table: Any) -> None:
+    """Print how far the first of two arms is ahead of the second on `unseen`, with its interval.
+
+    The interval knows what items share, and that trainings differ.
+    """
+    group, transformation = groups(table)["unseen"], table["transformation"]
+    differences = sides[0].mean(0) - sides[1].mean(0)
+    varying: list[Trainings] = []
+    for side in sides:
+        varying += between_trainings([mean(group, transformation, run) for run in side])
+    estimate = [parts_of(group, transformation)]
+    clusters = clusters_of(table)
+    of_trainings = [[tuple(varying)]]
+    low, high = intervals(estimate, differences[:, None], clusters, trainings=of_trainings)[0, 0]
+    point = mean(group, transformation, differences)
+    print(f"{' - '.join(pair)}: {point:+.3f} ({point + low:+.3f} to {point + high:+.3f}) on unseen")
+
+
+def print_slope(base: str, results: dict[str, dict[str, Any]], table: Any) -> None:
+    """Print the contrast named beforehand: LoRWeB less the token control, by log2 of families."""
+    counts, sides = [], []
+    for families in FAMILY_COUNTS:
+        pair = [over_seeds(results, base, families, arm) for arm in COMPARED[0]]
+        if pair[0] is not None and pair[1] is not None:
+            counts.append(np.log2(families))
+            sides.append(pair)
+    if len(counts) < 2 or len({len(side) for pair in sides for side in pair}) > 1:
+        return
+    weights = np.array(counts) - np.mean(counts)
+    weights /= np.square(weights).sum()
+    slopes = []
+    for side in (0, 1):
+        weighted = [w * pair[side] for w, pair in zip(weights, sides, strict=True)]
+        slopes.append(np.sum(weighted, axis=0))
+    print("\nby doubling of the trained families:")
+    print_contrast(COMPARED[0], slopes, table)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("list", "run", "table"))
+    parser.add_argument("--folder", type=Path, default=Path("study"), help="for data and logs")
+    parser.add_argument("--base", default="tiny", help="the base that knows the world")
+    parser.add_argument("--narrow", help="the base that knows the trained families alone")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--only", default="", help="trainings whose name holds this")
+    settings = parser.parse_args()
+    wanted = trainings(settings.base, settings.narrow)
+    wanted = [training for training in wanted if settings.only in training.name]
+    if settings.what == "table":
+        print_tables(Path(settings.base).name)
+    elif settings.what == "list":
+        for training in wanted:
+            ways = [way for way, (arms, _) in WAYS.items() if training.arm in arms]
+            names = [training.name + (f"+{way}" if way else "") for way in ways]
+            there = sum(result_path(name).exists() for name in names)
+            print(f"{there}/{len(names)}  {training.name}")
+    else:
+        suite = build_data(settings.folder, wanted)
+        with ThreadPoolExecutor(settings.jobs) as pool:
+            for done in [pool.submit(run_training, t, settings.folder, suite) for t in wanted]:
+                done.result()
+
+
+if __name__ == "__main__":
+    main()
