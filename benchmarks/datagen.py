@@ -2,6 +2,7 @@
 
     python benchmarks/datagen.py                    # all parts, some ten minutes on two cores
     python benchmarks/datagen.py --only encoding    # or pairs, workers, memory, loader, checks
+    python benchmarks/datagen.py --only plan --photographs FOLDER --before a72402a
 
 Images are crops of the bundled photographs. Everything that is compared is measured in turns in one
 run, and medians of the ratios are printed: other work on the machine slows both sides. Where one
@@ -42,7 +43,8 @@ from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.yaml_files import to_yaml
 
 KINDS = ("colour", "tone")
-PARTS = ("encoding", "pairs", "workers", "memory", "loader", "checks")
+PARTS = ("encoding", "pairs", "workers", "memory", "loader", "checks", "plan")
+ROOT = Path(__file__).parents[1]
 Seconds = tuple[float, float]  # by the clock, of the processor
 TRAIN = [
     "astronaut",
@@ -207,9 +209,7 @@ def workers(folder: Path, items: int, times: int) -> None:
             "--workers",
             str(count),
         ]
-        subprocess.run(
-            [*COMMAND, *words], cwd=Path(__file__).parents[1], check=True, capture_output=True
-        )
+        subprocess.run([*COMMAND, *words], cwd=ROOT, check=True, capture_output=True)
 
     found = sorted(one / two for (one, _), (two, _) in turns(times, lambda: by(1), lambda: by(2)))
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
@@ -242,9 +242,7 @@ def memory(folder: Path, items: int, times: int) -> None:
         found = []
         for _, count in itertools.product(range(times), (items, 10 * items)):
             command = [sys.executable, "-c", PEAK, kind, str(folder), str(count)]
-            done = subprocess.run(
-                command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True
-            )
+            done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
             found.append(int(done.stdout))
         few, many = statistics.median(found[::2]), statistics.median(found[1::2])
         print(
@@ -330,11 +328,65 @@ def checks(folder: Path, count: int, times: int) -> None:
     )
 
 
+PLAN = """
+import hashlib, sys, time
+import cv2
+cv2.setNumThreads(1)
+from datagen.build import make_plan
+from datagen.planning.source_roles import share_out
+from datagen.recipe.schema import read_recipe
+from lorweb_bench.runtime.files import canonical_json
+recipe = read_recipe("photos-train", sys.argv[1:])
+roles = share_out(recipe)
+begin = time.process_time()
+plan = make_plan(recipe, roles, None)
+seconds = time.process_time() - begin
+chosen = canonical_json([dict(plan.transformations), list(map(str, plan.notes))])
+print(seconds, hashlib.sha256(chosen.encode()).hexdigest(), len(plan.transformations))
+"""
+
+
+def plan(folder: Path, photographs: str, before: str, share: float, times: int) -> None:
+    """The plan of `photos-train` at this checkout, over that at an earlier commit."""
+    archive = subprocess.run(["git", "archive", before], cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder / "before", filter="data")
+    settings = [
+        f"source.path={Path(photographs).absolute()}",
+        f"transformations.compositions.count={round(1500 * share)}",
+        f"transformations.compositions.of_three={round(300 * share)}",
+    ]
+
+    def planned(root: Path) -> tuple[float, str, str]:
+        """Seconds of the processor, a digest of what was chosen, and how much that is."""
+        command = [sys.executable, "-P", "-c", PLAN, *settings]
+        environment = os.environ | {"PYTHONPATH": str(root)}
+        run = subprocess.run(
+            command, cwd=root, env=environment, check=True, capture_output=True, text=True
+        )
+        seconds, digest, count = run.stdout.split()
+        return float(seconds), digest, count
+
+    rounds = [(planned(folder / "before"), planned(ROOT)) for _ in range(times)]
+    if len(digests := {digest for turn in rounds for _, digest, _ in turn}) > 1:
+        raise SystemExit(f"the plans differ: {', '.join(sorted(digests))}")
+    found = sorted(now[0] / then[0] for then, now in rounds)
+    seconds = [statistics.median(turn[side][0] for turn in rounds) for side in (0, 1)]
+    print(
+        f"the plan of photos-train, {rounds[0][0][2]} transformations, over that at {before}: "
+        f"{statistics.median(found):.2f} ({found[0]:.2f}-{found[-1]:.2f} in {times} turns; "
+        f"{seconds[1]:.0f} s of the processor and {seconds[0]:.0f} s); the goal is 0.5 at most"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--times", type=int, default=3, help="turns of each comparison")
+    parser.add_argument("--photographs", help="of `plan`: a folder of a hundred or more")
+    parser.add_argument("--before", default="a72402a", help="of `plan`: the commit to compare with")
+    parser.add_argument("--share", type=float, default=1.0, help="of `plan`: of the compositions")
     given = parser.parse_args()
     parts: dict[str, Callable[[Path], None]] = {
         "encoding": lambda folder: encoding(folder, 256, given.times),
@@ -344,6 +396,12 @@ def main() -> None:
         "loader": lambda folder: loader(folder, 256, 2 * given.times + 1),
         "checks": lambda folder: checks(folder, 200, given.times),
     }
+    if given.photographs:
+        parts["plan"] = lambda folder: plan(
+            folder, given.photographs, given.before, given.share, given.times
+        )
+    elif given.only == "plan":
+        parser.error("--only plan needs --photographs FOLDER")
     for name, part in parts.items():
         if given.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:

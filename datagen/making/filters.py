@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 
 from datagen.recipe.schema import FiltersSection
@@ -27,7 +28,8 @@ def blank(image: np.ndarray) -> float:
     Returns:
         A share in (0, 1]; colours are compared in steps of 8 levels. At 1 there is nothing to see.
     """
-    red, green, blue = (image[..., channel].astype(np.uint16) >> 3 for channel in range(3))
+    channels = cv2.split(np.ascontiguousarray(image) >> 3)
+    red, green, blue = (channel.astype(np.uint16) for channel in channels)
     bins = red | green << 5 | blue << 10
     return float(np.bincount(bins.reshape(-1)).max() / bins.size)
 

@@ -83,8 +83,12 @@ class Calibration:
             for i, image in enumerate(self.images)
         ]
         self._ends = np.cumsum([len(selection) for selection in self._selections])[:-1]
-        self._identity = self._select(self.images)
-        self._results: LRUCache[str, list[np.ndarray]] = LRUCache(CACHE_BYTES, getsizeof=_nbytes)
+        self._identity = np.concatenate(
+            [self.select(image, number) for number, image in enumerate(self.images)]
+        )
+        self._singles: LRUCache[tuple[str, int], np.ndarray] = LRUCache(
+            CACHE_BYTES, getsizeof=lambda result: result.nbytes
+        )
         self._sketches: dict[str, Sketch] = dict(sketches)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -112,46 +116,49 @@ class Calibration:
     def sketch(self, name: str, spec: Spec) -> Sketch:
         """What a transformation, by its id, does to the images."""
         if name not in self._sketches:
-            parts = steps_of(spec)
             try:
                 with failing_items("it fails on an image"):
-                    results = self._run(name, spec, parts)
-                blankness = float(np.median([blank(result[::2, ::2]) for result in results]))
-                self._sketches[name] = Sketch(self._select(results), blankness)
+                    self._sketches[name] = self._run_and_sketch(name, spec)
             except ItemFailure as failure:
                 self._sketches[name] = Sketch(self._identity, 1.0, str(failure))
         return self._sketches[name]
 
-    def _run(self, name: str, spec: Spec, parts: Sequence[Spec]) -> list[np.ndarray]:
-        return self._single(name, spec) if len(parts) == 1 else self._composition(parts)
+    def known_sketch(self, name: str) -> Sketch | None:
+        """The sketch of a transformation that was made or learned before; None of others."""
+        return self._sketches.get(name)
 
     def learn(self, name: str, sketch: Sketch) -> None:
         """Keep a sketch that a worker made."""
         self._sketches[name] = sketch
 
-    def _select(self, results: Sequence[np.ndarray]) -> np.ndarray:
-        selected = [
-            result.reshape(-1)[selection]
-            for result, selection in zip(results, self._selections, strict=True)
-        ]
-        return np.concatenate(selected)
-
-    def _single(self, name: str, spec: Spec) -> list[np.ndarray]:
-        results = self._results.get(name)
-        if results is None:
-            library = library_of(self.library)
-            results = [library.apply(spec, image) for image in self.images]
-            if _nbytes(results) <= CACHE_BYTES:
-                self._results[name] = results
-        return results
-
-    def _composition(self, parts: Sequence[Spec]) -> list[np.ndarray]:
-        library = library_of(self.library)
+    def _run_and_sketch(self, name: str, spec: Spec) -> Sketch:
+        library, parts = library_of(self.library), steps_of(spec)
         first = library.describe(parts[0]["family"], parts[0]["parameters"])
-        results = self._single(first["id"], first)
-        for part in parts[1:]:
-            results = [library.apply(part, result) for result in results]
-        return results
+        pixels, blanks = [], []
+        for number in range(len(self.images)):
+            result = self.single(name if len(parts) == 1 else first["id"], parts[0], number)
+            for part in parts[1:]:
+                result = library.apply(part, result)
+            pixels.append(self.select(result, number))
+            blanks.append(blank(result[::2, ::2]))
+        return Sketch(np.concatenate(pixels), float(np.median(blanks)))
+
+    def single(self, name: str, spec: Spec, number: int) -> np.ndarray:
+        """What a single transformation, by its id, makes of one of the images."""
+        result = self._singles.get((name, number))
+        if result is None:
+            result = library_of(self.library).apply(spec, self.images[number])
+            if result.nbytes <= CACHE_BYTES:
+                self._singles[name, number] = result
+        return result
+
+    def select(self, result: np.ndarray, number: int) -> np.ndarray:
+        """The pixels of a result on one of the images that a sketch keeps."""
+        return result.reshape(-1)[self._selections[number]]
+
+    def by_image(self, sketch: Sketch) -> list[np.ndarray]:
+        """The pixels of a sketch, image by image."""
+        return np.split(sketch.pixels, self._ends)
 
     def change(self, name: str, spec: Spec) -> float:
         """How much a transformation changes an image: the median over the images."""
@@ -192,9 +199,11 @@ class Calibration:
         coarse = _coarse(matrix).astype(np.float32)
         norms = (coarse**2).mean(1)
         # Coarse distances only choose whom to measure in whole numbers, which no BLAS rounds.
-        guess = norms[:, None] + norms[None, :] - 2 / coarse.shape[1] * (coarse @ coarse.T)
+        scale = 2 / coarse.shape[1]
+        guess = norms[None, :] + norms[len(known) :, None]
+        guess -= scale * (coarse[len(known) :] @ coarse.T)
         for row in range(len(known), len(names)):
-            close = np.flatnonzero(guess[row, :row] < 2.5 * least**2 + 4)
+            close = np.flatnonzero(guess[row - len(known), :row] < 2.5 * least**2 + 4)
             earlier = [int(i) for i in close if names[i] not in near]
             distances = [(flat_levels(matrix[row], matrix[i]), names[i]) for i in earlier]
             distance, other = min(distances, default=(least, ""))
@@ -305,10 +314,6 @@ def _cut_panels(recipe: Recipe, pool: Pool, count: int, word: str) -> list[np.nd
 def _coarse(sketches: np.ndarray) -> np.ndarray:
     """Some three thousand values of each sketch (a row), next to each other in memory."""
     return np.ascontiguousarray(sketches[:, :: max(1, sketches.shape[1] // COARSE)])
-
-
-def _nbytes(results: Sequence[np.ndarray]) -> int:
-    return sum(result.nbytes for result in results)
 
 
 def flat_levels(x: np.ndarray, y: np.ndarray) -> float:

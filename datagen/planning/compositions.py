@@ -10,6 +10,7 @@ import numpy as np
 
 from datagen.planning.calibration import Calibration, Sketch
 from datagen.planning.seeding import draw
+from datagen.planning.visible_steps import sketch_if_visible
 from datagen.recipe.library import library_of
 from datagen.recipe.schema import Recipe
 from lorweb_bench.data.composition import family_pairs
@@ -139,33 +140,34 @@ class Composer:
 
     def _visible(self, batch: Sequence[Steps]) -> Iterator[Described | None]:
         """Of each the composition, described, or None where one of its steps cannot be seen."""
-        sketches = run_pieces(
-            self._sketch_if_visible,
-            batch,
+        groups: dict[
+            str, list[Steps]
+        ] = {}  # those that begin alike share what the first step makes
+        for names in batch:
+            groups.setdefault(names[0], []).append(names)
+        sketched = run_pieces(
+            self._sketch_group,
+            list(groups.values()),
             self.calibration.workers,
             describe="choosing compositions",
         )
-        for names, sketch in zip(batch, sketches, strict=True):
-            if sketch is None:
+        sketches: dict[Steps, Sketch | None] = {}
+        for group, group_sketches in zip(groups.values(), sketched, strict=True):
+            sketches.update(zip(group, group_sketches, strict=True))
+        for names in batch:
+            if (sketch := sketches[names]) is None:
                 yield None
                 continue
             spec = self._compose(names)
             self.calibration.learn(spec["id"], sketch)
             yield spec
 
-    def _sketch_if_visible(self, names: Steps) -> Sketch | None:
-        """The composition's sketch, if the composition and every one of its steps can be seen.
-
-        A step can be seen where the image differs visibly from what it is without that step.
-        """
-        spec, least = self._compose(names), self.recipe.filters.minimum_change
-        if self.calibration.change(spec["id"], spec) < least:
-            return None
-        for i in range(len(names)):
-            rest = self._compose((*names[:i], *names[i + 1 :]))
-            if self.calibration.distance(spec["id"], spec, rest["id"], rest) < least:
-                return None
-        return self.calibration.sketch(spec["id"], spec)
+    def _sketch_group(self, group: Sequence[Steps]) -> list[Sketch | None]:
+        least = self.recipe.filters.minimum_change
+        return [
+            sketch_if_visible(self.calibration, [self._compose((n,)) for n in names], least)
+            for names in group
+        ]
 
     def _compose(self, names: Steps) -> Described:
         """One after the other; a single one is itself."""

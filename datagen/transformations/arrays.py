@@ -5,13 +5,19 @@ Images are uint8 RGB, H x W x 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from cachetools import LRUCache, cached
 
 from datagen.transformations.declaration import REFERENCE, Parameter
+
+Pattern = TypeVar("Pattern", np.ndarray, tuple[np.ndarray, np.ndarray])
+PATTERN_BYTES = 128 * 2**20  # of patterns that a process keeps
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
@@ -42,6 +48,37 @@ CORNERS = {
     "bottom left": (0, 1),
     "bottom right": (1, 1),
 }  # shares of width and height
+
+
+def _nbytes(pattern: Any) -> int:
+    return pattern.nbytes if isinstance(pattern, np.ndarray) else sum(map(_nbytes, pattern))
+
+
+_PATTERNS: LRUCache[Any, Any] = LRUCache(PATTERN_BYTES, getsizeof=_nbytes)
+_LOCK = threading.Lock()
+
+
+def pattern(function: Callable[..., Pattern]) -> Callable[..., Pattern]:
+    """Decorate a function whose result the image's size and parameters alone decide on.
+
+    The last results of all such functions are kept, 128 MiB of them together, as images of one size
+    follow one another. They are read-only.
+
+    Args:
+        function: It takes height, width and parameters, all hashable, and gives one array or two.
+    """
+
+    # Arithmetic with a float of NumPy's gives other types than with one of Python's.
+    @cached(_PATTERNS, key=lambda *values: (function, *values, *map(type, values)), lock=_LOCK)
+    @functools.wraps(function)
+    def remembered(*values: Any) -> Pattern:
+        """What the function gives, read-only."""
+        result = function(*values)
+        for array in (result,) if isinstance(result, np.ndarray) else result:
+            array.flags.writeable = False
+        return result
+
+    return remembered
 
 
 def pixels(image: np.ndarray, length: float, least: int = 1) -> int:
@@ -81,6 +118,16 @@ def gray3(gray: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
 
 
+def over_channels(values: np.ndarray) -> np.ndarray:
+    """H x W values as H x W x 3, three times the same.
+
+    NumPy is several times as quick on such an array as on one of H x W x 1 that it has to spread.
+    """
+    if values.dtype == bool:
+        return cv2.merge([values.view(np.uint8)] * 3).view(bool)
+    return cv2.merge([values] * 3)
+
+
 def blend(
     image: np.ndarray, other: np.ndarray | tuple[int, int, int], weight: np.ndarray | float
 ) -> np.ndarray:
@@ -91,47 +138,61 @@ def blend(
         other: An image of the same shape, or one colour.
         weight: 0 to 1, one number or H x W.
     """
-    amount = weight
-    if not isinstance(weight, (int, float)):
-        amount = np.asarray(weight, np.float32)[..., None]
-    base = image.astype(np.float32)
-    return to_uint8(base + (np.asarray(other, np.float32) - base) * amount)
+    amount = weight if isinstance(weight, (int, float)) else np.asarray(weight, np.float32)
+    others = other if isinstance(other, tuple) else cv2.split(other)
+    channels = [
+        _blend_channel(channel, np.asarray(values, np.float32), amount)
+        for channel, values in zip(cv2.split(image), others, strict=True)
+    ]
+    return cv2.merge(channels)
+
+
+def _blend_channel(
+    channel: np.ndarray, other: np.ndarray, amount: np.ndarray | float
+) -> np.ndarray:
+    base = channel.astype(np.float32)
+    return to_uint8(base + (other - base) * amount)
 
 
 def paint(image: np.ndarray, where: np.ndarray, name: str) -> np.ndarray:
     """The image with the pixels of a boolean H x W mask set to a named colour."""
-    return np.where(where[..., None], np.array(COLOURS[name], np.uint8), image)
+    channels = [
+        np.where(where, np.uint8(level), channel)
+        for level, channel in zip(COLOURS[name], cv2.split(image), strict=True)
+    ]
+    return cv2.merge(channels)
 
 
-@lru_cache(maxsize=4)
+@pattern
 def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates x, y as float32 H x W (read-only)."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    x.flags.writeable = y.flags.writeable = False
     return x, y
 
 
-@lru_cache(maxsize=4)
+@pattern
 def unit(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates x, y of pixel centres from 0 to 1 across the image, float32 H x W (read-only)."""
     x, y = grid(height, width)
-    x, y = (x + 0.5) / width, (y + 0.5) / height
-    x.flags.writeable = y.flags.writeable = False
-    return x, y
+    return (x + 0.5) / width, (y + 0.5) / height
 
 
-@lru_cache(maxsize=4)
+@pattern
 def centred(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates x, y from the centre in half short sides, float32 H x W (read-only)."""
     x, y = grid(height, width)
     half = min(height, width) / 2
-    x, y = (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
-    x.flags.writeable = y.flags.writeable = False
-    return x, y
+    return (x - (width - 1) / 2) / half, (y - (height - 1) / 2) / half
+
+
+@pattern
+def from_centre(height: int, width: int) -> np.ndarray:
+    """How far pixels are from the centre in half short sides, float32 H x W (read-only)."""
+    return np.hypot(*centred(height, width))
 
 
 def disc(image: np.ndarray, x: float, y: float, radius: float, soft: float = 0.06) -> np.ndarray:
-    """A weight that is 1 in a disc and falls to 0 at its rim, H x W.
+    """A weight that is 1 in a disc and falls to 0 at its rim, H x W (read-only).
 
     Args:
         image: The image whose height and width count.
@@ -140,7 +201,11 @@ def disc(image: np.ndarray, x: float, y: float, radius: float, soft: float = 0.0
         radius: Where the weight is one half, in short sides.
         soft: How wide the fall is, in short sides.
     """
-    height, width = image.shape[:2]
+    return _disc(*image.shape[:2], x, y, radius, soft)
+
+
+@pattern
+def _disc(height: int, width: int, x: float, y: float, radius: float, soft: float) -> np.ndarray:
     columns, rows = grid(height, width)
     short = min(height, width)
     distance = np.hypot(columns - x * width + 0.5, rows - y * height + 0.5) / short
@@ -184,9 +249,8 @@ def from_centred(
     return x * half + (width - 1) / 2, y * half + (height - 1) / 2
 
 
-@lru_cache(maxsize=16)
+@pattern
 def noise(height: int, width: int, channels: int, seed: int) -> np.ndarray:
     """Standard normal noise of a seed, float32 H x W x channels (read-only)."""
-    field = np.random.default_rng(seed).standard_normal((height, width, channels), dtype=np.float32)
-    field.flags.writeable = False
-    return field
+    random = np.random.default_rng(seed)
+    return random.standard_normal((height, width, channels), dtype=np.float32)

@@ -70,7 +70,7 @@ def motion_blur(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
 def _mean_of(image: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
     total = np.zeros(image.shape, np.float32)
     for matrix in matrices:
-        total += warp(image, matrix)
+        cv2.accumulate(warp(image, matrix), total)
     return to_uint8(total / len(matrices))
 
 

@@ -45,8 +45,8 @@ def hue_shift(image: np.ndarray, degrees: float) -> np.ndarray:
 )
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Scale each pixel's distance from its gray."""
-    gray = luma(image)[..., None].astype(np.float32)
-    return to_uint8(gray + (image - gray) * factor)
+    gray = luma(image).astype(np.float32)
+    return cv2.merge([to_uint8(gray + (channel - gray) * factor) for channel in cv2.split(image)])
 
 
 @family("grayscale", kind=KIND, instruction="make the picture grayscale")

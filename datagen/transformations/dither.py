@@ -6,7 +6,16 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datagen.transformations.arrays import NAMED_COLOUR, gray3, grid, luma, paint, pixels
+from datagen.transformations.arrays import (
+    NAMED_COLOUR,
+    gray3,
+    grid,
+    luma,
+    over_channels,
+    paint,
+    pattern,
+    pixels,
+)
 from datagen.transformations.declaration import PIXELS, REFERENCE, Parameter, family, presets
 
 KIND = "dither"
@@ -44,7 +53,7 @@ def ordered_dither(image: np.ndarray, matrix: int, mode: str) -> np.ndarray:
     ]
     if mode == "gray":
         return gray3((luma(image) > limits).astype(np.uint8) * 255)
-    return (image > limits[..., None]).astype(np.uint8) * 255
+    return (image > over_channels(limits)).astype(np.uint8) * 255
 
 
 @family(
@@ -65,9 +74,16 @@ def error_diffusion(image: np.ndarray, mode: str) -> np.ndarray:
 def _nearest_of(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """Each pixel replaced by the nearest of K whole-numbered colours, K x 3."""
     # Squared distances but for the pixel's own square: whole numbers under 2**24, so exact.
-    palette = colours.astype(np.float32)
-    distances = (palette**2).sum(1) - 2 * (image.astype(np.float32) @ palette.T)
-    return colours.astype(np.uint8)[distances.argmin(-1)]
+    red, green, blue = cv2.split(image.astype(np.float32))
+    best = np.full(image.shape[:2], np.inf, np.float32)
+    numbers = np.zeros(image.shape[:2], np.uint8)
+    for number, (r, g, b) in enumerate(colours.astype(np.float32)):
+        distances = (r * r + g * g + b * b) - 2 * (red * r + green * g + blue * b)
+        numbers[distances < best] = number
+        best = np.minimum(best, distances)
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours)] = colours
+    return cv2.merge([cv2.LUT(numbers, np.ascontiguousarray(levels)) for levels in table.T])
 
 
 @family(
@@ -112,9 +128,24 @@ def retro_palette(image: np.ndarray, palette: str) -> np.ndarray:
     )
 
 
-def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    x, y = grid(*image.shape[:2])
-    angle, period = np.radians(degrees), spacing * min(image.shape[:2]) / REFERENCE
+@pattern
+def _line_screen(height: int, width: int, spacing: float, degrees: float) -> np.ndarray:
+    """Where a screen of lines turns dark with the tone, H x W from 0 to 1 (read-only)."""
+    return 0.5 + _waves(height, width, spacing, degrees)[1] / 2.1
+
+
+@pattern
+def _dot_screen(height: int, width: int, spacing: float, degrees: float) -> np.ndarray:
+    """Where a screen of dots turns dark with the tone, H x W from 0 to 1 (read-only)."""
+    along, across = _waves(height, width, spacing, degrees)
+    return 0.5 + (along + across) / 4.2
+
+
+def _waves(
+    height: int, width: int, spacing: float, degrees: float
+) -> tuple[np.ndarray, np.ndarray]:
+    x, y = grid(height, width)
+    angle, period = np.radians(degrees), spacing * min(height, width) / REFERENCE
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     return np.cos(2 * np.pi * along / period), np.cos(2 * np.pi * across / period)
 
@@ -133,8 +164,7 @@ def _screen(image: np.ndarray, spacing: float, degrees: float) -> tuple[np.ndarr
 )
 def halftone(image: np.ndarray, spacing: float, ink: str) -> np.ndarray:
     """Print dots of one ink that grow with darkness."""
-    along, across = _screen(image, spacing, 45)
-    dark = luma(image) / np.float32(255) < 0.5 + (along + across) / 4.2
+    dark = luma(image) / np.float32(255) < _dot_screen(*image.shape[:2], spacing, 45)
     return paint(np.full_like(image, 255), dark, ink)
 
 
@@ -150,10 +180,8 @@ def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
     """Print a screen of dots for each channel, each at its own angle."""
     result = np.empty_like(image)
     for channel, degrees in enumerate((15, 75, 45)):
-        along, across = _screen(image, spacing, degrees)
-        result[..., channel] = (
-            image[..., channel] / np.float32(255) >= 0.5 + (along + across) / 4.2
-        ) * np.uint8(255)
+        screen = _dot_screen(*image.shape[:2], spacing, degrees)
+        result[..., channel] = (image[..., channel] / np.float32(255) >= screen) * np.uint8(255)
     return result
 
 
@@ -169,8 +197,16 @@ def colour_halftone(image: np.ndarray, spacing: float) -> np.ndarray:
 )
 def line_screen(image: np.ndarray, spacing: float, degrees: float) -> np.ndarray:
     """Print lines that grow with darkness."""
-    across = _screen(image, spacing, degrees)[1]
-    return gray3((luma(image) / np.float32(255) >= 0.5 + across / 2.1).astype(np.uint8) * 255)
+    screen = _line_screen(*image.shape[:2], spacing, degrees)
+    return gray3((luma(image) / np.float32(255) >= screen).astype(np.uint8) * 255)
+
+
+@pattern
+def _reach_in_cells(height: int, width: int, cell: int) -> np.ndarray:
+    """How far pixels are from the middle of their square cell, 1 at its edge, H x W."""
+    x, y = grid(height, width)
+    across, down = (np.abs((places % cell + 0.5) / cell - 0.5) for places in (x, y))
+    return np.maximum(across, down) * 2
 
 
 @family(
@@ -189,10 +225,6 @@ def ascii_blocks(image: np.ndarray, size: float) -> np.ndarray:
     cell = pixels(image, size, 3)
     small = cv2.resize(image, (-(-width // cell), -(-height // cell)), interpolation=cv2.INTER_AREA)
     means = np.repeat(np.repeat(small, cell, 0), cell, 1)[:height, :width]
-    x, y = grid(height, width)
-    reach = (
-        np.maximum(np.abs((x % cell + 0.5) / cell - 0.5), np.abs((y % cell + 0.5) / cell - 0.5)) * 2
-    )
-    return np.where(
-        (reach <= np.sqrt(luma(means) / np.float32(255)))[..., None], means, np.uint8(0)
-    )
+    reach = _reach_in_cells(height, width, cell)
+    large = reach <= np.sqrt(luma(means) / np.float32(255))
+    return cv2.copyTo(means, large.view(np.uint8))

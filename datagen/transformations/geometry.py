@@ -11,8 +11,10 @@ from datagen.transformations.arrays import (
     LINE,
     LINES,
     centred,
+    from_centre,
     from_centred,
     grid,
+    pattern,
     remap,
     warp,
 )
@@ -212,10 +214,16 @@ def _swirl_words(degrees: float) -> str:
 )
 def swirl(image: np.ndarray, degrees: float) -> np.ndarray:
     """Turn the middle, less and less towards the rim."""
-    x, y = centred(*image.shape[:2])
-    angle = -np.radians(degrees) * np.clip(1 - np.hypot(x, y), 0, 1)
+    return remap(image, *_swirled(*image.shape[:2], degrees))
+
+
+@pattern
+def _swirled(height: int, width: int, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels come from, x and y as float32 H x W."""
+    x, y = centred(height, width)
+    angle = -np.radians(degrees) * np.clip(1 - from_centre(height, width), 0, 1)
     sine, cosine = np.sin(angle), np.cos(angle)
-    return remap(image, *from_centred(image.shape, x * cosine - y * sine, x * sine + y * cosine))
+    return from_centred((height, width), x * cosine - y * sine, x * sine + y * cosine)
 
 
 @family(
@@ -254,7 +262,7 @@ def _fisheye_words(strength: float) -> str:
 def fisheye(image: np.ndarray, strength: float) -> np.ndarray:
     """Bulge the middle, or pinch it for negative strengths."""
     x, y = centred(*image.shape[:2])
-    radius = np.clip(np.hypot(x, y), 1e-6, 1)
+    radius = np.clip(from_centre(*image.shape[:2]), 1e-6, 1)
     factor = radius**strength
     return remap(image, *from_centred(image.shape, x * factor, y * factor))
 
@@ -310,11 +318,17 @@ def mirror_half(image: np.ndarray, side: str) -> np.ndarray:
 )
 def kaleidoscope(image: np.ndarray, segments: int) -> np.ndarray:
     """Repeat one wedge around the centre, every other one mirrored."""
-    x, y = centred(*image.shape[:2])
+    return remap(image, *_reflected(*image.shape[:2], segments))
+
+
+@pattern
+def _reflected(height: int, width: int, segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels come from, x and y as float32 H x W."""
+    x, y = centred(height, width)
     wedge = 2 * np.pi / segments
     angle = np.abs((np.arctan2(y, x) + wedge / 2) % wedge - wedge / 2) - np.pi / 2
-    radius = np.hypot(x, y)
-    return remap(image, *from_centred(image.shape, radius * np.cos(angle), radius * np.sin(angle)))
+    radius = from_centre(height, width)
+    return from_centred((height, width), radius * np.cos(angle), radius * np.sin(angle))
 
 
 @family(

@@ -17,6 +17,7 @@ from datagen.transformations.arrays import (
     disc,
     gray3,
     luma,
+    over_channels,
     paint,
     unit,
 )
@@ -43,7 +44,7 @@ def _where(edit: str, place: str) -> str:
 
 
 def _edited(image: np.ndarray, edit: str, where: np.ndarray) -> np.ndarray:
-    return np.where(where[..., None], EDITS[edit](image), image)
+    return np.where(over_channels(where), EDITS[edit](image), image)
 
 
 def _half_words(edit: str, side: str) -> str:

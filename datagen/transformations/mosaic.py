@@ -5,12 +5,10 @@ Lengths are pixels at a short side of 64 px.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import NAMED_COLOUR, grid, paint, pixels
+from datagen.transformations.arrays import NAMED_COLOUR, grid, paint, pattern, pixels
 from datagen.transformations.declaration import PIXELS, SEED, Parameter, family, presets
 
 KIND = "mosaic"
@@ -43,7 +41,7 @@ def _nearest(height: int, width: int, points: np.ndarray) -> np.ndarray:
     return cKDTree(points).query(np.stack([x.ravel(), y.ravel()], 1))[1].reshape(height, width)
 
 
-@lru_cache(maxsize=8)
+@pattern
 def _hexagons(height: int, width: int, size: float) -> np.ndarray:
     step = size * np.sqrt(3) / 2
     rows = np.arange(-1, height / step + 2)
@@ -53,7 +51,7 @@ def _hexagons(height: int, width: int, size: float) -> np.ndarray:
     return _number(_nearest(height, width, points))
 
 
-@lru_cache(maxsize=8)
+@pattern
 def _triangles(height: int, width: int, size: float) -> np.ndarray:
     x, y = grid(height, width)
     directions = [np.radians(angle) for angle in (90, 210, 330)]
@@ -62,7 +60,7 @@ def _triangles(height: int, width: int, size: float) -> np.ndarray:
     )
 
 
-@lru_cache(maxsize=8)
+@pattern
 def _crystals(height: int, width: int, size: float, seed: int) -> np.ndarray:
     rows, columns = np.mgrid[-1 : height / size + 1, -1 : width / size + 1]
     spread = np.random.default_rng(seed).uniform(0, 1, (2, *rows.shape))
@@ -72,7 +70,7 @@ def _crystals(height: int, width: int, size: float, seed: int) -> np.ndarray:
     return _number(_nearest(height, width, points))
 
 
-@lru_cache(maxsize=8)
+@pattern
 def _bricks(height: int, width: int, size: int) -> np.ndarray:
     x, y = grid(height, width)
     rows = np.floor(y / size)
@@ -180,6 +178,14 @@ def brickwork(image: np.ndarray, size: float, joint: str) -> np.ndarray:
     return _joints(image, _bricks(*image.shape[:2], pixels(image, size, 3)), joint)
 
 
+@pattern
+def _outside_of_discs(height: int, width: int, block: int) -> np.ndarray:
+    """Whether pixels lie outside of the disc in their square block, H x W."""
+    x, y = grid(height, width)
+    across, down = ((places % block + 0.5) / block - 0.5 for places in (x, y))
+    return np.hypot(across, down) >= 0.46
+
+
 @family(
     "discs",
     kind=KIND,
@@ -205,6 +211,4 @@ def discs(image: np.ndarray, size: float, ground: str) -> np.ndarray:
         image, (-(-width // block), -(-height // block)), interpolation=cv2.INTER_AREA
     )
     means = np.repeat(np.repeat(small, block, 0), block, 1)[:height, :width]
-    x, y = grid(height, width)
-    away = np.hypot((x % block + 0.5) / block - 0.5, (y % block + 0.5) / block - 0.5)
-    return paint(means, away >= 0.46, ground)
+    return paint(means, _outside_of_discs(height, width, block), ground)

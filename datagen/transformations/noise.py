@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from datagen.transformations.arrays import grid, noise, pixels, to_uint8
+from datagen.transformations.arrays import grid, noise, over_channels, pixels, to_uint8
 from datagen.transformations.declaration import PIXELS, REFERENCE, SEED, Parameter, family, presets
 
 KIND = "noise"
@@ -50,7 +50,7 @@ def gray_grain(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
 )
 def salt_and_pepper(image: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Make some pixels black and as many white."""
-    draw = np.random.default_rng(seed).random(image.shape[:2], np.float32)[..., None]
+    draw = over_channels(np.random.default_rng(seed).random(image.shape[:2], np.float32))
     return np.where(
         draw < share / 2, np.uint8(0), np.where(draw > 1 - share / 2, np.uint8(255), image)
     )
@@ -157,7 +157,7 @@ def lost_blocks(image: np.ndarray, share: float, size: float, seed: int) -> np.n
     side = max(64, rows, columns)  # of the pattern; a panorama may have more than 64 blocks
     draw = np.random.default_rng(seed).random((side, side))[:rows, :columns]
     lost = np.repeat(np.repeat(draw < share, block, 0), block, 1)[:height, :width]
-    return np.where(lost[..., None], np.uint8(0), image)
+    return np.where(over_channels(lost), np.uint8(0), image)
 
 
 def _fresh_noise_words(sigma: float, seed: int | None = None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 
@@ -15,8 +13,10 @@ from datagen.transformations.arrays import (
     NAMED_COLOUR,
     blend,
     centred,
+    from_centre,
     grid,
     paint,
+    pattern,
     unit,
 )
 from datagen.transformations.declaration import SEED, Parameter, family, presets
@@ -88,10 +88,16 @@ def _polygon(image: np.ndarray, points: np.ndarray, shade: str) -> np.ndarray:
 )
 def stripes(image: np.ndarray, degrees: float, period: float, shade: str) -> np.ndarray:
     """Lay stripes over the picture that let a quarter of it through."""
-    x, y = grid(*image.shape[:2])
+    return blend(image, COLOURS[shade], _striped(*image.shape[:2], degrees, period))
+
+
+@pattern
+def _striped(height: int, width: int, degrees: float, period: float) -> np.ndarray:
+    """A weight that is 0.75 on stripes, H x W."""
+    x, y = grid(height, width)
     angle = np.radians(degrees)
-    across = (y * np.cos(angle) + x * np.sin(angle)) / (period * min(image.shape[:2]))
-    return blend(image, COLOURS[shade], np.where(across % 1 < 0.4, np.float32(0.75), np.float32(0)))
+    across = (y * np.cos(angle) + x * np.sin(angle)) / (period * min(height, width))
+    return np.where(across % 1 < 0.4, np.float32(0.75), np.float32(0))
 
 
 @family(
@@ -112,12 +118,15 @@ def stripes(image: np.ndarray, degrees: float, period: float, shade: str) -> np.
 )
 def lines(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
     """Draw a grid of thin lines."""
-    x, y = centred(*image.shape[:2])
-    off = (
-        np.minimum(np.abs((x * cells / 2 + 0.5) % 1 - 0.5), np.abs((y * cells / 2 + 0.5) % 1 - 0.5))
-        / cells
-    )
-    return paint(image, (off < 0.016), shade)
+    return paint(image, _on_lines(*image.shape[:2], cells), shade)
+
+
+@pattern
+def _on_lines(height: int, width: int, cells: int) -> np.ndarray:
+    """Whether pixels lie on the lines between cells, H x W."""
+    x, y = centred(height, width)
+    across, down = (np.abs((places * cells / 2 + 0.5) % 1 - 0.5) for places in (x, y))
+    return np.minimum(across, down) / cells < 0.016
 
 
 @family(
@@ -132,9 +141,15 @@ def lines(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
 )
 def dots(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
     """Draw rows of dots."""
-    x, y = centred(*image.shape[:2])
+    return blend(image, COLOURS[shade], _dotted(*image.shape[:2], cells))
+
+
+@pattern
+def _dotted(height: int, width: int, cells: int) -> np.ndarray:
+    """A weight that is 1 in the dot of each cell, H x W."""
+    x, y = centred(height, width)
     away = np.hypot((x * cells / 2) % 1 - 0.5, (y * cells / 2) % 1 - 0.5)
-    return blend(image, COLOURS[shade], np.clip((0.28 - away) * 8 + 0.5, 0, 1))
+    return np.clip((0.28 - away) * 8 + 0.5, 0, 1)
 
 
 @family(
@@ -155,12 +170,17 @@ def dots(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
 )
 def veil_checks(image: np.ndarray, cells: int, shade: str) -> np.ndarray:
     """Blend every other cell of a checkerboard with a colour."""
-    x, y = unit(*image.shape[:2])
-    checks = (np.floor(x * cells) + np.floor(y * cells)) % 2
-    return blend(image, COLOURS[shade], checks * np.float32(0.6))
+    return blend(image, COLOURS[shade], _checked(*image.shape[:2], cells))
 
 
-@lru_cache(maxsize=32)
+@pattern
+def _checked(height: int, width: int, cells: int) -> np.ndarray:
+    """A weight that is 0.6 on every other cell of a checkerboard, H x W."""
+    x, y = unit(height, width)
+    return (np.floor(x * cells) + np.floor(y * cells)) % 2 * np.float32(0.6)
+
+
+@pattern
 def _written(height: int, width: int, text: str, size: float, angle: float) -> np.ndarray:
     """A weight that is 1 on a line of letters across the middle, H x W.
 
@@ -317,10 +337,14 @@ def crossed_out(image: np.ndarray, shade: str) -> np.ndarray:
 )
 def rings(image: np.ndarray, count: int, shade: str) -> np.ndarray:
     """Blend rings around the centre with a colour."""
-    radius = np.hypot(*centred(*image.shape[:2]))
-    return blend(
-        image, COLOURS[shade], np.where((radius * count) % 1 > 0.65, np.float32(0.8), np.float32(0))
-    )
+    return blend(image, COLOURS[shade], _ringed(*image.shape[:2], count))
+
+
+@pattern
+def _ringed(height: int, width: int, count: int) -> np.ndarray:
+    """A weight that is 0.8 on rings around the centre, H x W."""
+    rings_passed = from_centre(height, width) * count
+    return np.where(rings_passed % 1 > 0.65, np.float32(0.8), np.float32(0))
 
 
 @family(
@@ -333,9 +357,15 @@ def rings(image: np.ndarray, count: int, shade: str) -> np.ndarray:
 )
 def rays(image: np.ndarray, count: int, shade: str) -> np.ndarray:
     """Blend rays from the centre with a colour."""
-    x, y = centred(*image.shape[:2])
+    return blend(image, COLOURS[shade], _rayed(*image.shape[:2], count))
+
+
+@pattern
+def _rayed(height: int, width: int, count: int) -> np.ndarray:
+    """A weight that is 0.6 on rays from the centre, H x W."""
+    x, y = centred(height, width)
     turn = np.arctan2(y, x) / (2 * np.pi) * count
-    return blend(image, COLOURS[shade], np.where(turn % 1 < 0.5, np.float32(0.6), np.float32(0)))
+    return np.where(turn % 1 < 0.5, np.float32(0.6), np.float32(0))
 
 
 @family(

@@ -12,6 +12,7 @@ from datagen.transformations.arrays import (
     luma,
     noise,
     odd,
+    over_channels,
     pixels,
     to_uint8,
 )
@@ -40,11 +41,12 @@ def oil(image: np.ndarray, radius: float, tones: int) -> np.ndarray:
     result = np.zeros(image.shape, np.float32)
     padded = np.dstack([image, np.full(bins.shape, 255, np.uint8)])
     for tone in range(tones):
-        sums = cv2.blur((padded * (bins == tone)[..., None]).astype(np.float32), (size, size))
+        chosen = cv2.copyTo(padded, (bins == tone).view(np.uint8))
+        sums = cv2.blur(chosen.astype(np.float32), (size, size))
         better = sums[..., 3] > best
         cv2.copyTo(sums[..., 3], better.astype(np.uint8), best)
         cv2.copyTo(sums[..., :3], better.astype(np.uint8), result)
-    return to_uint8(result * (255 / best)[..., None])
+    return to_uint8(result * over_channels(255 / best))
 
 
 @family(
@@ -75,9 +77,8 @@ def kuwahara(image: np.ndarray, radius: float) -> np.ndarray:
             part = spread[top : top + height, left : left + width]
             better = part < best
             best = np.where(better, part, best)
-            result = np.where(
-                better[..., None], means[top : top + height, left : left + width], result
-            )
+            corner = means[top : top + height, left : left + width]
+            cv2.copyTo(corner, better.view(np.uint8), result)
     return to_uint8(result)
 
 
@@ -101,7 +102,7 @@ def cartoon(image: np.ndarray, levels: int) -> np.ndarray:
         odd(image, 7),
         6,
     )
-    return flat * (edge[..., None] > 0).astype(np.uint8)
+    return cv2.copyTo(flat, edge)
 
 
 @family(
@@ -149,9 +150,8 @@ def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     )
     line /= line.sum()
     grain = cv2.filter2D(noise(height, width, 1, 11)[..., 0], -1, line)
-    return to_uint8(
-        cv2.filter2D(image, -1, line) + (grain * 30 / max(float(grain.std()), 1e-6))[..., None]
-    )
+    grain = grain * 30 / max(float(grain.std()), 1e-6)
+    return to_uint8(cv2.filter2D(image, -1, line) + over_channels(grain))
 
 
 @family(
@@ -170,7 +170,7 @@ def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
     weave = np.sin(2 * np.pi * x / period) * np.cos(np.pi * y / period) + np.sin(
         2 * np.pi * y / period
     ) * np.cos(np.pi * x / period)
-    return to_uint8(image * (1 + 0.45 * weave[..., None]))
+    return to_uint8(image * over_channels(1 + 0.45 * weave))
 
 
 @family(
@@ -188,7 +188,8 @@ def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
     paper = np.clip(0.4 + 0.25 * blotches / max(float(blotches.std()), 1e-6), 0, 0.85)
     rims = gradient_magnitude(flat)
-    return to_uint8(flat + (255 - flat) * paper[..., None] - 0.25 * np.minimum(rims, 300))
+    paper = over_channels(paper)
+    return to_uint8(flat + (255 - flat) * paper - 0.25 * np.minimum(rims, 300))
 
 
 @family(

@@ -12,6 +12,7 @@ from datagen.transformations.arrays import (
     centred,
     gray3,
     luma,
+    over_channels,
     to_uint8,
 )
 from datagen.transformations.declaration import Below, Parameter, family, presets
@@ -190,4 +191,4 @@ def band_keep(image: np.ndarray, band: str) -> np.ndarray:
     """Keep the pixels of one third of the tones and blacken the others."""
     low, high = BANDS[band]
     gray = luma(image)
-    return image * ((gray >= low) & (gray < high))[..., None].astype(np.uint8)
+    return image * over_channels((gray >= low) & (gray < high)).view(np.uint8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 
@@ -15,7 +13,10 @@ from datagen.transformations.arrays import (
     centred,
     disc,
     grid,
+    luma,
     noise,
+    over_channels,
+    pattern,
     to_uint8,
     unit,
 )
@@ -57,7 +58,7 @@ def mist_below(image: np.ndarray, height_share: float) -> np.ndarray:
     return blend(image, (235, 238, 240), np.clip((rise - 1 + height_share) / 0.25, 0, 0.9))
 
 
-@lru_cache(maxsize=8)
+@pattern
 def _streaks(height: int, width: int, degrees: float, share: float) -> np.ndarray:
     scale = min(height, width) / 64
     small = max(8, round(height / scale)), max(8, round(width / scale))
@@ -89,7 +90,7 @@ def rain(image: np.ndarray, degrees: float, share: float) -> np.ndarray:
     )
 
 
-@lru_cache(maxsize=8)
+@pattern
 def _flakes(height: int, width: int, share: float) -> np.ndarray:
     scale = min(height, width) / 64
     draw = np.random.default_rng(41).random(
@@ -136,6 +137,16 @@ def snow_cover(image: np.ndarray, level: float) -> np.ndarray:
     return blend(image, (245, 248, 255), np.clip((bright - level) / 40, 0, 1))
 
 
+@pattern
+def _rays(height: int, width: int, corner: str) -> np.ndarray:
+    """A weight that is 1 in the rays from a corner and falls with the distance, H x W."""
+    across, down = CORNERS[corner]
+    x, y = unit(height, width)
+    x, y = np.abs(x - across) + 0.02, np.abs(y - down) + 0.02
+    rays = np.clip(0.55 + 0.6 * np.cos(np.arctan2(y, x) * 16), 0, 1)
+    return rays * np.clip(1.25 - 0.7 * np.hypot(x, y), 0, 1)
+
+
 @family(
     "sunbeam",
     kind=KIND,
@@ -145,13 +156,8 @@ def snow_cover(image: np.ndarray, level: float) -> np.ndarray:
 )
 def sunbeam(image: np.ndarray, corner: str) -> np.ndarray:
     """Add rays of warm light from a corner."""
-    across, down = CORNERS[corner]
-    x, y = unit(*image.shape[:2])
-    x, y = np.abs(x - across) + 0.02, np.abs(y - down) + 0.02
-    rays = np.clip(0.55 + 0.6 * np.cos(np.arctan2(y, x) * 16), 0, 1) * np.clip(
-        1.25 - 0.7 * np.hypot(x, y), 0, 1
-    )
-    return to_uint8(image + rays[..., None] * np.array([150, 125, 70], np.float32))
+    rays = _rays(*image.shape[:2], corner)
+    return to_uint8(image + cv2.merge([rays * np.float32(level) for level in (150, 125, 70)]))
 
 
 @family(
@@ -163,9 +169,12 @@ def sunbeam(image: np.ndarray, corner: str) -> np.ndarray:
 )
 def night(image: np.ndarray, depth: float) -> np.ndarray:
     """Darken the picture, take colour away, add blue."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    dim = (image * np.float32(0.35) + gray * np.float32(0.65)) * (1 - depth)
-    return to_uint8(dim * np.array([0.7, 0.85, 1.35], np.float32))
+    gray = luma(image).astype(np.float32) * np.float32(0.65)
+    channels = [
+        to_uint8((channel * np.float32(0.35) + gray) * (1 - depth) * np.float32(tone))
+        for channel, tone in zip(cv2.split(image), (0.7, 0.85, 1.35), strict=True)
+    ]
+    return cv2.merge(channels)
 
 
 @family(
@@ -205,9 +214,8 @@ def shade_from(image: np.ndarray, side: str) -> np.ndarray:
     """Darken the picture towards one side."""
     right, down = DIRECTIONS[side]
     x, y = unit(*image.shape[:2])
-    return to_uint8(
-        image * np.clip(0.55 - 1.1 * ((x - 0.5) * right + (y - 0.5) * down), 0, 1.3)[..., None]
-    )
+    light = np.clip(0.55 - 1.1 * ((x - 0.5) * right + (y - 0.5) * down), 0, 1.3)
+    return to_uint8(image * over_channels(light))
 
 
 @family(
@@ -229,7 +237,8 @@ def lens_flare(image: np.ndarray, x: float, y: float) -> np.ndarray:
     )
     for step, radius, light, soft in spots:
         position = x + (0.5 - x) * step, y + (0.5 - y) * step
-        total += disc(image, *position, radius, soft)[..., None] * np.array(light, np.float32)
+        spot = disc(image, *position, radius, soft)
+        total += cv2.merge([spot * np.float32(level) for level in light])
     return to_uint8(total)
 
 
