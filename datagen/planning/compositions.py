@@ -46,13 +46,16 @@ def pairs_of(families: Iterable[str]) -> set[frozenset[str]]:
 
 
 def threes_of(families: Iterable[str], allowed: set[frozenset[str]]) -> list[Group]:
-    """The groups of three families of which every two are an allowed pair."""
-
-    def allows(group: Group) -> bool:
-        """Whether every two families of a group are an allowed pair."""
-        return set(map(frozenset, itertools.combinations(group, 2))) <= allowed
-
-    return list(filter(allows, itertools.combinations(sorted(families), 3)))
+    """The groups of three families of which every two are an allowed pair, in order."""
+    after: dict[str, set[str]] = {family: set() for family in families}
+    for pair in itertools.combinations(sorted(after), 2):
+        if frozenset(pair) in allowed:
+            after[pair[0]].add(pair[1])
+    groups: list[Group] = []
+    for first in sorted(after):
+        for second in sorted(after[first]):
+            groups += [(first, second, third) for third in sorted(after[first] & after[second])]
+    return groups
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from datagen.transformations.arrays import (
     noise,
     odd,
     over_channels,
+    pattern,
     pixels,
     to_uint8,
 )
@@ -140,18 +141,26 @@ def brush(image: np.ndarray, tone: str, size: float) -> np.ndarray:
 )
 def strokes(image: np.ndarray, degrees: float, length: float) -> np.ndarray:
     """Smear the picture and a grain along one direction."""
-    height, width = image.shape[:2]
     size = odd(image, length)
+    grain = _grain(*image.shape[:2], size, degrees)
+    return to_uint8(cv2.filter2D(image, -1, _stroke(size, degrees)) + over_channels(grain))
+
+
+def _stroke(size: int, degrees: float) -> np.ndarray:
+    """A line through the middle of a square, float32 size x size, its sum 1."""
     line = np.zeros((size, size), np.float32)
     line[size // 2] = 1
     middle = (size - 1) / 2
-    line = cv2.warpAffine(
-        line, cv2.getRotationMatrix2D((middle, middle), degrees, 1.0), (size, size)
-    )
-    line /= line.sum()
-    grain = cv2.filter2D(noise(height, width, 1, 11)[..., 0], -1, line)
-    grain = grain * 30 / max(float(grain.std()), 1e-6)
-    return to_uint8(cv2.filter2D(image, -1, line) + over_channels(grain))
+    turn = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
+    line = cv2.warpAffine(line, turn, (size, size))
+    return line / line.sum()
+
+
+@pattern
+def _grain(height: int, width: int, size: int, degrees: float) -> np.ndarray:
+    """Noise smeared along strokes, float32 H x W with a standard deviation of 30 levels."""
+    grain = cv2.filter2D(noise(height, width, 1, 11)[..., 0], -1, _stroke(size, degrees))
+    return grain * 30 / max(float(grain.std()), 1e-6)
 
 
 @family(
@@ -183,13 +192,17 @@ def canvas(image: np.ndarray, spacing: float) -> np.ndarray:
 )
 def watercolour(image: np.ndarray, sigma: float) -> np.ndarray:
     """Flatten the picture, let paper shine through in blotches, darken the edges."""
-    height, width = image.shape[:2]
     flat = cv2.medianBlur(image, odd(image, 5)).astype(np.float32)
-    blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
-    paper = np.clip(0.4 + 0.25 * blotches / max(float(blotches.std()), 1e-6), 0, 0.85)
+    paper = over_channels(_blotches(*image.shape[:2], sigma))
     rims = gradient_magnitude(flat)
-    paper = over_channels(paper)
     return to_uint8(flat + (255 - flat) * paper - 0.25 * np.minimum(rims, 300))
+
+
+@pattern
+def _blotches(height: int, width: int, sigma: float) -> np.ndarray:
+    """How much paper shines through, float32 H x W from 0 to 0.85."""
+    blotches = soften(noise(height, width, 1, 5)[..., 0], sigma)
+    return np.clip(0.4 + 0.25 * blotches / max(float(blotches.std()), 1e-6), 0, 0.85)
 
 
 @family(

@@ -36,13 +36,18 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)
 )
 def fog(image: np.ndarray, density: float) -> np.ndarray:
     """Blend the picture with clouds that are denser towards the top."""
-    height, width = image.shape[:2]
-    clouds = soften(noise(height, width, 1, 21)[..., 0], 7.0)
-    clouds = clouds / max(float(clouds.std()), 1e-6)
-    rise = unit(height, width)[1]
+    rise = unit(*image.shape[:2])[1]
+    clouds = _clouds(*image.shape[:2])
     return blend(
         image, (215, 220, 226), np.clip(density * (1.35 - 0.7 * rise) + 0.1 * clouds, 0, 0.95)
     )
+
+
+@pattern
+def _clouds(height: int, width: int) -> np.ndarray:
+    """Soft noise with a standard deviation of 1, float32 H x W."""
+    clouds = soften(noise(height, width, 1, 21)[..., 0], 7.0)
+    return clouds / max(float(clouds.std()), 1e-6)
 
 
 @family(
