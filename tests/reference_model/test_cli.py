@@ -141,17 +141,17 @@ def test_an_output_that_cannot_be_written_is_named_before_any_work(
     def worked(*_: object, **__: object) -> None:
         raise AssertionError("the work began")
 
-    for place in ("adapter.load_base", "base.load_tiny_base", "backbones.load_backbone"):
-        monkeypatch.setattr(f"reference_model.model.{place}", worked)
+    model, config = trained("lorweb"), write_yaml()
+    for place in ("model.adapter.load_base", "bases.tiny.TinyBase.load"):
+        monkeypatch.setattr(f"reference_model.{place}", worked)
     file = tmp_path / "file"
     file.write_text("in the way")
-    model = trained("lorweb")
     arguments = {
         "apply": ["--model", model, *pictures, "-o", file / "out.png"],
         "compose": ["--model", model, *pictures, "-o", file / "out.safetensors"],
         "inspect-model": [model, "--suite", tmp_path, "-o", file / "out.html"],
         "oracle": [model, "--suite", tmp_path, "-o", file / "out"],
-        "train": [write_yaml(), "-o", file / "out"],
+        "train": [config, "-o", file / "out"],
     }[command]
     code, said, err = run(command, *arguments)
     assert (code, said) == (2, "")
