@@ -556,6 +556,7 @@ def _manifest_fields(recipe: Recipe, plan: Plan, relative: RelativeTo) -> dict[s
         "transformation_library": library,
         "left_out": left_out(plan.notes),
         "chosen_with": chosen_with(recipe.filters),
+        "answers": False if recipe.answerless else None,
         "tiers_relative_to": training.fingerprint if training else None,
     }
     if base:

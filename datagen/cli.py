@@ -142,6 +142,24 @@ def panels(output: Path, credit_file: Path | None, **settings: Any) -> None:
 
 
 @datagen.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def tasks(folder: Path) -> None:
+    """List the tasks of a copy of Relation252K, as the YAML of a recipe.
+
+    Take out the lines of the tasks that are trained on: the rest is the split by name, for
+    `tiers.new_task` of two recipes that extend relation252k-train and relation252k-suite.
+    """
+    import json
+
+    from datagen.sources.relation252k import list_tasks
+
+    counts = list_tasks(folder)
+    click.echo("tiers:\n  new_task:")
+    for name, count in counts.items():
+        click.echo(f"    - {json.dumps(name, ensure_ascii=False)} # {count} pairs")
+
+
+@datagen.command()
 @click.option(
     "--page", is_flag=True, help="Print the page of the docs on recipes: all of their keys."
 )

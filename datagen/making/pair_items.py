@@ -19,7 +19,7 @@ from datagen.planning.item_table import ItemTable, key_number
 from datagen.planning.seeding import draw, generator
 from datagen.planning.source_roles import pair_role, panel_of
 from datagen.recipe.schema import FiltersSection, Recipe
-from datagen.sources.crops import Panel, cut_pair
+from datagen.sources.crops import Panel, cut_before, cut_pair
 from datagen.sources.image_files import slugs
 from datagen.sources.pair_reader import read_pairs
 from datagen.sources.source import Pair
@@ -51,12 +51,13 @@ class EncodedPair:
 
     Attributes:
         size: Width and height of both panels, in pixels.
-        files: The files of before and after; None where the pair failed a filter.
+        files: The files of before and after, or of before alone where nobody edited it; None where
+            the pair failed a filter.
         failure: The filter that the pair failed.
     """
 
     size: tuple[int, int]
-    files: tuple[bytes, bytes] | None
+    files: tuple[bytes, ...] | None
     failure: str | None
 
     @property
@@ -80,6 +81,8 @@ def _encode_pair(
 
     Each is made once in a process, however many analogies it stands in, while it is in the cache.
     """
+    if pair.after is None:
+        return _encode_before(pair, panel, seed)
     before, after = cut_pair(pair, panel, seed)
     size = size or (before.shape[1], before.shape[0])
     with failing_items(f"the filters fail on {pair.name}"):
@@ -89,6 +92,14 @@ def _encode_pair(
     with failing_items(f"encoding the panels of {pair.name} fails"):
         first, second = (images.encode(fit(i, size), panel.format) for i in (before, after))
     return EncodedPair(size, (first, second), None)
+
+
+def _encode_before(pair: Pair, panel: Panel, seed: int) -> EncodedPair:
+    """Make the file of a picture that nobody edited."""
+    before = cut_before(pair, panel, seed)
+    size = before.shape[1], before.shape[0]
+    with failing_items(f"encoding {pair.name} fails"):
+        return EncodedPair(size, (images.encode(before, panel.format),), None)
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,8 @@ class PairItems:
             first = _encode_pair(item.first, panel, seed, filters, second.size)
         if first.files is None or second.files is None:
             return Dropped(first.failure or second.failure or "")
-        files = zip(PANEL_ROLES, (*first.files, *second.files), strict=True)
+        # Without an answer the last role has no file.
+        files = zip(PANEL_ROLES, (*first.files, *second.files), strict=False)
         encoded = {role: (data, str(panel.format)) for role, data in files}
         if len(item.further) < self.recipe.exemplars - 1:
             return Dropped("exemplars")
@@ -309,6 +321,7 @@ def _letters(name: str) -> str:
 
 def _reverse(pair: Pair) -> Pair:
     instruction = f"undo this edit: {pair.instruction}" if pair.instruction else ""
+    assert pair.after is not None
     return replace(
         pair,
         task=pair.task + REVERSED,
@@ -438,7 +451,14 @@ def _analogies(
     positions = {id(pair): i for i, pair in enumerate(group)}
     first_role, second_role = ("a", "b") if recipe.is_suite else (split, split)
     couples: Iterator[tuple[Pair, Pair]]
-    if collected.fixed:
+    if recipe.answerless:
+        firsts = [pair for pair in group if pair.after is not None]
+        seconds = [pair for pair in group if pair.after is None]
+        # In such a suite a photograph may be an a and a b, of different tasks: no answer is there.
+        roles = {pair.photograph: "" for pair in group}
+        first_role = second_role = ""
+        couples = _couples(recipe, task, firsts, seconds)
+    elif collected.fixed:
         couples = zip(group[::2], group[1::2], strict=True)
     else:
         firsts = [pair for pair in group if roles[pair.photograph] == first_role]

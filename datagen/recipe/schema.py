@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from datagen.planning.seeding import SECRET, secret_seed
-from datagen.recipe.sources import PAIR_KINDS, Section, SourceSection
+from datagen.recipe.sources import ANSWERLESS_KINDS, PAIR_KINDS, Section, SourceSection
 from lorweb_bench.errors import InputError, did_you_mean
 from lorweb_bench.protocol import MAX_EXEMPLARS, PUBLIC_SPLIT, SPLITS, SUITE_SPLITS
 from lorweb_bench.runtime.settings import open_settings, override
@@ -387,6 +387,15 @@ class Recipe(Section):
                 "`tiers.new_task` is for pairs that somebody or something edited; photographs have "
                 "families"
             )
+        if self.answerless and tuple(self.splits) != (SUITE_SPLITS[-1],):
+            raise ValueError(
+                f"the kind {self.source.kind} has no b_prime, so it makes a suite alone: give "
+                "`splits: {unseen: all}` and `tiers: {new_task: all}`"
+            )
+        if self.answerless and self.source.directions == "both":
+            raise ValueError(
+                f"`source.directions: both` needs answers, and the kind {self.source.kind} has none"
+            )
         if "all" in self.splits.values() and transformed:
             raise ValueError("`splits` of photographs are numbers; `all` is for pairs")
         if self.is_suite and transformed and self.panel.format == "jpg":
@@ -415,6 +424,11 @@ class Recipe(Section):
                     f"`tiers.{key}` is for photographs and scenes; of the kind {self.source.kind} "
                     "hold out tasks, tiers.new_task"
                 )
+
+    @property
+    def answerless(self) -> bool:
+        """Whether nobody has the answers: its items have no b_prime."""
+        return self.source.kind in ANSWERLESS_KINDS
 
     @property
     def from_pairs(self) -> bool:

@@ -8,8 +8,9 @@ from typing import Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 ROLES = ("train", "dev", "calibration", "a", "b")
-KINDS = ("photographs", "scenes", "pairs", "quadruplets", "relation252k", "hub", "editor")
-PAIR_KINDS = ("pairs", "quadruplets", "relation252k", "hub", "editor")
+PAIR_KINDS = ("pairs", "quadruplets", "relation252k", "hub", "editor", "lorweb-evalset")
+KINDS = ("photographs", "scenes", *PAIR_KINDS)
+ANSWERLESS_KINDS = ("lorweb-evalset",)  # sets that nobody has the answers to
 DEFAULT_SHARES = {"train": 0.55, "dev": 0.08, "calibration": 0.08, "a": 0.13, "b": 0.16}
 
 Role = Literal["train", "dev", "calibration", "a", "b"]
@@ -176,11 +177,19 @@ class SourceSection(Section):
     """Where the images come from, and which of them play which role. No source plays two roles."""
 
     kind: Literal[
-        "photographs", "scenes", "pairs", "quadruplets", "relation252k", "hub", "editor"
+        "photographs",
+        "scenes",
+        "pairs",
+        "quadruplets",
+        "relation252k",
+        "hub",
+        "editor",
+        "lorweb-evalset",
     ] = Field(
         description="What lies at `path`: photographs to be transformed, procedural scenes alone, "
         "analogies that somebody else edited, "
-        "or photographs for an image editor."
+        "photographs for an image editor, or the evaluation set of LoRWeB's authors, which has no "
+        "b_prime."
     )
     path: str | None = Field(
         default=None,

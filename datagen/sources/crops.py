@@ -97,10 +97,16 @@ def cut_pair(pair: Pair, size: Panel, seed: int) -> tuple[np.ndarray, np.ndarray
 
     An `after` of another size is first resized to that of `before`.
     """
+    assert pair.after is not None
     before = load_recent(pair.before)
     after = resize(load_recent(pair.after), (before.shape[1], before.shape[0]))
     first, second = _cut_alike([before, after], size, seed, pair.name)
     return first, second
+
+
+def cut_before(pair: Pair, size: Panel, seed: int) -> np.ndarray:
+    """Cut the panel of a picture that nobody edited."""
+    return _cut_alike([load_recent(pair.before)], size, seed, pair.name)[0]
 
 
 def _cut_alike(images: list[np.ndarray], size: Panel, seed: int, name: str) -> list[np.ndarray]:

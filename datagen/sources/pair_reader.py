@@ -108,6 +108,11 @@ def _read_source(recipe: Recipe, workers: int) -> PairsRead:
         from datagen.editors.edited_pairs import edited_pairs
 
         return PairsRead(*edited_pairs(recipe, workers))
+    if section.kind == "lorweb-evalset":
+        from datagen.sources.lorweb_evalset import lorweb_evalset
+
+        read, notes = lorweb_evalset(path, section.on_bad, **_given_credit(recipe), **common)
+        return PairsRead(read, tuple(notes))
     common |= {"licence": section.licence, "attribution": section.attribution}
     if section.kind == "hub":
         from datagen.sources.hub import hub
@@ -127,13 +132,16 @@ def _read_relation252k(recipe: Recipe, common: Mapping[str, Any]) -> PairsRead:
     from datagen.sources.relation252k import relation252k
 
     section = recipe.source
-    credit = {
-        key: getattr(section, key)
-        for key in ("licence", "attribution")
-        if key in section.model_fields_set
-    }
+    credit = _given_credit(recipe)
     read, census = relation252k(str(section.path), section.on_bad, **credit, **common)
     return PairsRead(read, (*census.lines(), *census.left_out))
+
+
+def _given_credit(recipe: Recipe) -> dict[str, Any]:
+    """The licence and the attribution, where the recipe gives them."""
+    section = recipe.source
+    given = section.model_fields_set & {"licence", "attribution"}
+    return {key: getattr(section, key) for key in sorted(given)}
 
 
 def pairs(

@@ -158,6 +158,21 @@ def relation252k(
     return pairs, census
 
 
+def list_tasks(path: str | Path) -> dict[str, int]:
+    """The tasks of a copy by the names of their folders, and how many labelled images each has.
+
+    No image is decoded, so a broken one counts.
+
+    Raises:
+        InputError: There is no labels.json.
+    """
+    labels = _labels_in(Path(path).expanduser(), path, Census())
+    counts: dict[str, int] = {}
+    for label in labels:
+        counts[label.category] = counts.get(label.category, 0) + 1
+    return counts
+
+
 def _labels_in(root: Path, path: str | Path, census: Census) -> list[_Label]:
     """The labels of all groups under the root. InputError where there is no labels.json."""
     labels: list[_Label] = []

@@ -134,7 +134,7 @@ def _other_shape(pair: Pair) -> bool:
 
 
 def _fitted(pair: Pair, fit: Fit) -> Pair:
-    assert pair.sizes is not None
+    assert pair.sizes is not None and pair.after is not None
     (height, width), _ = pair.sizes
     aspect = width / height if fit.how == "padded" else None
     before = pair.before if fit.before == WHOLE else FittedLoad(pair.before, fit.before)
@@ -144,6 +144,7 @@ def _fitted(pair: Pair, fit: Fit) -> Pair:
 
 def find_fit(pair: Pair) -> Fit | None:
     """How a pair's after lies over its before; None where nothing in common is found."""
+    assert pair.after is not None
     before, after = pair.before(), pair.after()
     tries = [_squeezed(before, after), *_turned(before, after), *_inner(before, after)]
     score, fit = max(tries, key=lambda attempt: attempt[0])

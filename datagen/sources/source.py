@@ -41,7 +41,8 @@ class Pair:
         task: Names the transformation, `[a-z0-9_-]+`.
         name: Unique and stable, `[a-z0-9_-]+`.
         before: Returns the image before the edit, uint8 H x W x 3 RGB.
-        after: Returns the image after the edit, uint8 H x W x 3 RGB.
+        after: Returns the image after the edit, uint8 H x W x 3 RGB; None where nobody edited it,
+            so that it can be a b without an answer alone.
         instruction: The edit in words, or empty.
         licence: The licence that records carry.
         attribution: The attribution that records carry.
@@ -57,7 +58,7 @@ class Pair:
     task: str
     name: str
     before: Load
-    after: Load
+    after: Load | None
     instruction: str
     licence: str
     attribution: str

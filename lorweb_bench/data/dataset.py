@@ -68,6 +68,11 @@ class Dataset:
         return self.manifest.view == "public"
 
     @property
+    def has_answers(self) -> bool:
+        """Whether its samples have a b_prime: not in a public view, nor where nobody has one."""
+        return not self.public and self.manifest.answers is not False
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits, in the protocol's order."""
         return tuple(s for s in SPLITS if s in self.manifest.splits)
@@ -121,7 +126,7 @@ class Dataset:
             self.check_shard(entry)
             path, count = self.path / entry.path, 0
             for sample in read_shard(path):
-                if ("b_prime" in sample.images) == self.public:
+                if ("b_prime" in sample.images) != self.has_answers:
                     view = self.manifest.view
                     raise InputError(f"{path}: sample {sample.key!r} does not suit a {view} view.")
                 if (len(sample.images) - 1) // 2 != self.manifest.exemplars:

@@ -104,7 +104,8 @@ def hub_licence(credits: Collection[tuple[str, str]]) -> str | list[str]:
 
 def _about(manifest: Manifest) -> list[str]:
     public = manifest.view == "public"
-    roles = "`a`, `a_prime` and `b`" if public else "`a`, `a_prime`, `b` and `b_prime`"
+    bare = public or manifest.answers is False
+    roles = "`a`, `a_prime` and `b`" if bare else "`a`, `a_prime`, `b` and `b_prime`"
     lines = [
         f"Visual analogies, a : a' :: b : b'. Each sample holds {roles}, and a JSON record. "
         f"The task is that of [LoRWeB]({PAPER}): see how `a` became `a_prime`, and do the same to "

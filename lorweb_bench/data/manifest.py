@@ -92,7 +92,10 @@ class SplitInfo(_Strict):
 
 
 class Manifest(_Strict):
-    """`dataset.json`; only suites have a `canary`."""
+    """`dataset.json`; only suites have a `canary`.
+
+    `answers` is false where nobody has a b_prime, as in sets that others released without.
+    """
 
     of_base = "base"
 
@@ -114,6 +117,7 @@ class Manifest(_Strict):
     fingerprint: str
     targets_fingerprint: str | None = None
     canary: str | None = None
+    answers: bool | None = None
 
     @field_validator("splits")
     @classmethod

@@ -85,7 +85,7 @@ def view_path(dataset: Dataset, entry: ShardEntry) -> Path:
 
 def columns(dataset: Dataset) -> dict[str, str]:
     """The columns of a dataset's view with their types, as the hub's `dataset_info` names them."""
-    roles = PUBLIC_ROLES if dataset.public else ROLES
+    roles = ROLES if dataset.has_answers else PUBLIC_ROLES
     further = FURTHER_PAIRS[: dataset.manifest.exemplars - 1]
     images = [*roles, *(role for pair in further for role in pair)]
     labels = PUBLIC_LABELS if dataset.public else LABELS

@@ -78,7 +78,10 @@ class Scored:
     def b_prime(self) -> np.ndarray:
         """The true answer as an array."""
         if self.quadruplet.b_prime is None:
-            raise InputError(f"Sample {self.key!r} has no answer: a public view cannot be scored.")
+            raise InputError(
+                f"Sample {self.key!r} has no answer: neither a public view nor a set without "
+                "answers can be scored with a metric that compares with one."
+            )
         return to_array(self.quadruplet.b_prime)
 
 
@@ -174,6 +177,8 @@ def unsupported(metric: Metric, suite: "Dataset") -> str | None:
             f"its items were chosen with {name}, which would judge its own choice; "
             "take another backbone"
         )
+    if getattr(metric, "needs_answer", False) and not suite.has_answers:
+        return "it compares with b', and nobody has the answers to this suite"
     ask = getattr(metric, "unsupported", None)
     return ask(suite) if ask is not None else None
 

@@ -306,6 +306,8 @@ class FeatureLikeness(FeatureDirection):
     answer lowers it, the more the stronger; a slight one hardly at all.
     """
 
+    needs_answer = True
+
     def values(self, batch: Sequence[Scored], suite: "Dataset") -> np.ndarray:
         """One value per item, float64."""
         truth = suite_features(self.encoder, suite, [(s, "b_prime") for s in batch])

@@ -211,3 +211,4 @@ class LpipsToBPrime(LpipsToB):
     """
 
     reference = "b_prime"
+    needs_answer = True

@@ -32,6 +32,9 @@ from lorweb_bench.suites.base_check import check_base
 UNPINNED_LEVELS = 2  # other vector instructions move OpenCV by a level or two
 
 
+IN_TASK = ": "  # between a task and a photograph
+
+
 @dataclass
 class Checked:
     """What was found in one shard, or in a whole dataset.
@@ -40,7 +43,7 @@ class Checked:
         problems: Sentences; where there is none, all of it holds.
         items: The digests of the samples.
         extensions: The extensions of the images.
-        a_sources: The photographs and scenes behind the a.
+        a_sources: The photographs and scenes behind the a; without answers, by task.
         b_sources: The photographs and scenes behind the b.
         credits: Pairs of a licence and an attribution.
         bytes: The size of the shards.
@@ -185,10 +188,9 @@ def _sidecar_problems(
             and {sidecar.extension} == checked.extensions
             and set(sidecar.credits) == checked.credits
         )
-        agrees = agrees and sidecar.sources in (
-            None,
-            tuple(sorted((checked.a_sources | checked.b_sources) - {""})),
-        )
+        both = (checked.a_sources | checked.b_sources) - {""}
+        names = {source.rpartition(IN_TASK)[2] for source in both}
+        agrees = agrees and sidecar.sources in (None, tuple(sorted(names)))
     if not agrees or sidecar.keys != keys_digest(i.key for i in sidecar.items):
         return [f"{shard.with_suffix('.json')} does not agree with the manifest or with itself."]
     listed = {item.key: item for item in sidecar.items}
@@ -205,7 +207,7 @@ def _check_sample(
 ) -> Item:
     name = f"{dataset.path}/{split}: sample {sample.key!r}"
     item = item_of(sample, name)
-    if ("b_prime" in sample.images) == dataset.public:
+    if ("b_prime" in sample.images) != dataset.has_answers:
         raise InputError(f"{name} does not suit a {dataset.manifest.view} view.")
     checked.extensions.add(sample.ext)
     record = check_record(sample.record, name)
@@ -216,8 +218,11 @@ def _check_sample(
                 f"{name}: the public view gives away {', '.join(sorted(extra))}."
             )
         return item
-    checked.a_sources |= {record.a_source, *(record.further_sources or ())}
-    checked.b_sources.add(record.b_source)
+    # Without answers an a gives nothing away but of its own task.
+    task = "" if dataset.has_answers else f"{record.transformation}{IN_TASK}"
+    shown = (record.a_source, *(record.further_sources or ()))
+    checked.a_sources |= {f"{task}{source}" for source in shown if source}
+    checked.b_sources.add(f"{task}{record.b_source}" if record.b_source else "")
     checked.problems += [
         f"{name}: {problem}" for problem in label_problems(dataset.manifest, split, record)
     ]
@@ -338,6 +343,8 @@ def suite_problems(dataset: Dataset, items: Iterable[Item], both: set[str]) -> l
     problems = [
         f"{dataset.path}: {source!r} is the source of an a and of a b." for source in sorted(both)
     ]
+    if not dataset.has_answers and not dataset.public:
+        return problems
     first = {item.pixels["a"]: item.key for item in items}
     problems += [
         f"{dataset.path}: the b of {i.key!r} is the a of {first[i.pixels['b']]!r}."

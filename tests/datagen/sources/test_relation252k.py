@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from datagen.sources.relation252k import relation252k
+from lorweb_bench.cli.main import main
 from lorweb_bench.errors import InputError
 
 SAMPLE = (
@@ -196,3 +198,18 @@ def test_the_sample() -> None:
         before, after = pair.before(), pair.after()
         assert before.shape == after.shape
         assert max(before.shape) == 512
+
+
+def test_the_tasks_of_a_copy_are_listed_as_a_recipe_takes_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group(tmp_path, "115-Colored Pencil Filter/Group1", {"a.png": (1, 2), "b.png": (3, 4)})
+    group(tmp_path, "9-Disney_Style/Group2", {"a.png": (7, 8)})
+    with pytest.raises(SystemExit):
+        main(["datagen", "tasks", str(tmp_path)])
+    listed = yaml.safe_load(capsys.readouterr().out)
+    assert listed == {"tiers": {"new_task": ["115-Colored Pencil Filter", "9-Disney_Style"]}}
+    with pytest.raises(SystemExit) as ended:
+        main(["datagen", "tasks", str(tmp_path / "none")])
+    assert ended.value.code == 2
+    assert "holds no labels.json" in " ".join(capsys.readouterr().err.split())
