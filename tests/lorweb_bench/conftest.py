@@ -25,7 +25,7 @@ from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.judging.endpoint import Endpoint
 from lorweb_bench.judging.questions import rating_question
 from lorweb_bench.protocol import ROLES, SUITE_SPLITS
-from lorweb_bench.scoring.evaluate import predict
+from lorweb_bench.scoring.evaluate import evaluate, predict
 
 WIDTH, HEIGHT = 12, 10
 TRANSFORMATIONS = {"invert": "invert", "hue_shift-degrees_60": "hue_shift"}
@@ -266,3 +266,11 @@ def write_votes() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def report_with_base(suite_with_base: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of copy-a-prime on the suite with a declared base."""
+    folder = tmp_path_factory.mktemp("reports") / "copy-a-prime"
+    evaluate("copy-a-prime", suite_with_base, ["edit_recovery", "retrieval"], out=folder)
+    return folder

@@ -18,6 +18,7 @@ from leaderboard.board.render import amount, render, seconds
 from leaderboard.board.run_groups import takes_the_place_of
 from leaderboard.service.suite_intake import declare
 from leaderboard.store.store import Store
+from leaderboard.store.suites import Standing
 from leaderboard.submission.submission import pack
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import to_array, to_image
@@ -25,6 +26,7 @@ from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.reports.report import read_per_sample
 from lorweb_bench.scoring.evaluate import predict, score
+from tests.leaderboard.conftest import EXAMPLE
 
 OWN_TRAINING_DATASET = "0" * 64  # of the small suite
 SCRIPT = "<script>alert(1)</script>"
@@ -448,3 +450,31 @@ def test_words_for_numbers() -> None:
         and slug("Copy B").startswith("copy-b-")
         and slug("copy b") != slug("Copy B")
     )
+
+
+@pytest.mark.parametrize("standing", ["public", "private"])
+def test_what_is_new_to_the_base_stands_beside_unseen(
+    suite_with_base: Dataset, tmp_path: Path, standing: Standing
+) -> None:
+    store = Store(tmp_path / "store")
+    declare(store, suite_with_base, standing)
+    predict("copy-b", suite_with_base, tmp_path / "copies")
+    zipped = pack(tmp_path / "copies", suite_with_base, EXAMPLE, tmp_path / "copies.zip")
+    assert store.add(zipped, suite_with_base).new
+    site = render(store, tmp_path / "site", [], "A board").parent
+    shown = pages(site)
+    (suite_page,) = [text for path, text in shown.items() if path.startswith("suites/")]
+    assert "Declared base</dt><dd>not-here <code>bbbb" in suite_page
+    assert "families that neither training data nor base has seen" in suite_page
+    columns = re.findall(r'data-column="([^"]*)"', shown["index.html"])
+    assert columns[2:5] == ["unseen", "new to base", "seen"]
+    (method_page,) = [text for path, text in shown.items() if path.startswith("methods/")]
+    assert "edit_recovery, new_to_base</div>" in method_page
+    (row,) = json.loads((site / "board.json").read_text())["suites"][0]["rows"]
+    apart, unseen = (row["scores"][name]["edit_recovery"] for name in ("new_to_base", "unseen"))
+    assert (apart["samples"], unseen["samples"]) == (6, 24)
+    assert "edit_recovery_new_to_base" in (site / "board.csv").read_text().splitlines()[0]
+
+
+def test_a_board_without_that_tier_has_no_column_for_it(site: Path) -> None:
+    assert "new to base" not in (site / "index.html").read_text()

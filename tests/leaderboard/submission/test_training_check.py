@@ -20,6 +20,7 @@ from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MANIFEST
+from lorweb_bench.scoring.evaluate import predict
 
 Cards = Callable[..., Path]
 
@@ -160,3 +161,17 @@ def test_training_data_that_nobody_declared_says_nothing_of_the_submission(
         verify(good_zip, small_suite, training=[leaking.path])
     with pytest.raises(InputError, match=r"dataset\.json"):
         verify(good_zip, small_suite, training=[tmp_path])
+
+
+def test_families_that_are_new_to_the_base_may_not_be_trained_on_either(
+    suite_with_base: Dataset, write_card: Cards, tmp_path: Path
+) -> None:
+    predict("copy-b", suite_with_base, tmp_path / "copies")
+    trained = training_data(tmp_path / "beside", suite_with_base, {"new_to_base"})
+    card = write_card(training_data=[{"name": trained.name}])  # by name alone, so the card passes
+    archive = packed(tmp_path / "copies", suite_with_base, card, tmp_path, "closed")
+    verdict = verify(archive, suite_with_base, training=[trained.path])
+    (found,) = verdict.training
+    assert not verdict.accepted
+    assert found.leaks and found.by_tier["new_to_base"] == 2
+    assert "new_family" not in found.by_tier

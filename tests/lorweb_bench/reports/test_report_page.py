@@ -21,7 +21,7 @@ from lorweb_bench.predictions.format import Cost, MethodId, SuiteId
 from lorweb_bench.protocol import SEEN_TIERS, TIERS
 from lorweb_bench.reports.bars import Scale, digits, transformation_bars
 from lorweb_bench.reports.html import significant
-from lorweb_bench.reports.report import Report, Score, headline_of
+from lorweb_bench.reports.report import Report, Score, headline_of, open_report
 from lorweb_bench.reports.report_page import chosen_items, item_strip, write_report_page
 from lorweb_bench.reports.scatter import scatter
 from lorweb_bench.runtime.files import claim_output
@@ -452,3 +452,20 @@ def test_a_picture_of_an_item_shows_its_panels_and_grey_for_a_missing_answer(sui
     assert abs(without[4:20, left + 4 : left + 20].astype(int) - 128).max() < 12
     truth = np.asarray(q.b_prime)[4:20, 4:20].astype(int)
     assert abs(without[4:20, left + 31 : left + 47] - truth).max() < 24
+
+
+def test_what_is_new_to_the_base_stands_beside_unseen(report_with_base: Path):
+    report = open_report(report_with_base)
+    page = Page((report_with_base / "index.html").read_text(encoding="utf-8"))
+    apart = report.scores["new_to_base"]["edit_recovery"]
+    assert apart.samples == 6 and report.scores["unseen"]["edit_recovery"].samples == 24
+    assert "families that neither training data nor base has seen" in page.text
+    cards = page.text[: page.text.index("by group")]
+    order = [cards.index(f"edit_recovery, {name} ") for name in ("unseen", "new_to_base", "seen")]
+    assert order == sorted(order)
+    assert f"{apart.mean:.3f}".replace("-", "−") in cards
+    assert not [name for name in report.scores if name.startswith("unseen/new")]
+
+
+def test_a_page_without_that_tier_has_no_word_of_it(suite, tmp_path):
+    assert "new_to_base" not in write(suite, tmp_path, table_of(suite))[1].text

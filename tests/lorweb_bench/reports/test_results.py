@@ -106,3 +106,11 @@ def test_another_ending_is_refused_before_any_work(
 ) -> None:
     code, _, err = run(capsys, tmp_path, "-o", tmp_path / "t.xlsx")
     assert (code, "is written as .csv or .parquet" in err) == (2, True)
+
+
+def test_what_is_new_to_the_base_has_a_column_where_a_report_has_it(
+    report_with_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(capsys, report_with_base)
+    head = out.splitlines()[0].split()
+    assert head[-3:] == ["unseen", "new_to_base", "seen"]
