@@ -139,7 +139,7 @@ class TrainConfig(Strict):
     base: str = Field(
         description="`tiny`, a folder of pretrain-tiny or in diffusers' layout, or a hub name"
     )
-    layout: Literal["target-only", "paper"] = "paper"
+    layout: Literal["target-only", "paper", "references"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
     working_size: Literal["panel", "megapixel"] = Field(
         "panel",
@@ -148,7 +148,7 @@ class TrainConfig(Strict):
     )
     pair_shrink: Literal[1, 2] = Field(
         1,
-        description="target-only: shrinks the panels a and a' by this factor, for fewer tokens",
+        description="shrinks the panels a and a' by this factor, for fewer tokens; not in the grid",
     )
     encoder: str = Field(
         description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or "
@@ -192,8 +192,8 @@ class TrainConfig(Strict):
     def _shrinks_where_it_can(self) -> Self:
         if self.pair_shrink > 1 and self.layout == "paper":
             raise ValueError(
-                "`pair_shrink` needs the layout target-only: in the paper's grid all panels are of "
-                "one size"
+                "`pair_shrink` needs the layout target-only or references: in the paper's grid "
+                "all panels are of one size"
             )
         if self.encoder == "pair" and self.encoder_input != "separate":
             raise ValueError(

@@ -33,7 +33,13 @@ from reference_model.fitting.known_mixes import check_mix, known_mix
 from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence
-from reference_model.model.panels import decode_answer, encode_context, hide_pair
+from reference_model.model.panels import (
+    decode_answer,
+    encode_context,
+    encode_negative,
+    encode_words,
+    hide_pair,
+)
 from reference_model.model.working_size import WorkingSize, working_size
 from reference_model.sampling import sample
 
@@ -193,12 +199,16 @@ def draw_answers(
         merge: merge the mix into the weights while a batch of one is sampled.
     """
     base = adapter.base
-    draw = base.stock_sampler(config.layout) or sample
+    stock = base.stock_sampler(config.layout)
     context = encode_context(base, config, panels)
-    prompt = adaptation.extend(base.text_encoder(list(prompts)))
+    prompt = adaptation.extend(encode_words(base, config.layout, prompts, panels))
+    negative = encode_negative(base, config.layout, panels)
+    if negative is not None:
+        negative = adaptation.extend(negative)
     mixed = merged(adapter.basis) if merge and len(seeds) == 1 else nullcontext()
     with adaptation.on(adapter), mixed:
-        tokens = draw(base, context, prompt, list(seeds), base.sampling_steps)
+        whole = base, context, prompt, list(seeds), base.sampling_steps
+        tokens = stock(*whole) if stock else sample(*whole, negative=negative)
     return decode_answer(base, config.layout, tokens, context)
 
 

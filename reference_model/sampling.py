@@ -7,7 +7,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from lorweb_bench.runtime.progress import track
-from reference_model.bases.base import Base
+from reference_model.bases.base import Base, Prompt
 from reference_model.model.grid_layout import TokenSequence
 
 
@@ -16,7 +16,7 @@ def predict_velocity(
     noisy: Tensor,
     sequenced: TokenSequence,
     time: Tensor,
-    prompt: tuple[Tensor, Tensor],
+    prompt: Prompt,
     guidance: float = 1.0,
 ) -> Tensor:
     """Velocity (batch, target tokens, channels), in float32, of the noisy target tokens.
@@ -31,18 +31,24 @@ def predict_velocity(
 def sample(
     base: Base,
     sequenced: TokenSequence,
-    prompt: tuple[Tensor, Tensor],
+    prompt: Prompt,
     seeds: list[int],
     steps: int,
-    velocity_at: Callable[[Tensor, Tensor], Tensor] | None = None,
+    velocity_at: Callable[[Tensor, Tensor, Prompt], Tensor] | None = None,
+    negative: Prompt | None = None,
 ) -> Tensor:
     """Predicted clean target tokens (batch, target tokens, channels).
 
     Each sample's noise is drawn from its own seed.
 
-    `velocity_at` gives the velocity of noisy tokens at times (batch), where the base's own forward
-    pass is not to be called.
+    `velocity_at` gives the velocity of noisy tokens at times (batch) for a prompt, where the base's
+    own forward pass is not to be called. `negative` is the prompt that guidance leads away from.
     """
+
+    def plain(noisy: Tensor, time: Tensor, words: Prompt) -> Tensor:
+        return predict_velocity(base, noisy, sequenced, time, words, base.guidance)
+
+    velocity_of = velocity_at or plain
     latents = base.draw_noise(sequenced, seeds).to(sequenced.context)
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(base.scheduler.config)
     mu = base.shift(latents.shape[1], steps)
@@ -53,10 +59,8 @@ def sample(
     times = zip(scheduler.sigmas[:-1], scheduler.timesteps, strict=True)
     for sigma, timestep in track(times, steps, "sampling"):
         time = sigma.expand(len(latents)).to(latents)
-        velocity = (
-            velocity_at(latents, time)
-            if velocity_at
-            else predict_velocity(base, latents, sequenced, time, prompt, base.guidance)
-        )
+        velocity = velocity_of(latents, time, prompt)
+        if negative is not None:
+            velocity = base.guide(velocity, velocity_of(latents, time, negative))
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
     return latents

@@ -50,8 +50,13 @@ from reference_model.fitting.reachable import (
 from reference_model.fitting.spaces import Space, Span, Tokens, fresh_lora, hull_of
 from reference_model.method import best_device
 from reference_model.model.adapter import Adapter
-from reference_model.model.grid_layout import context_sequence
-from reference_model.model.panels import decode_answer, encode_context
+from reference_model.model.grid_layout import TokenSequence, context_sequence
+from reference_model.model.panels import (
+    decode_answer,
+    encode_context,
+    encode_negative,
+    encode_words,
+)
 from reference_model.model.working_size import working_size
 from reference_model.sampling import sample
 
@@ -236,22 +241,30 @@ class Oracle:
         names = dict(zip(("a", "a_prime", "b"), panels, strict=True))
         with torch.no_grad():
             context = encode_context(self.adapter.base, self.config, names)
-        return self._sampled(context, adaptation, prompt, self.config.layout, len(panels[2]))
+        return self._sampled(context, adaptation, prompt, self.config.layout, names)
 
     def _edit(self, b: Tensor, adaptation: Adaptation, prompt: str) -> Tensor:
         with torch.no_grad():
             context = context_sequence("edit", None, None, self.adapter.base.codec.encode(b))
-        return self._sampled(context, adaptation, prompt, "edit", len(b))
+        return self._sampled(context, adaptation, prompt, "edit", {"b": b})
 
     @torch.no_grad()
     def _sampled(
-        self, context: Any, adaptation: Adaptation, prompt: str, layout: str, items: int
+        self,
+        context: TokenSequence,
+        adaptation: Adaptation,
+        prompt: str,
+        layout: str,
+        panels: dict[str, Tensor],
     ) -> Tensor:
         base = self.adapter.base
-        seeds = [self.settings.seed + n for n in range(items)]
-        words = adaptation.extend(base.text_encoder([prompt] * items))
+        seeds = [self.settings.seed + n for n in range(len(panels["b"]))]
+        words = adaptation.extend(encode_words(base, layout, [prompt], panels))
+        negative = encode_negative(base, layout, panels)
+        if negative is not None:
+            negative = adaptation.extend(negative)
         with adaptation.on(self.adapter):
-            tokens = sample(base, context, words, seeds, base.sampling_steps)
+            tokens = sample(base, context, words, seeds, base.sampling_steps, negative=negative)
         return decode_answer(base, layout, tokens, context)
 
 

@@ -18,6 +18,7 @@ from lorweb_bench.data.images import resize, to_image
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json
 from lorweb_bench.runtime.progress import track
+from reference_model.bases.base import Prompt
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.checkpoints.known_pairs import KnownPairs, read_known_pairs
 from reference_model.checkpoints.merging import can_merge, merged
@@ -32,7 +33,12 @@ from reference_model.method import (
     fit_name,
     shown_panels,
 )
-from reference_model.model.panels import decode_answer, encode_context
+from reference_model.model.panels import (
+    decode_answer,
+    encode_context,
+    encode_negative,
+    encode_words,
+)
 from reference_model.model.working_size import WorkingSize, working_size
 from reference_model.sampling import predict_velocity, sample
 
@@ -274,18 +280,30 @@ class AnalogyModel:
         base, layout = self.adapter.base, self.config.layout
         adaptation = ends[0].towards(ends[1], weight)
         contexts = [encode_context(base, self.config, panels) for panels in shown]
-        prompt = adaptation.extend(base.text_encoder(prompts))
+        words = [adaptation.extend(encode_words(base, layout, prompts, panels)) for panels in shown]
+        away = [encode_negative(base, layout, panels) for panels in shown]
+        negatives = [adaptation.extend(negative) for negative in away if negative is not None]
 
-        def velocity_at(noisy: Tensor, time: Tensor) -> Tensor:
+        def velocity_at(noisy: Tensor, time: Tensor, told: Prompt) -> Tensor:
             first, second = (
                 predict_velocity(base, noisy, context, time, prompt, base.guidance)
-                for context in contexts
+                for context, prompt in zip(
+                    contexts, words if told is words[0] else negatives, strict=True
+                )
             )
             return torch.lerp(first, second, weight)
 
         mixed = merged(self.adapter.basis) if merge else nullcontext()
         with adaptation.on(self.adapter), mixed:
-            tokens = sample(base, contexts[0], prompt, seeds, base.sampling_steps, velocity_at)
+            tokens = sample(
+                base,
+                contexts[0],
+                words[0],
+                seeds,
+                base.sampling_steps,
+                velocity_at,
+                negatives[0] if negatives else None,
+            )
         return decode_answer(base, layout, tokens, contexts[0])
 
     def _mix_distances(self, gates: Tensor) -> Tensor:

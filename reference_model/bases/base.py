@@ -6,7 +6,7 @@ download nothing; an object holds the loaded parts.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -71,7 +71,8 @@ class Base(ABC):
         codec: images to tokens and back.
         text_encoder: called with prompts, gives a `Prompt`.
         sampling_steps: steps of a whole sampling.
-        guidance: what sampling tells a guidance-distilled transformer; others are not told.
+        guidance: what sampling tells a guidance-distilled transformer, or how far it is led away
+            from the negative prompt; others do without.
         scheduler: the times of sampling.
     """
 
@@ -91,10 +92,15 @@ class Base(ABC):
     pipeline_class: ClassVar[Any] = None
     # What is known by name, by repository; the first is what the kind's own name stands for.
     published: ClassVar[Mapping[str, Published]] = {}
+    # The one with the fewest tokens stands last.
     layouts: ClassVar[tuple[str, ...]] = ("paper", "target-only")
     # The linear layers that are adapted, and quantised, by default.
     adapted: ClassVar[str] = ADAPTED
     full_size: ClassVar[bool] = True
+    # Whether the text encoder is shown the context's pictures beside the words.
+    sees_pictures: ClassVar[bool] = False
+    # The words that guidance leads away from; None where a base is not guided by a second pass.
+    negative_prompt: ClassVar[str | None] = None
     steps: ClassVar[int] = 1
     # The settings of the transformer that count its blocks.
     block_counts: ClassVar[tuple[str, ...]] = ("num_layers", "num_single_layers")
@@ -148,8 +154,8 @@ class Base(ABC):
 
     @classmethod
     @abstractmethod
-    def prompt_length(cls) -> int:
-        """How many tokens a prompt has."""
+    def prompt_length(cls, pictures: int) -> int:
+        """How many tokens a prompt has, beside a context of so many pictures."""
 
     @classmethod
     @abstractmethod
@@ -179,6 +185,15 @@ class Base(ABC):
         Returns:
             The velocity of the whole sequence, target tokens first.
         """
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether every step of sampling also runs the negative prompt."""
+        return self.negative_prompt is not None and self.guidance > 1
+
+    def guide(self, velocity: Tensor, negative: Tensor) -> Tensor:
+        """Lead the velocity (batch, tokens, channels) away from that of the negative prompt."""
+        return negative + self.guidance * (velocity - negative)
 
     def draw_noise(self, sequenced: TokenSequence, seeds: list[int]) -> Tensor:
         """Noise (batch, target tokens, channels), each sample's from its own seed."""
@@ -210,9 +225,9 @@ class Base(ABC):
         return self
 
 
-def check_layout(kind: type[Base], layout: str, known: Sequence[str] = ()) -> None:
+def check_layout(kind: type[Base], layout: str) -> None:
     """InputError that names the layouts of a base, where one is asked for that it does not have."""
-    if layout not in (*kind.layouts, *known):
+    if layout not in kind.layouts:
         raise InputError(
-            f"layout: {layout} is none of base {kind.kind}; set {' or '.join(kind.layouts)}"
+            f"layout: the base {kind.kind} has no {layout!r}; set {' or '.join(kind.layouts)}"
         )

@@ -150,7 +150,7 @@ class FluxKontext(FluxVelocity, PipelineBase):
     sampling_guidance = 2.5  # from the model card
 
     @classmethod
-    def prompt_length(cls) -> int:
+    def prompt_length(cls, pictures: int) -> int:
         """How many tokens a prompt has."""
         return LONGEST_PROMPT
 

@@ -17,6 +17,9 @@ from reference_model.bases.tiny_folder import local_folder
 TABLE = {
     "tiny": "reference_model.bases.tiny:TinyBase",
     "flux-kontext": "reference_model.bases.flux_kontext:FluxKontext",
+    "flux2-klein": "reference_model.bases.flux2:Flux2Klein",
+    "flux2": "reference_model.bases.flux2:Flux2",
+    "qwen-image-edit-plus": "reference_model.bases.qwen_image_edit:QwenImageEditPlus",
 }
 GROUP = "lorweb_bench.bases"  # of entry points, for bases of other packages
 REPOSITORY = re.compile(r"[\w-]+/[\w.-]+")
@@ -38,9 +41,8 @@ def known_names() -> list[str]:
 
 def repository_of(name: str) -> str | None:
     """The repository on the hub that a name stands for; None for the tiny base and for folders."""
-    kind = kinds().get(name)
-    if kind is not None:
-        return next(iter(kind.published), None)
+    if name in TABLE or name in installed(GROUP):
+        return next(iter(find(name, "base", TABLE, GROUP).published), None)
     return name if REPOSITORY.fullmatch(name) else None
 
 
@@ -79,22 +81,29 @@ def base_kind(name: str, folder: Path | None = None) -> type[Base]:
     Raises:
         InputError: it is not known, or the folder holds a pipeline of another class.
     """
-    known = kinds()
-    if name in known:
-        return known[name]
+    if name in TABLE or name in installed(GROUP):
+        kind: type[Base] = find(name, "base", TABLE, GROUP)
+        return kind
     folder = folder or local_folder(name)
     if is_pipeline_folder(folder):
-        return _kind_in(folder, known.values())
-    for kind in known.values():
-        if name in kind.published and not folder.exists():
+        return _kind_in(folder, kinds().values())
+    if folder.exists():
+        return TinyBase
+    for kind in kinds().values():
+        if name in kind.published:
             return kind
     check_name(name)
-    if REPOSITORY.fullmatch(name) and not folder.exists():
+    if REPOSITORY.fullmatch(name):
         raise InputError(
             f"base `{name}`: neither a folder of a base nor one of {', '.join(known_names())}; "
             f"run `hf download {name} --local-dir FOLDER` and set `base: FOLDER`"
         )
     return TinyBase
+
+
+def present_kind(name: str) -> type[Base]:
+    """The kind of a base whose files are used next: what is not here is downloaded."""
+    return base_kind(name, base_folder(name))
 
 
 def _kind_in(folder: Path, known: Iterable[type[Base]]) -> type[Base]:

@@ -315,7 +315,7 @@ class TinyBase(FluxVelocity, Base):
         return tokens // 2
 
     @classmethod
-    def prompt_length(cls) -> int:
+    def prompt_length(cls, pictures: int) -> int:
         """How many tokens a prompt has."""
         return 1
 

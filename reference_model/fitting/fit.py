@@ -23,7 +23,13 @@ from reference_model.fitting.adaptation import Adaptation, Pairs
 from reference_model.fitting.spaces import Space
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import TokenSequence
-from reference_model.model.panels import answer_mask, encode_context, encode_target, hide_pair
+from reference_model.model.panels import (
+    answer_mask,
+    encode_context,
+    encode_target,
+    encode_words,
+    hide_pair,
+)
 from reference_model.sampling import predict_velocity
 from reference_model.seeding import seeded
 from reference_model.training.flow import draw
@@ -73,7 +79,7 @@ def pair_task(
     with torch.no_grad():
         context = encode_context(adapter.base, config, panels)
         clean = encode_target(adapter.base, config, panels)
-        prompt = adapter.base.text_encoder(list(prompts))
+        prompt = encode_words(adapter.base, config.layout, prompts, panels)
     return Task(context, clean, prompt)
 
 

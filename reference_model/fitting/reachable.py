@@ -19,7 +19,7 @@ from reference_model.fitting.fit import CHECKS, Task, item_losses
 from reference_model.fitting.spaces import FreshLora, Space
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence, flatten_tokens
-from reference_model.model.panels import encode_context, encode_target
+from reference_model.model.panels import encode_context, encode_target, encode_words
 from reference_model.seeding import seeded
 from reference_model.training.flow import draw
 
@@ -73,7 +73,7 @@ def analogies(adapter: Adapter, config: TrainConfig, examples: Examples) -> Task
         with torch.no_grad():
             context = encode_context(adapter.base, config, panels)
             clean = encode_target(adapter.base, config, panels)
-            prompt = adapter.base.text_encoder([""] * len(j))
+            prompt = encode_words(adapter.base, config.layout, [""], panels)
         return Task(context, clean, prompt)
 
     return make
@@ -89,7 +89,7 @@ def edits(adapter: Adapter, examples: Examples) -> TaskMaker:
                 "edit", None, None, adapter.base.codec.encode(examples.before[j])
             )
             clean = flatten_tokens(adapter.base.codec.encode(examples.after[j]))
-            prompt = adapter.base.text_encoder([""] * len(j))
+            prompt = encode_words(adapter.base, "edit", [""], {"b": examples.before[j]})
         return Task(context, clean, prompt)
 
     return make

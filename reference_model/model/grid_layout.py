@@ -1,5 +1,8 @@
 """How the four panels of an analogy become one token sequence, and back.
 
+Layout `references`, for a base that takes several pictures: a, a' and b follow the noisy b' as
+reference pictures of their own, in that order, as they are handed to the base's stock pipeline.
+
 Layout `target-only`: the noisy b' alone is predicted, and b, a, a' follow it as clean context, each
 panel at the target's coordinates and told apart by the first position axis (0 target, 1 b, 2 a, 3
 a'). Layout `paper` (arXiv 2602.15727): the noisy 2x2 grid [a, a'; b, b'] is predicted whole from
@@ -18,10 +21,14 @@ Picture = tuple[
 ]  # the roles that a picture shows: one panel, or the four quadrants of a grid
 CONTEXT: dict[str, list[Picture]] = {
     "target-only": [("b",), ("a",), ("a_prime",)],
+    "references": [("a",), ("a_prime",), ("b",)],
     "paper": [("a", "a_prime", "b", "b")],
+    "edit": [("b",)],
 }
 TARGET: dict[str, Picture] = {
     "target-only": ("b_prime",),
+    "references": ("b_prime",),
+    "edit": ("b_prime",),
     "paper": ("a", "a_prime", "b", "b_prime"),
 }
 
@@ -30,7 +37,14 @@ TARGET: dict[str, Picture] = {
 class TokenSequence:
     """Context tokens and all positions.
 
-    `context` (batch, tokens, channels), `target_ids` and `context_ids` (tokens, 3).
+    Attributes:
+        context: (batch, tokens, channels).
+        target_ids: (tokens, 3).
+        context_ids: (tokens, 3).
+        rows: of a panel's tokens.
+        columns: of a panel's tokens.
+        sizes: rows and columns of the context's pictures, in order.
+        under: which of these pictures lies under the target.
     """
 
     context: Tensor
@@ -38,6 +52,14 @@ class TokenSequence:
     context_ids: Tensor
     rows: int
     columns: int
+    sizes: tuple[tuple[int, int], ...]
+    under: int = 0
+
+    @property
+    def tokens_under(self) -> Tensor:
+        """The tokens (batch, target tokens, channels) of the picture under the target."""
+        first = sum(rows * columns for rows, columns in self.sizes[: self.under])
+        return self.context[:, first : first + len(self.target_ids)]
 
     @property
     def target_size(self) -> tuple[int, int]:
@@ -103,16 +125,17 @@ def context_sequence(
     if layout == "paper":
         assert a is not None and a_prime is not None
         return token_sequence(layout, [quadrants(a, a_prime, b, b)])
-    return token_sequence(
-        layout, [b] if layout == "edit" else [x for x in (b, a, a_prime) if x is not None]
-    )
+    by_role = {"a": a, "a_prime": a_prime, "b": b}
+    shown = [by_role[picture[0]] for picture in CONTEXT[layout]]
+    return token_sequence(layout, [x for x in shown if x is not None])
 
 
 def token_sequence(layout: str, pictures: Sequence[Tensor]) -> TokenSequence:
-    """The clean context of pictures as tokens (batch, rows, columns, channels), the one under the
-    target first, and all positions.
+    """The clean context of a layout's pictures as tokens (batch, rows, columns, channels), in its
+    order, and all positions.
     """
-    rows, columns = pictures[0].shape[1:3]
+    under = len(pictures) - 1 if layout == "references" else 0
+    rows, columns = pictures[under].shape[1:3]
     ids = torch.cat(
         [
             position_ids(n, x.shape[1], x.shape[2], rows / x.shape[1])
@@ -125,6 +148,8 @@ def token_sequence(layout: str, pictures: Sequence[Tensor]) -> TokenSequence:
         position_ids(0, rows, columns),
         ids,
         *panel,
+        tuple((x.shape[1], x.shape[2]) for x in pictures),
+        under,
     )
 
 

@@ -1,10 +1,13 @@
 """From panels in pixels to the token sequence that a base sees, and from its answer back."""
 
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
 
 from lorweb_bench.errors import InputError
-from reference_model.bases.base import Base
+from reference_model.bases.base import Base, Prompt
 from reference_model.config import TrainConfig
 from reference_model.model.grid_layout import (
     CONTEXT,
@@ -19,6 +22,19 @@ from reference_model.model.grid_layout import (
 from reference_model.model.working_size import predicted_size, resized_grids, shown_size
 
 MEGAPIXEL_BASE = "flux-kontext"
+
+
+class Encoders(Protocol):
+    """What turns words into a prompt."""
+
+    text_encoder: Any
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether the text encoder is shown the context's pictures."""
+        ...
+
+
 HIDDEN_LEVEL = 128  # of 255: mid-grey, zero for every codec
 
 
@@ -57,6 +73,7 @@ def _megapixel_context(base: Base, panels: dict[str, Tensor]) -> TokenSequence:
         position_ids(1, *tokens.shape[1:3]),
         rows // 2,
         columns // 2,
+        ((tokens.shape[1], tokens.shape[2]),),
     )
 
 
@@ -78,6 +95,33 @@ def encode_target(base: Base, config: TrainConfig, panels: dict[str, Tensor]) ->
         height, width = pixels.shape[2:]
         pixels = resized_grids(pixels, predicted_size(width, height, _multiple(base)))
     return flatten_tokens(base.codec.encode(pixels))
+
+
+def encode_words(
+    encoders: Encoders, layout: str, prompts: Sequence[str], panels: dict[str, Tensor]
+) -> Prompt:
+    """Encode one prompt for each sample, beside the context's pictures where the base sees them.
+
+    Args:
+        encoders: a base, or the frozen parts of a training.
+        layout: says which pictures these are.
+        prompts: one for each sample; a single one stands for all.
+        panels: uint8 (batch, 3, height, width) by role.
+    """
+    texts = list(prompts) * (len(panels["b"]) if len(prompts) == 1 else 1)
+    if not encoders.sees_pictures:
+        words: Prompt = encoders.text_encoder(texts)
+        return words
+    pictures = [picture_pixels(picture, panels) for picture in CONTEXT[layout]]
+    seen: Prompt = encoders.text_encoder(texts, pictures)
+    return seen
+
+
+def encode_negative(base: Base, layout: str, panels: dict[str, Tensor]) -> Prompt | None:
+    """Encode what guidance leads away from; None where the base is not guided."""
+    if not base.is_guided or base.negative_prompt is None:
+        return None
+    return encode_words(base, layout, [base.negative_prompt], panels)
 
 
 def answer_mask(layout: str, sequence: TokenSequence) -> Tensor:

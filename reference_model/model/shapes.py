@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from lorweb_bench.errors import InputError
-from reference_model.bases.registry import shaped_transformer, transformer_config
+from reference_model.bases.base import check_layout
+from reference_model.bases.registry import base_kind, shaped_transformer, transformer_config
 from reference_model.config import TrainConfig
 from reference_model.model.backbones import INPUTS, backbone_width
 from reference_model.model.basis import Basis
@@ -63,6 +64,7 @@ def feature_width(config: TrainConfig) -> int:
 def training_shapes(config: TrainConfig) -> Shapes:
     """Shapes of the base and of what is trained on it."""
     settings = config.adapter
+    check_layout(base_kind(config.base), config.layout)
     with torch.device("meta"):
         transformer = shaped_transformer(config.base)
         total = sum(p.numel() for p in transformer.parameters())

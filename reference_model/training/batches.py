@@ -14,10 +14,11 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.protocol import ROLES
 from reference_model.bases.base import Codec
-from reference_model.bases.registry import load_encoders
+from reference_model.bases.registry import load_encoders, present_kind
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, load_encoder
 from reference_model.model.grid_layout import CONTEXT, TARGET, Picture, picture_pixels
+from reference_model.model.panels import encode_words
 from reference_model.training.quadruplets import Quadruplets
 
 # The order of roles with pairs in their places, exchanged, run backwards, both.
@@ -105,6 +106,7 @@ class FrozenEncoders:
     codec: Codec
     text_encoder: Any
     encoder: nn.Module | None
+    sees_pictures: bool = False
 
     def to(self, device: torch.device) -> "FrozenEncoders":
         """The same on another device."""
@@ -125,7 +127,7 @@ def load_frozen_encoders(config: TrainConfig) -> FrozenEncoders:
     """The frozen parts of a training but the transformer."""
     encoder = None if config.adapter.kind == "single-lora" else load_encoder(config)
     codec, text_encoder = load_encoders(config.base, DTYPES[config.training.precision])
-    return FrozenEncoders(codec, text_encoder, encoder)
+    return FrozenEncoders(codec, text_encoder, encoder, present_kind(config.base).sees_pictures)
 
 
 def panel_layout(config: TrainConfig) -> tuple[list[tuple[Picture, int]], Picture]:
@@ -202,5 +204,6 @@ class InMemoryBatches:
         panels = dict(zip(ROLES, torch.stack(chosen, 1).to(device), strict=True))
         encoders = self.encoders.to(device)
         with torch.no_grad():
-            prompt = encoders.text_encoder([prompt_for(c, self.prompts) for c in choices])
+            texts = [prompt_for(c, self.prompts) for c in choices]
+            prompt = encode_words(encoders, self.config.layout, texts, panels)
         return Batch(*encode_batch(encoders, self.config, panels), prompt)

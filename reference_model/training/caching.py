@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import safe_open
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
@@ -31,10 +32,12 @@ from lorweb_bench.runtime.files import (
     write_json,
 )
 from lorweb_bench.runtime.progress import track
+from reference_model.bases.registry import present_kind
 from reference_model.checkpoints.digests import frozen_encoder_digests
 from reference_model.config import TrainConfig, TrainingConfig, unused_settings
 from reference_model.model.adapter import DTYPES
 from reference_model.model.grid_layout import Picture
+from reference_model.model.panels import encode_words
 from reference_model.training.batches import (
     ORDERS,
     Batch,
@@ -48,6 +51,7 @@ from reference_model.training.batches import (
 from reference_model.training.resume_state import clear_writing, write_tensors
 
 FORMAT = "lorweb-bench/cache"
+PROMPT_PARTS = ("tokens", "pooled")  # the names on disk of a prompt's two tensors
 SAMPLES_PER_SHARD = 64
 PROMPTS_PER_SHARD = 16
 
@@ -176,7 +180,9 @@ def write_cache(
     """
     assert config.cache is not None
     folder, (number, parts) = config.cache, part
-    texts = sorted({""} | set(prompts))
+    # Where the text encoder sees pictures, a prompt belongs to a sample and lies in its shard.
+    sees_pictures = present_kind(config.base).sees_pictures
+    texts = [] if sees_pictures else sorted({""} | set(prompts))
     missing = [
         n
         for n in _shards(prompts, SAMPLES_PER_SHARD)[number::parts]
@@ -193,7 +199,7 @@ def write_cache(
     encoders = load()
     for n in track(missing_texts, len(missing_texts), "caching prompts"):
         few = texts[n * PROMPTS_PER_SHARD : (n + 1) * PROMPTS_PER_SHARD]
-        both = zip(("tokens", "pooled"), encoders.text_encoder.to(device)(few), strict=True)
+        both = zip(PROMPT_PARTS, encoders.text_encoder.to(device)(few), strict=True)
         tensors = {
             f"{prompt_name(text)}/{kind}": row
             for kind, rows in both
@@ -205,9 +211,12 @@ def write_cache(
             {name: row.to(DTYPES[config.training.precision]) for name, row in tensors.items()},
             few,
         )
-    encoders.text_encoder.release()
+    if not sees_pictures:
+        encoders.text_encoder.release()
     for n in track(missing, len(missing), "caching latents and features"):
-        _write_shard(folder / "samples", n, *_shard_tensors(config, dataset, encoders, n, device))
+        _write_shard(
+            folder / "samples", n, *_shard_tensors(config, dataset, prompts, encoders, n, device)
+        )
 
 
 def _shards(items: Sequence[str], size: int) -> range:
@@ -217,11 +226,15 @@ def _shards(items: Sequence[str], size: int) -> range:
 def _shard_tensors(
     config: TrainConfig,
     dataset: Dataset,
+    prompts: list[str],
     encoders: FrozenEncoders,
     shard: int,
     device: torch.device,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """A shard's tensors, `<key>/<picture>` and `<key>/features/<order>`, and its keys."""
+    """A shard's tensors, `<key>/<picture>` and `<key>/features/<order>`, and its keys.
+
+    Where the text encoder sees pictures, also `<key>/prompt/<order>/<text>`.
+    """
     first = shard * SAMPLES_PER_SHARD
     encoders.codec.to(device)
     if encoders.encoder is not None:
@@ -229,7 +242,8 @@ def _shard_tensors(
     tensors: dict[str, Tensor] = {}
     keys = []
     context, target = panel_layout(config)
-    for quadruplet in _quadruplets(dataset, first, first + SAMPLES_PER_SHARD):
+    quadruplets = _quadruplets(dataset, first, first + SAMPLES_PER_SHARD)
+    for prompt, quadruplet in zip(prompts[first:], quadruplets, strict=False):
         keys.append(quadruplet.key)
         images = [
             torch.tensor(np.asarray(getattr(quadruplet, role))).permute(2, 0, 1)[None].to(device)
@@ -247,7 +261,25 @@ def _shard_tensors(
                 )
             if features is not None:
                 tensors[f"{quadruplet.key}/features/{order_name(choice)}"] = features[0].float()
+            if encoders.sees_pictures:
+                texts = {"", prompt_for(choice, [prompt])}
+                words = _seen_prompts(config, encoders, panels, texts)
+                start = f"{quadruplet.key}/prompt/{order_name(choice)}"
+                tensors |= {f"{start}/{name}": tensor for name, tensor in words.items()}
     return tensors, keys
+
+
+def _seen_prompts(
+    config: TrainConfig, encoders: FrozenEncoders, panels: dict[str, Tensor], texts: set[str]
+) -> dict[str, Tensor]:
+    """Prompts of one sample, `<text>/tokens` and `<text>/pooled`, encoded beside its pictures."""
+    tensors = {}
+    encoders.text_encoder.to(panels["b"].device)
+    for text in sorted(texts):
+        encoded = encode_words(encoders, config.layout, [text], panels)
+        for kind, rows in zip(PROMPT_PARTS, encoded, strict=True):
+            tensors[f"{prompt_name(text)}/{kind}"] = rows[0].to(DTYPES[config.training.precision])
+    return tensors
 
 
 def order_name(choice: Choice) -> str:
@@ -296,6 +328,7 @@ class CachedBatches:
         assert config.cache is not None
         self.folder, self.config, self.keys, self.prompts = config.cache, config, keys, prompts
         self.files: dict[Path, Any] = {}
+        self.sees_pictures = present_kind(config.base).sees_pictures
         self.text_shard: dict[str, int] = {}
         for path in sorted((self.folder / "prompts").glob("*.json")):
             self.text_shard |= dict.fromkeys(
@@ -342,15 +375,18 @@ class CachedBatches:
             features = self._stacked(
                 [(c.index, f"features/{order_name(c)}") for c in choices], device
             )
-        texts = [prompt_name(prompt_for(c, self.prompts)) for c in choices]
-        shards = [self._shard("prompts", self.text_shard[text]) for text in texts]
-        prompt = []
-        for kind in ("tokens", "pooled"):
-            tensors = [s.get_tensor(f"{t}/{kind}") for s, t in zip(shards, texts, strict=True)]
-            prompt.append(torch.stack(tensors))
-        return Batch(
-            pictures[:-1],
-            pictures[-1],
-            features,
-            (prompt[0].to(device).float(), prompt[1].to(device).float()),
-        )
+        tokens, beside = (self._prompts(choices, kind).to(device).float() for kind in PROMPT_PARTS)
+        return Batch(pictures[:-1], pictures[-1], features, (tokens, beside))
+
+    def _prompts(self, choices: Sequence[Choice], kind: str) -> Tensor:
+        """One of the tensors of the choices' prompts; shorter ones are filled up with zeros."""
+        rows = []
+        for choice in choices:
+            name = f"{prompt_name(prompt_for(choice, self.prompts))}/{kind}"
+            if self.sees_pictures:
+                shard = self._shard("samples", choice.index // SAMPLES_PER_SHARD)
+                name = f"{self.keys[choice.index]}/prompt/{order_name(choice)}/{name}"
+            else:
+                shard = self._shard("prompts", self.text_shard[name.partition("/")[0]])
+            rows.append(shard.get_tensor(name))
+        return pad_sequence(rows, batch_first=True)

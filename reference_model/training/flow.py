@@ -66,5 +66,5 @@ def flow_loss(
         error = error * t.square()
     if times.relative is None:
         return error.mean()
-    change = (clean - sequenced.context[:, : clean.shape[1]]).square().mean((1, 2)) + times.relative
+    change = (clean - sequenced.tokens_under).square().mean((1, 2)) + times.relative
     return (error.mean((1, 2)) / change).mean()

@@ -14,6 +14,7 @@ from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from torch import nn
 
 from lorweb_bench.errors import InputError
+from reference_model.bases.registry import base_kind
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.quantize import require_bitsandbytes
 
@@ -155,7 +156,7 @@ def out_of_memory_error(config: TrainConfig, error: BaseException) -> InputError
         ("`training.precision: bf16`", training.precision == "no"),
         ("`training.optimizer: adamw-8bit`", training.optimizer == "adamw"),
         ("`training.quantize: 4bit`", training.quantize != "4bit"),
-        ("`layout: target-only`", config.layout == "paper"),
+        (f"`layout: {base_kind(config.base).layouts[-1]}`", config.layout == "paper"),
         (f"a smaller `panel` than {config.panel}", True),
         ("fewer `adapter.elements` or a lower `adapter.rank`", True),
     ]

@@ -179,7 +179,8 @@ def count_tokens(config: TrainConfig) -> tuple[int, int]:
     ]
     tokens = sum(panel * len(picture) // shrink**2 for picture, shrink in pictures)
     extra = config.adapter.tokens if config.adapter.kind == "token-control" else 0
-    return kind.sequence_length(tokens), kind.prompt_length() + extra
+    words = kind.prompt_length(len(CONTEXT[config.layout]))
+    return kind.sequence_length(tokens), words + extra
 
 
 def activation_bytes(config: TrainConfig, samples: int) -> int:
@@ -289,7 +290,8 @@ def what_fits(
     saving += [("cache", Path("FOLDER"))] if config.cache is None else []
     saving += [("quantize", bits) for bits in ("8bit", "4bit") if config.training.quantize == "no"]
     changes: dict[str, Any] = {}
-    for key, value in [*saving, ("quantize", "4bit"), ("layout", "target-only"), ("", None)]:
+    lean = base_kind(config.base).layouts[-1]
+    for key, value in [*saving, ("quantize", "4bit"), ("layout", lean), ("", None)]:
         changed = with_settings(config, **changes)
         if estimate_memory(changed, shapes).total + RESERVE <= card:
             return changes

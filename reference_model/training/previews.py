@@ -2,7 +2,6 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +12,12 @@ from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode
 from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.files import write_atomic
+from reference_model.bases.base import Prompt
+from reference_model.bases.registry import present_kind
 from reference_model.config import TrainConfig
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import token_sequence
-from reference_model.model.panels import decode_answer
+from reference_model.model.panels import decode_answer, encode_words
 from reference_model.sampling import sample
 from reference_model.training.batches import encode_batch, load_frozen_encoders, split_prompts
 
@@ -40,10 +41,13 @@ class Previews:
             role: torch.from_numpy(images).permute(0, 3, 1, 2) for role, images in stacked.items()
         }
         self.context, _, self.features = encode_batch(encoders, config, panels)
+        prompts = split_prompts(dataset, split, config.prompt)[: len(rows)]
+        away = present_kind(config.base).negative_prompt
         with torch.no_grad():
-            self.prompt: Any = encoders.text_encoder(
-                split_prompts(dataset, split, config.prompt)[: len(rows)]
-            )
+            self.prompt = encode_words(encoders, config.layout, prompts, panels)
+            self.negative: Prompt | None = None
+            if away is not None:
+                self.negative = encode_words(encoders, config.layout, [away], panels)
 
     @torch.no_grad()
     def write(
@@ -58,6 +62,9 @@ class Previews:
             self.config.layout, [picture.to(device) for picture in self.context]
         )
         prompt = (self.prompt[0].to(device), self.prompt[1].to(device))
+        negative = None
+        if self.negative is not None and base.is_guided:
+            negative = (self.negative[0].to(device), self.negative[1].to(device))
         features = None if self.features is None else self.features.to(device)
         seeds = list(range(len(self.shown)))
         tokens = sample(
@@ -66,7 +73,10 @@ class Previews:
             prompt,
             seeds,
             base.sampling_steps,
-            lambda noisy, time: model(noisy, sequenced, time, prompt, features, base.guidance),
+            lambda noisy, time, words: model(
+                noisy, sequenced, time, words, features, base.guidance
+            ),
+            negative,
         )
         if accelerator.is_main_process:
             answers = decode_answer(base, self.config.layout, tokens, sequenced)

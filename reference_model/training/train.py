@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.progress import Progress
-from reference_model.bases.registry import load_base
+from reference_model.bases.base import check_layout
+from reference_model.bases.registry import load_base, present_kind
 from reference_model.checkpoints.checkpoint import is_finished, write_checkpoint
 from reference_model.checkpoints.digests import model_digests
 from reference_model.checkpoints.known_pairs import learn_known_pairs, write_known_pairs
@@ -92,6 +93,7 @@ def train(config: TrainConfig, folder: Path) -> Path:
     if config.dataset is None:
         raise InputError("no `dataset` to train on; give `--set dataset=FOLDER`")
     dataset = open_dataset(config.dataset)
+    check_layout(present_kind(config.base), config.layout)
     identity = training_identity(config, dataset)
     if is_finished(folder, identity):
         tidy(folder)

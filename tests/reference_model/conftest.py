@@ -307,3 +307,173 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     CLIPVisionModelWithProjection(vision).save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
     return folder
+
+
+TOKENS = 16  # channels of a token of the small pipelines
+
+
+def byte_tokenizer(*special: str) -> Any:
+    """A tokenizer of Qwen's class that knows single bytes and some special tokens."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    words = ["<|endoftext|>", *sorted(ByteLevel.alphabet())]
+    tokenizer = Qwen2Tokenizer({word: i for i, word in enumerate(words)}, [])
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }} {% if m.content is string %}"
+        "{{ m.content }}{% else %}{{ m.content[0].text }}{% endif %}<|im_end|>{% endfor %}"
+    )
+    return tokenizer
+
+
+def flux2_parts(guidance: bool) -> dict[str, Any]:
+    """A transformer, a VAE and a scheduler of FLUX.2's classes, small and random."""
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2Transformer2DModel,
+    )
+
+    torch.manual_seed(21)
+    transformer = Flux2Transformer2DModel(
+        in_channels=TOKENS,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=guidance,
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=TOKENS // 4,
+        norm_num_groups=4,
+    )
+    torch.nn.init.normal_(vae.bn.running_mean, std=0.2)
+    torch.nn.init.uniform_(vae.bn.running_var, 0.5, 2)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return {"transformer": transformer, "vae": vae, "scheduler": scheduler}
+
+
+@pytest.fixture(scope="session")
+def klein_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `Flux2KleinPipeline` with random weights; copy it before changing it."""
+    from diffusers import Flux2KleinPipeline
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = byte_tokenizer("<|im_start|>", "<|im_end|>")
+    parts = flux2_parts(guidance=False)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=28,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    folder = tmp_path_factory.mktemp("klein")
+    pipeline = Flux2KleinPipeline(
+        text_encoder=Qwen3ForCausalLM(config), tokenizer=tokenizer, **parts
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flux2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `Flux2Pipeline` with random weights; copy it before changing it."""
+    from diffusers import Flux2Pipeline
+    from transformers import (
+        Mistral3Config,
+        Mistral3ForConditionalGeneration,
+        PixtralImageProcessor,
+        PixtralProcessor,
+    )
+
+    tokenizer = byte_tokenizer("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    parts = flux2_parts(guidance=True)
+    size: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "head_dim": 8}
+    text = {**size, "model_type": "mistral", "num_hidden_layers": 31, "num_attention_heads": 1}
+    vision = {**size, "model_type": "pixtral", "num_hidden_layers": 1, "num_attention_heads": 1}
+    text |= {"num_key_value_heads": 1, "vocab_size": len(tokenizer)}
+    config = Mistral3Config(text_config=text, vision_config=vision)
+    processor = PixtralProcessor(
+        PixtralImageProcessor(), tokenizer, chat_template=tokenizer.chat_template
+    )
+    folder = tmp_path_factory.mktemp("flux2")
+    pipeline = Flux2Pipeline(
+        text_encoder=Mistral3ForConditionalGeneration(config), tokenizer=processor, **parts
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `QwenImageEditPlusPipeline` with random weights; copy it before changing it."""
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImageEditPlusPipeline,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLImageProcessor,
+        Qwen2VLProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    special = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
+    tokenizer = byte_tokenizer(*special, "<|image_pad|>", "<|video_pad|>")
+    names = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start"}
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in {**names, "vision_end": "vision_end"}.items()
+    }
+    torch.manual_seed(31)
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    text = {"hidden_size": 32, "intermediate_size": 16, "num_hidden_layers": 1, **heads}
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    text |= {"vocab_size": len(tokenizer), "rope_scaling": {"mrope_section": [2, 3, 3]}, **ends}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2}
+    config = Qwen2_5_VLConfig(
+        text_config=text, vision_config={**vision, "out_hidden_size": 32}, **ids
+    )
+    transformer = QwenImageTransformer2DModel(
+        in_channels=TOKENS,
+        out_channels=TOKENS // 4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )
+    vae = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=TOKENS // 4,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.2, 0.8, 1.5, 1.0],
+    )
+    # Random weights of the last layer's usual size would make every picture grey.
+    torch.nn.init.normal_(vae.decoder.conv_out.weight, std=0.5)
+    processor = Qwen2VLProcessor(Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor())
+    folder = tmp_path_factory.mktemp("qwen")
+    pipeline = QwenImageEditPlusPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=Qwen2_5_VLForConditionalGeneration(config),
+        tokenizer=tokenizer,
+        processor=processor,
+        transformer=transformer,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
