@@ -74,7 +74,10 @@ def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> No
         ("adapter.alpha=.nan", "--set: adapter.alpha is nan"),
         ("encoder_view=official", "`encoder_view: official` is for vision backbones"),
         ("panel=0", "--set: panel is 0, and it must be 16 or more"),
-        ("layout=grid", "--set: layout is 'grid', and it must be 'target-only' or 'paper'"),
+        (
+            "layout=grid",
+            "--set: layout is 'grid', and it must be 'target-only', 'paper' or 'references'",
+        ),
         ("training.steps", "is not of the form key=value"),
         ("=5", "is not of the form key=value"),
         ("training.=5", "is not of the form key=value"),
