@@ -26,19 +26,28 @@ from lorweb_bench.errors import InputError
     type=click.IntRange(1),
     help="Quadruplets of each tier on the sheet (8) and the page (40).",
 )
-def inspect(dataset: Path, output: Path | None, html: Path | None, per_tier: int | None) -> None:
+@click.option(
+    "--sources",
+    is_flag=True,
+    help="Name the photographs behind each row of the sheet; the page has them under `labels`.",
+)
+def inspect(
+    dataset: Path, output: Path | None, html: Path | None, per_tier: int | None, sources: bool
+) -> None:
     """Show what DATASET holds: counts by split, tier and family, a contact sheet, a page."""
     from lorweb_bench.cli import terminal_tables
     from lorweb_bench.data.dataset import open_dataset
     from lorweb_bench.suites import overview as looking
 
     _check_png(output)
+    if sources and output is None:
+        raise InputError("--sources is for a contact sheet; add -o SHEET.png.")
     opened = open_dataset(dataset)
     terminal_tables.show_counts(
         opened, {split: looking.count(opened.records(split)) for split in opened.splits}
     )
     if output is not None:
-        looking.write_sheet(opened, output, per_tier or 8)
+        looking.write_sheet(opened, output, per_tier or 8, sources)
         click.echo(f"Contact sheet: {output}")
     if html is not None:
         looking.write_page(opened, html, per_tier or 40)

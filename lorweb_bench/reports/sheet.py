@@ -18,13 +18,19 @@ NAMES = ("a", "a'", "b", "b'")
 
 @dataclass(frozen=True)
 class Row:
-    """What the sheet shows of one item: its panels (None: an empty one), a first line in ink and
-    a second one, quieter.
+    """What the sheet shows of one item.
+
+    Attributes:
+        panels: Its panels; None is an empty one.
+        line: Words in ink, in one line or two.
+        quiet: A line below, quieter.
+        sources: One more such line, for where the panels come from.
     """
 
     panels: Sequence[Image.Image | None]
     line: str
     quiet: str = ""
+    sources: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ def contact_sheet(
     with its name under it.
     """
     width = len(names) * PANEL + (len(names) - 1) * GAP
-    cell = _cell_height()
+    cell = _cell_height(any(row.sources for section in sections for row in section.rows))
     total_width = 2 * MARGIN + COLUMNS * width + (COLUMNS - 1) * MARGIN
     rows = sum(-(-len(section.rows) // COLUMNS) for section in sections)
     height = 104 + rows * cell + 46 * len(sections) + MARGIN // 2
@@ -62,8 +68,8 @@ def contact_sheet(
     return sheet
 
 
-def _cell_height() -> int:
-    return PANEL + 22 + 2 * LINE_HEIGHT + 20 + 18
+def _cell_height(has_sources: bool) -> int:
+    return PANEL + 22 + 2 * LINE_HEIGHT + 20 + 18 + LINE_HEIGHT * has_sources
 
 
 def _draw_row(
@@ -92,7 +98,9 @@ def _draw_row(
     for line in _wrap(draw, text, font, width):
         draw.text((row_x, below), line, INK, font)
         below += LINE_HEIGHT
-    _draw_line(draw, (row_x, below + 1), row.quiet, QUIET, 13, width)
+    for line in filter(None, (row.quiet, row.sources)):
+        _draw_line(draw, (row_x, below + 1), line, QUIET, 13, width)
+        below += LINE_HEIGHT
 
 
 def _draw_line(

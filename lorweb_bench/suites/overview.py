@@ -107,11 +107,20 @@ def _chosen_keys(dataset: Dataset, split: str, per_tier: int) -> set[str]:
     return keys
 
 
-def write_sheet(dataset: Dataset, path: Path | str, per_tier: int = 8) -> None:
-    """Draw a contact sheet of every tier of every split to a PNG."""
+def write_sheet(
+    dataset: Dataset, path: Path | str, per_tier: int = 8, sources: bool = False
+) -> None:
+    """Draw a contact sheet of every tier of every split to a PNG.
+
+    Args:
+        dataset: A dataset of any view.
+        path: Where the PNG goes.
+        per_tier: At most so many quadruplets of a tier.
+        sources: Whether the photographs and scenes behind the panels are named.
+    """
     sections = []
     for (split, tier), quadruplets in selected(dataset, per_tier).items():
-        rows = [Row((q.a, q.a_prime, q.b, q.b_prime), *_words(q.record)) for q in quadruplets]
+        rows = [_row(quadruplet, sources) for quadruplet in quadruplets]
         sections.append(Section(" · ".join(filter(None, (split, tier))), rows))
     manifest = dataset.manifest
     samples = sum(info.samples for info in manifest.splits.values())
@@ -123,14 +132,27 @@ def write_sheet(dataset: Dataset, path: Path | str, per_tier: int = 8) -> None:
         sheet.save(temporary, format="PNG")
 
 
-def _words(record: Record) -> tuple[str, str]:
-    first = record.instruction or record.prompt or record.id
-    parts = (
-        (record.family, "hard" if record.hard else "", record.b_source)
-        if record.transformation
-        else (record.id,)
-    )
-    return first[:1].upper() + first[1:], " · ".join(filter(None, parts))
+def _row(quadruplet: Quadruplet, sources: bool) -> Row:
+    record = quadruplet.record
+    parts = (record.family, "hard" if record.hard else "") if record.transformation else ()
+    line = _line(record)
+    quiet = " · ".join(filter(None, parts)) or (record.id if line != record.id else "")
+    panels = (quadruplet.a, quadruplet.a_prime, quadruplet.b, quadruplet.b_prime)
+    named = [f"{role} from {source}" for role, source in _sources(record)] if sources else []
+    return Row(panels, line, quiet, " · ".join(named))
+
+
+def _line(record: Record) -> str:
+    """The item in words that begin with a capital; a key, which is no word, stands as it is."""
+    words = record.instruction or record.prompt or ""
+    return words[:1].upper() + words[1:] or record.id
+
+
+def _sources(record: Record) -> list[tuple[str, str]]:
+    """Where the panels come from, each with its role; further pairs are `a_2` and so on."""
+    named = [("a", record.a_source), ("b", record.b_source)]
+    named += [(f"a_{i}", name) for i, name in enumerate(record.further_sources or (), start=2)]
+    return [(role, name) for role, name in named if name]
 
 
 def write_page(dataset: Dataset, path: Path | str, per_tier: int = 40) -> None:
@@ -144,9 +166,15 @@ def write_page(dataset: Dataset, path: Path | str, per_tier: int = 40) -> None:
                 None if p is None else fit_panel(p, min(PAGE_EDGE, max(p.size)))
                 for p in (q.a, q.a_prime, q.b, q.b_prime)
             ]
-            line, _ = _words(q.record)
             cards.append(
-                {"split": split, "tier": tier, "panels": panels, "line": line, "record": q.record}
+                {
+                    "split": split,
+                    "tier": tier,
+                    "panels": panels,
+                    "line": _line(q.record),
+                    "record": q.record,
+                    "sources": _sources(q.record),
+                }
             )
     counts = {split: count(dataset.records(split)) for split in dataset.splits}
     shown_tiers = {card["tier"] for card in cards}

@@ -215,6 +215,7 @@ def test_the_data_commands_do_what_they_say(
     assert (code, (tmp_path / "pairs.png").exists()) == (2, True)
     assert err.startswith(f"Error: {small_suite.path} leaks: ")
     assert run("inspect", tiny.path, "-o", tmp_path / "sheet.jpg")[0] == 2
+    assert run("inspect", tiny.path, "--sources")[0] == 2
 
 
 def test_verify_lists_all_and_names_the_first(run: Run, tiny: Dataset) -> None:

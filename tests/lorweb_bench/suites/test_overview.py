@@ -81,6 +81,31 @@ def test_panels_stand_where_they_should() -> None:
     assert single.height < sheet.height
 
 
+def test_the_sheet_names_sources_on_demand(small_suite: Dataset, tmp_path: Path) -> None:
+    write_sheet(small_suite, tmp_path / "plain.png", 2)
+    write_sheet(small_suite, tmp_path / "named.png", 2, sources=True)
+    plain, named = (Image.open(tmp_path / name) for name in ("plain.png", "named.png"))
+    rows = sum(-(-len(group) // 2) for group in selected(small_suite, 2).values())
+    assert named.height > plain.height
+    assert (named.height - plain.height) % rows == 0  # each row has one line more
+
+
+def test_the_page_has_the_sources_and_finds_them(
+    tmp_path: Path, sample: Callable[..., Any]
+) -> None:
+    with ShardWriter(tmp_path / "d", "train", 0) as shard:
+        shard.add(*sample("ab12", a_source="Harbour.jpg", b_source="MILL.png", instruction="blur"))
+        shard.add(*sample("cd34", instruction=""))
+    dataset = finish_dataset(tmp_path / "d", {"name": "n", "version": "1", "view": "full"})
+    write_page(dataset, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<span>a from</span> <code>Harbour.jpg</code>" in page
+    assert "<span>b from</span> <code>MILL.png</code>" in page
+    assert re.search('data-words="[^"]*harbour.jpg mill.png"', page)  # what the search looks in
+    assert "<div>Blur</div>" in page
+    assert "<div>cd34</div>" in page  # a key is not capitalised
+
+
 @pytest.mark.parametrize("view", ["full", "public"])
 def test_the_page_stands_alone(
     small_suite: Dataset, small_public: Dataset, tmp_path: Path, view: str
