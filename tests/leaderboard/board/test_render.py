@@ -468,6 +468,7 @@ def test_what_is_new_to_the_base_stands_beside_unseen(
     assert "families that neither training data nor base has seen" in suite_page
     columns = re.findall(r'data-column="([^"]*)"', shown["index.html"])
     assert columns[2:5] == ["unseen", "new to base", "seen"]
+    assert "<dt>New to base</dt>" in shown["index.html"]
     (method_page,) = [text for path, text in shown.items() if path.startswith("methods/")]
     assert "edit_recovery, new_to_base</div>" in method_page
     (row,) = json.loads((site / "board.json").read_text())["suites"][0]["rows"]
@@ -477,4 +478,4 @@ def test_what_is_new_to_the_base_stands_beside_unseen(
 
 
 def test_a_board_without_that_tier_has_no_column_for_it(site: Path) -> None:
-    assert "new to base" not in (site / "index.html").read_text()
+    assert "new to base" not in (site / "index.html").read_text().lower()
