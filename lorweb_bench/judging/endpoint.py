@@ -16,8 +16,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.judging.questions import Question, QuestionId, parse, schema
 from lorweb_bench.runtime.cache import cache_folder
 from lorweb_bench.runtime.files import canonical_json
+from lorweb_bench.runtime.http_replies import BROKEN, BUSY, retry_after, words_of
 
 if TYPE_CHECKING:
     import anyio
@@ -38,8 +37,6 @@ FIELDS = {
     "max_tokens": 1024,
 }  # of a request, unless `body` changes them
 FIXED = ("model", "messages", "stream")  # fields that `body` cannot set
-BUSY = (408, 425, 429, 503, 529)  # statuses of a server that asks to come back later
-BROKEN = (409, 500, 502, 504, 520, 522, 524)  # statuses of a failure that may pass
 NO_KEY = (401, 403)
 LONGEST_PAUSE = 60.0  # seconds between two tries where the server does not say how long to wait
 ANNOUNCED = 5.0  # seconds; a longer pause is announced on stderr
@@ -474,33 +471,6 @@ def refused_field(response: "httpx.Response", request: Mapping[str, Any]) -> str
         return str(parameter)
     named = [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words)]
     return named[0] if named else None
-
-
-def retry_after(response: "httpx.Response") -> float | None:
-    """The seconds that a response asks to wait, given as seconds, milliseconds or a date, or "
-    "None."""
-    milliseconds = response.headers.get("retry-after-ms", "")
-    header = response.headers.get("retry-after", "").strip()
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(milliseconds) / 1000)
-    with contextlib.suppress(ValueError):
-        seconds = float(header)
-        return max(0.0, seconds) if seconds < float("inf") else None
-    with contextlib.suppress(ValueError):
-        date = parsedate_to_datetime(header)
-        date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
-    return None
-
-
-def words_of(response: "httpx.Response") -> str:
-    """What a response says, in one line of at most 200 characters: the error's message, or all of
-    it.
-    """
-    words: Any = response.text
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        words = response.json()["error"]["message"]
-    return " ".join(str(words).split())[:200].rstrip(".") or "it says nothing"
 
 
 def answer_path(asked: Mapping[str, Any]) -> Path | None:

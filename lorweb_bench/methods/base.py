@@ -36,6 +36,7 @@ TABLE = {
     "patch-analogy": "lorweb_bench.methods.image_analogies:PatchAnalogy",
     "library-search": "lorweb_bench.methods.search:LibrarySearch",
     "nearest-seen": "lorweb_bench.methods.search:NearestSeen",
+    "http-editor": "lorweb_bench.methods.http_editor:HttpEditor",
 }
 BATCH = 16  # items a call, where the method has no batch_size
 CHECKPOINT = "checkpoint"  # the entry point that opens a checkpoint folder
