@@ -5,7 +5,7 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test lint format clean release lock
 
 install: $(INSTALLED)
 
@@ -26,6 +26,15 @@ lint: install
 
 test: install
 	$(BIN)/pytest -n 2 --dist loadfile
+
+release:
+	PYTHON=$(PYTHON) .ci/check-release dist
+
+# The whole environment with hashes, for Linux on x86-64 with Python 3.11; `pip install uv` first.
+lock:
+	uv pip compile pyproject.toml $(addprefix --extra ,model training metrics judge leaderboard ray) \
+	  -c constraints.txt --generate-hashes --python-version 3.11 \
+	  --python-platform x86_64-unknown-linux-gnu --no-annotate --no-header -o requirements.lock
 
 format: install
 	$(BIN)/ruff check --fix .

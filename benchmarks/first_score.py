@@ -1,0 +1,102 @@
+"""Time from `pip install` to a first own score and a first own picture, in a bare environment.
+
+    python benchmarks/first_score.py             # the base install, and a method of one's own scored
+    python benchmarks/first_score.py --picture   # then the extra `model`, and a picture of one's own
+
+A wheel is built from this repository, and a new environment in a temporary folder installs it from
+the package index with the pinned versions. Each step is printed with its seconds by the clock.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+METHOD = '''
+class Mine:
+    name = "mine"
+
+    def predict(self, triplets):
+        return [t.b for t in triplets]
+'''
+PICTURES = """
+from skimage import data
+from PIL import Image
+for name in ("a", "b"):
+    image = Image.fromarray(data.astronaut() if name == "a" else data.chelsea())
+    image.resize((64, 64)).save(f"{name}.png")
+Image.open("a.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("a_prime.png")
+"""
+
+
+@contextmanager
+def timed(step: str, steps: dict[str, float]) -> Iterator[None]:
+    """Keep and print how many seconds a step took."""
+    began = time.perf_counter()
+    yield
+    steps[step] = time.perf_counter() - began
+    print(f"{steps[step]:7.1f} s  {step}", flush=True)
+
+
+def run(folder: Path, *words: str) -> None:
+    """Run a command in a folder; a failure ends the script with what it said."""
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def first_score(folder: Path, wheel: Path, steps: dict[str, float]) -> None:
+    """Install the base, build the small suite, and score a method of one's own on it."""
+    pip, command = str(folder / "env/bin/pip"), str(folder / "env/bin/lorweb-bench")
+    constraints = str(ROOT / "constraints.txt")
+    with timed("python -m venv env && pip install lorweb-bench", steps):
+        run(folder, sys.executable, "-m", "venv", "env")
+        run(folder, pip, "install", "-q", "-c", constraints, str(wheel))
+    build = ("datagen", "build")
+    with timed("lorweb-bench datagen build photos-mini-train", steps):
+        run(folder, command, *build, "photos-mini-train", "-o", "photos-mini-train")
+    with timed("lorweb-bench datagen build photos-mini", steps):
+        run(folder, command, *build, "photos-mini", "-o", "photos-mini")
+    (folder / "mine.py").write_text(METHOD)
+    with timed("lorweb-bench evaluate --method mine.py:Mine", steps):
+        scored = ("--suite", "photos-mini", "-o", "report")
+        run(folder, command, "evaluate", "--method", "mine.py:Mine", *scored)
+
+
+def first_picture(folder: Path, wheel: Path, steps: dict[str, float]) -> None:
+    """Install the extra `model`, and complete an analogy of one's own with the shipped model."""
+    pip, command = str(folder / "env/bin/pip"), str(folder / "env/bin/lorweb-bench")
+    with timed("pip install 'lorweb-bench[model]'", steps):
+        named = f"lorweb-bench[model] @ {wheel.as_uri()}"
+        run(folder, pip, "install", "-q", "-c", str(ROOT / "constraints.txt"), named)
+    (folder / "pictures.py").write_text(PICTURES)
+    run(folder, sys.executable, "pictures.py")
+    with timed("lorweb-bench apply --model lorweb a.png a_prime.png b.png", steps):
+        shown = ("a.png", "a_prime.png", "b.png", "-o", "b_prime.png")
+        run(folder, command, "apply", "--model", "lorweb", *shown)
+
+
+def main() -> None:
+    """Build the wheel, then time the steps."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--picture", action="store_true", help="Go on to a first own picture.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder, steps = Path(name), dict[str, float]()
+        wheels = folder / "wheels"
+        run(ROOT, sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), ".")
+        (wheel,) = wheels.glob("*.whl")
+        first_score(folder, wheel, steps)
+        print(f"{sum(steps.values()):7.1f} s  to a first own score", flush=True)
+        if options.picture:
+            first_picture(folder, wheel, steps)
+            print(f"{sum(steps.values()):7.1f} s  to a first own picture", flush=True)
+
+
+if __name__ == "__main__":
+    main()
