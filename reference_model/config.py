@@ -118,7 +118,7 @@ class TrainingConfig(Strict):
         0, ge=0, description="steps between sheets of predictions in `samples/`; 0 for none"
     )
     sample_rows: int = Field(4, ge=1, description="quadruplets on such a sheet")
-    trackers: list[Literal["tensorboard", "wandb"]] = Field(
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         [], description="what also gets the loss and the learning rate"
     )
 

@@ -127,7 +127,9 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
             for k, v in config.model_dump(mode="json").items()
         }
         accelerator.init_trackers(
-            "lorweb", config=settings, init_kwargs={"wandb": {"name": config.name}}
+            "lorweb",
+            config=settings,
+            init_kwargs=dict.fromkeys(("wandb", "trackio"), {"name": config.name}),
         )
 
 
