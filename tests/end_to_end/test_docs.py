@@ -28,6 +28,7 @@ DOCS = ROOT / "docs"
 RUN = (
     "datasets",
     "scoring",
+    "hub",
     "methods",
     "board",
     "service",

@@ -84,7 +84,7 @@ def test_the_image_for_a_gpu_holds_what_it_needs() -> None:
             for source in rest.split()[:-1]:
                 assert (ROOT / source).exists(), f"{source} is not there to copy"
                 assert f"!{source}" in ignored, f"{source} is not sent to the build"
-    last = {name: rest for name, rest in lines}
+    last = dict(lines)
     assert last["USER"] == "lorweb", "nothing runs as root"
     assert json.loads(last["ENTRYPOINT"]) == ["lorweb-bench"]
     assert "--require-hashes -r requirements.lock" in text
