@@ -9,10 +9,11 @@ INSTALLED := $(VENV)/.installed
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt constraints-gradio.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U pip
 	$(BIN)/pip install -q -c constraints.txt -e ".[model,metrics,leaderboard,dev]"
+	$(BIN)/pip install -q --no-deps -r constraints-gradio.txt
 	touch $@
 
 demo: install

@@ -320,6 +320,27 @@ def compose(
         click.echo(line)
 
 
+@click.command()
+@click.option(
+    "--model",
+    default="lorweb",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Checkpoint folder; `lorweb` is the one that ships.",
+)
+@click.option("--host", help="Address to serve at; 127.0.0.1 if left out, 0.0.0.0 for all.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port; the first free one from 7860 on."
+)
+def ui(model: Path, host: str | None, port: int | None) -> None:
+    """Open a page in the browser: three pictures in, b' out, until it is stopped."""
+    from reference_model.applying.analogy import AnalogyModel
+    from reference_model.ui.page import build_page
+    from reference_model.ui.serving import serve
+
+    serve(build_page(AnalogyModel(model)), host, port)
+
+
 @click.command("inspect-model")
 @click.argument("model", metavar="CHECKPOINT", type=click.Path(path_type=Path))
 @click.option(

@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Pretrain the tiny base that ships with the project.",
     ),
     "apply": ("reference_model.cli:apply", "Apply a checkpoint to A, A_PRIME, B."),
+    "ui": ("reference_model.cli:ui", "Try analogies in the browser: three pictures in, b' out."),
     "known-pairs": (
         "reference_model.cli:known_pairs",
         "Store in a checkpoint what it was trained on, as it sees it.",

@@ -165,11 +165,11 @@ class AnalogyModel:
             InputError: there is one pair only, or the checkpoint adapts the base to no analogy.
         """
         if len(analogy.pairs) < 2:
-            raise InputError("a walk needs a second pair; add `--mix A2 A2_PRIME`")
+            raise InputError("a walk needs a second pair; name one")
         if self.config.adapter.kind == "single-lora" and analogy.fit is None:
             raise InputError(
-                "--mix: a single LoRA is the same for every analogy, so there is nothing to walk "
-                "between; leave --mix out, or add `--set fit.steps=20`"
+                "a single LoRA is the same for every analogy, so there is nothing to walk between; "
+                "leave the second pair out, or fit to the pairs (`fit.steps=20`)"
             )
         ends = self.adapted(analogy)
         for weight in track(weights, len(weights), "walking"):
