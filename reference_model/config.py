@@ -48,6 +48,11 @@ class AdapterConfig(Strict):
         ADAPTED,
         description="the linear layers that are adapted, as a regular expression of module paths",
     )
+    initial: Literal["ours", "official"] = Field(
+        "ours",
+        description="how A and the router's projections begin: at our scales, or at those of the "
+        "authors' code",
+    )
     tokens: int = Field(
         1, ge=1, description="token-control: how many prompt tokens the features become"
     )
@@ -98,6 +103,11 @@ class TrainingConfig(Strict):
     )
     reverse_pairs: float = Field(
         0.0, ge=0, le=1, description="share of samples whose pairs both run backwards"
+    )
+    reversed_caption: Literal["drop", "keep"] = Field(
+        "drop",
+        description="what becomes of the prompt of samples whose pairs run backwards; kept, it "
+        "says the opposite",
     )
     caption_dropout: float = Field(
         0.0, ge=0, le=1, description="share of samples that are shown without their prompt"
@@ -225,7 +235,9 @@ ADDED_TO_ADAPTER = {
     "router": "trained",
     "basis": "trained",
     "features": "own",
+    "initial": "ours",
 }
+ADDED_TO_TRAINING = {"reversed_caption": "drop"}
 
 
 def unused_settings(config: TrainConfig) -> dict[str, Any]:
@@ -238,6 +250,11 @@ def unused_settings(config: TrainConfig) -> dict[str, Any]:
         name for name, value in ADDED_TO_ADAPTER.items() if getattr(config.adapter, name) == value
     }
     return {**unused, "adapter": of_adapter} if of_adapter else unused
+
+
+def unused_training(training: TrainingConfig) -> set[str]:
+    """The settings of a training that came later and are not used."""
+    return {name for name, value in ADDED_TO_TRAINING.items() if getattr(training, name) == value}
 
 
 class FitConfig(Strict):

@@ -32,7 +32,7 @@ from reference_model.model.panels import (
 )
 from reference_model.sampling import predict_velocity
 from reference_model.seeding import seeded
-from reference_model.training.flow import draw
+from reference_model.training.flow import draw, weighed
 
 CHECKS = 4  # how often a search is looked at with held-out noise
 LEAST_GAIN = 0.05  # share of the pair's loss that a fit has to save, else the start is kept
@@ -105,9 +105,7 @@ def item_losses(
         adaptation.extend(task.prompt),
         config.training.guidance,
     )
-    error = (velocity - (noise - task.clean)).square()
-    if config.training.times.weight == "t2":
-        error = error * t.square()
+    error = weighed((velocity - (noise - task.clean)).square(), t, config.training.times)
     mask = answer_mask(config.layout, task.context).to(error.device)
     return error[:, mask].mean((1, 2))
 

@@ -191,6 +191,8 @@ def fresh_adapter(
     basis = Basis(
         base.transformer, settings.elements, settings.rank, settings.alpha, settings.targets
     )
+    if settings.initial == "official":
+        basis.start_at_official_scale()
     if settings.kind == "single-lora":
         return Adapter(base, basis, None, None, None)
     # Making the pair encoder draws random numbers, so it is made in this place even if not kept:
@@ -206,6 +208,8 @@ def fresh_adapter(
         control = nn.Linear(width, settings.tokens * token_width)
         return Adapter(base, basis, encoder, None, control)
     router = new_router(settings, len(basis.layers), width)
+    if settings.initial == "official":
+        router.start_at_official_scale()
     beside = settings.tokens_beside * token_width
     token = nn.Linear(width, beside) if beside else None
     adapter = Adapter(base, basis, encoder, router, token, frozen_parts(settings))

@@ -37,6 +37,15 @@ class Router(nn.Module):
             nn.init.normal_(self.projections, std=features**-0.5)
             nn.init.normal_(self.keys)
 
+    def start_at_official_scale(self) -> None:
+        """Draw the projections anew at the scale of the authors' code.
+
+        It is that of a linear layer, uniform within 1 / sqrt(features): a standard deviation of
+        .0120 for 2,304 features. Keys stay as they are.
+        """
+        bound = self.projections.shape[2] ** -0.5
+        nn.init.uniform_(self.projections, -bound, bound)
+
     def forward(self, features: Tensor) -> Tensor:
         """Coefficients (layers, batch, elements) of features (batch, features).
 

@@ -177,12 +177,14 @@ def split_prompts(dataset: Dataset, split: str, mode: str) -> list[str]:
     return list(prompts.values())
 
 
-def prompt_for(choice: Choice, prompts: list[str]) -> str:
+def prompt_for(choice: Choice, prompts: list[str], training: TrainingConfig) -> str:
     """The prompt that goes with a choice.
 
-    None where it is left out, or where the pairs run backwards and it would be wrong.
+    None where it is left out, or where the pairs run backwards and it would be wrong, unless
+    `reversed_caption` keeps it.
     """
-    return prompts[choice.index] if choice.with_prompt and not choice.backwards else ""
+    wrong = choice.backwards and training.reversed_caption == "drop"
+    return prompts[choice.index] if choice.with_prompt and not wrong else ""
 
 
 class InMemoryBatches:
@@ -204,6 +206,6 @@ class InMemoryBatches:
         panels = dict(zip(ROLES, torch.stack(chosen, 1).to(device), strict=True))
         encoders = self.encoders.to(device)
         with torch.no_grad():
-            texts = [prompt_for(c, self.prompts) for c in choices]
+            texts = [prompt_for(c, self.prompts, self.config.training) for c in choices]
             prompt = encode_words(encoders, self.config.layout, texts, panels)
         return Batch(*encode_batch(encoders, self.config, panels), prompt)

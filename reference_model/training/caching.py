@@ -85,6 +85,8 @@ def cache_identity(config: TrainConfig, dataset: Dataset) -> str:
     )
     looks = config.adapter.kind != "single-lora"
     orders = [order_name(choice) for choice in role_orders(config.training)]
+    if config.training.reversed_caption == "keep":  # the prompts of reversed orders
+        orders.append("captions kept")
     data = [
         dataset.fingerprint,
         dataset.manifest.targets_fingerprint,
@@ -262,7 +264,7 @@ def _shard_tensors(
             if features is not None:
                 tensors[f"{quadruplet.key}/features/{order_name(choice)}"] = features[0].float()
             if encoders.sees_pictures:
-                texts = {"", prompt_for(choice, [prompt])}
+                texts = {"", prompt_for(choice, [prompt], config.training)}
                 words = _seen_prompts(config, encoders, panels, texts)
                 start = f"{quadruplet.key}/prompt/{order_name(choice)}"
                 tensors |= {f"{start}/{name}": tensor for name, tensor in words.items()}
@@ -380,9 +382,9 @@ class CachedBatches:
 
     def _prompts(self, choices: Sequence[Choice], kind: str) -> Tensor:
         """One of the tensors of the choices' prompts; shorter ones are filled up with zeros."""
-        rows = []
+        rows, training = [], self.config.training
         for choice in choices:
-            name = f"{prompt_name(prompt_for(choice, self.prompts))}/{kind}"
+            name = f"{prompt_name(prompt_for(choice, self.prompts, training))}/{kind}"
             if self.sees_pictures:
                 shard = self._shard("samples", choice.index // SAMPLES_PER_SHARD)
                 name = f"{self.keys[choice.index]}/prompt/{order_name(choice)}/{name}"

@@ -21,7 +21,12 @@ from reference_model.bases.registry import load_base, present_kind
 from reference_model.checkpoints.checkpoint import is_finished, write_checkpoint
 from reference_model.checkpoints.digests import model_digests
 from reference_model.checkpoints.known_pairs import learn_known_pairs, write_known_pairs
-from reference_model.config import TrainConfig, TrainingConfig, unused_settings
+from reference_model.config import (
+    TrainConfig,
+    TrainingConfig,
+    unused_settings,
+    unused_training,
+)
 from reference_model.model.adapter import DTYPES, Adapter, fresh_adapter, load_encoder
 from reference_model.model.grid_layout import flatten_tokens, token_sequence
 from reference_model.model.quantize import quantize
@@ -70,9 +75,10 @@ def learning_rate_share(step: int, training: TrainingConfig) -> float:
 
 def training_identity(config: TrainConfig, dataset: Dataset) -> str:
     """A digest of everything that decides the weights: a resume under another one is refused."""
+    without_effect = SETTINGS_WITHOUT_EFFECT | unused_training(config.training)
     exclude: dict[str, Any] = {"dataset": True, "cache": True, "working_size": True}
     settings = config.model_dump_json(
-        exclude={**exclude, **unused_settings(config), "training": SETTINGS_WITHOUT_EFFECT}
+        exclude={**exclude, **unused_settings(config), "training": without_effect}
     )
     data = [
         dataset.fingerprint,

@@ -14,7 +14,7 @@ from reference_model.bases.tiny import new_tiny_base, place_features
 from reference_model.model.grid_layout import TokenSequence, context_sequence
 from reference_model.model.panels import decode_answer
 from reference_model.sampling import predict_velocity, sample
-from reference_model.training.flow import Times, draw, draw_times, flow_loss
+from reference_model.training.flow import Times, draw, draw_times, flow_loss, trainer_weight
 
 ConstantBase = Callable[[float], Base]
 CONSTANT = 0.25
@@ -76,6 +76,23 @@ def test_weight_t2_makes_the_loss_that_of_the_clean_image_and_none_divides_it_by
     torch.testing.assert_close(plain, (errors / drawn.square()).mean(), rtol=1e-4, atol=0)
     changes = (clean - b).square().mean(dim=(1, 2))
     torch.testing.assert_close(relative, (errors / (changes + 0.05)).mean(), rtol=1e-4, atol=0)
+
+
+def test_the_trainers_weight_is_that_of_its_table_and_about_one_on_the_whole() -> None:
+    times = torch.linspace(0.001, 1, 1000)
+    weights = trainer_weight(times)
+    assert weights.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert times[weights.argmax()].item() == pytest.approx(0.873, abs=0.01)
+    assert weights.min() == weights[0]
+    time, noise = torch.tensor([0.873, 0.55]), torch.ones(2, 4, 192)
+    loss = flow_loss(
+        lambda noisy, _: torch.zeros_like(noisy),
+        torch.zeros(2, 4, 192),
+        sequence(2),
+        (time, noise),
+        Times(weight="ai-toolkit"),
+    )
+    assert loss.item() == pytest.approx((1.522 + 1.0) / 2, rel=1e-4)
 
 
 def test_the_tiny_base_returns_the_velocity_of_its_clean_prediction(base: Base) -> None:

@@ -416,16 +416,15 @@ def test_a_prompt_is_told_where_it_is_right(config: Config, training_dataset: Pa
         set(split_prompts(dataset, "train", "none")) == {""}
         and len(set(split_prompts(dataset, "train", "task"))) == 1
     )
-    assert (
-        prompt_for(Choice(1), prompts)
-        == prompt_for(Choice(1, exchanged=True), prompts)
-        == prompts[1]
-    )
-    assert (
-        prompt_for(Choice(1, with_prompt=False), prompts)
-        == prompt_for(Choice(1, backwards=True), prompts)
-        == ""
-    )
+    drop, keep = (config(training={"reversed_caption": way}).training for way in ("drop", "keep"))
+    told = {
+        "plain": prompt_for(Choice(1), prompts, drop),
+        "exchanged": prompt_for(Choice(1, exchanged=True), prompts, drop),
+        "backwards, kept": prompt_for(Choice(1, backwards=True), prompts, keep),
+    }
+    assert set(told.values()) == {prompts[1]}
+    assert prompt_for(Choice(1, with_prompt=False), prompts, keep) == ""
+    assert prompt_for(Choice(1, backwards=True), prompts, drop) == ""
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
