@@ -28,7 +28,7 @@ from leaderboard.board.run_groups import (
 from leaderboard.store.store import Entry
 from leaderboard.store.tables import SuiteRow
 from lorweb_bench.methods.reference_rows import BOUNDS, OPEN_BOOK, TRIVIAL
-from lorweb_bench.protocol import PROMPT_MODES, TIERS, TRACKS
+from lorweb_bench.protocol import MAX_EXEMPLARS, PROMPT_MODES, TIERS, TRACKS
 from lorweb_bench.reports.report import Report, Score
 
 HEADLINE, GROUP = "edit_recovery", "unseen"
@@ -215,13 +215,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one suite, track and prompt mode, best first.
+    """The rows of one suite, track, prompt mode and number of exemplar pairs, best first.
 
     `borrowed` are trivial methods and bounds from other tables.
     """
 
     track: str
     prompt_mode: str
+    exemplars: int
     rows: tuple[Row, ...]
     borrowed: frozenset[str] = frozenset()
 
@@ -484,12 +485,12 @@ def headline_of(metrics: Iterable[str]) -> str:
     return HEADLINE if HEADLINE in there or not there else there[0]
 
 
-def _table_of(row: Row) -> tuple[str, str]:
-    return row.report.track, row.report.prompt_mode
+def _table_of(row: Row) -> tuple[str, str, int]:
+    return row.report.track, row.report.prompt_mode, row.report.exemplars
 
 
 def _rank(rows: Sequence[Row], headline: str) -> None:
-    """Give methods their rank within track and prompt mode: the best ones, less those that leak."""
+    """Give methods their rank within their table: the best ones, less those that leak."""
     for table in dict.fromkeys(_table_of(row) for row in rows):
         methods = [
             row
@@ -529,7 +530,7 @@ def _tables(rows: Sequence[Row]) -> Iterable[Table]:
     method_tables = {_table_of(row) for row in rows if row.kind == "method"} or {
         _table_of(row) for row in rows
     }
-    for table_key in product(TRACKS, PROMPT_MODES):
+    for table_key in product(TRACKS, PROMPT_MODES, range(1, MAX_EXEMPLARS + 1)):
         if table_key not in method_tables:
             continue
         here = [row for row in rows if _table_of(row) == table_key]

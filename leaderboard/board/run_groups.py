@@ -14,14 +14,14 @@ from lorweb_bench.predictions.format import Cost
 from lorweb_bench.reports.report import Report, Score, read_per_sample
 
 Table = dict[str, np.ndarray]
-Method = tuple[str, str, str, str, int | None]
+Method = tuple[str, str, str, str, int, int | None]
 Run = tuple[Method, tuple[int, ...]]
 
 
 def method_of(entry: Entry) -> Method:
-    """What makes one row of a table: name, version, track, prompt mode and owner."""
+    """What makes one row of a table: name, version, track, prompt mode, exemplars and owner."""
     s = entry.submission
-    return (s.method, s.version, s.track, s.prompt_mode, s.team_id)
+    return (s.method, s.version, s.track, s.prompt_mode, s.exemplars, s.team_id)
 
 
 def run_of(entry: Entry) -> Run:

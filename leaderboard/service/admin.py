@@ -23,7 +23,8 @@ from leaderboard.store.teams import named
 from leaderboard.submission.card import Card
 from lorweb_bench.errors import InputError
 
-KEPT = ("method", "version", "track", "prompt_mode", "seeds")  # of a card: what makes a row
+# Of a card: what makes a row.
+KEPT = ("method", "version", "track", "prompt_mode", "exemplars", "seeds")
 Line = dict[str, Any]
 
 

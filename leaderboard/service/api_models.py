@@ -105,6 +105,7 @@ class Entry(BaseModel):
     version: str
     track: str
     prompt_mode: str
+    exemplars: int
     level: str
     decided: datetime
     sha256: str
@@ -281,7 +282,7 @@ def _shown() -> Any:
 
 
 def _entry(row: SubmissionRow, suite: SuiteRow, last: VerdictRow, scores: Any) -> dict[str, Any]:
-    names = ("id", "method", "version", "track", "prompt_mode", "sha256")
+    names = ("id", "method", "version", "track", "prompt_mode", "exemplars", "sha256")
     return {
         "suite": suite.fingerprint,
         **{name: getattr(row, name) for name in names},

@@ -15,7 +15,7 @@ from lorweb_bench.errors import InputError
 
 WAIT = 30  # seconds that one writer waits for another
 CONNECT = 5  # seconds to reach PostgreSQL
-FIRST, HEAD = "0001", "0003"  # of the migrations: the schema before there were any, and today's
+FIRST, HEAD = "0001", "0004"  # of the migrations: the schema before there were any, and today's
 MIGRATING = 4_012_026  # the key of PostgreSQL's advisory lock
 
 

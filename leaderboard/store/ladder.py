@@ -149,8 +149,8 @@ def _items(suite: SuiteRow) -> int:
     return int(suite.about["splits"].get(GROUP, 0))
 
 
-def _row_of(one: SubmissionRow) -> tuple[str, str, str, str]:
-    return one.method, one.version, one.track, one.prompt_mode
+def _row_of(one: SubmissionRow) -> tuple[str, str, str, str, int]:
+    return one.method, one.version, one.track, one.prompt_mode, one.exemplars
 
 
 def _earlier(session: Session, row: SubmissionRow) -> list[SubmissionRow]:

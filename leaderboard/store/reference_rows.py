@@ -89,8 +89,9 @@ def _card(name: str) -> dict[str, object]:
 def reproduce(
     path: Path | str, suite: Dataset, store: Store, method: str, workers: int = 1
 ) -> Added:
-    """Run the method that a submission is of, by its SPEC, with its seed and prompt mode, and
-    record the verdict.
+    """Run the method that a submission is of, by its SPEC, and record the verdict.
+
+    It runs with the submission's seed, prompt mode and exemplars.
 
     It is `reproduced` where the keeper's scores lie within the intervals of the submitted images,
     else a refusal that says where they do not; what was recorded before stays. InputError as of
@@ -100,7 +101,14 @@ def reproduce(
     submission = open_submission(path, suite, sizes_of(suite))
     manifest = submission.manifest
     seed = PREDICT_SEED if manifest.seed is None else manifest.seed
-    report = evaluate(method, suite, prompt=manifest.prompt_mode, workers=workers, seed=seed)
+    report = evaluate(
+        method,
+        suite,
+        prompt=manifest.prompt_mode,
+        exemplars=manifest.exemplars,
+        workers=workers,
+        seed=seed,
+    )
     if report.method.name != manifest.method.name:
         raise InputError(
             f"{method} is the method {report.method.name!r}; the submission is of "

@@ -350,6 +350,7 @@ def _new_submission(
         version=card.version or "",
         track=report.track,
         prompt_mode=report.prompt_mode,
+        exemplars=report.exemplars,
         card=card.model_dump(mode="json"),
         team_id=team_id,
         name_key=skeleton(card.method),

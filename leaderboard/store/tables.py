@@ -80,6 +80,7 @@ class SubmissionRow(Table):
     version: Mapped[str] = mapped_column(String(300))
     track: Mapped[str] = mapped_column(String(20))
     prompt_mode: Mapped[str] = mapped_column(String(20))
+    exemplars: Mapped[int] = mapped_column(default=1, server_default="1")  # pairs that it is shown
     card: Mapped[dict[str, Any]] = mapped_column(JSON)
     team_id: Mapped[int | None] = mapped_column(ForeignKey("teams.id"), index=True)  # its owner
     name_key: Mapped[str] = mapped_column(String(200), index=True)  # see `name_claims.skeleton`

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from lorweb_bench.protocol import MAX_EXEMPLARS
 from lorweb_bench.runtime.settings import checked, read_settings
 
 CARD_BYTES = 256 * 1024
@@ -152,6 +153,7 @@ class Card(Part):
     track: Literal["closed", "open"]
     training_data: Annotated[list[TrainingData], Field(max_length=100)]
     prompt_mode: Literal["none", "task", "instruction"]
+    exemplars: Annotated[int, Field(ge=1, le=MAX_EXEMPLARS)] = 1
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=100)]
     licence: Text
     description: Prose

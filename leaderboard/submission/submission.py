@@ -177,18 +177,13 @@ def _agree(
             f"These are predictions {what}; a board takes whole runs, so predict without "
             "--limit, --shard and --pairs."
         )
-    if manifest.exemplars > 1:
-        raise InputError(
-            f"These predictions were shown {manifest.exemplars} exemplar pairs an item; the rows "
-            "of a board are shown one, so predict without --exemplars."
-        )
     if bare:
         named = MethodId(name=card.method, version=card.version)
         manifest = PredictionsManifest(
             suite=suite_id(suite),
             method=named,
             prompt_mode=card.prompt_mode,
-            exemplars=1,
+            exemplars=card.exemplars,
             seed=card.seeds[0],
             samples=manifest.samples,
         )
@@ -207,6 +202,7 @@ def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite:
         ("version", card.version, manifest.method.version or card.version),
         ("track", card.track, manifest.track),
         ("prompt_mode", card.prompt_mode, manifest.prompt_mode),
+        ("exemplars", card.exemplars, manifest.exemplars),
     ]
     for field, ours, theirs in pairs:
         if ours != theirs:
@@ -214,6 +210,11 @@ def check_agreement(card: Card, manifest: PredictionsManifest, name: str, suite:
                 f"{name}: {field} is {ours!r}, the predictions say {theirs!r}; correct the card, "
                 "or predict again."
             )
+    if manifest.exemplars > suite.manifest.exemplars:
+        raise InputError(
+            f"{name}: exemplars is {manifest.exemplars}, and an item of the suite shows "
+            f"{suite.manifest.exemplars}."
+        )
     if manifest.seed is not None and manifest.seed not in card.seeds:
         raise InputError(
             f"{name}: seeds lack {manifest.seed}, the seed of the predictions; add it."
@@ -268,7 +269,7 @@ def open_submission(path: Path | str, suite: Dataset, sizes: Mapping[str, Size])
             f"The submission is for the suite {ascii(suite_label)}, not for {suite.name} "
             f"{suite.version} ({suite.fingerprint[:12]})."
         )
-    whole = not manifest.partial and manifest.pairs == "true" and manifest.exemplars == 1
+    whole = not manifest.partial and manifest.pairs == "true"
     if not whole or manifest.samples != len(sizes):
         raise InputError(
             f"{MANIFEST} describes a partial run or an ablation; a board takes whole runs of "

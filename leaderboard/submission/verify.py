@@ -186,11 +186,11 @@ def _sha256(path: Path, most: int) -> str | None:
 def differs(report: Report, own: Report) -> str | None:
     """Why the keeper's own report does not confirm this one, or None when it does.
 
-    It has to be of the same suite, method and prompt mode, whole, and its means on unseen, seen
-    and new_to_base within this one's intervals, for every metric that both have (within 0.001 where
-    there is no interval).
+    It has to be of the same suite, method, prompt mode and exemplars, whole, and its means on
+    unseen, seen and new_to_base within this one's intervals, for every metric that both have
+    (within 0.001 where there is no interval).
     """
-    for what in ("suite", "prompt_mode", "pairs"):
+    for what in ("suite", "prompt_mode", "exemplars", "pairs"):
         if getattr(report, what) != getattr(own, what):
             return f"The keeper's report is of another {what}, so it confirms nothing."
     if report.method.name != own.method.name or own.partial or own.missing:
