@@ -301,6 +301,24 @@ def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:
     }
 
 
+def test_pairs_show_several_exemplars_of_a_task(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = _pairs(tmp_path / "pairs", {"negative": 5, "mirrored": 3})
+    source = f"source={{kind: pairs, path: {folder}}}"
+    settings = [*PAIRS, source, "analogies_per_pair=1", "exemplars=3"]
+    built = build(read_recipe(write(), settings), tmp_path / "three")
+    assert built.dataset.manifest.exemplars == 3
+    items = list(built.dataset.quadruplets("train"))
+    # Three photographs of `mirrored` are too few for two exemplars beside the first, and b.
+    assert {item.record.family for item in items} == {"negative"}
+    assert built.dropped == {"train": 3}
+    for item in items:
+        shown = item.triplet(exemplars=3).pairs
+        sources = [item.record.a_source, *item.record.further_sources, item.record.b_source]
+        assert len(shown) == 3 and len(set(sources)) == 4
+        for before, after in shown:
+            assert np.array_equal(255 - np.asarray(before), np.asarray(after))
+
+
 def test_a_panel_is_made_into_a_file_once(
     write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
