@@ -129,7 +129,7 @@ def decide(
     runs = [submission for submission in earlier if _row_of(submission) == _row_of(row)]
     if runs and all(run.held is None for run in runs):
         return None if len(runs) < RUNS else "spent"
-    rows: dict[tuple[str, ...], list[float]] = {}
+    rows: dict[tuple[str, str, str, str, int], list[float]] = {}
     for submission in released:
         rows.setdefault(_row_of(submission), []).append(means[submission.id])
     best = max(map(_average, rows.values()), default=-math.inf)

@@ -123,7 +123,7 @@ def _row(
     key, record = quadruplet.key, quadruplet.record
     panels = {
         "a": quadruplet.a,
-        "a′": quadruplet.a_prime,
+        "a'": quadruplet.a_prime,
         "b": quadruplet.b,
         **{name: answers.get(key) for name, answers in answers_of.items()},
         "truth": quadruplet.b_prime,
