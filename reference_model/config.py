@@ -24,11 +24,11 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdapterConfig(Strict):
-    """What is trained: `lorweb` (basis and router), `single-lora` (no router) or `token-control`
-    (no router, features as prompt tokens).
+    """What is trained: `lorweb` (basis and router), `single-lora` (no router), `token-control` (no
+    router, features as prompt tokens) or `delta-tokens` (the same, of dense features of the pair).
     """
 
-    kind: Literal["lorweb", "single-lora", "token-control"]
+    kind: Literal["lorweb", "single-lora", "token-control", "delta-tokens"]
     elements: int = Field(
         1, ge=1, description="N, how many LoRAs the basis holds; 1 for a single LoRA"
     )
@@ -54,7 +54,7 @@ class AdapterConfig(Strict):
         "authors' code",
     )
     tokens: int = Field(
-        1, ge=1, description="token-control: how many prompt tokens the features become"
+        1, ge=1, description="how many prompt tokens the features become; not for a single-lora"
     )
     tokens_beside: int = Field(
         0, ge=0, description="lorweb: how many prompt tokens the features become beside the mix"
@@ -149,7 +149,7 @@ class TrainConfig(Strict):
     base: str = Field(
         description="`tiny`, a folder of pretrain-tiny or in diffusers' layout, or a hub name"
     )
-    layout: Literal["target-only", "paper", "references"] = "paper"
+    layout: Literal["target-only", "paper", "references", "edit"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")
     working_size: Literal["panel", "megapixel"] = Field(
         "panel",
@@ -165,7 +165,14 @@ class TrainConfig(Strict):
         "SigLIP backbone"
     )
     encoder_input: Literal[
-        "separate", "concatenated", "grid", "grid-black", "upper-half", "a_prime-a", "a_prime-a+b"
+        "separate",
+        "concatenated",
+        "grid",
+        "grid-black",
+        "upper-half",
+        "a_prime-a",
+        "a_prime-a+b",
+        "delta",
     ] = Field(
         "separate", description="what a backbone is shown, and how its embeddings become features"
     )
@@ -196,6 +203,21 @@ class TrainConfig(Strict):
                 )
         if self.adapter.features == "permuted" and self.adapter.kind == "single-lora":
             raise ValueError("`adapter.features: permuted`: a single-lora sees no features")
+        return self
+
+    @model_validator(mode="after")
+    def _sees_a_delta(self) -> Self:
+        reads_delta = self.adapter.kind == "delta-tokens"
+        if reads_delta and self.encoder_input != "delta":
+            raise ValueError(
+                "`adapter.kind: delta-tokens` reads dense features of the pair; set "
+                "`encoder_input: delta`, and a vision backbone as `encoder`"
+            )
+        if self.encoder_input == "delta" and not reads_delta:
+            raise ValueError(
+                f"`encoder_input: delta` is for the kind delta-tokens, not {self.adapter.kind}: it "
+                "has a feature for each part of the picture"
+            )
         return self
 
     @model_validator(mode="after")

@@ -71,6 +71,7 @@ GAPS: dict[str, dict[str, tuple[str, str]]] = {
         "span_gap": ("lora", "span"),
     },
     "token-control": {"router_gap": ("tokens", "router"), "token_gap": ("lora", "tokens")},
+    "delta-tokens": {"router_gap": ("tokens", "router"), "token_gap": ("lora", "tokens")},
     "single-lora": {"router_gap": ("lora", "router")},
 }
 WORDS = {

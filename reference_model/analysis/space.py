@@ -91,9 +91,10 @@ def open_space(folder: str | Path) -> Space:
     folder = checkpoint_folder(folder)
     config = read_config(folder, with_base=False)
     settings = config.adapter
-    if settings.kind == "token-control":
+    if settings.kind in ("token-control", "delta-tokens"):
+        what = "the token control is" if settings.kind == "token-control" else "delta-tokens are"
         raise InputError(
-            f"{folder}: the token control is no LoRA alone (it reads tokens beside it); name a "
+            f"{folder}: {what} no LoRA alone (it reads tokens beside it); name a "
             "lorweb or single-lora checkpoint"
         )
     with torch.device("meta"):

@@ -227,7 +227,7 @@ class Base(ABC):
 
 def check_layout(kind: type[Base], layout: str) -> None:
     """InputError that names the layouts of a base, where one is asked for that it does not have."""
-    if layout not in kind.layouts:
+    if layout not in (*kind.layouts, "edit"):  # b alone: every base is an editor
         raise InputError(
             f"layout: the base {kind.kind} has no {layout!r}; set {' or '.join(kind.layouts)}"
         )

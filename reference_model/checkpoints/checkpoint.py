@@ -42,6 +42,7 @@ NOT_ALONE = {
     "token-control": "A LoRA that reads tokens beside the prompt, which router.safetensors gives: "
     "wrong without them. Run it with `lorweb-bench apply`.",
 }
+NOT_ALONE["delta-tokens"] = NOT_ALONE["token-control"]
 
 
 def adapter_header(basis: Basis, settings: AdapterConfig) -> dict[str, str]:

@@ -16,6 +16,7 @@ KINDS = {
     "lorweb": "a LoRWeB: a basis of LoRAs and a router that mixes one for each analogy",
     "single-lora": "a single LoRA, the same for every analogy: the paper's baseline",
     "token-control": "a single LoRA that also reads the analogy as tokens beside the prompt",
+    "delta-tokens": "a single LoRA that also reads what changed in the pair, as edit tokens",
 }
 GROUPS = ("unseen", "seen")
 LIMITS = (

@@ -163,6 +163,7 @@ def hull_of(config: TrainConfig, gates: Tensor) -> Hull:
 SEARCHED = {
     "lorweb": ("hull", "span", "lora"),
     "token-control": ("tokens", "lora"),
+    "delta-tokens": ("tokens", "lora"),
     "single-lora": ("lora",),
 }
 

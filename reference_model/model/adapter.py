@@ -13,8 +13,9 @@ from lorweb_bench.errors import InputError
 from reference_model.bases.base import Base
 from reference_model.bases.registry import base_folder, load_base
 from reference_model.config import AdapterConfig, TrainConfig
-from reference_model.model.backbones import BackboneEncoder, load_backbone
+from reference_model.model.backbones import BackboneEncoder, dense_shape, load_backbone
 from reference_model.model.basis import Basis
+from reference_model.model.edit_tokens import EditTokens
 from reference_model.model.encoder import PairEncoder
 from reference_model.model.grid_layout import TokenSequence
 from reference_model.model.quantize import quantize
@@ -38,7 +39,7 @@ class Adapter(nn.Module):
         basis: Basis,
         encoder: nn.Module | None,
         router: Router | None,
-        token: nn.Linear | None,
+        token: nn.Module | None,
         frozen: Collection[str] = (),
     ) -> None:
         super().__init__()
@@ -207,6 +208,10 @@ def fresh_adapter(
     if settings.kind == "token-control":
         control = nn.Linear(width, settings.tokens * token_width)
         return Adapter(base, basis, encoder, None, control)
+    if settings.kind == "delta-tokens":
+        patch = dense_shape(config.encoder)[1]
+        edit = EditTokens(width, patch, settings.tokens, token_width)
+        return Adapter(base, basis, encoder, None, edit)
     router = new_router(settings, len(basis.layers), width)
     if settings.initial == "official":
         router.start_at_official_scale()

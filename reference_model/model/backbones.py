@@ -18,6 +18,7 @@ upper part (landscape) or has part of a in it (portrait).
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
+from reference_model.model.edit_tokens import semantic_delta
 from reference_model.model.loading_bars import hide_bars_off_terminals
 
 INPUTS: dict[str, int] = {
@@ -36,6 +38,7 @@ INPUTS: dict[str, int] = {
     "upper-half": 1,
     "a_prime-a": 1,
     "a_prime-a+b": 1,
+    "delta": 1,
 }  # embeddings that features hold
 
 NOT_A_BACKBONE = "it is a `{}`, neither CLIP nor SigLIP"
@@ -90,6 +93,10 @@ class BackboneEncoder(nn.Module):
 
     def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
         """Features (batch, `features`) of uint8 images (batch, 3, height, width)."""
+        if self.encoder_input == "delta":
+            shown = official_panels(a, a_prime, b)[:2] if self.view == "official" else (a, a_prime)
+            before, after = map(self.embedded, shown)
+            return semantic_delta(before, after).flatten(1)
         if (picture := one_picture(self.encoder_input, a, a_prime, b)) is not None:
             return self.embedded(picture)
         if self.view == "official":
@@ -142,9 +149,33 @@ def pooled(backbone: nn.Module, pixels: Tensor) -> Tensor:
     return features
 
 
+def clip_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
+    """CLIP's dense features (batch, patches, width), without the token of the whole."""
+    states: Tensor = backbone(pixel_values=pixels).last_hidden_state
+    return states[:, 1:]
+
+
+def siglip_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
+    """SigLIP's dense features (batch, patches, width)."""
+    states: Tensor = backbone(pixel_values=pixels).last_hidden_state
+    return states
+
+
 def pooled_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
-    """The pooled output of a SigLIP 2 of flexible resolution, which takes patches, a mask and the
-    shape of each image.
+    """The pooled output of a SigLIP 2 of flexible resolution."""
+    features: Tensor = flexible(backbone, pixels).pooler_output
+    return features
+
+
+def siglip2_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
+    """The dense features (batch, patches, width) of a SigLIP 2 of flexible resolution."""
+    states: Tensor = flexible(backbone, pixels).last_hidden_state
+    return states
+
+
+def flexible(backbone: nn.Module, pixels: Tensor) -> Any:
+    """What a SigLIP 2 of flexible resolution gives, which takes patches, a mask and the shape of
+    each image.
     """
     side = int(backbone.config.patch_size)  # type: ignore[union-attr, arg-type]
     grid = pixels.unfold(2, side, side).unfold(
@@ -154,10 +185,15 @@ def pooled_patches(backbone: nn.Module, pixels: Tensor) -> Tensor:
     patches = grid.permute(0, 2, 3, 4, 5, 1).reshape(batch, rows * columns, -1)
     mask = torch.ones(batch, rows * columns, dtype=torch.long, device=pixels.device)
     shapes = torch.tensor([[rows, columns]] * batch, device=pixels.device)
-    features: Tensor = backbone(
-        pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes
-    ).pooler_output
-    return features
+    return backbone(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=shapes)
+
+
+# How a backbone gives dense features, by how it gives one embedding.
+DENSE: dict[Any, Callable[[nn.Module, Tensor], Tensor]] = {
+    projected: clip_patches,
+    pooled: siglip_patches,
+    pooled_patches: siglip2_patches,
+}
 
 
 def _opened(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor], int, int]:
@@ -225,6 +261,16 @@ def backbone_width(name: str) -> int:
     raise ValueError(NOT_A_BACKBONE.format(kind))
 
 
+def dense_shape(name: str) -> tuple[int, int]:
+    """How many patches a backbone sees and the width of their features, as `backbone_width`."""
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(name, local_files_only=True)
+    config = getattr(config, "vision_config", config)
+    patches = getattr(config, "num_patches", None) or (config.image_size // config.patch_size) ** 2
+    return int(patches), int(config.hidden_size)
+
+
 def backbone_folder(name: str) -> Path:
     """The folder of a backbone that is one, or that the hub's cache holds."""
     from transformers.utils import cached_file
@@ -250,8 +296,11 @@ def load_backbone(
     with _told(name):
         backbone, embed, width, size = _opened(name)
         processor = AutoImageProcessor.from_pretrained(name)
+        if encoder_input == "delta":
+            width = math.prod(dense_shape(name))
     # SigLIP's processors stretch, too, so that theirs is our way already.
     crops = encoder_view == "official" and embed is projected
+    embed = DENSE[embed] if encoder_input == "delta" else embed
     encoder = BackboneEncoder(
         backbone,
         embed,

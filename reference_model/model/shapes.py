@@ -3,6 +3,9 @@
 Nothing is downloaded and no weight is made.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +15,18 @@ from lorweb_bench.errors import InputError
 from reference_model.bases.base import check_layout
 from reference_model.bases.registry import base_kind, shaped_transformer, transformer_config
 from reference_model.config import TrainConfig
-from reference_model.model.backbones import INPUTS, backbone_width
+from reference_model.model.backbones import INPUTS, backbone_width, dense_shape
 from reference_model.model.basis import Basis
+from reference_model.model.edit_tokens import EditTokens
 from reference_model.model.router import Router
 
 # The widths of the embeddings of backbones on the hub.
 BACKBONE_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
+# Their patches, and the width of a patch's features.
+DENSE_SHAPES = {
+    "openai/clip-vit-large-patch14": (256, 1024),
+    "google/siglip2-base-patch16-224": (196, 768),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,29 @@ class Shapes:
         return self.basis + self.routing
 
 
+def known_dense_shape(config: TrainConfig) -> tuple[int, int]:
+    """How many patches the config's backbone sees, and the width of their features.
+
+    InputError for a backbone that is neither known nor a folder here.
+    """
+    if config.encoder in DENSE_SHAPES:
+        return DENSE_SHAPES[config.encoder]
+    with known_backbone(config.encoder):
+        return dense_shape(config.encoder)
+
+
+@contextmanager
+def known_backbone(name: str) -> Iterator[None]:
+    """Turn what keeps a backbone's config from being read into an InputError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        encoders, reason = ", ".join(["pair", *BACKBONE_WIDTHS]), " ".join(str(error).split())[:160]
+        raise InputError(
+            f"encoder `{name}`: not one of {encoders}, nor a backbone that is here ({reason})"
+        ) from error
+
+
 def feature_width(config: TrainConfig) -> int:
     """The width of the features that an encoder gives.
 
@@ -45,19 +77,12 @@ def feature_width(config: TrainConfig) -> int:
         return int(
             transformer_config(config.base).get("pooled_projection_dim", 768)
         )  # what the pair encoder says; 768 in FLUX
+    if config.encoder_input == "delta":
+        return math.prod(known_dense_shape(config))
     width = BACKBONE_WIDTHS.get(config.encoder)
     if width is None:
-        try:
+        with known_backbone(config.encoder):
             width = backbone_width(config.encoder)
-        except (OSError, ValueError, KeyError) as error:
-            encoders, reason = (
-                ", ".join(["pair", *BACKBONE_WIDTHS]),
-                " ".join(str(error).split())[:160],
-            )
-            raise InputError(
-                f"encoder `{config.encoder}`: not one of {encoders}, nor a backbone that is here "
-                f"({reason})"
-            ) from error
     return INPUTS[config.encoder_input] * width
 
 
@@ -80,9 +105,12 @@ def training_shapes(config: TrainConfig) -> Shapes:
         tokens = settings.tokens_beside if settings.kind == "lorweb" else 0
         if settings.kind == "token-control":
             tokens = settings.tokens
+        width = transformer.config.joint_attention_dim
         if tokens:
-            width = transformer.config.joint_attention_dim
             routing.append(nn.Linear(features, tokens * width))
+        if settings.kind == "delta-tokens":
+            patch = known_dense_shape(config)[1]
+            routing.append(EditTokens(features, patch, settings.tokens, width))
     learning = [] if settings.basis == "frozen" else basis.parameters()
     basis_shapes, beside = (
         [p.shape for p in learning],

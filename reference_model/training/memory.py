@@ -178,7 +178,8 @@ def count_tokens(config: TrainConfig) -> tuple[int, int]:
         ),
     ]
     tokens = sum(panel * len(picture) // shrink**2 for picture, shrink in pictures)
-    extra = config.adapter.tokens if config.adapter.kind == "token-control" else 0
+    has_tokens = config.adapter.kind in ("token-control", "delta-tokens")
+    extra = config.adapter.tokens if has_tokens else 0
     words = kind.prompt_length(len(CONTEXT[config.layout]))
     return kind.sequence_length(tokens), words + extra
 

@@ -128,7 +128,8 @@ def train(config: TrainConfig, folder: Path) -> Path:
         "trainable_parameters": adapter.trainable_parameters,
         "losses": [round(float(np.mean(losses[i : i + 50])), 5) for i in range(0, len(losses), 50)],
     }
-    if accelerator.is_main_process and config.adapter.kind != "single-lora":
+    looks_at_whole = config.adapter.kind not in ("single-lora", "delta-tokens")
+    if accelerator.is_main_process and looks_at_whole:
         about["novelty_threshold"] = store_known_pairs(config, dataset, folder, accelerator.device)
     write_checkpoint(folder, adapter, config, about, write=accelerator.is_main_process)
     if accelerator.is_main_process:

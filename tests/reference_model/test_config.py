@@ -76,7 +76,7 @@ def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> No
         ("panel=0", "--set: panel is 0, and it must be 16 or more"),
         (
             "layout=grid",
-            "--set: layout is 'grid', and it must be 'target-only', 'paper' or 'references'",
+            "layout is 'grid', and it must be 'target-only', 'paper', 'references' or 'edit'",
         ),
         ("training.steps", "is not of the form key=value"),
         ("=5", "is not of the form key=value"),
