@@ -41,6 +41,8 @@ from lorweb_bench.runtime.files import (
 )
 from lorweb_bench.runtime.progress import track
 
+SHOWN = 20  # columns that a note names
+WHOLE = "whole.json"  # written when all rows are read
 PART = 64  # rows of which one file keeps the list: what a stopped reading repeats at most
 SIGNS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp"}
 SIDES = ("before", "after")
@@ -89,7 +91,7 @@ def hub(
             is broken.
     """
     folder = _claim_folder(path, section, keep)
-    rows = _read_rows(path, section, folder, max_pixels)
+    rows, unused_columns = _read_rows(path, section, folder, max_pixels)
     left_out = [LeftOut(_row_name(row), row["problem"]) for row in rows if row["problem"]]
     rows = [row for row in rows if not row["problem"]]
     files = [folder / row[side] for row in rows for side in SIDES]
@@ -103,6 +105,11 @@ def hub(
         raise _no_task(path, section, left_out)
     pairs = _pairs(path, folder, usable, licence, attribution, max_pixels)
     notes = metadata_notes([file.name for file in files], checks)
+    if unused_columns:
+        named = ", ".join(unused_columns[:SHOWN])
+        more = f" and {len(unused_columns) - SHOWN} more" if len(unused_columns) > SHOWN else ""
+        columns = "column was" if len(unused_columns) == 1 else "columns were"
+        notes.append(f"{len(unused_columns)} {columns} not used: {named}{more}")
     return join_chains(pairs, [row["pixels"] for row in usable]), [*left_out, *notes]
 
 
@@ -200,14 +207,21 @@ def _content_digest(path: str) -> str | None:
     return hashlib.sha256(canonical_json(stats).encode(errors="surrogatepass")).hexdigest()
 
 
-def _read_rows(path: str, section: HubSection, folder: Path, max_pixels: int) -> list[Row]:
-    """All rows as the folder keeps them; what is not there yet is read."""
-    if not (folder / "whole.json").is_file():
+def _read_rows(
+    path: str, section: HubSection, folder: Path, max_pixels: int
+) -> tuple[list[Row], list[str]]:
+    """All rows as the folder keeps them, and the columns that were not read.
+
+    What is not there yet is read.
+    """
+    marker = folder / WHOLE
+    if not marker.is_file():
         _read_missing_rows(path, section, folder, max_pixels)
     rows: list[Row] = []
     for part in sorted(folder.glob("rows/*.jsonl")):
         rows += map(json.loads, part.read_text("utf-8").splitlines())
-    return rows
+    whole: Any = read_json(marker)
+    return rows, whole.get("unused_columns", [])  # a folder of an earlier version does not say
 
 
 def _read_missing_rows(path: str, section: HubSection, folder: Path, max_pixels: int) -> None:
@@ -217,7 +231,8 @@ def _read_missing_rows(path: str, section: HubSection, folder: Path, max_pixels:
     pending: list[Row] = []
     total = section.rows - done if section.rows else None
     try:
-        for row in track(_stream(path, section, done), total, f"reading {path}"):
+        dataset, unused_columns = _open_columns(path, section)
+        for row in track(_stream(dataset, section, done), total, f"reading {path}"):
             number = done + len(pending)
             pending.append(_store_row(row, number, path, section, folder, max_pixels))
             if len(pending) == PART:
@@ -232,7 +247,8 @@ def _read_missing_rows(path: str, section: HubSection, folder: Path, max_pixels:
         ) from e
     if pending:
         _write_part(folder, count, pending)
-    write_json(folder / "whole.json", {"rows": done + len(pending)})
+    whole = {"rows": done + len(pending), "unused_columns": unused_columns}
+    write_json(folder / WHOLE, whole)
 
 
 def _write_part(folder: Path, index: int, rows: Sequence[Row]) -> None:
@@ -240,10 +256,19 @@ def _write_part(folder: Path, index: int, rows: Sequence[Row]) -> None:
     write_atomic(folder / "rows" / f"{index:06d}.jsonl", "".join(lines))
 
 
-def _stream(path: str, section: HubSection, skip: int) -> Iterator[Row]:
-    """The rows from number `skip` on, images as the bytes that they are stored as."""
+def _stream(dataset: Any, section: HubSection, skip: int) -> Iterator[Row]:
+    """The rows from number `skip` on, to as many as the recipe says."""
+    dataset = dataset.skip(skip)
+    yield from dataset if section.rows is None else dataset.take(max(0, section.rows - skip))
+
+
+def _open_columns(path: str, section: HubSection) -> tuple[Any, list[str]]:
+    """The dataset as a stream of the columns that the recipe names, and the other columns' names.
+
+    Its images come as the bytes that they are stored as.
+    """
     try:
-        import datasets
+        import datasets  # noqa: F401
     except ImportError:
         raise InputError(
             "The source hub needs the package datasets: pip install 'lorweb-bench[model]'."
@@ -259,6 +284,26 @@ def _stream(path: str, section: HubSection, skip: int) -> Iterator[Row]:
         if column not in there:
             raise unknown_name(f"column for source.hub.columns.{key} of {path}:", column, there)
     dataset = dataset.select_columns(list(dict.fromkeys(whole.values())))
+    unused_columns = [column for column in there if column not in whole.values()]
+    return _with_stored_images(path, dataset, columns, whole), unused_columns
+
+
+def _with_stored_images(
+    path: str, dataset: Any, columns: Mapping[str, str], whole: Mapping[str, str]
+) -> Any:
+    """The stream with the images of both sides as they are stored.
+
+    Args:
+        path: What errors call the dataset.
+        dataset: The stream.
+        columns: The recipe's names by what they hold; a name may lead into a column.
+        whole: The columns that they lead into.
+
+    Raises:
+        InputError: A column holds no images, or lists of them and the name does not say which.
+    """
+    import datasets
+
     for key in SIDES:
         column = whole[key]
         feature = (dataset.features or {}).get(column)
@@ -281,8 +326,7 @@ def _stream(path: str, section: HubSection, skip: int) -> Iterator[Row]:
                 "images; name another one."
             )
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    dataset = dataset.skip(skip)
-    yield from dataset if section.rows is None else dataset.take(max(0, section.rows - skip))
+    return dataset
 
 
 def _named_columns(section: HubSection) -> dict[str, str]:
