@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datagen.making.build_notes import SHOWN, LeftOut, Note
+from datagen.making.build_notes import SHOWN, LeftOut, Note, printable
 from datagen.sources.file_names import find_file, folded
 from datagen.sources.image_files import (
     Checked,
     check_files,
+    folders,
     image_files,
     is_too_small,
     metadata_notes,
@@ -120,7 +121,7 @@ def read_image_sets(
         )
     unused: list[Note] = []
     if is_list(source):
-        sets = list(_sets_in_lines(source, roles))
+        sets, unused = _sets_in_lines(source, roles)
     else:
         sets, unused = _sets_in_folder(source, roles, names)
     _refuse_incomplete(sets, roles)
@@ -203,10 +204,13 @@ def refuse_broken(path: str | Path, left_out: Sequence[LeftOut], on_bad: str) ->
 def _sets_in_folder(
     path: Path, roles: Sequence[str], names: NamedRoles
 ) -> tuple[list[ImageSet], list[Note]]:
-    """The sets in a folder, and a sentence about the images whose names tell no role."""
+    """The sets in a folder; and what of it was not used.
+
+    These are images whose names tell no role, and texts that are no instructions of a set.
+    """
     root, files = image_files(path)
     sets: dict[str, ImageSet] = {}
-    unused = []
+    unused: list[str] = []
     for file in files:
         parsed = _parse_name(file.relative_to(root), roles, _names_in(file.parent, names))
         if parsed is None:
@@ -221,17 +225,32 @@ def _sets_in_folder(
             image_set.refuse(f"two images for {role}: {first} and {file.name}")
         image_set.files[role] = file
     whole = _join_spellings(sets, roles)
+    read: set[Path] = set()
     for image_set in whole:
-        image_set.instruction = _instruction(root, image_set)
-    return whole, _unused_note(unused)
+        image_set.instruction, texts = _instruction(root, image_set)
+        read.update(texts)
+    notes = _unused_note("images were not used, their names tell no role", unused)
+    if path.is_dir():
+        other = [file.relative_to(root).as_posix() for file in _texts(root) if file not in read]
+        notes += _unused_note("texts were not used, they are no instruction of a set", other)
+    return whole, notes
 
 
-def _unused_note(unused: Sequence[str]) -> list[Note]:
+def _texts(root: Path) -> Iterator[Path]:
+    """The files in a folder and its subfolders in which instructions may stand."""
+    for folder, names in folders(root):
+        for name in names:
+            if name == PROMPTS or Path(name).suffix.lower() == ".txt":
+                yield folder / name
+
+
+def _unused_note(what: str, unused: Sequence[str]) -> list[Note]:
+    """One sentence that counts and names what was not used, or none."""
     if not unused:
         return []
     more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
     named = ", ".join(unused[:SHOWN])
-    return [f"{len(unused)} images were not used, their names tell no role: {named}{more}"]
+    return [f"{len(unused)} {what}: {named}{more}"]
 
 
 def _join_spellings(sets: Mapping[str, ImageSet], roles: Sequence[str]) -> list[ImageSet]:
@@ -259,26 +278,30 @@ def _names_in(folder: Path, names: NamedRoles) -> NamedRoles:
     return names
 
 
-def _instruction(root: Path, image_set: ImageSet) -> str:
-    """The edit in words: a text beside the image after it, or one for the whole task.
+def _instruction(root: Path, image_set: ImageSet) -> tuple[str, list[Path]]:
+    """The edit in words, and the files that say it or would, were there no nearer one.
 
-    `after/0.txt` beside `after/0.png`, InstructPix2Pix's prompt.json, or instruction.txt in the
-    task's folder.
+    They are a text beside the image after the edit (`after/0.txt` beside `after/0.png`),
+    InstructPix2Pix's prompt.json, and instruction.txt in the task's folder, the first of which
+    counts.
     """
     last = list(image_set.files.values())[-1]
-    for file in (image_set.files.get("after", last), last):
-        caption = file.with_suffix(".txt")
-        if caption.is_file():
-            return _words(caption)
+    captions = [file.with_suffix(".txt") for file in (image_set.files.get("after", last), last)]
     prompts = last.parent / PROMPTS
-    if prompts.is_file():
-        try:
-            content = json.loads(prompts.read_text("utf-8-sig", errors="replace"))
-            return " ".join(str(content["edit"]).split())
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return ""
-    note = root / image_set.task / "instruction.txt"
-    return _words(note) if note.is_file() else ""
+    candidates = [*captions, prompts, root / image_set.task / "instruction.txt"]
+    texts = [file for file in dict.fromkeys(candidates) if file.is_file()]
+    if not texts:
+        return "", []
+    return _prompt(prompts) if texts[0] == prompts else _words(texts[0]), texts
+
+
+def _prompt(file: Path) -> str:
+    """The edit that a prompt.json of InstructPix2Pix tells; empty where it tells none."""
+    try:
+        content = json.loads(file.read_text("utf-8-sig", errors="replace"))
+        return " ".join(str(content["edit"]).split())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _words(file: Path) -> str:
@@ -302,29 +325,35 @@ def _parse_name(
     return None
 
 
-def _sets_in_lines(path: Path, roles: Sequence[str]) -> Iterator[ImageSet]:
+def _sets_in_lines(path: Path, roles: Sequence[str]) -> tuple[list[ImageSet], list[Note]]:
+    """The sets in a file of JSON lines, and a sentence about the fields that were not used."""
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a .jsonl file or a folder")
+    sets: list[ImageSet] = []
     names: set[str] = set()
+    unused: dict[str, None] = {}
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     for number, line in enumerate(data.split(b"\n"), 1):  # no other sign ends a line
         if not line.strip():
             continue
-        image_set = _set_in_line(path, line, number, roles)
+        image_set = ImageSet(f"line {number}")
+        try:
+            row = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:  # a wrong sign, no UTF-8, endless brackets
+            image_set.refuse(f"no JSON object in one line of UTF-8 ({error})")
+        else:
+            image_set = _set_in_line(path, row, number, roles)
         if image_set.left_out is None:
             if image_set.name in names:
                 image_set.name = f"{image_set.name} {number}"
             names.add(image_set.name)
-        yield image_set
+            unused |= dict.fromkeys(key for key in row if key not in (*roles, *TEXTS, "name"))
+        sets.append(image_set)
+    return sets, _unused_note("fields of the lines were not used", list(map(printable, unused)))
 
 
-def _set_in_line(path: Path, line: bytes, number: int, roles: Sequence[str]) -> ImageSet:
+def _set_in_line(path: Path, row: Any, number: int, roles: Sequence[str]) -> ImageSet:
     broken = ImageSet(f"line {number}")
-    try:
-        row = json.loads(line.decode())
-    except (ValueError, RecursionError) as error:  # a wrong sign, no UTF-8, endless brackets
-        broken.refuse(f"no JSON object in one line of UTF-8 ({error})")
-        return broken
     if wrong := _wrong_field(row, roles):
         broken.refuse(wrong)
         return broken
