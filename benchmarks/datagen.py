@@ -1,7 +1,7 @@
 """What a build and the training loader cost, against the least that they could cost.
 
     python benchmarks/datagen.py                    # all parts, some ten minutes on two cores
-    python benchmarks/datagen.py --only encoding    # or pairs, workers, memory, loader, checks
+    python benchmarks/datagen.py --only encoding    # or any other of PARTS below
     python benchmarks/datagen.py --only plan --photographs FOLDER --before a72402a
 
 Images are crops of the bundled photographs. Everything that is compared is measured in turns in one
@@ -43,7 +43,7 @@ from lorweb_bench.protocol import ROLES
 from lorweb_bench.runtime.yaml_files import to_yaml
 
 KINDS = ("colour", "tone")
-PARTS = ("encoding", "pairs", "workers", "memory", "loader", "checks", "plan")
+PARTS = ("encoding", "pairs", "workers", "memory", "loader", "checks", "colours", "plan")
 ROOT = Path(__file__).parents[1]
 Seconds = tuple[float, float]  # by the clock, of the processor
 TRAIN = [
@@ -328,6 +328,38 @@ def checks(folder: Path, count: int, times: int) -> None:
     )
 
 
+def colours(times: int) -> None:
+    """Decoding what is sRGB, over decoding it without a look at its colours."""
+    from PIL import ImageCms
+
+    from lorweb_bench.data import images
+
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    managed = images.to_srgb
+
+    def decode_many(data: bytes, to_srgb: Callable[..., Any]) -> None:
+        images.to_srgb = to_srgb
+        for _ in range(300):
+            images.decode_array(data, "picture")
+
+    for form, profile in itertools.product(("PNG", "JPEG"), (b"", srgb)):
+        buffer = io.BytesIO()
+        panel = cut_panel(bundled()[0], Panel(square=64), 0)
+        Image.fromarray(panel).save(buffer, form, icc_profile=profile)
+        data = buffer.getvalue()
+        rounds = turns(
+            5 * times,
+            lambda data=data: decode_many(data, lambda image, info: (image, "")),
+            lambda data=data: decode_many(data, managed),
+        )  # type: ignore[misc]
+        images.to_srgb = managed
+        what = "with the profile of sRGB" if profile else "without a profile"
+        print(
+            f"decoding a {form} of 64 pixels {what}, over the same with colours left alone: "
+            f"{ratios(rounds, 1, 0)}; the goal is 1.02 at most"
+        )
+
+
 PLAN = """
 import hashlib, sys, time
 import cv2
@@ -395,6 +427,7 @@ def main() -> None:
         "memory": lambda folder: memory(folder, 600, given.times),
         "loader": lambda folder: loader(folder, 256, 2 * given.times + 1),
         "checks": lambda folder: checks(folder, 200, given.times),
+        "colours": lambda _: colours(given.times),
     }
     if given.photographs:
         parts["plan"] = lambda folder: plan(

@@ -214,8 +214,10 @@ class ClipDirectionSection(Section):
     model: str | None = Field(
         default=None,
         description="The encoder and its weights, `MODEL/TAG` of open_clip such as "
-        "`ViT-L-14/openai`, or `MODEL/FILE.safetensors`. The "
-        "manifest records it, and `score` refuses metrics with the same one.",
+        "`ViT-L-14/openai`, or `MODEL/FILE.safetensors`. A file says in its metadata how images "
+        "are prepared for it: `mean` and `std`, three numbers each, and `activation`, which is "
+        "`gelu` or `quick_gelu`; or its `open_clip_config.json` lies beside it. The "
+        "manifest records the encoder, and `score` refuses metrics with the same one.",
     )
     minimum: float = Field(
         default=0.1, ge=-1, le=1, description="Items whose two changes agree less are dropped."

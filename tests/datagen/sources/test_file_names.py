@@ -137,6 +137,26 @@ def test_images_whose_names_tell_nothing_are_named(tmp_path: Path) -> None:
     assert notes == ["1 images were not used, their names tell no role: x.mask.png"]
 
 
+def test_texts_that_are_no_instruction_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "t" / "before" / "0.png", 1)
+    save(tmp_path / "t" / "after" / "0.png", 1, after=True)
+    for name in ("t/after/0.txt", "t/instruction.txt", "t/after/7.txt", "README.txt"):
+        (tmp_path / name).write_text("invert")
+    assert pairs(tmp_path)[1] == [
+        "2 texts were not used, they are no instruction of a set: README.txt, t/after/7.txt"
+    ]
+
+
+def test_fields_of_lines_that_nobody_asks_for_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", 1)
+    save(tmp_path / "1.png", 1, after=True)
+    line = {"before": "0.png", "after": "1.png", "prompt": "invert", "score": 3}
+    (tmp_path / "edits.jsonl").write_text(json.dumps(line) + "\n")
+    ((pair,), notes) = pairs(tmp_path / "edits.jsonl")
+    assert pair.instruction == ""
+    assert notes == ["2 fields of the lines were not used: prompt, score"]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"edit": 3}', '{"other": "x"}'])
 def test_a_prompt_that_says_nothing_is_no_instruction(tmp_path: Path, text: str) -> None:
     save(tmp_path / "p" / "1_0.jpg", 1)
