@@ -18,6 +18,7 @@ from lorweb_bench.data.images import resize, to_image
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json
 from lorweb_bench.runtime.progress import track
+from reference_model.applying.full_size import at_own_size, remembered_edits
 from reference_model.bases.base import Prompt
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint
 from reference_model.checkpoints.known_pairs import KnownPairs, read_known_pairs
@@ -258,12 +259,17 @@ class AnalogyModel:
         end = int(weight) if len(ends) > 1 else 0
         merge = can_merge(self.adapter.basis)
         prompts, seeds = [analogy.prompt], [analogy.seed]
-        with torch.no_grad():
+        base = self.adapter.base
+        with torch.no_grad(), remembered_edits(base) as edits:
             if at_end:
                 chosen = (ends[end], shown[end], prompts, seeds, merge)
                 drawn = draw_answers(self.adapter, self.config, *chosen)
             else:
                 drawn = self._between(ends, shown, weight, prompts, seeds, merge)
+        if edits and analogy.b.size != size:
+            shares = [1.0] if at_end else [1 - weight, weight]
+            last = edits[-len(shares) :]
+            return to_image(at_own_size(base, last, shares, analogy.b))
         pixels: np.ndarray = drawn[0].permute(1, 2, 0).cpu().numpy()
         return to_image(resize(pixels, analogy.b.size))
 

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 PATCH = 16  # pixels of a token's side
 NODES = 4  # displacements along a token's side
 SETS = 6  # the red, green and blue of the edited picture, and of the one that masks let through
+PLACES = 5  # channels that tell where a pixel lies
 LUMA = (0.299, 0.587, 0.114)
 SMALL_SHIFT = 0.01  # in halves of the picture: shifts well below it are taken for none
+STRIP = 250_000  # pixels of a large picture that are worked on at once
 LEAK = 0.05  # of what exceeds the range of colours, so that it keeps a gradient
 
 
@@ -32,7 +34,7 @@ class EditOperator(nn.Module):
     gradient to the displacement: pretraining knows where the pixels of its edits come from.
     """
 
-    def __init__(self, window: int = 24, filters: int = 24, knots: int = 7) -> None:
+    def __init__(self, window: int = 24, filters: int = 32, knots: int = 19) -> None:
         super().__init__()
         self.window, self.filters, self.knots = window, filters, knots
         self.supervised_displacement = False
@@ -47,9 +49,9 @@ class EditOperator(nn.Module):
             "windows": 4 * window**2,
         }
         self.outputs = sum(self.sizes.values())
-        self.first_filter = nn.Conv2d(12, filters, 3, padding=1)
+        self.first_filter = nn.Conv2d(4 * (3 + PLACES), filters, 3, padding=1)
         self.second_filter = nn.Conv2d(filters, filters, 3, padding=1)
-        self.last_filter = nn.Conv2d(filters, SETS * 4, 1)
+        self.last_filter = nn.Conv2d(filters, (SETS + 4) * 4, 1)
         for parameter in self.last_filter.parameters():
             nn.init.zeros_(parameter)
 
@@ -70,39 +72,74 @@ class EditOperator(nn.Module):
             the picture's size.
         """
         with torch.autocast(before.device.type, enabled=False):
-            numbers, before = numbers.float(), before.float()
-            split = torch.split(numbers, list(self.sizes.values()), 2)
-            parts = {
-                name: part.transpose(1, 2).unflatten(2, (rows, columns))
-                for name, part in zip(self.sizes, split, strict=True)
-            }
+            before, parts = before.float(), self._parts(numbers, rows, columns)
             shift = F.pixel_shuffle(parts["displacement"], NODES)
-            moved = self._displace(before, shift)
-            mixed = (
-                self._bend_tones(moved, parts["curves"])
-                + self._mix_blurs(moved, parts["blurs"])
-                + self._mix_blocks(moved, parts["blocks"])
-                + self._filter(moved, parts["filters"])
-                + recolour(moved, parts["colours"])
-            )
-            drawn = self._draw(parts["windows"])
-            edited, behind = leaky_clamp(moved + mixed[:, :3]), mixed[:, 3:]
-            masked = edited + drawn[:, :1] * (behind - edited) + drawn[:, 1:]
-            return leaky_clamp(masked), shift
+            moved = displaced(before, pixel_places(before), self._shifts(shift))
+            mixed, drawn = self._mix_and_draw(moved, parts)
+            mixed = mixed + self._bend_tones(moved, parts["curves"])
+            return joined(moved, mixed + recolour(moved, parts["colours"]), drawn), shift
 
-    def _displace(self, before: Tensor, shift: Tensor) -> Tensor:
-        """The picture read at each pixel's place plus the displacement, bilinear.
+    @torch.no_grad()
+    def enlarge(
+        self, numbers: Tensor, before: Tensor, large: Tensor, rows: int, columns: int
+    ) -> Tensor:
+        """The same edit of a larger copy of the picture, at that copy's size.
+
+        What is done to a pixel by itself is done to the large picture's own: it is displaced, its
+        tones are bent, its colours mapped. What looks at pixels around, or draws, is found on the
+        small picture and enlarged. The large picture is worked through in strips.
+
+        Args:
+            numbers: What the tokens predicted, (1, rows * columns, outputs).
+            before: The picture that they were predicted for, as in `forward`, a batch of one.
+            large: The same picture (1, 3, height, width) of any size, in [-1, 1].
+            rows: Rows of tokens.
+            columns: Columns of tokens.
+
+        Returns:
+            A picture like `large`.
+        """
+        parts = self._parts(numbers, rows, columns)
+        shifts = self._shifts(F.pixel_shuffle(parts["displacement"], NODES))
+        small = displaced(before, pixel_places(before), shifts)
+        drawn = torch.cat(self._mix_and_draw(small, parts), 1)
+        places, strips = pixel_places(large), []
+        for strip in places.split(max(1, STRIP // large.shape[3])):
+            moved = displaced(large, strip, at_places(shifts, strip))
+            here = at_places(drawn, strip)
+            maps = at_places(parts["colours"], strip).unflatten(1, (SETS, 4))
+            mixed = here[:, :SETS] + self._bend_tones(moved, parts["curves"])
+            mixed = mixed + (maps[:, :, :3] * moved[:, None]).sum(2) + maps[:, :, 3]
+            strips.append(joined(moved, mixed, here[:, SETS:]))
+        return torch.cat(strips, 2)
+
+    def _parts(self, numbers: Tensor, rows: int, columns: int) -> dict[str, Tensor]:
+        """The numbers by what they are for, (batch, channels, rows, columns) each."""
+        split = torch.split(numbers.float(), list(self.sizes.values()), 2)
+        return {
+            name: part.transpose(1, 2).unflatten(2, (rows, columns))
+            for name, part in zip(self.sizes, split, strict=True)
+        }
+
+    def _mix_and_draw(self, moved: Tensor, parts: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What is mixed in of pixels around, and what is drawn: the mask and its colours."""
+        filtered = self._filter(moved, parts["filters"])
+        mixed = (
+            self._mix_blurs(moved, parts["blurs"])
+            + self._mix_blocks(moved, parts["blocks"])
+            + filtered[:, :SETS]
+        )
+        return mixed, self._draw(parts["windows"]) + filtered[:, SETS:]
+
+    def _shifts(self, shift: Tensor) -> Tensor:
+        """The displacement (batch, 2, height, width) of each pixel, from that of the nodes.
 
         Shifts far below a pixel are drawn to nothing, so that what does not move stays sharp.
         """
         used = shift.detach() if self.supervised_displacement else shift
         square = used.square()
         used = used * square / (square + SMALL_SHIFT**2)
-        dense = upsample(extend(used), NODES)[:, :, NODES:-NODES, NODES:-NODES]
-        places = pixel_places(before.shape[2], before.shape[3], before.device)
-        return F.grid_sample(
-            before, places + dense.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
-        )
+        return upsample(extend(used), NODES)[:, :, NODES:-NODES, NODES:-NODES]
 
     def _bend_tones(self, picture: Tensor, curves: Tensor) -> Tensor:
         """What tone curves of red, green, blue and luma add, the same ones for the whole picture.
@@ -138,9 +175,14 @@ class EditOperator(nn.Module):
         return repeat((local * blocks[:, None]).sum(2), 8)
 
     def _filter(self, picture: Tensor, modulation: Tensor) -> Tensor:
-        """What two convolutions add, scaled and shifted as the tokens say, at half the size."""
+        """What two convolutions add, scaled and shifted as the tokens say, at half the size.
+
+        They see where a pixel lies, so they can draw what has a place in the whole picture: to both
+        pictures, and (the last four channels) to the mask and its colours.
+        """
         scales = upsample(modulation, 8).split(self.filters, 1)
-        hidden = convolve(self.first_filter, F.pixel_unshuffle(picture, 2))
+        seen = torch.cat([picture, place_channels(picture)], 1)
+        hidden = convolve(self.first_filter, F.pixel_unshuffle(seen, 2))
         hidden = F.silu(torch.addcmul(scales[1], hidden, 1 + scales[0]))
         hidden = convolve(self.second_filter, hidden)
         hidden = F.silu(torch.addcmul(scales[3], hidden, 1 + scales[2]))
@@ -184,11 +226,37 @@ def extend(grid: Tensor) -> Tensor:
     return torch.cat([left, tall, right], 3)
 
 
-def pixel_places(height: int, width: int, device: torch.device) -> Tensor:
-    """The places (height, width, 2) of pixel centres, x and y from -1 to 1 across the picture."""
+def joined(moved: Tensor, mixed: Tensor, drawn: Tensor) -> Tensor:
+    """The edited picture, of what was mixed into it and into the one behind, and of the mask."""
+    edited, behind = leaky_clamp(moved + mixed[:, :3]), mixed[:, 3:]
+    return leaky_clamp(edited + drawn[:, :1] * (behind - edited) + drawn[:, 1:])
+
+
+def displaced(picture: Tensor, places: Tensor, shifts: Tensor) -> Tensor:
+    """The picture read, bilinear, at places (height, width, 2) plus shifts (batch, 2, ...)."""
+    return F.grid_sample(
+        picture, places + shifts.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
+    )
+
+
+def at_places(grid: Tensor, places: Tensor) -> Tensor:
+    """A grid (1, channels, rows, columns) over the picture, at places (height, width, 2)."""
+    return F.grid_sample(grid, places[None], padding_mode="border", align_corners=False)
+
+
+def pixel_places(picture: Tensor) -> Tensor:
+    """The places (height, width, 2) of a picture's pixel centres, x and y from -1 to 1 across."""
+    height, width, device = picture.shape[2], picture.shape[3], picture.device
     x = (torch.arange(width, device=device) + 0.5) * 2 / width - 1
     y = (torch.arange(height, device=device) + 0.5) * 2 / height - 1
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], 2)
+
+
+def place_channels(picture: Tensor) -> Tensor:
+    """Where pixels lie, (batch, 5, height, width): x, y, their sizes, and the distance's square."""
+    places = pixel_places(picture).permute(2, 0, 1)
+    squared = places.square().sum(0, keepdim=True)
+    return torch.cat([places, places.abs(), squared]).expand(len(picture), -1, -1, -1)
 
 
 def convolve(layer: nn.Conv2d, picture: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from reference_model.bases.tiny import (
 from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.config import Strict, find_config, read_yaml_config
 from reference_model.model.grid_layout import context_sequence, target_tokens
+from reference_model.model.operator import EditOperator
 from reference_model.sampling import predict_velocity
 from reference_model.seeding import seeded
 from reference_model.training.flow import Times, draw, flow_loss
@@ -45,7 +46,7 @@ from reference_model.training.world import EditBatch, World, WorldConfig, known_
 from reference_model.training.world_encoder import align, pretrain_namer
 from reference_model.training.world_figures import DevItem, draw_dev_items, told_in_words
 
-OPERATOR_TRANSFORMER = {"in_channels": 1552, "out_channels": 2732}
+OPERATOR_TRANSFORMER = {"in_channels": 1552, "out_channels": EditOperator().outputs}
 TIMES = Times(share_at_one=0.9, low=0.4, weight="t2", relative=0.03)
 SHARPNESS = 0.01  # displacement errors well below it, in halves of the picture, count by square
 # What a run may change when it is started again.

@@ -142,3 +142,33 @@ def test_what_exceeds_the_range_keeps_a_gradient() -> None:
     leaky_clamp(colours).sum().backward()
     assert colours.grad is not None and (colours.grad > 0).all()
     assert leaky_clamp(torch.tensor([-0.5, 1.0])).tolist() == [-0.5, 1.0]
+
+
+def random_numbers(operator: EditOperator) -> Tensor:
+    """Mild edits of every part, a batch of one."""
+    generator = torch.Generator().manual_seed(4)
+    return torch.randn(1, ROWS * COLUMNS, operator.outputs, generator=generator) * 0.05
+
+
+def test_at_the_pictures_own_size_enlarging_changes_nothing(operator: EditOperator) -> None:
+    torch.nn.init.normal_(operator.last_filter.weight, std=0.05)
+    before, given = picture()[:1], random_numbers(operator)
+    with torch.no_grad():
+        edited, _ = operator(given, before, ROWS, COLUMNS)
+    large = operator.enlarge(given, before, before, ROWS, COLUMNS)
+    assert (large - edited).abs().max() < 1e-4
+    assert (edited - before).abs().mean() > 0.02
+
+
+def test_an_edit_of_single_pixels_keeps_the_details_of_a_large_picture(
+    operator: EditOperator,
+) -> None:
+    terms = torch.zeros(SETS, operator.curve_terms)
+    for colour in range(3):  # the curve's own terms for red, green and blue: picture - 2 * picture
+        terms[colour, operator.curve_terms - 4 + colour] = -2
+    curves = terms.flatten()[:, None, None].expand(-1, ROWS, COLUMNS)
+    given = numbers(operator, curves=curves)[:1]
+    large = torch.rand(1, 3, 150, 200, generator=torch.Generator().manual_seed(7)) * 2 - 1
+    small = F.interpolate(large, (16 * ROWS, 16 * COLUMNS), mode="area")
+    inverted = operator.enlarge(given, small, large, ROWS, COLUMNS)
+    assert (inverted + large).abs().max() < 1e-4
