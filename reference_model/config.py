@@ -161,8 +161,8 @@ class TrainConfig(Strict):
         description="shrinks the panels a and a' by this factor, for fewer tokens; not in the grid",
     )
     encoder: str = Field(
-        description="`pair` (the base's own pair encoder), or a folder or hub name of a CLIP or "
-        "SigLIP backbone"
+        description="`pair` (the base's own pair encoder), `efficientnet-lite0`, or a folder or "
+        "hub name of a CLIP or SigLIP backbone"
     )
     encoder_input: Literal[
         "separate",

@@ -9,6 +9,7 @@ from lorweb_bench.runtime.files import sha256_file
 from reference_model.bases.registry import base_folder, base_kind
 from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.config import TrainConfig
+from reference_model.model import imagenet
 from reference_model.model.backbones import backbone_folder
 
 
@@ -20,6 +21,8 @@ def encoder_digest(config: TrainConfig) -> dict[str, str]:
         return {} if full_size else {"encoder_sha256": tiny_digest(folder, "encoder")}
     if config.adapter.kind == "single-lora":
         return {}
+    if config.encoder == imagenet.NAME:
+        return {"encoder_sha256": sha256_file(imagenet.weights_file())}
     files = sorted(
         p
         for p in backbone_folder(config.encoder).iterdir()

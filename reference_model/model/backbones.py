@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from lorweb_bench.errors import InputError
+from reference_model.model import imagenet
 from reference_model.model.edit_tokens import semantic_delta
 from reference_model.model.loading_bars import hide_bars_off_terminals
 
@@ -290,6 +291,8 @@ def load_backbone(
 
     InputError that says what to download where it cannot be had.
     """
+    if name == imagenet.NAME:
+        return _frozen(imagenet_encoder(encoder_input))
     from transformers import AutoImageProcessor
 
     hide_bars_off_terminals()
@@ -312,6 +315,17 @@ def load_backbone(
         encoder_view,
         processor if crops else None,
     )
+    return _frozen(encoder)
+
+
+def imagenet_encoder(encoder_input: str) -> BackboneEncoder:
+    """EfficientNet-Lite0 as a backbone; InputError where its packages are missing."""
+    network, about = imagenet.open_network(), imagenet
+    looks = (about.averaged_features, about.WIDTH, about.SIDE, about.MEAN, about.STD)
+    return BackboneEncoder(network, *looks, encoder_input)
+
+
+def _frozen(encoder: BackboneEncoder) -> BackboneEncoder:
     encoder.requires_grad_(False).eval()
     return encoder
 

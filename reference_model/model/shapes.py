@@ -15,13 +15,18 @@ from lorweb_bench.errors import InputError
 from reference_model.bases.base import check_layout
 from reference_model.bases.registry import base_kind, shaped_transformer, transformer_config
 from reference_model.config import TrainConfig
+from reference_model.model import imagenet
 from reference_model.model.backbones import INPUTS, backbone_width, dense_shape
 from reference_model.model.basis import Basis
 from reference_model.model.edit_tokens import EditTokens
 from reference_model.model.router import Router
 
 # The widths of the embeddings of backbones on the hub.
-BACKBONE_WIDTHS = {"openai/clip-vit-large-patch14": 768, "google/siglip2-base-patch16-224": 768}
+BACKBONE_WIDTHS = {
+    "openai/clip-vit-large-patch14": 768,
+    "google/siglip2-base-patch16-224": 768,
+    imagenet.NAME: imagenet.WIDTH,
+}
 # Their patches, and the width of a patch's features.
 DENSE_SHAPES = {
     "openai/clip-vit-large-patch14": (256, 1024),
