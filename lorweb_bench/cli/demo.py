@@ -23,6 +23,14 @@ WRITTEN = (
     *("sheet.png", "suite.html", "index.html", "analogies.png", "table.md"),
 )
 READY_RECIPES = ("photos-mini-train", "photos-mini")
+STEPS = 3000  # of a training, as the ready configs have it
+# A quick run: a tenth of the training, and fewer items, under names of their own.
+QUICK_STEPS = 300
+QUICK = (
+    ("name=photos-mini-train-quick", "splits={train: 1500, dev: 200}"),
+    ("name=photos-mini-quick", "splits={seen: 80, unseen: 120}"),
+)
+QUICK_TITLE = "Leaderboard of a quick run: a tenth of the training, a third of the items"
 Command = tuple[str, ...]
 
 
@@ -32,12 +40,14 @@ class Step:
 
     Attributes:
         title: What it does.
+        seconds: How long it takes on two idle cores.
         commands: Public commands of `lorweb-bench`.
         together: How many of them may run at a time.
         before: What is done first, from what earlier steps left.
     """
 
     title: str
+    seconds: float
     commands: tuple[Command, ...]
     together: int = 1
     before: Callable[[], None] | None = None
@@ -76,6 +86,7 @@ class Plan:
         full: Whether three seeds are trained, not one.
         training_steps: Training steps of each adapter, or None for those of its config.
         workers: Processes.
+        quick: Whether it is a first look, on fewer items and with less training.
     """
 
     folder: Path
@@ -84,6 +95,7 @@ class Plan:
     full: bool
     training_steps: int | None
     workers: int
+    quick: bool = False
 
     @property
     def train(self) -> Path:
@@ -118,6 +130,8 @@ class Plan:
     def _data_steps(self) -> list[Step]:
         photos = ("--set", f"source.path={self.photos}") if self.photos else ()
         relative = ("--set", f"tiers.relative_to={self.train}")
+        fewer_train, fewer = map(self._fewer_items, (0, 1))
+        less = 0.3 if self.quick else 1.0
         build = ("datagen", "build", "--workers", str(self.workers))
         train, suite = map(self._recipe, READY_RECIPES)
         public = str(self.folder / "data" / "photos-mini-public")
@@ -129,32 +143,48 @@ class Plan:
             ("inspect", str(self.suite), "-o", sheet, "--html", page),
         )
         return [
-            Step("build the training dataset", ((*build, train, "-o", str(self.train), *photos),)),
-            Step("build the suite", ((*build, suite, "-o", str(self.suite), *relative, *photos),)),
+            Step(
+                "build the training dataset",
+                36 * less,
+                ((*build, train, "-o", str(self.train), *photos, *fewer_train),),
+            ),
+            Step(
+                "build the suite",
+                18 * less,
+                ((*build, suite, "-o", str(self.suite), *relative, *photos, *fewer),),
+            ),
             Step(
                 "verify the suite, search it for leaks, publish it, draw it",
+                10,
                 checks,
                 together=self.workers,
             ),
         ]
+
+    def _fewer_items(self, which: int) -> Command:
+        """What a quick run changes in the recipe of the training dataset (0) or the suite (1)."""
+        settings = QUICK[which] if self.quick else ()
+        return tuple(word for setting in settings for word in ("--set", setting))
 
     def _recipe(self, name: str) -> str:
         return name if self.recipes is None else str(self.recipes / f"{name}.yaml")
 
     def _training_step(self) -> Step:
         commands: list[Command] = []
+        steps = self.training_steps or (QUICK_STEPS if self.quick else None)
         for row in self.rows():
             if not row.trained:
                 continue
             settings = [f"dataset={self.train}", f"training.seed={row.seed}", "training.threads=1"]
-            if self.training_steps:
-                settings.append(f"training.steps={self.training_steps}")
+            if steps:
+                settings.append(f"training.steps={steps}")
             options = [word for setting in settings for word in ("--set", setting)]
             checkpoint = str(self.folder / "checkpoints" / row.name)
             commands.append(("train", f"tiny-{row.method}", "-o", checkpoint, *options))
         # Three one-thread runs on two cores do more than two-thread runs one after the other.
         title = "train LoRWeB, the single LoRA and the control"
-        return Step(title, tuple(commands), together=3)
+        seconds = 232 * len(commands) * (steps or STEPS) / STEPS
+        return Step(title, seconds, tuple(commands), together=3)
 
     def _board_steps(self) -> list[Step]:
         suite = ("--suite", str(self.suite))
@@ -174,13 +204,18 @@ class Plan:
             pack.append(("leaderboard", "pack", predictions, *suite, "--card", card, "-o", archive))
             add.append(("leaderboard", "add", archive, *suite, *store, *reproduction))
         site = str(self.folder / "board")
-        render = ("leaderboard", "render", *store, "-o", site, "--gallery", str(self.suite))
-        together = self.workers
+        render: Command = (
+            *("leaderboard", "render", *store, "-o", site),
+            *("--gallery", str(self.suite)),
+        )
+        if self.quick:
+            render = (*render, "--title", QUICK_TITLE)
+        together, scoring = self.workers, 11.0 * len(evaluate) * (0.33 if self.quick else 1.0)
         return [
-            Step("predict and score nine kinds of method", tuple(evaluate), together),
-            Step("pack each as a submission", tuple(pack), together, before=self._write_cards),
-            Step("verify and re-score each submission", tuple(add), together),
-            Step("render the leaderboard", (render,)),
+            Step("predict and score nine kinds of method", scoring, tuple(evaluate), together),
+            Step("pack each as a submission", 10, tuple(pack), together, before=self._write_cards),
+            Step("verify and re-score each submission", scoring / 5, tuple(add), together),
+            Step("render the leaderboard", 7, (render,)),
         ]
 
     def _card(self, row: Row) -> Path:
@@ -288,7 +323,7 @@ def summary(plan: Plan) -> None:
     from lorweb_bench.cli.demo_page import write_demo_page
 
     reports = {row.name: plan.report(row) for row in plan.rows()}
-    click.echo(write_demo_page(plan.folder, plan.suite, reports))
+    click.echo(write_demo_page(plan.folder, plan.suite, reports, plan.quick))
     click.echo(f"Look at {plan.folder / 'index.html'}")
 
 
@@ -325,6 +360,9 @@ def claim(folder: Path) -> None:
     help="Folder with a photos-mini-train.yaml and a photos-mini.yaml of your own.",
 )
 @click.option("--full", is_flag=True, help="Three training seeds.")
+@click.option(
+    "--quick", is_flag=True, help="A first board in three minutes: less training, fewer items."
+)
 @click.option("--steps", type=click.IntRange(1), help="Training steps of each adapter.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes.")
 def demo(
@@ -332,6 +370,7 @@ def demo(
     photos: Path | None,
     recipes: Path | None,
     full: bool,
+    quick: bool,
     steps: int | None,
     workers: int,
 ) -> None:
@@ -339,6 +378,8 @@ def demo(
 
     It takes a quarter of an hour on two cores, and goes on where it was stopped.
     """
+    if quick and recipes:
+        raise InputError("--quick changes the ready recipes; leave it out beside --recipes.")
     folder = output.resolve()
     claim(folder)
     plan = Plan(
@@ -348,6 +389,7 @@ def demo(
         full,
         steps,
         workers,
+        quick,
     )
     environment = {
         **os.environ,
@@ -360,6 +402,14 @@ def demo(
 
 
 def run_all(steps: Sequence[Step], environment: dict[str, str]) -> None:
-    """Run every step in order."""
+    """Run every step in order, and say how long the rest will take at this machine's speed."""
+    taken = expected = 0.0  # of the steps that had something to do
     for number, step in enumerate(steps, 1):
+        started = time.monotonic()
         run_step(step, environment, number, len(steps))
+        seconds = time.monotonic() - started
+        if seconds > step.seconds / 10:
+            taken, expected = taken + seconds, expected + step.seconds
+        rest = sum(later.seconds for later in steps[number:])
+        if expected and rest * taken > 60 * expected:
+            click.echo(f"      about {rest * taken / expected / 60:.0f} min left", err=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lorweb_bench.compare.compare import Difference, compare_reports
 from lorweb_bench.data.dataset import open_suite
 from lorweb_bench.data.images import decode, encode
 from lorweb_bench.data.samples import Quadruplet
@@ -17,6 +18,7 @@ from lorweb_bench.runtime.files import write_atomic
 
 PICTURED = ("lorweb", "single-lora", "token-control", "ceiling")
 PER_TIER = 4
+CONTROLS = ("token-control", "single-lora")
 
 
 def groups_of(reports: Mapping[str, Report]) -> list[str]:
@@ -97,8 +99,25 @@ def _row(q: Quadruplet, predictions: Sequence[Path]) -> Row:
     return Row([q.a, q.a_prime, q.b, *answers, q.b_prime], q.record.instruction, q.record.family)
 
 
-def write_demo_page(folder: Path, suite: Path, reports: Mapping[str, Path]) -> str:
+def claimed_differences(reports: Mapping[str, Path]) -> list[Difference]:
+    """LoRWeB less each of its two controls on `unseen`, paired by item: the paper's claim."""
+    if not {"lorweb", *CONTROLS} <= set(reports):
+        return []
+    compared = compare_reports([reports[name] for name in ("lorweb", *CONTROLS)])
+    found = compared.groups["unseen"].differences
+    return [difference for difference in found if "lorweb" in (difference.first, difference.second)]
+
+
+def write_demo_page(
+    folder: Path, suite: Path, reports: Mapping[str, Path], quick: bool = False
+) -> str:
     """Write `index.html`, `analogies.png` and `table.md` to the demo's folder.
+
+    Args:
+        folder: The demo's folder.
+        suite: The suite, in its full view.
+        reports: The folders of the reports, by the names of the rows.
+        quick: Whether it was a quick run, which the page then says.
 
     Returns:
         The table for a terminal.
@@ -123,6 +142,8 @@ def write_demo_page(folder: Path, suite: Path, reports: Mapping[str, Path]) -> s
         "unseen transformations, a leaderboard.",
         groups=groups,
         cells=cells,
+        claim=claimed_differences(reports),
+        quick=quick,
         links={name: f"reports/{path.name}/index.html" for name, path in reports.items()},
         suite=next(iter(opened.values())).suite,
     )

@@ -320,6 +320,11 @@ def load_backbone(
 
 def imagenet_encoder(encoder_input: str) -> BackboneEncoder:
     """EfficientNet-Lite0 as a backbone; InputError where its packages are missing."""
+    if encoder_input == "delta":
+        raise InputError(
+            f"encoder `{imagenet.NAME}`: gives one embedding of a picture, and delta-tokens need "
+            "dense features; name a CLIP or SigLIP backbone"
+        )
     network, about = imagenet.open_network(), imagenet
     looks = (about.averaged_features, about.WIDTH, about.SIDE, about.MEAN, about.STD)
     return BackboneEncoder(network, *looks, encoder_input)

@@ -7,6 +7,7 @@ import pytest
 from lorweb_bench.cli.demo_page import markdown_table, plain_table, write_demo_page
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.reports.report import open_report
+from lorweb_bench.scoring.evaluate import evaluate
 
 SENTENCE = "families that neither training data nor base has seen"
 
@@ -32,3 +33,22 @@ def test_the_page_says_what_the_column_is(
     write_demo_page(tmp_path, suite_with_base.path, {"copy-a-prime": report_with_base})
     page = (tmp_path / "index.html").read_text()
     assert SENTENCE in page and ">new to base</th>" in page
+
+
+def test_the_page_says_whether_lorweb_is_ahead_of_its_controls(
+    small_suite: Dataset, tmp_path: Path
+) -> None:
+    reports = {}
+    for name, method in (
+        ("lorweb", "color-transfer"),
+        ("token-control", "copy-b"),
+        ("single-lora", "copy-a-prime"),
+    ):
+        reports[name] = tmp_path / name
+        evaluate(method, small_suite, ["edit_recovery", "retrieval"], out=reports[name])
+        path = reports[name] / "report.json"
+        path.write_text(path.read_text().replace(f'"name": "{method}"', f'"name": "{name}"'))
+    write_demo_page(tmp_path, small_suite.path, reports, quick=True)
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("lorweb less") + page.count("less lorweb") == 2
+    assert "This was a quick run" in page
