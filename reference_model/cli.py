@@ -80,9 +80,11 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
     if dry_run:
         from reference_model.model import shapes
         from reference_model.training import memory
+        from reference_model.training.work import work_lines
 
         found = shapes.training_shapes(settings)
-        click.echo("\n".join([*shapes.as_lines(found), *memory.as_lines(settings, found.trained)]))
+        lines = [*shapes.as_lines(found), *memory.as_lines(settings, found.trained)]
+        click.echo("\n".join([*lines, *work_lines(settings)]))
         return
     if output is None:
         raise InputError(

@@ -295,6 +295,15 @@ def open_compared(paths: Sequence[str | Path]) -> list[Compared]:
     return compared
 
 
+def open_judged_or_scored(path: str | Path) -> list[Report]:
+    """The report in a folder, or those of a judgement: one of a rating, two of a choice.
+
+    Raises:
+        InputError: There is none, or it has no per-item table.
+    """
+    return [compared.report for compared in _open(Path(path), alone=True)]
+
+
 def _is_judgement(path: Path) -> bool:
     return path.name == JUDGEMENT if path.is_file() else (path / JUDGEMENT).is_file()
 
