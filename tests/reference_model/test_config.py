@@ -67,7 +67,7 @@ def test_overrides_are_dotted_keys_with_yaml_values(write_yaml: WriteYaml) -> No
         (
             "adapter.kind=lora",
             "--set: adapter.kind is 'lora', "
-            "and it must be 'lorweb', 'single-lora' or 'token-control'",
+            "and it must be 'lorweb', 'single-lora', 'token-control' or 'delta-tokens'",
         ),
         ("adapter.rank=0", "--set: adapter.rank is 0"),
         ("adapter.alpha=0", "--set: adapter.alpha is 0, and it must be more than 0"),
