@@ -368,7 +368,8 @@ def fit_passes(fit: FitConfig, checkpointing: bool) -> int:
 def fit_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
     """What a fit to an item's own pair would cost, in words."""
     fit, kind = FitConfig.model_validate({}), base_kind(config.base)
-    passes, sampling = fit_passes(fit, kind.full_size), kind.steps
+    passes = fit_passes(fit, kind.full_size)
+    sampling = kind.steps * (1 if kind.negative_prompt is None else 2)  # one more without the words
     yield (
         f"a fit of {fit.steps} steps (--set fit.steps={fit.steps} of apply, predict and compose): "
         f"about {passes} forward passes an item, where an image takes {sampling}"
