@@ -20,6 +20,7 @@ from leaderboard.board.exports import FORMAT, write_csv, write_json_board
 from leaderboard.board.feed import write_feed
 from leaderboard.board.gallery import Gallery, make_gallery
 from leaderboard.board.plots import badge, cost_plot, history, history_plot
+from leaderboard.board.records import hub_entry, record, record_path
 from leaderboard.store.store import Store
 from lorweb_bench import __version__
 from lorweb_bench.data.dataset import Dataset
@@ -247,6 +248,7 @@ class Site:
         )
         for board in self.boards:
             yield from (self.output / _badge(board, row) for row in board.rows)
+            yield from (self.output / record_path(board, row) for row in board.rows)
         yield write_feed(self.output / "feed.xml", self.title, self.boards)
         yield write_csv(self.output / "board.csv", self.boards)
         yield write_json_board(self.output / "board.json", self.title, self.boards)
@@ -272,10 +274,13 @@ class Site:
         content = canonical_json([*self.frame, identities])
         end = f"\n<!-- made of {hashlib.sha256(content.encode()).hexdigest()} -->\n"
         badges = {_badge(board, row): (board, row) for board, row in mine}
-        there = all((self.output / badge_path).is_file() for badge_path in badges)
+        records = {record_path(board, row): (board, row) for board, row in mine}
+        there = all((self.output / name).is_file() for name in (*badges, *records))
         if not there or not _ends_with(self.output / path, end):
             for badge_path, part in badges.items():
                 write_atomic(self.output / badge_path, badge(*part), flush=False)
+            for name, part in records.items():
+                write_atomic(self.output / name, record(self.title, *part), flush=False)
             parts = [self._part(board, row) for board, row in mine]
             self._page(path, "method", method, "method", end, parts=parts, older=older)
             for _, row in mine:
@@ -318,6 +323,8 @@ class Site:
             "row": row,
             "board": board,
             "badge": _badge(board, row),
+            "record": record_path(board, row),
+            "hub_entry": hub_entry(self.title, row),
             "scale": scale,
             "groups": [name for name in _groups(row.report) if row.report.scores[name]],
             "kinds": _kind_bars(row.report, board.headline, scale),

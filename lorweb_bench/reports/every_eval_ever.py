@@ -96,9 +96,15 @@ def write_every_eval_ever(report: Report, source: Source, folder: Path | str) ->
     return [path, items]
 
 
-def aggregate(report: Report, source: Source) -> dict[str, Any]:
-    """The record of a report: a result for every metric in every group."""
-    now = str(int(time.time()))
+def aggregate(report: Report, source: Source, moment: int | None = None) -> dict[str, Any]:
+    """The record of a report: a result for every metric in every group.
+
+    Args:
+        report: The report.
+        source: Who reports, and on what.
+        moment: When the record was made, in seconds since 1970; now by default.
+    """
+    now = str(int(time.time()) if moment is None else moment)
     settings = {
         "track": report.track,
         "prompt_mode": report.prompt_mode,

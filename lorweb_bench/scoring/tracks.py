@@ -19,6 +19,7 @@ from lorweb_bench.methods.base import TABLE
 from lorweb_bench.predictions.format import MethodId, PredictionsManifest
 from lorweb_bench.protocol import SEEN_TIERS, TIERS_OF_SPLIT
 from lorweb_bench.reports.report import Novelty, TrainedOn
+from lorweb_bench.runtime.hub import fetch_file, is_hub_name, parse_name
 from lorweb_bench.runtime.rerun_command import relative_path
 
 NOTHING = "nothing"
@@ -123,8 +124,7 @@ def _read(trained_on: Sequence[Statement]) -> list[tuple[TrainedOn, Manifest | N
         if isinstance(statement, TrainedOn):
             datasets.append((statement, None))
         elif str(statement) != NOTHING:
-            path = Path(statement)
-            manifest = read_manifest(path.parent if path.name == MANIFEST else path)
+            manifest = read_manifest(_folder_of(statement))
             dataset = TrainedOn(
                 name=manifest.name, version=manifest.version, fingerprint=manifest.fingerprint
             )
@@ -132,6 +132,14 @@ def _read(trained_on: Sequence[Statement]) -> list[tuple[TrainedOn, Manifest | N
         elif len(trained_on) > 1:
             raise InputError(f"Trained on {NOTHING!r} stands alone; leave it out beside datasets.")
     return datasets
+
+
+def _folder_of(statement: str | Path) -> Path:
+    """The folder that a dataset's manifest lies in; of one on the hub, the manifest alone comes."""
+    if is_hub_name(statement):
+        return fetch_file(parse_name(statement), "dataset", MANIFEST)[0].parent
+    path = Path(statement)
+    return path.parent if path.name == MANIFEST else path
 
 
 def unseen_families(manifest: Manifest) -> set[str]:

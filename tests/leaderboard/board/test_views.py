@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
+import yaml
 from PIL import Image
 
 from leaderboard.board.board import boards
 from leaderboard.board.plots import cost_plot, history
+from leaderboard.board.records import hub_entry, record_path
 from leaderboard.board.render import render
 from leaderboard.service.suite_intake import declare
 from leaderboard.store.reference_rows import add_references
@@ -24,6 +27,7 @@ from tests.leaderboard.service.test_rules import with_images
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 LONG = "W" * 300
 SVG = "{http://www.w3.org/2000/svg}"
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -205,9 +209,29 @@ def test_a_badge_and_a_snippet(page: "Page", site: Path) -> None:
     assert any(text and text.startswith("gamma on small 1: edit_recovery 0.") for text in texts)
     page.goto(f"file://{site}/methods/gamma.html")
     page.locator("summary", has_text="Badge").click()
-    text = page.locator("pre[data-site]").inner_text()
+    text = page.locator("pre[data-site]").first.inner_text()
     assert text.startswith("[![small 1](SITE/badges/") and "edit_recovery" in text
     assert page.locator(".snippet img").evaluate("image => image.naturalWidth") > 50
+
+
+def test_every_row_has_a_record_that_others_read(site: Path, store: Store) -> None:
+    """By Every Eval Ever's own schema, and the hub's own parser of evaluation results."""
+    schema = json.loads((SCHEMAS / "every_eval_ever" / "eval.schema.json").read_text())
+    [board] = boards(store)
+    for row in board.rows:
+        content = json.loads((site / record_path(board, row)).read_text())
+        jsonschema.validate(content, schema)
+        results = {r["evaluation_result_id"]: r for r in content["evaluation_results"]}
+        told = row.score("unseen", "edit_recovery")
+        assert told is not None
+        score = results["unseen/edit_recovery"]["score_details"]
+        assert score["score"] == told.mean
+        assert content["source_metadata"]["evaluator_relationship"] == "third_party"
+        page = (site / "methods" / f"{row.slug}.html").read_text()
+        assert f'href="../{record_path(board, row)}"' in page
+        entries = yaml.safe_load(hub_entry("A board", row) or "")
+        assert entries[0]["value"] == pytest.approx(told.mean, abs=1e-6)
+        assert entries[0]["source"]["url"].startswith(f"SITE/methods/{row.slug}.html#")
 
 
 def test_the_json_says_what_the_page_says(site: Path) -> None:

@@ -36,11 +36,20 @@ def test_a_revision_is_what_the_name_says(
 
 
 def test_a_suite_on_the_hub_is_scored(
-    small_suite: Dataset, hub_repository: Any, tmp_path: Path
+    small_suite: Dataset, tiny: Dataset, hub_repository: Any, tmp_path: Path
 ) -> None:
     hub_repository("me/suite", small_suite.path)
-    report = evaluate("copy-b", "hub:me/suite", metrics=["mse"], out=tmp_path / "report")
+    hub_repository("me/small", tiny.path)
+    report = evaluate(
+        "copy-b",
+        "hub:me/suite",
+        metrics=["mse"],
+        out=tmp_path / "report",
+        trained_on=["hub:me/small"],
+    )
     assert report.suite.fingerprint == open_suite(small_suite.path).fingerprint
+    assert report.novelty is not None and report.novelty.trained_on is not None
+    assert [d.fingerprint for d in report.novelty.trained_on] == [tiny.fingerprint]
 
 
 def test_code_of_a_repository_is_not_fetched(hub_repository: Any, tmp_path: Path) -> None:
