@@ -217,7 +217,7 @@ def test_a_badge_and_a_snippet(page: "Page", site: Path) -> None:
 def test_every_row_has_a_record_that_others_read(site: Path, store: Store) -> None:
     """By Every Eval Ever's own schema, and the hub's own parser of evaluation results."""
     schema = json.loads((SCHEMAS / "every_eval_ever" / "eval.schema.json").read_text())
-    [board] = boards(store)
+    (board,) = boards(store.entries())
     for row in board.rows:
         content = json.loads((site / record_path(board, row)).read_text())
         jsonschema.validate(content, schema)
