@@ -1,6 +1,7 @@
 """A row of a board in forms that other places read: Every Eval Ever, and the hub's results."""
 
 import json
+from dataclasses import replace
 
 from leaderboard.board.board import Board, Row, slug
 from lorweb_bench.errors import InputError
@@ -25,10 +26,9 @@ def record(title: str, board: Board, row: Row) -> str:
         row: The row, with the report that may be shown.
     """
     card = row.entry.verdict.card
-    weights = card is not None and bool(card.links.weights)
-    model = f"{slug(row.team)}/{row.slug}"
-    availability = "open_weights" if weights else "unknown"
-    source = Source(title, model, "third_party", availability=availability)
+    source = Source(title, f"{slug(row.team)}/{row.slug}", "third_party")
+    if card is not None and card.links.weights:
+        source = replace(source, availability="open_weights")
     content = aggregate(row.report, source, int(row.decided.timestamp()))
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
