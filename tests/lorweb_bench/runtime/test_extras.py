@@ -139,3 +139,12 @@ def test_the_extra_of_a_module() -> None:
         f"It needs peft, which is not installed: {pip_line('model')}."
     )
     assert explain_missing(ModuleNotFoundError("x", name="nowhere"), "It") is None
+
+
+@pytest.mark.parametrize("words", [("verify", "hub:me/x"), ("datagen", "recipes")])
+def test_only_names_on_the_hub_need_its_client(words: tuple[str, ...]) -> None:
+    done = run_without(("huggingface_hub",), *words)
+    if words[0] == "verify":
+        assert "hub:me/x needs huggingface_hub" in refused(done, "hub")
+    else:
+        assert done.returncode == 0, done.stderr
