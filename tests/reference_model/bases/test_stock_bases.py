@@ -16,15 +16,19 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from lorweb_bench.data.dataset import open_suite
 from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
+from lorweb_bench.methods.predict import predict
+from lorweb_bench.predictions.format import read_manifest
+from reference_model.analysis.space_page import write_space_page
 from reference_model.bases.base import Base
 from reference_model.bases.registry import base_kind, kinds, load_base
 from reference_model.checkpoints.checkpoint import load_checkpoint, write_checkpoint
 from reference_model.cli import compose
 from reference_model.cli import train as train_command
 from reference_model.config import TrainConfig
-from reference_model.method import from_checkpoint, to_tensor
+from reference_model.method import from_checkpoint
 from reference_model.model.adapter import new_adapter
 from reference_model.model.panels import (
     decode_answer,
@@ -33,6 +37,7 @@ from reference_model.model.panels import (
     encode_words,
 )
 from reference_model.model.shapes import training_shapes
+from reference_model.model.working_size import to_tensor
 from reference_model.sampling import sample
 from reference_model.training.train import train
 
@@ -198,6 +203,18 @@ def test_mixed_batches_are_samples_side_by_side(
     shown = [triplet(1, prompt="invert"), triplet(2, prompt="make it brighter")]
     for t, image in zip(shown, method.predict(shown), strict=True):
         assert far(method.predict([t])[0], image) <= 1
+
+
+def test_its_space_is_drawn_and_a_suite_is_predicted(
+    on_base: Callable[..., TrainConfig], small_suite_path: Path, tmp_path: Path
+) -> None:
+    checkpoint = with_weights(on_base(panel=32), tmp_path / "checkpoint")
+    page = tmp_path / "space.html"
+    write_space_page(checkpoint, small_suite_path, page, 2, 1)
+    assert "lorweb" in page.read_text()
+    folder = tmp_path / "predictions"
+    predict(str(checkpoint), open_suite(small_suite_path), folder, limit=1)
+    assert read_manifest(folder).samples == 1
 
 
 def test_the_shape_of_a_dry_run_is_that_of_the_base(
