@@ -459,6 +459,7 @@ def oracle(
     show_default=True,
     help="A grid of one megapixel as in the authors' code, or panels of at most 512 pixels.",
 )
+@click.option("--name", default="lorweb", show_default=True, help="What reports call the method.")
 def import_lorweb(
     file: Path,
     config: Path,
@@ -466,6 +467,7 @@ def import_lorweb(
     base: str | None,
     encoder_view: str,
     working_size: str,
+    name: str,
 ) -> None:
     """Make a checkpoint of a released LoRWeB (FILE.safetensors)."""
     from lorweb_bench.runtime.files import check_output
@@ -473,7 +475,7 @@ def import_lorweb(
     check_output(output, folder=True)
     from reference_model.checkpoints.released import import_released
 
-    ways = {"encoder_view": encoder_view, "working_size": working_size}
+    ways = {"encoder_view": encoder_view, "working_size": working_size, "name": name}
     made = import_released(file, config, output, base, ways)
     click.echo(f"checkpoint: {output}, {made.weights:,} weights in {made.layers} layers")
     for note in made.notes:

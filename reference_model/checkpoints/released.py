@@ -53,7 +53,8 @@ def import_released(
         config_file: the config.yaml beside them.
         folder: the checkpoint to write.
         base: takes the place of the base that the config names.
-        ways: `encoder_view` and `working_size` where they are not to be the authors' own.
+        ways: `encoder_view` and `working_size` where they are not to be the authors' own, and the
+            `name` of the method.
 
     Raises:
         InputError: the sentence names the file and the layer, option or size that is wrong.

@@ -95,7 +95,7 @@ def read_released_config(
     """Our settings for the options in a release's `config.yaml`.
 
     `rank` is that of an element in its weights; `ways` are settings that take the place of the
-    authors' own way to look and to size, `encoder_view` and `working_size`.
+    authors' own way to look and to size, `encoder_view` and `working_size`, and of the `name`.
 
     What the file does not say is the paper's own setting. InputError names the option that is
     missing, unknown or of another value.
