@@ -147,7 +147,8 @@ class TrainConfig(Strict):
 
     name: str = Field(description="the method's name in reports")
     base: str = Field(
-        description="`tiny`, a folder of pretrain-tiny or in diffusers' layout, or a hub name"
+        description="a name (`tiny`, `flux-kontext`, `flux2-klein`, `flux2`, "
+        "`qwen-image-edit-plus`), a folder of pretrain-tiny or in diffusers' layout, or a hub name"
     )
     layout: Literal["target-only", "paper", "references", "edit"] = "paper"
     panel: int = Field(512, ge=16, description="long edge of a panel in pixels, at most")

@@ -61,7 +61,8 @@ def base_folder(name: str) -> Path:
 
 def check_name(name: str) -> None:
     """InputError for a word that is neither a base nor a folder: it names the nearest one."""
-    if name in TABLE or local_folder(name).exists() or re.search(r"[/\\.]", name):
+    is_known = name in TABLE or name in installed(GROUP)
+    if is_known or local_folder(name).exists() or re.search(r"[/\\.]", name):
         return
     names = known_names()
     hint = did_you_mean(name, names, f"there are {', '.join(names)}.")

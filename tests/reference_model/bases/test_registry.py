@@ -7,7 +7,7 @@ import pytest
 
 from lorweb_bench.errors import InputError
 from reference_model.bases.flux_kontext import FluxKontext
-from reference_model.bases.registry import base_kind, load_base
+from reference_model.bases.registry import base_kind, known_names, load_base
 from reference_model.bases.tiny import TinyBase
 
 KONTEXT = "black-forest-labs/FLUX.1-Kontext-dev"
@@ -39,6 +39,24 @@ def test_an_unknown_base_names_the_nearest() -> None:
         base_kind("flux-kontex")
     with pytest.raises(InputError, match="there are tiny, flux-kontext"):
         load_base("nonsense")
+
+
+def test_another_package_brings_a_base_by_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sketching.py").write_text(
+        "from reference_model.bases.flux_kontext import FluxKontext\n\n\n"
+        "class Sketch(FluxKontext):\n    kind = 'sketch'\n    published = {}\n"
+    )
+    about = tmp_path / "sketching-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sketching\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[lorweb_bench.bases]\nsketch = sketching:Sketch\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert base_kind("sketch").kind == "sketch"
+    assert "sketch" in known_names()
+    with pytest.raises(InputError, match="did you mean 'sketch'"):
+        base_kind("sketsh")
 
 
 def test_a_repository_that_is_not_known_can_be_brought_as_a_folder() -> None:
