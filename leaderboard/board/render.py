@@ -32,7 +32,7 @@ from lorweb_bench.reports.html import render as render_page
 from lorweb_bench.reports.report import Report, Score
 from lorweb_bench.runtime.files import canonical_json, claim_output, finish_output, write_atomic
 
-OURS = ("methods", "suites", "gallery", "badges")  # folders of the site that hold nothing else
+OURS = ("methods", "suites", "gallery", "badges", "records")  # these hold nothing else
 EXTREMES = 8  # transformations that are shown as the best and as the worst
 # methods of a table on the first page; ten times as many on its suite's, all in the CSV and JSON
 SHOWN = 100
