@@ -378,13 +378,15 @@ print(seconds, hashlib.sha256(chosen.encode()).hexdigest(), len(plan.transformat
 """
 
 
-def plan(folder: Path, photographs: str, before: str, share: float, times: int) -> None:
+def plan(folder: Path, given: argparse.Namespace) -> None:
     """The plan of `photos-train` at this checkout, over that at an earlier commit."""
+    before, share = given.before, given.share
     archive = subprocess.run(["git", "archive", before], cwd=ROOT, check=True, capture_output=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(folder / "before", filter="data")
     settings = [
-        f"source.path={Path(photographs).absolute()}",
+        f"source.path={Path(given.photographs).absolute()}",
+        f"panel.long_edge={given.long_edge}",
         f"transformations.compositions.count={round(1500 * share)}",
         f"transformations.compositions.of_three={round(300 * share)}",
     ]
@@ -399,14 +401,15 @@ def plan(folder: Path, photographs: str, before: str, share: float, times: int) 
         seconds, digest, count = run.stdout.split()
         return float(seconds), digest, count
 
-    rounds = [(planned(folder / "before"), planned(ROOT)) for _ in range(times)]
+    rounds = [(planned(folder / "before"), planned(ROOT)) for _ in range(given.times)]
     if len(digests := {digest for turn in rounds for _, digest, _ in turn}) > 1:
         raise SystemExit(f"the plans differ: {', '.join(sorted(digests))}")
     found = sorted(now[0] / then[0] for then, now in rounds)
     seconds = [statistics.median(turn[side][0] for turn in rounds) for side in (0, 1)]
     print(
-        f"the plan of photos-train, {rounds[0][0][2]} transformations, over that at {before}: "
-        f"{statistics.median(found):.2f} ({found[0]:.2f}-{found[-1]:.2f} in {times} turns; "
+        f"the plan of photos-train, panels up to {given.long_edge} pixels, {rounds[0][0][2]} "
+        f"transformations, over that at {before}: {statistics.median(found):.2f} "
+        f"({found[0]:.2f}-{found[-1]:.2f} in {len(found)} turns; "
         f"{seconds[1]:.0f} s of the processor and {seconds[0]:.0f} s); the goal is 0.5 at most"
     )
 
@@ -419,6 +422,7 @@ def main() -> None:
     parser.add_argument("--photographs", help="of `plan`: a folder of a hundred or more")
     parser.add_argument("--before", default="a72402a", help="of `plan`: the commit to compare with")
     parser.add_argument("--share", type=float, default=1.0, help="of `plan`: of the compositions")
+    parser.add_argument("--long-edge", type=int, default=512, help="of `plan`: pixels of a panel")
     given = parser.parse_args()
     parts: dict[str, Callable[[Path], None]] = {
         "encoding": lambda folder: encoding(folder, 256, given.times),
@@ -430,9 +434,7 @@ def main() -> None:
         "colours": lambda _: colours(given.times),
     }
     if given.photographs:
-        parts["plan"] = lambda folder: plan(
-            folder, given.photographs, given.before, given.share, given.times
-        )
+        parts["plan"] = lambda folder: plan(folder, given)
     elif given.only == "plan":
         parser.error("--only plan needs --photographs FOLDER")
     for name, part in parts.items():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lorweb_bench.data.colour import grey_levels, to_srgb
 from lorweb_bench.errors import InputError
@@ -86,6 +86,10 @@ def _read(
     except Image.DecompressionBombError:
         raise InputError(
             f"{name} has more pixels than the limit of {max_pixels}; make it smaller."
+        ) from None
+    except UnidentifiedImageError:  # its text is of a buffer in memory
+        raise InputError(
+            f"{name} is not a whole png, jpg or webp image; save it again as one of these."
         ) from None
     except Exception as e:  # Pillow's decoders raise nearly anything on damaged bytes
         raise InputError(f"{name} is not a whole png, jpg or webp image ({e}).") from None

@@ -154,3 +154,11 @@ def test_arrays_that_are_no_images_are_refused() -> None:
     for array in (np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8 H x W x 3"):
             to_array(array)
+
+
+@pytest.mark.parametrize("data", [b"no image", b"BM" + bytes(60)])
+def test_what_is_no_such_image_is_told_without_what_python_calls_it(data: bytes) -> None:
+    with pytest.raises(InputError) as error:
+        decode(data, "cat.bmp")
+    assert str(error.value).startswith("cat.bmp is not a whole png, jpg or webp image; save it")
+    assert "0x" not in str(error.value)
