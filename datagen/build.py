@@ -6,10 +6,8 @@ A build that was stopped goes on where it was.
 import contextlib
 import errno
 import functools
-import hashlib
 import itertools
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +17,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from datagen.build_claim import (
+    json_digest,
+    open_finished,
+    release_folder,
+    remove_marks,
+    take_folder,
+)
 from datagen.making.build_notes import Dropped, LeftOut, Note, left_out, sentences
 from datagen.making.filters import chosen_with
 from datagen.making.pair_items import CollectedPairs, PairItems, collect_pairs, plan_pairs
@@ -27,7 +32,6 @@ from datagen.planning import tiers
 from datagen.planning.calibration import calibrate, own_images
 from datagen.planning.compositions import Described
 from datagen.planning.item_table import ItemTable, ShardPlan, ShardPlans
-from datagen.planning.seeding import BUILDING
 from datagen.planning.source_roles import Roles, share_out
 from datagen.recipe.library import library_name, library_of
 from datagen.recipe.schema import Recipe
@@ -35,19 +39,13 @@ from datagen.transformations import KIND_MODULES
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.declared_base import DeclaredBase, read_base
 from lorweb_bench.data.finalize import finish_dataset
-from lorweb_bench.data.manifest import MANIFEST, read_manifest
+from lorweb_bench.data.manifest import MANIFEST
 from lorweb_bench.data.shard_format import read_sidecar, shard_done, shard_path
 from lorweb_bench.data.shard_writer import ShardWriter
 from lorweb_bench.errors import InputError
-from lorweb_bench.protocol import DATASET_FORMAT
 from lorweb_bench.runtime.environment import COMPUTING, versions
 from lorweb_bench.runtime.files import (
-    canonical_json,
-    claim_output,
-    finish_output,
     only_run,
-    read_json,
-    write_json,
 )
 from lorweb_bench.runtime.workers import run_pieces, warm_up
 from lorweb_bench.suites.pins import drift
@@ -153,7 +151,8 @@ def build(
         raise InputError(f"There is no part {part[0]} of {part[1]}; parts are counted from 1.")
     relative = RelativeTo(training, _declared_base(recipe))
     if (folder / MANIFEST).is_file():
-        return Built(_open_finished(folder, recipe, relative), {}, ())
+        wanted = {"recipe": recipe.model_dump(mode="json"), **relative.fingerprints}
+        return Built(open_finished(folder, wanted), {}, ())
     with _full_disk_as_input_error(folder):
         return _build(recipe, folder, relative, workers, engine, part)
 
@@ -178,7 +177,7 @@ def _build(
         tiers.check_transformations(recipe, library, relative=training is not None)
         sources = share_out(recipe, workers)
     _refuse_shared_sources(sources.names, training)
-    resumed = _take_folder(folder, _claim(recipe, sources, relative))
+    resumed = take_folder(folder, _claim(recipe, sources, relative))
     alone = part[1] == 1
     with only_run(folder, shared=not alone):
         if alone:
@@ -188,7 +187,7 @@ def _build(
             plan = make_plan(recipe, sources, training, planners)
         except InputError:
             if not resumed:  # nothing was made: a corrected recipe finds the folder as it was
-                _release_folder(folder)
+                release_folder(folder)
             raise
         missing, failures = _make_shards(recipe, folder, plan, workers, engine, part)
         if missing is None:
@@ -246,9 +245,9 @@ def _finish(recipe: Recipe, folder: Path, plan: Plan, relative: RelativeTo, alon
         dataset = finish_dataset(folder, _manifest_fields(recipe, plan, relative))
     except InputError:
         if alone and not any(folder.rglob("*.tar")):
-            _release_folder(folder, recipe.splits)
+            release_folder(folder, recipe.splits)
         raise
-    _remove_marks(folder)
+    remove_marks(folder)
     dropped = {split: len(items) - _samples(dataset, split) for split, items in plan.items.items()}
     return Built(dataset, {split: count for split, count in dropped.items() if count}, plan.notes)
 
@@ -440,107 +439,18 @@ def _refuse_shared_sources(names: Mapping[str, list[str]], training: Dataset | N
 def _claim(recipe: Recipe, sources: Roles | CollectedPairs, relative: RelativeTo) -> dict[str, Any]:
     """What a build depends on: two builds with one claim have one result."""
     counted = {
-        role: {"count": len(names), "names": _json_digest(names)}
+        role: {"count": len(names), "names": json_digest(names)}
         for role, names in sources.names.items()
     }
     return {
         "recipe": recipe.model_dump(mode="json"),
         "sources": counted,
-        "source_pixels": _json_digest(sources.pixels),
+        "source_pixels": json_digest(sources.pixels),
         **relative.fingerprints,
         "library": library_name(recipe.transformations.library),
         "chosen_with": chosen_with(recipe.filters),
         "libraries": versions(("lorweb-bench", *COMPUTING)),
     }
-
-
-def _json_digest(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def _take_folder(folder: Path, claim: dict[str, Any]) -> bool:
-    """Claim the output folder.
-
-    Returns:
-        Whether the same build was begun there before.
-
-    Raises:
-        InputError: Other work was begun there; the error names what differs.
-    """
-    marker = folder / BUILDING
-    resumed = marker.is_file()
-    if resumed and (differs := _differences(read_json(marker), claim)):
-        raise InputError(
-            f"{folder} holds a build that was begun with {differs}; "
-            "choose another folder with -o, or delete it."
-        )
-    claim_output(folder, DATASET_FORMAT, _json_digest(claim))
-    write_json(marker, claim)
-    return resumed
-
-
-def _release_folder(folder: Path, splits: Iterable[str] = ()) -> None:
-    """Undo `_take_folder`, and remove the folders of splits that no shard came into."""
-    for split in splits:
-        shutil.rmtree(folder / split, ignore_errors=True)
-    _remove_marks(folder)
-    with contextlib.suppress(OSError):  # it holds something, or another part was quicker
-        folder.rmdir()
-
-
-def _remove_marks(folder: Path) -> None:
-    """Remove the marks of a build in progress."""
-    (folder / BUILDING).unlink(missing_ok=True)
-    finish_output(folder)
-
-
-def _open_finished(folder: Path, recipe: Recipe, relative: RelativeTo) -> Dataset:
-    """The finished dataset in a folder; InputError where another recipe made it."""
-    manifest = read_manifest(folder)
-    if manifest.recipe is None:
-        raise InputError(
-            f"{folder} holds a dataset that was not built from a recipe; "
-            "choose another folder with -o."
-        )
-    old: dict[str, Any] = {"recipe": manifest.recipe, "relative_to": manifest.tiers_relative_to}
-    if manifest.base:
-        old["base"] = manifest.base.fingerprint
-    new = {"recipe": recipe.model_dump(mode="json"), **relative.fingerprints}
-    if differs := _differences(old, new):
-        raise InputError(
-            f"{folder} holds a dataset that was built with {differs}; "
-            "choose another folder with -o, or delete it."
-        )
-    _remove_marks(folder)  # of a build that was killed between its manifest and its end
-    return open_dataset(folder)
-
-
-def _differences(old: Any, new: Any) -> str:
-    """What differs, in words: the first three keys, each with the old value and the new one.
-
-    Empty where nothing differs.
-    """
-    unequal = [
-        f"{key} {_shorten(before)} and not {_shorten(after)}"
-        for key, before, after in _unequal_keys(old, new, "")
-    ]
-    more = f", and {len(unequal) - 3} more" if len(unequal) > 3 else ""
-    return ", ".join(unequal[:3]) + more
-
-
-def _unequal_keys(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """The dotted keys whose values differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            dotted = f"{name}.{key}" if name else str(key)
-            yield from _unequal_keys(old.get(key), new.get(key), dotted)
-    elif canonical_json(old) != canonical_json(new):
-        yield name.removeprefix("recipe."), old, new
-
-
-def _shorten(value: Any) -> str:
-    text = canonical_json(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _manifest_fields(recipe: Recipe, plan: Plan, relative: RelativeTo) -> dict[str, Any]:

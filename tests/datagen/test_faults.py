@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from datagen.build import BUILDING, build
+from datagen.build import build
+from datagen.planning.seeding import BUILDING
 from datagen.recipe.schema import read_recipe
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.dataset import Dataset
