@@ -17,6 +17,7 @@ OPEN_TO_ALL = (
     "/board.csv",
     "/feed.xml",
     "/badges/",
+    "/records/",
     "/api/v1/entries",
     "/api/v1/suites",
     "/api/v1/queue",
