@@ -1,7 +1,7 @@
 """Time from `pip install` to a first own score and a first own picture, in a bare environment.
 
     python benchmarks/first_score.py             # the base install, a method of one's own scored
-    python benchmarks/first_score.py --picture   # then the extra `model`, a picture of one's own
+    python benchmarks/first_score.py --picture   # the extra `model`, a picture of one's own
 
 A wheel is built from this repository, and a new environment in a temporary folder installs it from
 the package index with the pinned versions. Each step is printed with its seconds by the clock, and
@@ -80,7 +80,8 @@ def first_score(folder: Path, wheel: Path, steps: dict[str, float]) -> None:
 def first_picture(folder: Path, wheel: Path, steps: dict[str, float]) -> None:
     """Install the extra `model`, and complete an analogy of one's own with the shipped model."""
     pip, command = str(folder / "env/bin/pip"), str(folder / "env/bin/lorweb-bench")
-    with timed("pip install 'lorweb-bench[model]'", steps):
+    with timed("python -m venv env && pip install 'lorweb-bench[model]'", steps):
+        run(folder, sys.executable, "-m", "venv", "env")
         named = f"lorweb-bench[model] @ {wheel.as_uri()}"
         run(folder, pip, "install", "-q", "-c", str(ROOT / "constraints.txt"), named)
     (folder / "pictures.py").write_text(PICTURES)
@@ -93,20 +94,17 @@ def first_picture(folder: Path, wheel: Path, steps: dict[str, float]) -> None:
 def main() -> None:
     """Build the wheel, then time the steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--picture", action="store_true", help="Go on to a first own picture.")
+    parser.add_argument("--picture", action="store_true", help="Time a first own picture instead.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, steps = Path(name), dict[str, float]()
         wheels = folder / "wheels"
         run(ROOT, sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), ".")
         (wheel,) = wheels.glob("*.whl")
-        first_score(folder, wheel, steps)
+        way, what = (first_picture, "picture") if options.picture else (first_score, "score")
+        way(folder, wheel, steps)
         total = sum(steps.values())
-        print(f"{total:7.1f} s {_processor():7.1f} s  to a first own score", flush=True)
-        if options.picture:
-            first_picture(folder, wheel, steps)
-            total = sum(steps.values())
-            print(f"{total:7.1f} s {_processor():7.1f} s  to a first own picture", flush=True)
+        print(f"{total:7.1f} s {_processor():7.1f} s  to a first own {what}", flush=True)
 
 
 if __name__ == "__main__":
