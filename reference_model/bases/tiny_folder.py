@@ -10,15 +10,16 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json, sha256_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
+SHIPPED = ("tiny", "tiny-kplus")  # the bases that come with the package
 WAY_OUT = "name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
 
 
 def local_folder(name: str) -> Path:
     """The folder of a base on this machine.
 
-    `tiny` ships with the package, anything else is a path.
+    Those of `SHIPPED` come with the package, anything else is a path.
     """
-    return ASSETS / name if name == "tiny" else Path(name)
+    return ASSETS / name if name in SHIPPED else Path(name)
 
 
 def tiny_digest(folder: Path, part: str) -> str:
@@ -36,7 +37,7 @@ def declared_base(name: str) -> DeclaredBase:
     """A tiny base as datasets declare it, by its own `config.json`.
 
     Args:
-        name: `tiny`, or a folder written by `pretrain-tiny`.
+        name: One of `SHIPPED`, or a folder written by `pretrain-tiny`.
 
     Raises:
         InputError: There is no such base, or its `config.json` does not say what it knows.

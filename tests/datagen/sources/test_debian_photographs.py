@@ -65,8 +65,12 @@ License: GPL-3+
 Files: src/activities/details/resource/view*
        nature/Dune.jpg
 Copyright: 2021, A. Painter
-License: CC-BY-4.0
+License: GFDL-1.2
  The licence's whole text.
+
+Files: src/activities/clickgame/*
+Copyright: 2021, B. Painter
+License: CC-BY-4.0
 """
 
 
@@ -110,10 +114,11 @@ def test_photographs_come_with_the_licence_that_is_stated_for_them(
     rows = list(csv.DictReader((output / "credits.csv").open()))
     assert count == len(rows) == len(list(output.glob("*.png")))
     licences = {row["file"]: row["licence"] for row in rows}
-    assert licences["gcompris-details-view.png"] == "CC-BY-4.0"
+    assert licences["gcompris-details-view.png"] == "GFDL-1.2"
     assert licences["gcompris-details-old.png"] == "GPL-3+"
-    assert licences["mate-backgrounds-dune.png"] == "CC-BY-4.0"
+    assert licences["mate-backgrounds-dune.png"] == "GFDL-1.2"
     assert "gcompris-details-icon.png" not in licences
+    assert not any("clickgame" in name for name in licences)  # free enough to ship, for suites
     attributions = {row["file"]: row["attribution"] for row in rows}
     assert "A. Painter" in attributions["mate-backgrounds-dune.png"]
     assert "authors of the package" in attributions["plasma-kite.png"]
@@ -125,7 +130,7 @@ def test_photographs_come_with_the_licence_that_is_stated_for_them(
 
 def test_the_last_paragraph_that_matches_counts(unpacked: Path) -> None:
     paragraphs = read_copyright(unpacked / "mate-backgrounds")
-    assert credit("nature/Dune.jpg", paragraphs)[0] == "CC-BY-4.0"
+    assert credit("nature/Dune.jpg", paragraphs)[0] == "GFDL-1.2"
     assert credit("nature/Else.jpg", paragraphs)[0] == "GPL-3+"
     assert credit("nature/Else.jpg", paragraphs[1:])[0] == "not stated"
 
