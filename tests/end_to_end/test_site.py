@@ -23,9 +23,13 @@ def test_the_site_builds_with_no_broken_link_and_every_name_of_the_api_is_found(
     assert 'id="lorweb_bench.data.dataset.open_suite"' in reference
 
 
+ENTRY_POINTS = re.compile(r"group `([\w.]+)`")  # named like a module, and none
+
+
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_the_modules_that_a_page_names_are_there(page: str) -> None:
-    named = set(MODULE.findall((ROOT / page).read_text()))
+    text = (ROOT / page).read_text()
+    named = set(MODULE.findall(text)) - set(ENTRY_POINTS.findall(text))
     missing = [name for name in named if not _is_there(name)]
     assert named and not missing
 
