@@ -26,6 +26,15 @@ from lorweb_bench.data.images import MAX_PIXELS
 from lorweb_bench.errors import InputError
 
 TEXTS = ("task", "instruction", "licence", "attribution")
+UNUSED_IMAGES = (
+    "image was not used, its name tells no role",
+    "images were not used, their names tell no role",
+)
+UNUSED_TEXTS = (
+    "text was not used, it is no instruction of a set",
+    "texts were not used, they are no instructions of a set",
+)
+UNUSED_FIELDS = ("field of the lines was not used", "fields of the lines were not used")
 PROMPTS = "prompt.json"  # of InstructPix2Pix: the edit in words, for all images of its folder
 
 
@@ -229,10 +238,10 @@ def _sets_in_folder(
     for image_set in whole:
         image_set.instruction, texts = _instruction(root, image_set)
         read.update(texts)
-    notes = _unused_note("images were not used, their names tell no role", unused)
+    notes = _unused_note(UNUSED_IMAGES, unused)
     if path.is_dir():
         other = [file.relative_to(root).as_posix() for file in _texts(root) if file not in read]
-        notes += _unused_note("texts were not used, they are no instruction of a set", other)
+        notes += _unused_note(UNUSED_TEXTS, other)
     return whole, notes
 
 
@@ -244,13 +253,18 @@ def _texts(root: Path) -> Iterator[Path]:
                 yield folder / name
 
 
-def _unused_note(what: str, unused: Sequence[str]) -> list[Note]:
-    """One sentence that counts and names what was not used, or none."""
+def _unused_note(what: tuple[str, str], unused: Sequence[str]) -> list[Note]:
+    """One sentence that counts and names what was not used, or none.
+
+    Args:
+        what: The rest of the sentence for one thing, and for several.
+        unused: Their names.
+    """
     if not unused:
         return []
     more = f" and {len(unused) - SHOWN} more" if len(unused) > SHOWN else ""
     named = ", ".join(unused[:SHOWN])
-    return [f"{len(unused)} {what}: {named}{more}"]
+    return [f"{len(unused)} {what[len(unused) > 1]}: {named}{more}"]
 
 
 def _join_spellings(sets: Mapping[str, ImageSet], roles: Sequence[str]) -> list[ImageSet]:
@@ -349,7 +363,7 @@ def _sets_in_lines(path: Path, roles: Sequence[str]) -> tuple[list[ImageSet], li
             names.add(image_set.name)
             unused |= dict.fromkeys(key for key in row if key not in (*roles, *TEXTS, "name"))
         sets.append(image_set)
-    return sets, _unused_note("fields of the lines were not used", list(map(printable, unused)))
+    return sets, _unused_note(UNUSED_FIELDS, list(map(printable, unused)))
 
 
 def _set_in_line(path: Path, row: Any, number: int, roles: Sequence[str]) -> ImageSet:

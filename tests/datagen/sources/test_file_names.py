@@ -134,7 +134,7 @@ def test_images_whose_names_tell_nothing_are_named(tmp_path: Path) -> None:
     save(tmp_path / "x.after.png", 1, after=True)
     save(tmp_path / "x.mask.png", 3)
     notes = pairs(tmp_path)[1]
-    assert notes == ["1 images were not used, their names tell no role: x.mask.png"]
+    assert notes == ["1 image was not used, its name tells no role: x.mask.png"]
 
 
 def test_texts_that_are_no_instruction_are_named(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_texts_that_are_no_instruction_are_named(tmp_path: Path) -> None:
     for name in ("t/after/0.txt", "t/instruction.txt", "t/after/7.txt", "README.txt"):
         (tmp_path / name).write_text("invert")
     assert pairs(tmp_path)[1] == [
-        "2 texts were not used, they are no instruction of a set: README.txt, t/after/7.txt"
+        "2 texts were not used, they are no instructions of a set: README.txt, t/after/7.txt"
     ]
 
 

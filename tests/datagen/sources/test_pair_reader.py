@@ -45,7 +45,7 @@ def test_names_that_end_in_their_role(tmp_path: Path) -> None:
     assert {(p.instruction, p.licence, p.attribution) for p in found} == {
         ("make it winter", "CC0-1.0", "me")
     }
-    assert skipped == ["1 images were not used, their names tell no role: winter/stray.png"]
+    assert skipped == ["1 image was not used, its name tells no role: winter/stray.png"]
 
 
 def test_folders_of_before_and_after(tmp_path: Path) -> None:
