@@ -153,7 +153,7 @@ def test_pictures_of_several_panels_are_embedded_as_one(backbones: dict[str, Any
     assert not torch.allclose(encoder(a, a_prime, b), encoder(a_prime, a, b))
 
 
-@pytest.mark.parametrize("encoder_input", INPUTS)
+@pytest.mark.parametrize("encoder_input", [name for name in INPUTS if name != "delta"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dry_run_counts_what_a_training_trains(
     backbones: dict[str, Any], config: Callable[..., TrainConfig], kind: str, encoder_input: str
