@@ -67,8 +67,8 @@ def check_name(name: str) -> None:
     names = known_names()
     hint = did_you_mean(name, names, f"there are {', '.join(names)}.")
     raise InputError(
-        f"There is no base {name!r}, and no folder of that name; {hint} A folder is one that "
-        "`lorweb-bench pretrain-tiny` wrote, or one in diffusers' layout."
+        f"There is no base {name!r}, and no folder of that name that `lorweb-bench pretrain-tiny` "
+        f"wrote or that is in diffusers' layout; {hint}"
     )
 
 
