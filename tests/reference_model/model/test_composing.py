@@ -151,7 +151,7 @@ def test_a_walk_ends_at_the_second_pair(
     assert any(not torch.allclose(half[name], second[name]) for name in second)
 
 
-def test_the_same_analogy_gives_the_same_bytes_with_nothing_but_the_format_in_the_header(
+def test_the_same_analogy_gives_the_same_bytes_and_the_header_says_nothing_of_when_or_where(
     run: Run, model: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     files = [tmp_path / f"{n}.safetensors" for n in range(2)]
@@ -159,7 +159,10 @@ def test_the_same_analogy_gives_the_same_bytes_with_nothing_but_the_format_in_th
         assert run("compose", "--model", model, *pictures[:3], "-o", file)[0] == 0
     assert files[0].read_bytes() == files[1].read_bytes()
     with safe_open(files[0], framework="pt") as opened:
-        assert opened.metadata() == {"format": "pt"}
+        about = opened.metadata()
+    assert about["format"] == "pt"
+    assert all(name.startswith(("format", "modelspec.", "ss_")) for name in about)
+    assert not any(str(tmp_path) in value for value in about.values())
 
 
 def test_wrong_use_is_one_sentence(
