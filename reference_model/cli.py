@@ -92,7 +92,8 @@ def train(config: Path, output: Path | None, overrides: tuple[str, ...], dry_run
         )
     from lorweb_bench.runtime.files import check_output
 
-    check_output(output, folder=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the one that writes
+        check_output(output, folder=True)
     from reference_model.training.train import train as train_adapter
 
     checkpoint = train_adapter(settings, output)

@@ -90,7 +90,7 @@ def test_what_is_wrong_is_one_sentence(
         ("submit", good_zip, "--to", nobody, "--token-file", tmp_path / "absent"),
         ("submit", tmp_path / "absent.zip", "--to", nobody, "--token-file", token),
         ("worker", *at, "--database", "nonsense"),
-        ("serve", *at, "--database", "postgresql://keeper:geheim@127.0.0.1:9/x"),
+        ("serve", *at, "--database", "postgresql://keeper:geheim@127.0.0.1:9/x", "--wait", "0"),
     ):
         assert run(*words) == 2, words
         said = capsys.readouterr().err

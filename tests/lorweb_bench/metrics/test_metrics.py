@@ -187,7 +187,7 @@ def test_retrieval_is_what_brute_force_says(
     rng = np.random.default_rng(0)
     items = [
         Scored(item.quadruplet, image)
-        for item in scored_items(small_suite, 6)
+        for item in scored_items(small_suite, 2)
         for image in attempts(item, rng)
     ]
     expected = [brute_force(item, small_suite) for item in items]

@@ -238,8 +238,8 @@ def test_wrong_settings_are_named() -> None:
     assert read_fit(None) is None
     with pytest.raises(InputError, match="there is no key 'step' in a fit; did you mean 'steps'"):
         read_fit({"step": 3})
-    with pytest.raises(InputError, match="steps is 0, and it must be 1 or more"):
-        read_fit({"steps": 0})
+    with pytest.raises(InputError, match="steps is -1, and it must be 0 or more"):
+        read_fit({"steps": -1})
 
 
 def test_the_prediction_of_a_fit_does_not_depend_on_its_batch(

@@ -24,7 +24,12 @@ from reference_model.training import train as training
 from reference_model.training.train import STATE, train
 
 Config = Callable[..., TrainConfig]
-FILES = ("adapter_model.safetensors", "config.json", "router.safetensors")
+FILES = (
+    "adapter_model.safetensors",
+    "config.json",
+    "known_pairs.safetensors",
+    "router.safetensors",
+)
 
 
 def die() -> None:

@@ -172,10 +172,9 @@ def test_two_processes_train_as_one(
 
 def test_one_process_writes_the_checkpoint_and_says_so(launched: Launched) -> None:
     for name in ("small", "flux", "sharded"):
-        assert sorted(path.name for path in (launched.folder / name).iterdir()) == sorted(
-            [*WEIGHTS, "config.json"]
-        )
-        assert {*WEIGHTS, "config.json", "training_state.safetensors"} <= launched.written(0, name)
+        files = {*WEIGHTS, "config.json", "known_pairs.safetensors"}
+        assert {path.name for path in (launched.folder / name).iterdir()} == files
+        assert {*files, "training_state.safetensors"} <= launched.written(0, name)
         assert launched.written(1, name) == set()
         assert launched.printed.count(f"checkpoint: {launched.folder / name}\n") == 1
 
