@@ -220,14 +220,17 @@ def apply(
         raise InputError("--steps counts the pictures on a walk; add `--mix A2 A2_PRIME`")
     outputs = Outputs(output, sheet)
     files = [(a, a_prime), *([mix] if mix else [])]
-    pairs = [tuple(_read_images(*pair)) for pair in files]
+    pairs = []
+    for first, second in files:
+        before, after = _read_images(first, second)
+        pairs.append((before, after))
     image_b = _read_images(b)[0]
     fit = _read_fit(settings)
 
     from reference_model.applying.analogy import Analogy, AnalogyModel
 
     names = tuple(f"{first} and {second}" for first, second in files)
-    analogy = Analogy(tuple(pairs), image_b, prompt, seed, strength, fit, names)  # type: ignore[arg-type]
+    analogy = Analogy(tuple(pairs), image_b, prompt, seed, strength, fit, names)
     opened = AnalogyModel(model)
     lines = write_walk(opened, analogy, outputs, steps or 7) if mix else None
     for line in lines or write_answer(opened, analogy, outputs):

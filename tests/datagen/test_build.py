@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,7 +302,7 @@ def test_pairs_make_every_ordered_analogy(write, tmp_path: Path) -> None:
     }
 
 
-def test_pairs_show_several_exemplars_of_a_task(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_pairs_show_several_exemplars_of_a_task(write: Any, tmp_path: Path) -> None:
     folder = _pairs(tmp_path / "pairs", {"negative": 5, "mirrored": 3})
     source = f"source={{kind: pairs, path: {folder}}}"
     settings = [*PAIRS, source, "analogies_per_pair=1", "exemplars=3"]

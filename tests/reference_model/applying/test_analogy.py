@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,9 @@ def analogy(triplet: Callable[..., Triplet]) -> Callable[..., Analogy]:
     """`analogy(**fields)`: two pairs and a b of 40 x 24 pixels."""
     first, second = triplet(1, 40, 24), triplet(2, 40, 24)
 
-    def make(**fields: object) -> Analogy:
+    def make(**fields: Any) -> Analogy:
         pairs = ((first.a, first.a_prime), (second.a, second.a_prime))
-        return Analogy(**{"pairs": pairs, "b": first.b, "seed": 3, **fields})  # type: ignore[arg-type]
+        return Analogy(**{"pairs": pairs, "b": first.b, "seed": 3, **fields})
 
     return make
 

@@ -156,8 +156,8 @@ def test_the_node_patches_the_model_with_the_analogys_own_lora(
     assert patched == "patched" and grid.shape == (1, 2 * 32, 2 * 64, 3)
     model, clip, lora, strength, clip_strength = loader[0]
     assert (model, clip, strength, clip_strength) == ("model", None, 0.5, 0.0)
-    pictures = [nodes.to_picture(x) for x in (a, a_prime, b)]
-    expected = lora_tensors(space.fold(space.coefficients([tuple(pictures)])[0]))  # type: ignore[list-item]
+    pictures = nodes.to_picture(a), nodes.to_picture(a_prime), nodes.to_picture(b)
+    expected = lora_tensors(space.fold(space.coefficients([pictures])[0]))
     assert all(torch.equal(lora[name], weight) for name, weight in expected.items())
 
 

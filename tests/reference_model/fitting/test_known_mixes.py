@@ -19,7 +19,8 @@ Trained = Callable[..., Path]
 @pytest.fixture
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
     """Two pairs of noise, 16 pixels a side."""
-    return tuple(torch.randint(0, 256, (2, 2, 3, 16, 16), dtype=torch.uint8))  # type: ignore[return-value]
+    first, second = torch.randint(0, 256, (2, 2, 3, 16, 16), dtype=torch.uint8)
+    return first, second
 
 
 def known_of(centroids: torch.Tensor) -> KnownPairs:
