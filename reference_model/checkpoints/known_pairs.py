@@ -20,11 +20,13 @@ from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json
 from lorweb_bench.runtime.progress import track
+from reference_model.model.encoder import PairEncoder
 from reference_model.training.resume_state import write_tensors
 
 FILE = "known_pairs.safetensors"
 MOST_TRANSFORMATIONS = 2048
 MOST_ITEMS = 20_000  # of the training split that are looked at
+MOST_FOR_A_BACKBONE = 2_000  # which takes a hundred times as long for each
 MOST_OF_EACH = 24  # items of one transformation
 MOST_DEV = 1_000
 LEAST_DEV = 40  # with fewer, a quantile near the end says nothing
@@ -73,7 +75,8 @@ def learn_known_pairs(
         device: where the encoder is.
     """
     device = device or torch.device("cpu")
-    keys = _spread_keys(dataset)
+    most = MOST_ITEMS if isinstance(encoder, PairEncoder) else MOST_FOR_A_BACKBONE
+    keys = _spread_keys(dataset, most)
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = defaultdict(int)
     chosen = dataset.quadruplets("train", keys=set(keys))
@@ -95,8 +98,11 @@ def _fields(known: KnownPairs) -> tuple[tuple[str, ...], tuple[str, ...], Tensor
     return known.names, known.instructions, known.centroids
 
 
-def _spread_keys(dataset: Dataset) -> list[str]:
-    """Items of the training split, so many of each transformation, in a seeded choice."""
+def _spread_keys(dataset: Dataset, most: int) -> list[str]:
+    """At most about `most` items of the training split, as many of each transformation.
+
+    The choice is seeded; of every transformation that is looked at there is an item.
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     for record in dataset.records("train"):
         groups[record.transformation].append(record.id)
@@ -104,7 +110,7 @@ def _spread_keys(dataset: Dataset) -> list[str]:
     names = sorted(groups)
     if len(names) > MOST_TRANSFORMATIONS:
         names = sorted(random.choice(names, MOST_TRANSFORMATIONS, replace=False).tolist())
-    each = max(1, min(MOST_OF_EACH, MOST_ITEMS // len(names)))
+    each = max(1, min(MOST_OF_EACH, most // len(names)))
     keys: list[str] = []
     for name in names:
         members = groups[name]

@@ -41,6 +41,23 @@ def test_each_transformation_is_at_the_mean_of_its_items(training_dataset: Path)
     assert set(known.names) == {record.transformation for record in dataset.records("train")}
 
 
+def test_a_slow_encoder_looks_at_fewer_items_and_at_every_transformation(
+    training_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_pairs, "MOST_FOR_A_BACKBONE", 4)
+    looks: list[int] = []
+
+    class Counting(MeanChange):
+        def forward(self, a: Tensor, a_prime: Tensor, b: Tensor) -> Tensor:
+            looks.append(len(a))
+            return super().forward(a, a_prime, b)
+
+    dataset = open_dataset(training_dataset)
+    known = learn_known_pairs(Counting(), dataset)
+    assert sum(looks) == len(known.names) == 4
+    assert dataset.split("train").samples == 9
+
+
 def test_it_says_nothing_of_novelty_without_a_dev_split(training_dataset: Path) -> None:
     assert learn_known_pairs(MeanChange(), open_dataset(training_dataset)).threshold is None
 
