@@ -58,11 +58,13 @@ def known_mix(adapter: Adapter, known: KnownPairs, mix: str, pairs: Pairs, b: Te
     """
     assert adapter.router is not None
     with torch.no_grad():
-        mixes = adapter.router(known.centroids.to(b.device)).transpose(0, 1)
         if mix == "mean":
+            mixes = adapter.router(known.centroids.to(b.device)).transpose(0, 1)
             gates = mixes.mean(0).expand(len(b), -1, -1)
         else:
             looks = [adapter.features(a, a_prime, b) for a, a_prime in pairs]
             features = torch.stack([look for look in looks if look is not None]).mean(0)
-            gates = mixes[known.distances(features).argmin(1).to(b.device)]
-    return Adaptation(gates, routed(adapter, pairs, b).tokens)
+            nearest = known.centroids[known.distances(features).argmin(1)]
+            gates = adapter.router(nearest.to(b.device)).transpose(0, 1)
+    tokens = None if adapter.token is None else routed(adapter, pairs, b).tokens
+    return Adaptation(gates, tokens)
