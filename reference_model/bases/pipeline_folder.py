@@ -6,6 +6,7 @@ training that has cached what they give holds neither.
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -111,7 +112,7 @@ def load_part(kind: type[Part], folder: Path, part: str, **options: Any) -> Part
         ) from error
 
 
-class VaeCodec:
+class VaeCodec(ABC):
     """Tokens of images by a VAE: the mode of its posterior, four latent pixels a token."""
 
     vae_class: ClassVar[Any]
@@ -160,25 +161,25 @@ class VaeCodec:
         pixels = self.pixels_of(tokens.permute(0, 3, 1, 2).to(self.device, self.dtype))
         return ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
+    @abstractmethod
     def tokens_of(self, pixels: Tensor) -> Tensor:
         """Normalised tokens (batch, channels, rows, columns) of pixels in [-1, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pixels_of(self, tokens: Tensor) -> Tensor:
         """Pixels (batch, 3, height, width), about in [-1, 1], of normalised tokens."""
-        raise NotImplementedError
 
 
-class LazyTextEncoder:
+class LazyTextEncoder(ABC):
     """Prompts by the models of a folder, which are loaded when they are first used."""
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self.folder, self.dtype, self.device = folder, dtype, torch.device("cpu")
         self.loaded: Any = None
 
+    @abstractmethod
     def load(self) -> nn.Module:
         """The models, whole."""
-        raise NotImplementedError
 
     @property
     def models(self) -> Any:

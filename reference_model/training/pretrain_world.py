@@ -40,7 +40,7 @@ from reference_model.sampling import predict_velocity
 from reference_model.seeding import seeded
 from reference_model.training.flow import Times, draw, flow_loss
 from reference_model.training.growing import grow_base
-from reference_model.training.pretraining import Phase, batches, curve
+from reference_model.training.pretraining import PARTS, Phase, batches, curve
 from reference_model.training.resume_state import load_state, save_state, write_tensors
 from reference_model.training.world import EditBatch, World, WorldConfig, known_families
 from reference_model.training.world_encoder import align, pretrain_namer
@@ -349,9 +349,6 @@ def read_world_config(path: Path, overrides: list[str]) -> WorldPretrainingConfi
     InputError names what is wrong in it.
     """
     return read_yaml_config(path, WorldPretrainingConfig, overrides, "pretraining config")
-
-
-PARTS = ("base", "encoder", "alignment")
 
 
 def pretrain_world(
