@@ -23,7 +23,11 @@ from leaderboard.service.middleware import page_policy
 from leaderboard.service.rendering import SITE
 from leaderboard.store.store import Store
 from leaderboard.store.tables import SuiteRow
+from lorweb_bench.protocol import NEW_TO_BASE, SEEN_TIERS, UNSEEN_TIERS
 from lorweb_bench.reports.html import render
+
+# The columns of scores where a team sees its submissions, and the tiers that each is the mean of.
+SCORE_COLUMNS = {"unseen": UNSEEN_TIERS, NEW_TO_BASE: (), "seen": SEEN_TIERS}
 
 
 def add_pages(app: FastAPI, store: Store, title: str) -> None:
@@ -45,6 +49,7 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
             title,
             script="submit.js",
             suites=rows,
+            columns=SCORE_COLUMNS,
             lead="Upload an archive, watch how it is scored, withdraw it.",
         )
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})

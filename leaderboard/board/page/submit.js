@@ -6,6 +6,7 @@
   const bar = form.querySelector("progress");
   const own = document.querySelector("#own");
   const body = own.querySelector("tbody");
+  const groups = [...own.querySelectorAll("th[data-group]")]; // a column of scores each, with the tiers that it is the mean of
   const WATCH = 1500; // milliseconds between two looks
   let timer = null;
   let sent = null; // the name of what was uploaded last, until it is scored
@@ -37,12 +38,24 @@
     return made;
   };
 
-  const headline = (verdict, group) => {
-    const scores = verdict && verdict.scores[group];
-    if (!scores) return "–";
-    const { metric, places } = verdict.headline;
-    const named = metric === "edit_recovery" ? "" : " " + metric;
-    return scores[metric] ? scores[metric].mean.toFixed(places).replace("-", "−") + named : "–";
+  const mean = (verdict, group) => {
+    const score = verdict?.scores[group]?.[verdict.headline.metric];
+    return score ? score.mean.toFixed(verdict.headline.places).replace("-", "−") : null;
+  };
+
+  const scoreCell = (row, verdict, head) => {
+    const { group, tiers } = head.dataset;
+    const score = mean(verdict, group);
+    const named = score === null || verdict.headline.metric === "edit_recovery" ? "" : " " + verdict.headline.metric;
+    const made = cell(row, (score ?? "–") + named, "num");
+    for (const tier of tiers.split(" ")) {
+      const value = mean(verdict, tier);
+      if (value === null) continue;
+      const line = document.createElement("span");
+      line.className = "sub";
+      line.textContent = tier.replaceAll("_", " ") + " " + value;
+      made.append(line);
+    }
   };
 
   const withdrawal = (row, one) => {
@@ -96,8 +109,7 @@
       why.textContent = one.reason || one.held;
       status.append(why);
     }
-    cell(row, headline(one.verdict, "unseen"), "num");
-    cell(row, headline(one.verdict, "seen"), "num");
+    for (const head of groups) if (!head.hidden) scoreCell(row, one.verdict, head);
     const rank = one.verdict && one.verdict.rank;
     cell(row, rank ? (rank[0] === rank[1] ? String(rank[0]) : rank[0] + "–" + rank[1]) : "–", "num");
     cell(row, new Date(one.received).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
@@ -115,6 +127,9 @@
     try {
       const all = await ask("api/v1/submissions?limit=50");
       own.hidden = false;
+      for (const head of groups) {
+        head.hidden = "optional" in head.dataset && all.every((one) => mean(one.verdict, head.dataset.group) === null);
+      }
       body.replaceChildren(...all.map(line));
       if (!all.length) say("Your team has not submitted anything yet.");
       const last = all.find((one) => one.name === sent);

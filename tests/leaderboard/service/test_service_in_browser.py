@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
+from leaderboard.service.suite_intake import take
 from leaderboard.store.store import Store
 from leaderboard.store.tables import SuiteRow
 from leaderboard.store.teams import grant
+from leaderboard.submission.submission import pack
+from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.scoring.evaluate import predict
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -127,6 +131,7 @@ def test_submit_watch_and_see_the_rank(
             lambda: rows.nth(0).inner_text().count("accepted") and "1–2" in rows.nth(0).inner_text()
         )
         soon(lambda: page.locator("#said").inner_text() == "method-1.zip is accepted.")
+        assert not page.get_by_role("columnheader", name="New to base").is_visible()
         look(page, f"submitted-{width}")
         assert axe(page) == [] and fits(page)
 
@@ -153,6 +158,54 @@ def board_of(page: "Page", axe: Axe, width: int) -> None:
     soon(lambda: shown.count() == 2)
     page.get_by_role("link", name="Submit").click()
     soon(lambda: page.get_by_role("heading", level=1).inner_text() == "Submit")
+
+
+def test_every_tier_of_a_suite_is_shown_once_scored(
+    light_board: Store,
+    suite_with_base: Dataset,
+    service: Any,
+    team: str,
+    post: Any,
+    visit: Visit,
+    axe: Axe,
+    score: Any,
+    write_card: Callable[..., Path],
+    renamed: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    take(light_board, suite_with_base, accepting=True, replace=True)
+    predict("copy-a-prime", suite_with_base, tmp_path / "copies")
+    card = write_card(method="copy-a-prime")
+    archive = pack(tmp_path / "copies", suite_with_base, card, tmp_path / "copies.zip")
+    with service.client(team) as client:
+        post(client, light_board, renamed(archive, tmp_path / "mine.zip", method="mine"))
+        score(light_board)
+        verdict = client.get("/api/v1/submissions").json()[0]["verdict"]
+    means = {group: told["edit_recovery"]["mean"] for group, told in verdict["scores"].items()}
+    shown = {group: f"{mean:.2f}".replace("-", "−") for group, mean in means.items()}
+    with visit("/submit") as page:
+        fill(page, team)
+        page.get_by_role("button", name="Show what my team submitted").click()
+        cells = page.locator("#own tbody td.num")
+        soon(lambda: cells.count() == 4)
+        columns = page.locator("#own thead th:visible").all_inner_texts()
+        assert columns[2:6] == ["Unseen", "New to base", "Seen", "Rank"]
+        assert [text.splitlines() for text in cells.all_inner_texts()[:3]] == [
+            [
+                shown["unseen"],
+                f"new parameters {shown['new_parameters']}",
+                f"new composition {shown['new_composition']}",
+                f"new family {shown['new_family']}",
+            ],
+            [shown["new_to_base"]],
+            [
+                shown["seen"],
+                f"seen single {shown['seen_single']}",
+                f"seen composition {shown['seen_composition']}",
+            ],
+        ]
+        look(page, "tiers")
+        assert axe(page) == [] and fits(page)
 
 
 def test_what_is_wrong_is_said_on_the_page(
