@@ -22,46 +22,49 @@ CONTROLS = ("token-control", "single-lora")
 
 
 def groups_of(reports: Mapping[str, Report]) -> list[str]:
-    """The columns of the table: unseen, new to the base and seen, then the other scored tiers."""
+    """The columns of the table: unseen, new to the base and seen, then the other scored tiers.
+
+    Args:
+        reports: The reports, by the names of the rows; all of one suite.
+    """
     scores = next(iter(reports.values())).scores
     return [g for g in dict.fromkeys((*SUMMARY_GROUPS, *TIERS)) if g in scores]
 
 
 def interval(score: Score) -> str:
     """`mean [low, high]`, or the mean alone where there are too few clusters."""
-    return (
-        f"{score.mean:.2f}"
-        if score.ci_low is None
-        else f"{score.mean:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]"
-    )
+    if score.ci_low is None:
+        return f"{score.mean:.2f}"
+    return f"{score.mean:.2f} [{score.ci_low:.2f}, {score.ci_high:.2f}]"
 
 
 def markdown_table(reports: Mapping[str, Report], metric: str) -> str:
-    """A Markdown table of one metric: a row per report, a column per group."""
+    """A Markdown table of one metric: a row per report, a column per group.
+
+    Args:
+        reports: The reports, by the names of the rows; all of one suite.
+        metric: The identity of the metric, which every report has.
+    """
     groups = groups_of(reports)
     lines = [f"| {metric} | " + " | ".join(groups) + " |", "|---|" + "---|" * len(groups)]
     for name, report in reports.items():
-        lines.append(
-            f"| {name} | " + " | ".join(interval(report.scores[g][metric]) for g in groups) + " |"
-        )
+        cells = [interval(report.scores[group][metric]) for group in groups]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def plain_table(reports: Mapping[str, Report]) -> str:
-    """The headline metric for a terminal."""
+    """A table of `edit_recovery` for a terminal: a row per report, a column per group.
+
+    Args:
+        reports: The reports, by the names of the rows; all of one suite.
+    """
     groups = groups_of(reports)
-    lines = [
-        "edit_recovery".ljust(18)
-        + "".join(
-            g.replace("composition", "comp").replace("parameters", "param").rjust(13)
-            for g in groups
-        )
-    ]
+    short = [g.replace("composition", "comp").replace("parameters", "param") for g in groups]
+    lines = ["edit_recovery".ljust(18) + "".join(name.rjust(13) for name in short)]
     for name, report in reports.items():
-        lines.append(
-            name.ljust(18)
-            + "".join(f"{report.scores[g]['edit_recovery'].mean:13.3f}" for g in groups)
-        )
+        means = [report.scores[group]["edit_recovery"].mean for group in groups]
+        lines.append(name.ljust(18) + "".join(f"{mean:13.3f}" for mean in means))
     return "\n".join(lines)
 
 
@@ -69,6 +72,14 @@ def analogies_sheet(suite: Path, reports: Mapping[str, Path]) -> Image.Image:
     """A sheet of analogies of every tier: the pair, b, what methods made of it, and the truth.
 
     Items are taken in the order of their opaque keys, one per transformation: nobody chose them.
+
+    Args:
+        suite: The suite, in its full view.
+        reports: The folders of the reports, by the names of the rows; of those in `PICTURED` the
+            predictions are drawn.
+
+    Raises:
+        InputError: A picture cannot be read.
     """
     opened = open_suite(suite)
     names = [n for n in PICTURED if n in reports]
@@ -100,12 +111,38 @@ def _row(q: Quadruplet, predictions: Sequence[Path]) -> Row:
 
 
 def claimed_differences(reports: Mapping[str, Path]) -> list[Difference]:
-    """LoRWeB less each of its two controls on `unseen`, paired by item: the paper's claim."""
+    """LoRWeB less each of its two controls on `unseen`, paired by item: the paper's claim.
+
+    Args:
+        reports: The folders of the reports, by the names of the rows.
+
+    Returns:
+        The two differences; none where a report of the three is missing.
+    """
     if not {"lorweb", *CONTROLS} <= set(reports):
         return []
     compared = compare_reports([reports[name] for name in ("lorweb", *CONTROLS)])
     found = compared.groups["unseen"].differences
     return [difference for difference in found if "lorweb" in (difference.first, difference.second)]
+
+
+def conclusion(claim: Sequence[Difference]) -> str:
+    """Whether a run bears the paper's claim out, in a sentence.
+
+    Args:
+        claim: The differences that `claimed_differences` found.
+    """
+    ahead = [d.verdict.startswith("lorweb is better") for d in claim]
+    others = [d.second if d.first == "lorweb" else d.first for d in claim]
+    if all(ahead):
+        return "This run bears it out: lorweb is ahead of both, by more than noise."
+    if not any(ahead):
+        return "This run does not bear it out: lorweb is ahead of neither by more than noise."
+    behind = others[ahead.index(False)]
+    return (
+        f"This run bears half of it out: lorweb is ahead of {others[ahead.index(True)]} "
+        f"by more than noise, and not of {behind}."
+    )
 
 
 def write_demo_page(
@@ -130,9 +167,10 @@ def write_demo_page(
     )
     write_atomic(folder / "table.md", (tables + "\n").encode())
     groups = groups_of(opened)
-    cells: dict[str, dict[str, str]] = {}
+    cells: dict[str, dict[str, Score]] = {}
     for name, report in opened.items():
-        cells[name] = {g: interval(report.scores[g]["edit_recovery"]) for g in groups}
+        cells[name] = {g: report.scores[g]["edit_recovery"] for g in groups}
+    claim = claimed_differences(reports)
     write_page(
         folder / "index.html",
         "demo_page.html.j2",
@@ -142,7 +180,8 @@ def write_demo_page(
         "unseen transformations, a leaderboard.",
         groups=groups,
         cells=cells,
-        claim=claimed_differences(reports),
+        claim=claim,
+        conclusion=conclusion(claim) if claim else None,
         quick=quick,
         links={name: f"reports/{path.name}/index.html" for name, path in reports.items()},
         suite=next(iter(opened.values())).suite,
