@@ -15,6 +15,7 @@ SMALL = {
     "a-dataset-from-your-photographs": "PANEL, TRAIN, SCORED = 32, 24, 12",
     "your-own-method-scored": "PANEL, TRAIN, SCORED = 32, 24, 12",
     "an-analogy-taken-apart": "FIT_STEPS, FRAMES = 2, 3",
+    "training-data-streamed": "TRAIN, STEPS = 136, 4",
 }
 
 
