@@ -31,7 +31,13 @@ SCORE_COLUMNS = {"unseen": UNSEEN_TIERS, NEW_TO_BASE: (), "seen": SEEN_TIERS}
 
 
 def add_pages(app: FastAPI, store: Store, title: str) -> None:
-    """Add them; they come after everything else that has an address."""
+    """Add the pages to a service, after everything else that has an address.
+
+    Args:
+        app: The service, with its API.
+        store: The store whose rendered site is given out; its folder for it is made.
+        title: The name of the board, which stands over every page.
+    """
     policy = page_policy("submit.js", connect="'self'")
 
     @app.get("/submit", response_class=HTMLResponse, include_in_schema=False)
@@ -74,7 +80,10 @@ def add_pages(app: FastAPI, store: Store, title: str) -> None:
 class Pages(StaticFiles):
     """The rendered site, file by file as it is written.
 
-    Before the first rendering a page that says so.
+    Args:
+        folder: The folder that workers render the site to.
+        waiting: The page, as HTML, that is given out until it is rendered for the first time.
+        missing: The page, as HTML, for addresses that lead nowhere.
     """
 
     def __init__(self, folder: Path, waiting: str, missing: str) -> None:
