@@ -31,8 +31,8 @@ from reference_model.fitting.adaptation import Adaptation, Pairs, routed
 from reference_model.fitting.fit import fit as fit_pairs
 from reference_model.fitting.known_mixes import check_mix, known_mix
 from reference_model.fitting.spaces import chosen_space, space_for
+from reference_model.instructed import edit_in_turns
 from reference_model.model.adapter import Adapter
-from reference_model.model.grid_layout import context_sequence
 from reference_model.model.panels import (
     decode_answer,
     encode_context,
@@ -378,7 +378,7 @@ def _fitted(
 
 
 def instruction_predictor(base: Base) -> Predictor:
-    """The bare base as an instruction editor: b' from b and the prompt alone."""
+    """The bare base as an instruction editor: b' from b and the prompt alone, step by step."""
 
     def predict_panels(
         pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
@@ -387,28 +387,25 @@ def instruction_predictor(base: Base) -> Predictor:
             raise InputError(
                 "ceiling: the base must be told the transformation; add `--prompt instruction`"
             )
-        sequenced = context_sequence("edit", None, None, base.codec.encode(b))
-        tokens = sample(
-            base, sequenced, base.text_encoder(list(prompts)), list(seeds), base.sampling_steps
-        )
-        return decode_answer(base, "edit", tokens, sequenced)
+        return edit_in_turns(base, b, prompts, seeds)
 
     return predict_panels
 
 
 def ceiling() -> Method:
-    """The tiny base told the true transformation: what an adapter on it could reach at best."""
+    """The tiny base told the true transformation: what an adapter on it could reach at best.
+
+    Nothing of it was trained on a dataset: what the base knows, the suite that declares it says.
+    """
     device = best_device()
     base = load_base("tiny").to(device)
+    panel = read_json(base_folder("tiny") / "config.json")["panel"]
+    about: dict[str, Any] = {"base": "tiny", "trainable_parameters": 0, "training_dataset": []}
     return Method(
         "ceiling",
         instruction_predictor(base),
-        WorkingSize(64),
+        WorkingSize(panel),
         device,
         base.sampling_steps,
-        {
-            "base": "tiny",
-            "trainable_parameters": 0,
-            "training_dataset": read_json(base_folder("tiny") / "config.json")["training_dataset"],
-        },
+        about,
     )

@@ -13,7 +13,12 @@ from datagen.transformations.declaration import Family, Lengths, transformation_
 from datagen.transformations.displacement import displacement
 from datagen.transformations.own_file import load_families, try_families
 from datagen.transformations.variation import draw_preset, vary
-from lorweb_bench.data.composition import joined_family, joined_id, steps_of
+from lorweb_bench.data.composition import (
+    joined_family,
+    joined_id,
+    joined_instruction,
+    steps_of,
+)
 from lorweb_bench.errors import InputError, unknown_name
 
 
@@ -133,7 +138,7 @@ class Library:
             "family": joined_family(part["family"] for part in described),
             "kind": kinds.pop() if len(kinds) == 1 else "composition",
             "parameters": {"steps": named},
-            "instruction": ", then ".join(part["instruction"] for part in described),
+            "instruction": joined_instruction(part["instruction"] for part in described),
             "deterministic": all(part["deterministic"] for part in described),
         }
 

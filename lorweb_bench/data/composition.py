@@ -2,7 +2,8 @@
 
 A composition of `rotate-degrees_90` and `invert` has the id `rotate-degrees_90__invert`, the family
 `rotate+invert`, and as its parameters `{"steps": [{"family": …, "parameters": …}, …]}`. No family
-may hold a `+`, and no id of a single transformation a `__`.
+may hold a `+`, and no id of a single transformation a `__`. Its instruction joins theirs:
+`rotate the picture …, then invert the colours`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 BETWEEN_FAMILIES = "+"
 BETWEEN_IDS = "__"
+BETWEEN_INSTRUCTIONS = ", then "
 
 
 def joined_family(families: Iterable[str]) -> str:
@@ -31,6 +33,24 @@ def joined_id(ids: Iterable[str]) -> str:
     'rotate-degrees_90__invert'
     """
     return BETWEEN_IDS.join(ids)
+
+
+def joined_instruction(instructions: Iterable[str]) -> str:
+    """The instruction of a composition of single transformations, in their order.
+
+    >>> joined_instruction(["grayscale the picture", "invert the colours"])
+    'grayscale the picture, then invert the colours'
+    """
+    return BETWEEN_INSTRUCTIONS.join(instructions)
+
+
+def instruction_steps(instruction: str) -> list[str]:
+    """The instructions of the single transformations behind one; a single one is itself.
+
+    >>> instruction_steps("grayscale the picture, then invert the colours")
+    ['grayscale the picture', 'invert the colours']
+    """
+    return instruction.split(BETWEEN_INSTRUCTIONS)
 
 
 def is_composed_family(family: str) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lorweb_bench.data.transformation_library import load_library
 from lorweb_bench.errors import InputError
-from lorweb_bench.runtime.files import sha256_file, write_json
+from lorweb_bench.runtime.files import read_json, sha256_file, write_json
 from lorweb_bench.runtime.progress import Progress
 from reference_model.bases.base import Base
 from reference_model.bases.tiny import (
@@ -47,7 +47,7 @@ from reference_model.training.world_encoder import align, pretrain_namer
 from reference_model.training.world_figures import DevItem, draw_dev_items, told_in_words
 
 OPERATOR_TRANSFORMER = {"in_channels": 1552, "out_channels": EditOperator().outputs}
-TIMES = Times(share_at_one=0.9, low=0.4, weight="t2", relative=0.03)
+TIMES = Times(share_at_one=0.9, low=0.4, weight="t2", relative=0.012)
 SHARPNESS = 0.01  # displacement errors well below it, in halves of the picture, count by square
 # What a run may change when it is started again.
 FREE = {
@@ -104,6 +104,7 @@ class WorldPretraining:
         self.world = world_of(config)
         self.digest = sha256_file(config.panels / "panels.npy")
         self.started_from = None if config.start is None else tiny_digest(config.start, "base")
+        self.seen_before: set[str] = set() if config.start is None else sources_of(config.start)
         vocabulary = vocabulary_of(self.world.library, self.world.families)
         self.base = new_operator_base(vocabulary, config)
         if config.start is not None:
@@ -178,7 +179,7 @@ class WorldPretraining:
             "library": config.library,
             "known_families": self.world.families,
             "new_to_base": config.world.new_to_base,
-            "sources": sorted(source["name"] for source in about["sources"]),
+            "sources": sorted({source["name"] for source in about["sources"]} | self.seen_before),
             "panels": self.digest,
             "started_from": self.started_from,
             "pretraining": json.loads(config.model_dump_json(exclude=FREE)),
@@ -283,6 +284,11 @@ def start_from(folder: Path, base: TinyBase) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"start: {folder} has another shape ({reason})") from error
+
+
+def sources_of(folder: Path) -> set[str]:
+    """The names of the photographs and scenes that a base was made from, as its folder says."""
+    return set(read_json(folder / "config.json").get("sources", []))
 
 
 def displacement_loss(shift: Tensor, truth: Tensor, known: Tensor) -> Tensor:

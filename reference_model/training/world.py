@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lorweb_bench.data.composition import families_of
+from lorweb_bench.data.composition import families_of, is_composed_family, steps_of
 from lorweb_bench.errors import InputError, unknown_name
 from reference_model.config import Strict
 
@@ -64,6 +64,13 @@ class WorldConfig(Strict):
         [], description="Families that most steps of compositions are of; none: as single ones."
     )
     compositions: float = Field(0.3, ge=0, le=1, description="Share of compositions of two.")
+    second_turns: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of compositions of which only the second step is asked for, of a panel "
+        "that the first has edited.",
+    )
     varied: float = Field(
         0.4, ge=0, le=1, description="Share of steps whose parameters are no preset's."
     )
@@ -121,6 +128,7 @@ class World:
             panel = np.asarray(self.panels[index])
             if random.random() < 0.5:
                 panel = np.ascontiguousarray(panel[:, ::-1])
+            spec, panel = self._take_turns(spec, panel, random)
             shift, where = self.library.displacement(spec, len(panel))
             before.append(panel)
             after.append(panel if spec is None else self.library.apply(spec, panel))
@@ -136,6 +144,21 @@ class World:
             torch.from_numpy(np.stack(shifts)),
             torch.from_numpy(np.stack(known_nodes)),
         )
+
+    def _take_turns(
+        self, spec: Spec | None, panel: np.ndarray, random: np.random.Generator
+    ) -> tuple[Spec | None, np.ndarray]:
+        """What to ask for, and of which picture: of some compositions the second step alone.
+
+        An editor that is told one step after another has to edit what it has edited before.
+        """
+        if spec is None or not is_composed_family(spec["family"]):
+            return spec, panel
+        if random.random() >= self.config.second_turns:
+            return spec, panel
+        first, second = steps_of(spec)
+        edited = self.library.apply(dict(first), panel)
+        return self.library.describe(second["family"], dict(second["parameters"])), edited
 
     def _draw_family(self, random: np.random.Generator) -> str:
         emphasised = random.random() < self.config.emphasis and self.config.emphasised

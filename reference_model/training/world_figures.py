@@ -1,14 +1,15 @@
 """How well a base edits when it is told the transformation in words, by group of families."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from lorweb_bench.data.composition import instruction_steps
 from reference_model.bases.base import Base
-from reference_model.model.grid_layout import context_sequence
-from reference_model.sampling import sample
+from reference_model.instructed import edit_in_turns, edit_told
 from reference_model.training.world import Spec, World, stack_panels
 
 SEED = 99  # of the items
@@ -65,18 +66,6 @@ def _item(world: World, group: str, spec: Spec, random: np.random.Generator) -> 
     return []
 
 
-def edit_told(
-    base: Base, panels: Sequence[np.ndarray], instructions: Sequence[str], steps: int
-) -> np.ndarray:
-    """The base's edits (n, side, side, 3) uint8 of panels, told the instructions."""
-    with torch.inference_mode():
-        b = base.codec.encode(stack_panels(panels))
-        sequenced, prompt = context_sequence("edit", None, None, b), base.text_encoder(instructions)
-        tokens = sample(base, sequenced, prompt, list(range(len(panels))), steps)
-        edited = base.codec.decode(tokens.unflatten(1, (sequenced.rows, sequenced.columns)))
-    return edited.permute(0, 2, 3, 1).numpy()
-
-
 def edit_recovery(item: DevItem, predicted: np.ndarray) -> float:
     """1 - MSE(prediction, truth) / MSE(before, truth), at least -1: as the metric of that name."""
     truth = item.after.astype(np.float64)
@@ -87,17 +76,33 @@ def edit_recovery(item: DevItem, predicted: np.ndarray) -> float:
 def told_in_words(
     base: Base, items: Sequence[DevItem], steps: int | None = None
 ) -> dict[str, float]:
-    """Mean `edit_recovery` of each group: of its transformations first, then over them."""
+    """Mean `edit_recovery` of each group: of its transformations first, then over them.
+
+    Compositions are told at once, and as the group `composition_in_turns` one step after another.
+    """
+    composed = [item for item in items if len(instruction_steps(item.instruction)) > 1]
+    in_turns = _mean_recovery(base, composed, steps, edit_in_turns)
+    return _mean_recovery(base, items, steps, edit_told) | {
+        f"{group}_in_turns": figure for group, figure in in_turns.items()
+    }
+
+
+def _mean_recovery(
+    base: Base, items: Sequence[DevItem], steps: int | None, edit: Callable[..., Tensor]
+) -> dict[str, float]:
     by_group: dict[str, dict[str, list[float]]] = {}
     for start in range(0, len(items), BATCH):
         chosen = items[start : start + BATCH]
-        predicted = edit_told(
-            base,
-            [item.before for item in chosen],
-            [item.instruction for item in chosen],
-            steps or base.sampling_steps,
-        )
-        for item, picture in zip(chosen, predicted, strict=True):
+        with torch.inference_mode():
+            predicted = edit(
+                base,
+                stack_panels([item.before for item in chosen]),
+                [item.instruction for item in chosen],
+                range(len(chosen)),
+                steps,
+            )
+        pictures = predicted.permute(0, 2, 3, 1).numpy()
+        for item, picture in zip(chosen, pictures, strict=True):
             of_group = by_group.setdefault(item.group, {})
             of_group.setdefault(item.id, []).append(edit_recovery(item, picture))
     figures = {}

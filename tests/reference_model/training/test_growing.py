@@ -7,10 +7,11 @@ from torch import Tensor
 
 from lorweb_bench.errors import InputError
 from reference_model.bases.tiny import TinyBase, new_tiny_base
+from reference_model.instructed import edit_told
 from reference_model.model.encoder import PairEncoder
 from reference_model.training.growing import grow_base, grow_pair_encoder
 from reference_model.training.pretrain_world import OPERATOR_TRANSFORMER
-from reference_model.training.world_figures import edit_told
+from reference_model.training.world import stack_panels
 
 WORDS = ["invert", "the", "colours"]
 BLOCKS = {"num_layers": 1, "num_single_layers": 1}
@@ -41,6 +42,11 @@ def grown_from(small: TinyBase, words: list[str]) -> TinyBase:
     return base
 
 
+def inverted(base: TinyBase, panel: np.ndarray) -> np.ndarray:
+    edited = edit_told(base, stack_panels([panel]), ["invert the colours"], [0], 1)
+    return edited[0].permute(1, 2, 0).numpy()
+
+
 def doubled(picture: np.ndarray) -> np.ndarray:
     return picture.repeat(2, 0).repeat(2, 1)
 
@@ -49,9 +55,8 @@ def test_inside_of_tokens_a_grown_base_edits_as_the_small_one(
     small: TinyBase, panel: np.ndarray
 ) -> None:
     large = grown_from(small, [*WORDS, "flip"])
-    told = ["invert the colours"]
-    expected = doubled(edit_told(small, [panel], told, 1)[0]).astype(int)
-    edited = edit_told(large, [doubled(panel)], told, 1)[0].astype(int)
+    expected = doubled(inverted(small, panel)).astype(int)
+    edited = inverted(large, doubled(panel)).astype(int)
     inside = np.arange(2 * SIDE) % 16
     rows = (inside >= 4) & (inside < 12)  # elsewhere windows fade into those of other tokens
     difference = np.abs(edited - expected)[rows][:, rows]

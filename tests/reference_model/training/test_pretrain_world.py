@@ -21,6 +21,7 @@ from lorweb_bench.runtime.files import sha256_file
 from reference_model.bases.registry import load_base
 from reference_model.bases.tiny import OperatorFlux
 from reference_model.config import CONFIGS, TrainConfig
+from reference_model.instructed import edit_told
 from reference_model.method import from_checkpoint
 from reference_model.training import pretrain_world as pretraining
 from reference_model.training.pretrain_world import (
@@ -31,8 +32,7 @@ from reference_model.training.pretrain_world import (
     read_world_config,
 )
 from reference_model.training.train import train
-from reference_model.training.world import World, WorldConfig, known_families
-from reference_model.training.world_figures import edit_told
+from reference_model.training.world import World, WorldConfig, known_families, stack_panels
 
 SIDE = 32
 KNOWN = ["invert", "flip", "gamma"]
@@ -126,21 +126,21 @@ def test_the_base_says_what_it_knows_and_what_it_was_made_from(
     base = load_base(str(finished))
     assert isinstance(base.transformer, OperatorFlux) and base.codec.patch == 16
     assert not base.transformer.operator.supervised_displacement
-    panels = list(read_panels(config.panels)[:2])
-    assert edit_told(base, panels, ["invert the colours", ""], 2).shape == (2, SIDE, SIDE, 3)
+    panels = stack_panels(read_panels(config.panels)[:2])
+    assert edit_told(base, panels, ["invert the colours", ""], [0, 1]).shape == panels.shape
 
 
 def test_figures_are_told_by_group(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "figures.jsonl").read_text().splitlines()]
     assert len(lines) == 1 and lines[0]["step"] == 4 and lines[0]["samples"] == 12
-    assert set(lines[0]) >= {"tones", "other", "composition"}
+    assert set(lines[0]) >= {"tones", "other", "composition", "composition_in_turns"}
     assert all(-1 <= lines[0][group] <= 1 for group in ("tones", "other", "composition"))
 
 
 def test_an_untrained_base_hands_panels_back(config: WorldPretrainingConfig) -> None:
     base = pretraining.new_operator_base(["invert"], config)
-    panels = list(read_panels(config.panels)[:3])
-    assert np.array_equal(edit_told(base, panels, ["invert"] * 3, 2), np.stack(panels))
+    panels = stack_panels(read_panels(config.panels)[:3])
+    assert torch.equal(edit_told(base, panels, ["invert"] * 3, [0, 1, 2], 2), panels)
 
 
 def test_some_steps_teach_the_base_to_invert(config: WorldPretrainingConfig) -> None:
