@@ -112,6 +112,13 @@ class TrainingConfig(Strict):
     caption_dropout: float = Field(
         0.0, ge=0, le=1, description="share of samples that are shown without their prompt"
     )
+    hidden_pairs: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples whose a and a' the base is not shown, so that a fit, which "
+        "hides them, is nothing new to it; what feeds the router sees them all the same",
+    )
     guidance: float = Field(
         1.0, ge=0, description="what a guidance-distilled base is told in training"
     )
@@ -260,7 +267,7 @@ ADDED_TO_ADAPTER = {
     "features": "own",
     "initial": "ours",
 }
-ADDED_TO_TRAINING = {"reversed_caption": "drop"}
+ADDED_TO_TRAINING = {"reversed_caption": "drop", "hidden_pairs": 0.0}
 
 
 def unused_settings(config: TrainConfig) -> dict[str, Any]:

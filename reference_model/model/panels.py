@@ -38,10 +38,19 @@ class Encoders(Protocol):
 HIDDEN_LEVEL = 128  # of 255: mid-grey, zero for every codec
 
 
-def hide_pair(panels: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The panels with mid-grey in place of a and a'."""
+def hide_pair(panels: dict[str, Tensor], hidden: Tensor | None = None) -> dict[str, Tensor]:
+    """The panels with mid-grey in place of a and a'.
+
+    Args:
+        panels: uint8 (batch, 3, height, width) by role.
+        hidden: bool (batch), the samples that it is done to; None: to all.
+    """
     grey = torch.full_like(panels["b"], HIDDEN_LEVEL)
-    return {**panels, "a": grey, "a_prime": grey}
+    if hidden is None:
+        return {**panels, "a": grey, "a_prime": grey}
+    where = hidden[:, None, None, None]
+    pair = {role: torch.where(where, grey, panels[role]) for role in ("a", "a_prime")}
+    return {**panels, **pair}
 
 
 def encode_context(base: Base, config: TrainConfig, panels: dict[str, Tensor]) -> TokenSequence:

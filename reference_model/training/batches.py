@@ -18,7 +18,7 @@ from reference_model.bases.registry import load_encoders, present_kind
 from reference_model.config import TrainConfig, TrainingConfig
 from reference_model.model.adapter import DTYPES, load_encoder
 from reference_model.model.grid_layout import CONTEXT, TARGET, Picture, picture_pixels
-from reference_model.model.panels import encode_words
+from reference_model.model.panels import encode_words, hide_pair
 from reference_model.training.quadruplets import Quadruplets
 
 # The order of roles with pairs in their places, exchanged, run backwards, both.
@@ -33,13 +33,14 @@ ORDERS = {
 @dataclass(frozen=True)
 class Choice:
     """One sample of a batch: its index, whether its pairs trade places, whether both run backwards,
-    whether it is shown its prompt.
+    whether it is shown its prompt, whether the base is kept from seeing a and a'.
     """
 
     index: int
     exchanged: bool = False
     backwards: bool = False
     with_prompt: bool = True
+    pair_hidden: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -60,7 +61,12 @@ def draw_choices(step: int, samples: int, training: TrainingConfig) -> list[Choi
     )
     start = first - epochs[0] * samples
     random = np.random.default_rng((seed, 4, step))
-    shares = (training.exchange_pairs, training.reverse_pairs, 1 - training.caption_dropout)
+    shares = (
+        training.exchange_pairs,
+        training.reverse_pairs,
+        1 - training.caption_dropout,
+        training.hidden_pairs,
+    )
     drawn = [random.random(size) < share for share in shares]
     return [
         Choice(int(i), *map(bool, each))
@@ -141,14 +147,24 @@ def panel_layout(config: TrainConfig) -> tuple[list[tuple[Picture, int]], Pictur
 
 @torch.no_grad()
 def encode_batch(
-    encoders: FrozenEncoders, config: TrainConfig, panels: dict[str, Tensor]
+    encoders: FrozenEncoders,
+    config: TrainConfig,
+    panels: dict[str, Tensor],
+    shown: dict[str, Tensor] | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor | None]:
-    """Context, target and features, as in a batch, of panels, uint8 (batch, 3, height, width) by
-    the role that they play.
+    """Context, target and features of a batch.
+
+    Args:
+        encoders: The frozen parts.
+        config: What is trained.
+        panels: uint8 (batch, 3, height, width) by the role that they play.
+        shown: What the context shows of them, where it is not the same; the encoder of features
+            sees the panels themselves.
     """
     context, target = panel_layout(config)
+    in_context = panels if shown is None else shown
     tokens = [
-        encoders.codec.encode(picture_pixels(picture, panels), shrink)
+        encoders.codec.encode(picture_pixels(picture, in_context), shrink)
         for picture, shrink in context
     ]
     features = (
@@ -204,8 +220,9 @@ class InMemoryBatches:
         """What the frozen parts give of some choices, on a device."""
         chosen = [self.images[list(ORDERS[c.exchanged, c.backwards]), c.index] for c in choices]
         panels = dict(zip(ROLES, torch.stack(chosen, 1).to(device), strict=True))
+        shown = hide_pair(panels, torch.tensor([c.pair_hidden for c in choices], device=device))
         encoders = self.encoders.to(device)
         with torch.no_grad():
             texts = [prompt_for(c, self.prompts, self.config.training) for c in choices]
-            prompt = encode_words(encoders, self.config.layout, texts, panels)
-        return Batch(*encode_batch(encoders, self.config, panels), prompt)
+            prompt = encode_words(encoders, self.config.layout, texts, shown)
+        return Batch(*encode_batch(encoders, self.config, panels, shown), prompt)

@@ -174,6 +174,11 @@ def open_source(config: TrainConfig, dataset: Dataset, accelerator: Accelerator)
             load_frozen_encoders(config),
             config,
         )
+    if config.training.hidden_pairs:
+        raise InputError(
+            "training.hidden_pairs: a cache holds what the base sees of whole pairs; leave `cache` "
+            "out, or hidden_pairs"
+        )
     records = list(dataset.records("train"))
     check_sizes(dataset, "train", {(r.height, r.width) for r in records}, config.panel)
     return open_cache(config, dataset, [r.id for r in records], prompts, accelerator)

@@ -375,12 +375,13 @@ def test_exchanged_pairs_trade_places_and_backward_pairs_run_backwards() -> None
     for (exchange, reverse), order in orders.items():
         found = choices(0, 6, 6, exchange_pairs=exchange, reverse_pairs=reverse)
         assert {c.roles for c in found} == {tuple(ROLES[i] for i in order)}
-    for share in ("exchange_pairs", "reverse_pairs", "caption_dropout"):
+    for share in ("exchange_pairs", "reverse_pairs", "caption_dropout", "hidden_pairs"):
         drawn = choices(0, 2000, 6, **{share: 0.3})
         shares = {
             "exchange_pairs": np.mean([c.exchanged for c in drawn]),
             "reverse_pairs": np.mean([c.backwards for c in drawn]),
             "caption_dropout": np.mean([not c.with_prompt for c in drawn]),
+            "hidden_pairs": np.mean([c.pair_hidden for c in drawn]),
         }
         assert 0.25 < shares.pop(share) < 0.35 and set(shares.values()) == {0.0}
 
@@ -403,6 +404,26 @@ def test_panels_play_the_roles_that_were_drawn(config: Config, training_dataset:
             torch.equal(x, y)
             for x, y in zip([*batch.context, batch.target], [b, a, a_prime, b_prime], strict=True)
         )
+
+
+def test_of_a_hidden_pair_the_base_sees_grey_and_the_router_all(
+    config: Config, training_dataset: Path
+) -> None:
+    source = in_memory(config(), training_dataset)
+    cpu = torch.device("cpu")
+    shown, hidden = (source.batch([Choice(3, pair_hidden=way)], cpu) for way in (False, True))
+    b, a, a_prime = hidden.context
+    grey = UnshuffleCodec().encode(torch.full_like(source.images[0, 3][None], 128))
+    assert torch.equal(a, grey) and torch.equal(a_prime, grey)
+    assert torch.equal(b, shown.context[0]) and torch.equal(hidden.target, shown.target)
+    assert hidden.features is not None and shown.features is not None
+    assert torch.equal(hidden.features, shown.features)
+
+
+def test_hidden_pairs_beside_a_cache_are_refused(config: Config, tmp_path: Path) -> None:
+    settings = config(training={"hidden_pairs": 0.5}, cache=str(tmp_path / "cache"))
+    with pytest.raises(InputError, match="hidden_pairs: a cache holds .* leave `cache` out"):
+        train(settings, tmp_path / "checkpoint")
 
 
 def test_a_prompt_is_told_where_it_is_right(config: Config, training_dataset: Path) -> None:
