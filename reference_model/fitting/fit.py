@@ -35,7 +35,7 @@ from reference_model.seeding import seeded
 from reference_model.training.flow import draw, weighed
 
 CHECKS = 4  # how often a search is looked at with held-out noise
-LEAST_GAIN = 0.05  # share of the pair's loss that a fit has to save, else the start is kept
+LEAST_GAIN = 0.2  # share of the pair's loss that a fit has to save, else the start is kept
 HELD_OUT_SEED = 1_000_003
 
 
