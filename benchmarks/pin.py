@@ -2,7 +2,7 @@
 
 For the suite's keeper: run it where `constraints.txt` is installed, and commit the file.
 
-    python benchmarks/pin.py data/photos-mini        # writes lorweb_bench/pinned/photos-mini-1.json
+    python benchmarks/pin.py data/photos-mini  # writes suites/pinned/photos-mini-2.json
 
 A pin that exists is never changed: a suite that comes out different needs another version, and says
 what it supersedes.

@@ -10,7 +10,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import read_json, sha256_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
-SHIPPED = ("tiny", "tiny-kplus")  # the bases that come with the package
+SHIPPED = ("tiny",)  # the bases that come with the package
 WAY_OUT = "name `tiny` or a folder written by `lorweb-bench pretrain-tiny`"
 
 
