@@ -30,18 +30,16 @@ def test_a_quick_run_says_so_wherever_its_numbers_stand() -> None:
     assert not any("quick" in line for line in commands_of(plan(quick=False)))
 
 
-def test_a_quick_run_trains_a_tenth_unless_it_is_told_how_long() -> None:
+def test_a_quick_run_trains_a_fifth_unless_it_is_told_how_long() -> None:
     trainings = [line for line in commands_of(plan(quick=True)) if line.startswith("train ")]
-    assert len(trainings) == 3 and all("training.steps=300" in line for line in trainings)
+    assert len(trainings) == 3 and all("training.steps=80" in line for line in trainings)
     told = [line for line in commands_of(plan(True, steps=7)) if line.startswith("train ")]
     assert all("training.steps=7" in line for line in told)
 
 
-def test_a_quick_run_is_expected_to_take_three_minutes_and_a_whole_one_a_quarter_of_an_hour() -> (
-    None
-):
+def test_a_quick_run_is_expected_to_take_three_minutes_and_a_whole_one_ten() -> None:
     seconds = [sum(step.seconds for step in plan(quick).steps()) for quick in (True, False)]
-    assert 120 < seconds[0] < 200 and 700 < seconds[1] < 1000
+    assert 100 < seconds[0] < 210 and 500 < seconds[1] < 630
 
 
 def test_the_time_left_follows_from_how_long_the_first_steps_took(
