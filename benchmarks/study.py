@@ -41,7 +41,7 @@ SEEDS = (0, 1, 2)
 DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
 FAMILY_COUNTS = (4, 8, 16, ALL)
-STEPS = 3000  # of every training, in batches of 8
+STEPS = 1200  # of every training, in batches of 8
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 
 # Each arm: the ready config, and what is changed in it.
@@ -60,6 +60,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 MAIN = ("lorweb", "token-control", "single-lora")  # arms that are trained at every T
 FITS = (5, 10, 20, 40)
+FIRST = ("", "hidden", "fit20", "mean", "nearest")  # ways of all trainings that come first
 # Ways to run a checkpoint: the arms that they apply to, and what the command is told.
 WAYS: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {
     "": (tuple(ARMS), ()),
@@ -193,7 +194,7 @@ def build_data(folder: Path, needed: Sequence[Training]) -> Path:
 
 
 def steps_of(
-    training: Training, folder: Path, suite: Path
+    training: Training, ways: Sequence[str], folder: Path, suite: Path
 ) -> Iterator[tuple[str, list[str], Path]]:
     """What there is to do for a training: names of results, the commands, and their output."""
     config, changes = ARMS[training.arm]
@@ -209,7 +210,7 @@ def steps_of(
     options = [word for setting in settings for word in ("--set", setting)]
     yield "", command("train", config, "-o", str(checkpoint), *options), checkpoint
     for way, (arms, told) in WAYS.items():
-        if training.arm not in arms:
+        if way not in ways or training.arm not in arms:
             continue
         name = training.name + (f"+{way}" if way else "")
         report = folder / "reports" / name
@@ -223,9 +224,9 @@ def result_path(name: str) -> Path:
     return RESULTS / f"{name}.json"
 
 
-def run_training(training: Training, folder: Path, suite: Path) -> None:
-    """Train, score every way that has no results yet, and keep the results."""
-    todo = list(steps_of(training, folder, suite))
+def run_training(training: Training, ways: Sequence[str], folder: Path, suite: Path) -> None:
+    """Train, score every one of some ways that has no results yet, and keep the results."""
+    todo = list(steps_of(training, ways, folder, suite))
     missing = [name for name, _, _ in todo if name and not result_path(name).exists()]
     if not missing:
         return
@@ -247,7 +248,7 @@ def keep(
 ) -> None:
     """Write the results of one report: its scores by group, and the value of every item."""
     content = json.loads((report / "report.json").read_text())
-    table = read_per_sample(report)
+    table = read_per_sample(report / "per_sample.parquet")
     scores = {}
     for group in GROUPS:
         if group in content["scores"]:
@@ -394,9 +395,12 @@ def main() -> None:
             print(f"{there}/{len(names)}  {training.name}")
     else:
         suite = build_data(settings.folder, wanted)
+        later = [way for way in WAYS if way not in FIRST]
+        tasks = [(training, ways) for ways in (FIRST, later) for training in wanted]
         with ThreadPoolExecutor(settings.jobs) as pool:
-            for done in [pool.submit(run_training, t, settings.folder, suite) for t in wanted]:
-                done.result()
+            runs = [pool.submit(run_training, *task, settings.folder, suite) for task in tasks]
+            for run in runs:
+                run.result()
 
 
 if __name__ == "__main__":
