@@ -3,11 +3,13 @@
     python -P benchmarks/study.py list
     python -P benchmarks/study.py run --folder study --jobs 2
     python -P benchmarks/study.py table
+    python -P benchmarks/study.py plot docs/finding.svg
 
 `run` makes the datasets, trains every arm that is missing, scores it, and writes a file of results
 for each to benchmarks/results/study. It can be stopped at any time and goes on at the next start.
 Everything is done with public commands; each file of results holds those that made it. `list`
-prints what there is to run and what is there, `table` the means with intervals and the contrasts.
+prints what there is to run and what is there, `table` the means with intervals and the contrasts,
+`plot` draws the main arms on `unseen`, as trained and with a fit.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from datagen.planning.compositions import by_seed
-from datagen.planning.seeding import draw
+from datagen.planning.seeding import draw as digest
 from lorweb_bench.reports.report import read_per_sample
 from lorweb_bench.runtime.files import write_atomic
 from lorweb_bench.runtime.yaml_files import to_yaml
@@ -42,6 +44,7 @@ DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
 FAMILY_COUNTS = (4, 8, 16, ALL)
 STEPS = 1200  # of every training, in batches of 8
+LEFT, WIDTH, ROW = 230, 430, 30  # of the drawing, in pixels
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 
 # Each arm: the ready config, and what is changed in it.
@@ -131,7 +134,7 @@ def ready_recipe() -> dict[str, Any]:
 
 def chosen_families(count: int, number: int, families: Sequence[str]) -> list[str]:
     """The first `count` families in the order of a draw, so that fewer are nested in more."""
-    order = sorted(families, key=lambda name: draw(number, "study", name))
+    order = sorted(families, key=lambda name: digest(number, "study", name))
     return sorted(order[:count])
 
 
@@ -353,6 +356,87 @@ def print_contrast(pair: tuple[str, str], sides: Sequence[np.ndarray], table: An
     print(f"{' - '.join(pair)}: {point:+.3f} ({point + low:+.3f} to {point + high:+.3f}) on unseen")
 
 
+def estimate(values: np.ndarray, table: Any, group: str) -> tuple[float, float, float]:
+    """The mean of an arm in a group and the ends of its interval.
+
+    Args:
+        values: The value of each item (trainings, items).
+        table: What the items are.
+        group: Such as `unseen`.
+    """
+    part, transformation = groups(table)[group], table["transformation"]
+    varying = between_trainings([mean(part, transformation, run) for run in values])
+    low, high = intervals(
+        [parts_of(part, transformation)],
+        values.mean(0)[:, None],
+        clusters_of(table),
+        trainings=[[tuple(varying)]],
+    )[0, 0]
+    point = mean(part, transformation, values.mean(0))
+    return point, point + low, point + high
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the drawing: what was run, how many trainings, its mean and interval."""
+
+    name: str
+    trainings: int
+    mean: float
+    low: float
+    high: float
+
+
+def lines_of_finding(base: str) -> list[Line]:
+    """The main arms on `unseen` at all families, as trained and with a fit of 20 steps."""
+    results, table, lines = read_results(), item_table(), []
+    for arm in MAIN:
+        for way, words in (("", ""), ("+fit20", " with a fit")):
+            values = over_seeds(results, base, ALL, arm + way)
+            if values is not None:
+                found = estimate(values, table, "unseen")
+                lines.append(Line(f"{arm}{words}", len(values), *found))
+    if not lines:
+        raise SystemExit("there are no results of the main arms yet; run the study first")
+    return lines
+
+
+def across(value: float) -> float:
+    """Where a value from 0 to 1 stands in the drawing."""
+    return round(LEFT + WIDTH * min(1.0, max(0.0, value)), 1)
+
+
+def draw_line(line: Line, y: float) -> str:
+    """The name, interval and mean of a line, at a height."""
+    colour = "#b3461f" if line.name.endswith("fit") else "#2a5d8f"
+    low, point, high = across(line.low), across(line.mean), across(line.high)
+    note = f"{line.mean:.2f}, {line.trainings} trained"
+    return (
+        f'<text x="{LEFT - 12}" y="{y + 5}" text-anchor="end">{line.name}</text>\n'
+        f'<path d="M{low} {y}H{high}" stroke="{colour}" stroke-width="3"/>\n'
+        f'<circle cx="{point}" cy="{y}" r="6" fill="{colour}"/>\n'
+        f'<text x="{high + 10}" y="{y + 5}">{note}</text>'
+    )
+
+
+def draw(lines: Sequence[Line]) -> str:
+    """The lines as an SVG over an axis from 0 to 1."""
+    height, total = ROW * len(lines) + 46, LEFT + WIDTH + 150
+    style = "font: 14px system-ui, sans-serif; fill: #1c1d1f"
+    size = f'viewBox="0 0 {total} {height}" width="{total}"'
+    shapes = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="{style}">']
+    shapes.append(f'<rect width="{total}" height="{height}" fill="white"/>')
+    for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        x = across(tick)
+        shapes.append(f'<path d="M{x} 8V{height - 38}" stroke="#dedfda"/>')
+        shapes.append(f'<text x="{x}" y="{height - 20}" text-anchor="middle">{tick:.1f}</text>')
+    shapes += [draw_line(line, 8 + ROW * (n + 0.5)) for n, line in enumerate(lines)]
+    words = "edit_recovery on unseen, 95 % intervals"
+    middle = LEFT + WIDTH // 2
+    shapes.append(f'<text x="{middle}" y="{height - 3}" text-anchor="middle">{words}</text>')
+    return "\n".join([*shapes, "</svg>\n"])
+
+
 def print_slope(base: str, results: dict[str, dict[str, Any]], table: Any) -> None:
     """Print the contrast named beforehand: LoRWeB less the token control, by log2 of families."""
     counts, sides = [], []
@@ -376,7 +460,8 @@ def print_slope(base: str, results: dict[str, dict[str, Any]], table: Any) -> No
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("list", "run", "table"))
+    parser.add_argument("what", choices=("list", "run", "table", "plot"))
+    parser.add_argument("picture", nargs="?", type=Path, help="of `plot`: where it goes")
     parser.add_argument("--folder", type=Path, default=Path("study"), help="for data and logs")
     parser.add_argument("--base", default="tiny", help="the base that knows the world")
     parser.add_argument("--narrow", help="the base that knows the trained families alone")
@@ -387,6 +472,9 @@ def main() -> None:
     wanted = [training for training in wanted if settings.only in training.name]
     if settings.what == "table":
         print_tables(Path(settings.base).name)
+    elif settings.what == "plot":
+        picture = draw(lines_of_finding(Path(settings.base).name))
+        write_atomic(settings.picture or Path("finding.svg"), picture)
     elif settings.what == "list":
         for training in wanted:
             ways = [way for way, (arms, _) in WAYS.items() if training.arm in arms]
