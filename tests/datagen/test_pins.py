@@ -118,7 +118,7 @@ def test_other_photographs_and_another_training_dataset_are_told_apart(
 
 def test_every_pin_is_of_a_ready_recipe_and_a_suite() -> None:
     found = pins.pins()
-    assert ("photos-mini", "1") in found
+    assert ("photos-mini", "2") in found
     for name, version in found:
         recipe = read_recipe(name)
         assert recipe.is_suite and recipe.version == version
@@ -161,7 +161,7 @@ def test_a_new_version_says_what_it_supersedes(
 @pytest.mark.slow
 def test_photos_mini_comes_out_as_pinned(tmp_path: Path) -> None:
     """Two minutes of one core: the demo's training dataset, and the suite relative to it."""
-    pin = pins.pins()["photos-mini", "1"]
+    pin = pins.pins()["photos-mini", "2"]
     train = build(read_recipe("photos-mini-train"), tmp_path / "train").dataset
     made = build(
         read_recipe("photos-mini", [f"tiers.relative_to={train.path}"]), tmp_path / "suite"
