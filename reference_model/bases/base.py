@@ -15,6 +15,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux_kontext import calculate_shift
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lorweb_bench.errors import InputError
 from reference_model.config import ADAPTED
@@ -41,11 +42,30 @@ class Codec(Protocol):
     def encode(self, images: Tensor, shrink: int = 1) -> Tensor:
         """Encode uint8 images (batch, 3, height, width) as tokens (batch, rows, columns, channels).
 
-        They are shrunk first; their sides are multiples of `patch` * shrink.
+        They are shrunk first (`shrunk`); their sides are multiples of `patch`.
         """
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Decode tokens (batch, rows, columns, channels) into uint8 images."""
+
+
+def shrunk(images: Tensor, shrink: int, patch: int) -> Tensor:
+    """Pictures made smaller, so that a base spends fewer tokens on them.
+
+    Args:
+        images: uint8 (batch, 3, height, width).
+        shrink: By how much. Where a side is no multiple of `patch` * `shrink`, such as that of a
+            photograph of three to two, it becomes the nearest multiple of `patch`.
+        patch: The side in pixels of a token.
+
+    Returns:
+        float32 (batch, 3, smaller height, smaller width) with the same levels.
+    """
+    pixels = images.float()
+    if shrink == 1:
+        return pixels
+    height, width = (patch * max(1, round(s / (shrink * patch))) for s in images.shape[2:])
+    return F.adaptive_avg_pool2d(pixels, (height, width))
 
 
 @dataclass(frozen=True)

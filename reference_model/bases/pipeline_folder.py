@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import sha256_file
 from lorweb_bench.runtime.progress import track
-from reference_model.bases.base import Base
+from reference_model.bases.base import Base, shrunk
 from reference_model.model.grid_layout import TokenSequence
 from reference_model.model.loading_bars import hide_bars_off_terminals
 from reference_model.seeding import seeded
@@ -149,9 +149,9 @@ class VaeCodec(ABC):
         """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk
         first.
 
-        Their sides are multiples of `patch` * shrink.
+        Their sides are multiples of `patch`.
         """
-        pixels = F.avg_pool2d(images.float(), shrink) if shrink > 1 else images.float()
+        pixels = shrunk(images, shrink, self.patch)
         tokens = self.tokens_of((pixels / 127.5 - 1).to(self.device, self.dtype))
         return tokens.permute(0, 2, 3, 1).float()
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorweb_bench.errors import InputError
-from reference_model.bases.base import Base
+from reference_model.bases.base import Base, shrunk
 from reference_model.bases.flux_kontext import FluxVelocity
 from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.model.operator import EditOperator
@@ -154,9 +154,9 @@ class UnshuffleCodec:
         """Tokens (batch, rows, columns, channels) of uint8 images (batch, 3, height, width), shrunk
         first.
 
-        Their sides are multiples of `patch` * shrink.
+        Their sides are multiples of `patch`.
         """
-        pixels = F.avg_pool2d(images.float(), shrink) if shrink > 1 else images.float()
+        pixels = shrunk(images, shrink, self.patch)
         return cut_patches(pixels / 127.5 - 1, self.patch)
 
     def decode(self, tokens: Tensor) -> Tensor:

@@ -282,3 +282,14 @@ def test_an_operator_works_on_the_tokens_of_b_whatever_else_is_in_context() -> N
     assert clean.shape == (1, 2, 2, 768)
     change = base.codec.decode(clean).float() - panels[2].float()
     assert 0 < change.abs().mean() < 60
+
+
+@pytest.mark.parametrize("size", [(128, 96), (80, 128), (48, 16)])
+def test_a_pair_of_any_shape_that_a_model_works_at_is_shrunk_to_whole_tokens(
+    size: tuple[int, int],
+) -> None:
+    height, width = size
+    picture = torch.full((1, 3, height, width), 200, dtype=torch.uint8)
+    tokens = UnshuffleCodec(16).encode(picture, 2)
+    assert abs(tokens.shape[1] - height / 32) <= 0.5 and abs(tokens.shape[2] - width / 32) <= 0.5
+    assert UnshuffleCodec(16).decode(tokens).unique().tolist() == [200]
