@@ -405,7 +405,9 @@ def plan(folder: Path, given: argparse.Namespace) -> None:
     if len(digests := {digest for turn in rounds for _, digest, _ in turn}) > 1:
         raise SystemExit(f"the plans differ: {', '.join(sorted(digests))}")
     found = sorted(now[0] / then[0] for then, now in rounds)
-    seconds = [statistics.median(turn[side][0] for turn in rounds) for side in (0, 1)]
+    seconds = []
+    for side in (0, 1):
+        seconds.append(statistics.median(turn[side][0] for turn in rounds))
     print(
         f"the plan of photos-train, panels up to {given.long_edge} pixels, {rounds[0][0][2]} "
         f"transformations, over that at {before}: {statistics.median(found):.2f} "

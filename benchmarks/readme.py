@@ -22,7 +22,7 @@ from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.images import decode
 from lorweb_bench.data.samples import Quadruplet, Triplet
 from lorweb_bench.reports.fonts import plain_font
-from lorweb_bench.reports.report import Report, open_report, read_per_sample
+from lorweb_bench.reports.report import PER_SAMPLE, Report, open_report, read_per_sample
 from lorweb_bench.runtime.files import write_atomic
 
 METRIC = "edit_recovery"
@@ -33,7 +33,7 @@ PANEL, GAP, MARGIN, TEXT = 224, 10, 24, 30  # twice the pixels that the README s
 
 def median_item(report: Path, tier: str) -> str:
     """The key of the item of a tier whose value is the median, the lower one of two."""
-    table = read_per_sample(report / "per_sample.parquet")
+    table = read_per_sample(report / PER_SAMPLE)
     of_tier = np.flatnonzero(np.asarray(table["tier"]) == tier)
     values = np.asarray(table[METRIC])[of_tier]
     order = np.argsort(values, kind="stable")

@@ -30,7 +30,7 @@ import numpy as np
 
 from datagen.planning.compositions import by_seed
 from datagen.planning.seeding import draw as digest
-from lorweb_bench.reports.report import read_per_sample
+from lorweb_bench.reports.report import PER_SAMPLE, read_per_sample
 from lorweb_bench.runtime.files import write_atomic
 from lorweb_bench.runtime.yaml_files import to_yaml
 from lorweb_bench.stats.aggregate import clusters_of, groups, mean, parts_of
@@ -251,7 +251,7 @@ def keep(
 ) -> None:
     """Write the results of one report: its scores by group, and the value of every item."""
     content = json.loads((report / "report.json").read_text())
-    table = read_per_sample(report / "per_sample.parquet")
+    table = read_per_sample(report / PER_SAMPLE)
     scores = {}
     for group in GROUPS:
         if group in content["scores"]:

@@ -125,6 +125,8 @@ def _mean(
 
 def write_pooled(path: str | Path, rows: Sequence[PooledMean]) -> None:
     """Write the means as `.csv` or `.parquet`; InputError for another ending."""
-    table = {field.name: [getattr(row, field.name) for row in rows] for field in fields(PooledMean)}
+    table = {}
+    for field in fields(PooledMean):
+        table[field.name] = [getattr(row, field.name) for row in rows]
     table["suites"] = [", ".join(row.suites) for row in rows]
     write_results(path, table)

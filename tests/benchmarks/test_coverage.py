@@ -2,9 +2,7 @@
 runs, long to see that it holds.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -13,14 +11,8 @@ HEADLINE = ("seen", "unseen")
 
 
 @pytest.fixture(scope="module")
-def coverage() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def coverage(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("coverage")
 
 
 def test_the_simulation_tells_what_it_is_asked(coverage: ModuleType) -> None:

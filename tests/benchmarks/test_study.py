@@ -1,8 +1,6 @@
 """The study's script: nested families, and a drawing that shows what was measured."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from xml.etree import ElementTree
 
@@ -13,14 +11,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def study() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "study.py"
-    spec = importlib.util.spec_from_file_location("study_benchmark", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def study(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("study")
 
 
 def test_fewer_families_are_among_more_and_draws_differ(study: ModuleType) -> None:
