@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 RESULTS = Path(__file__).parent / "results" / "study"
 RECIPES = Path(__file__).parents[1] / "datagen" / "recipes"
 METRIC = "edit_recovery"
+LOG = "build.log"
+BUILDING = Lock()
 SEEDS = (0, 1, 2)
 DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
@@ -63,7 +66,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 MAIN = ("lorweb", "token-control", "single-lora")  # arms that are trained at every T
 FITS = (5, 10, 20, 40)
-FIRST = ("", "hidden", "fit20", "mean", "nearest")  # ways of all trainings that come first
+FIRST = ("", "hidden", "fit20", "mean", "nearest")  # ways that come first, at all families
 # Ways to run a checkpoint: the arms that they apply to, and what the command is told.
 WAYS: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {
     "": (tuple(ARMS), ()),
@@ -111,17 +114,18 @@ class Training:
 
 def trainings(base: str, narrow: str | None) -> list[Training]:
     """All trainings, in the order in which they are run: what gives a first answer comes first."""
-    every_arm = [Training(base, ALL, 0, arm, seed) for seed in SEEDS for arm in ARMS]
-    main_first = sorted(every_arm, key=lambda t: (t.arm not in MAIN, t.seed))
-    fewer = []
-    for families in FAMILY_COUNTS[:-1]:
-        for seed, arm in ((seed, arm) for seed in SEEDS for arm in MAIN):
-            fewer.append(Training(base, families, DRAWS[seed], arm, seed))
+    main = [Training(base, ALL, 0, arm, seed) for seed in SEEDS for arm in MAIN]
+    others: list[Training] = []
+    for seed in SEEDS:
+        others += [Training(base, ALL, 0, arm, seed) for arm in ARMS if arm not in MAIN]
+        for families in FAMILY_COUNTS[:-1]:
+            others += [Training(base, families, DRAWS[seed], arm, seed) for arm in MAIN]
     ends = []
     for families in (FAMILY_COUNTS[0], ALL) if narrow else ():
         for seed, arm in ((seed, arm) for seed in SEEDS for arm in MAIN):
-            ends.append(Training(str(narrow), families, DRAWS[seed], arm, seed))
-    return [*main_first, *fewer, *ends]
+            draw = 0 if families == ALL else DRAWS[seed]
+            ends.append(Training(str(narrow), families, draw, arm, seed))
+    return [*main, *others, *ends]
 
 
 def ready_recipe() -> dict[str, Any]:
@@ -175,25 +179,26 @@ def run_logged(words: Sequence[str], log: Path) -> None:
         )
 
 
-def build_data(folder: Path, needed: Sequence[Training]) -> Path:
-    """Build the training datasets and the suite; returns the suite."""
+def build_suite(folder: Path) -> Path:
+    """Build the full training dataset and the suite, which is relative to it; returns the suite."""
     data = folder / "data"
-    full = data / f"train-t{ALL:02}"
-    for training in {t.dataset: t for t in needed}.values():
-        output = data / training.dataset
-        recipe = data / f"{training.dataset}.yaml"
-        if training.families == ALL:
-            source = "photos-mini-train"
-        else:
-            data.mkdir(parents=True, exist_ok=True)
-            write_atomic(recipe, to_yaml(recipe_of(training)))
-            source = str(recipe)
-        run_logged(command("datagen", "build", source, "-o", str(output)), data / "build.log")
-    suite = data / "photos-mini"
+    full, suite = data / f"train-t{ALL:02}", data / "photos-mini"
     relative = ("--set", f"tiers.relative_to={full}")
+    run_logged(command("datagen", "build", "photos-mini-train", "-o", str(full)), data / LOG)
     build = command("datagen", "build", "photos-mini", "-o", str(suite), *relative)
-    run_logged(build, data / "build.log")
+    run_logged(build, data / LOG)
     return suite
+
+
+def build_dataset(training: Training, folder: Path) -> None:
+    """Build the dataset of a training with fewer families; one training at a time."""
+    data = folder / "data"
+    with BUILDING:
+        if training.families != ALL:
+            recipe = data / f"{training.dataset}.yaml"
+            write_atomic(recipe, to_yaml(recipe_of(training)))
+            output = str(data / training.dataset)
+            run_logged(command("datagen", "build", str(recipe), "-o", output), data / LOG)
 
 
 def steps_of(
@@ -233,6 +238,7 @@ def run_training(training: Training, ways: Sequence[str], folder: Path, suite: P
     missing = [name for name, _, _ in todo if name and not result_path(name).exists()]
     if not missing:
         return
+    build_dataset(training, folder)
     log = folder / "logs" / f"{training.name}.log"
     done = [" ".join(["lorweb-bench", *todo[0][1][4:]])]
     started = time.process_time()
@@ -482,9 +488,9 @@ def main() -> None:
             there = sum(result_path(name).exists() for name in names)
             print(f"{there}/{len(names)}  {training.name}")
     else:
-        suite = build_data(settings.folder, wanted)
-        later = [way for way in WAYS if way not in FIRST]
-        tasks = [(training, ways) for ways in (FIRST, later) for training in wanted]
+        suite = build_suite(settings.folder)
+        tasks = [(t, FIRST if t.families == ALL else ("",)) for t in wanted]
+        tasks += [(training, tuple(WAYS)) for training in wanted]
         with ThreadPoolExecutor(settings.jobs) as pool:
             runs = [pool.submit(run_training, *task, settings.folder, suite) for task in tasks]
             for run in runs:

@@ -307,6 +307,15 @@ class FitConfig(Strict):
     hide_pair: bool = Field(
         True, description="whether the pair's panels are hidden at prediction, as in the search"
     )
+    least_gain: float = Field(
+        0.2, ge=0, lt=1, description="share of the pair's loss that a fit has to save, or it goes"
+    )
+    least_recovery: float = Field(
+        0.7,
+        ge=-1,
+        le=1,
+        description="edit_recovery of a' made of a that a fit has to reach, or it goes; -1: any",
+    )
     seed: int = Field(0, ge=0, description="seed of all noise of the search")
 
 

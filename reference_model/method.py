@@ -4,7 +4,6 @@ Checkpoints, and the base told the true transformation (`ceiling`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +24,16 @@ from reference_model.checkpoints.checkpoint import (
     read_config,
 )
 from reference_model.checkpoints.known_pairs import read_known_pairs
-from reference_model.checkpoints.merging import can_merge, merged
+from reference_model.checkpoints.merging import can_merge
 from reference_model.config import FitConfig, TrainConfig, read_fit
 from reference_model.fitting.adaptation import Adaptation, Pairs, routed
+from reference_model.fitting.drawing import draw_answers
 from reference_model.fitting.fit import fit as fit_pairs
 from reference_model.fitting.known_mixes import check_mix, known_mix
 from reference_model.fitting.spaces import chosen_space, space_for
 from reference_model.instructed import edit_in_turns
 from reference_model.model.adapter import Adapter
-from reference_model.model.panels import (
-    decode_answer,
-    encode_context,
-    encode_negative,
-    encode_words,
-    hide_pair,
-)
 from reference_model.model.working_size import WorkingSize, working_size
-from reference_model.sampling import sample
 
 SMALLEST_CHANGE = 1.0  # RMSE in levels of 255 under which two pictures are one, re-encoded
 
@@ -164,52 +156,10 @@ def adapter_predictor(
         pairs: Pairs, b: Tensor, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Tensor:
         adaptation = adapt(adapter, config, fit, pairs, b, prompts, start)
-        panels = shown_panels(pairs[0], b, fit)
+        panels = adaptation.shown(pairs[0], b)
         return draw_answers(adapter, config, adaptation, panels, prompts, seeds, merge)
 
     return predict_panels
-
-
-def shown_panels(
-    pair: tuple[Tensor, Tensor], b: Tensor, fit: FitConfig | None
-) -> dict[str, Tensor]:
-    """The panels that the base is shown, by role; a fit hides the pair unless it is told not to."""
-    panels = {"a": pair[0], "a_prime": pair[1], "b": b}
-    return hide_pair(panels) if fit is not None and fit.hide_pair else panels
-
-
-def draw_answers(
-    adapter: Adapter,
-    config: TrainConfig,
-    adaptation: Adaptation,
-    panels: dict[str, Tensor],
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    merge: bool = False,
-) -> Tensor:
-    """Sample b', uint8 (batch, 3, height, width), with the base adapted to each item.
-
-    Args:
-        adapter: a checkpoint on its base.
-        config: its config.
-        adaptation: what adapts the base, of a batch.
-        panels: a, a_prime and b, uint8 (batch, 3, height, width) each.
-        prompts: one for each item.
-        seeds: of each item's noise.
-        merge: merge the mix into the weights while a batch of one is sampled.
-    """
-    base = adapter.base
-    stock = base.stock_sampler(config.layout)
-    context = encode_context(base, config, panels)
-    prompt = adaptation.extend(encode_words(base, config.layout, prompts, panels))
-    negative = encode_negative(base, config.layout, panels)
-    if negative is not None:
-        negative = adaptation.extend(negative)
-    mixed = merged(adapter.basis) if merge and len(seeds) == 1 else nullcontext()
-    with adaptation.on(adapter), mixed:
-        whole = base, context, prompt, list(seeds), base.sampling_steps
-        tokens = stock(*whole) if stock else sample(*whole, negative=negative)
-    return decode_answer(base, config.layout, tokens, context)
 
 
 def adapt(

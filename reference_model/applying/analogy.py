@@ -25,14 +25,13 @@ from reference_model.checkpoints.known_pairs import KnownPairs, read_known_pairs
 from reference_model.checkpoints.merging import can_merge, merged
 from reference_model.config import FitConfig, read_fit
 from reference_model.fitting.adaptation import Adaptation
+from reference_model.fitting.drawing import draw_answers
 from reference_model.fitting.spaces import chosen_space
 from reference_model.method import (
     adapt,
     best_device,
     check_pair,
-    draw_answers,
     fit_name,
-    shown_panels,
 )
 from reference_model.model.panels import (
     decode_answer,
@@ -249,20 +248,19 @@ class AnalogyModel:
 
     def _frame(self, analogy: Analogy, ends: Sequence[Adaptation], weight: float) -> Image.Image:
         """b' at a weight between one or two adapted ends, of b's size."""
-        settings = self._fit_settings(analogy)
         shown = []
         size = self.sizes.panel(analogy.pairs[0][0], analogy.b)  # of a walk, one for both ends
-        for pair in analogy.pairs[: len(ends)]:
+        for pair, end in zip(analogy.pairs, ends, strict=False):
             a, a_prime, b = self._panels(pair, analogy.b, size)
-            shown.append(shown_panels((a, a_prime), b, settings))
+            shown.append(end.shown((a, a_prime), b))
         at_end = weight in (0.0, 1.0) or len(ends) == 1
-        end = int(weight) if len(ends) > 1 else 0
+        chosen_end = int(weight) if len(ends) > 1 else 0
         merge = can_merge(self.adapter.basis)
         prompts, seeds = [analogy.prompt], [analogy.seed]
         base = self.adapter.base
         with torch.no_grad(), remembered_edits(base) as edits:
             if at_end:
-                chosen = (ends[end], shown[end], prompts, seeds, merge)
+                chosen = (ends[chosen_end], shown[chosen_end], prompts, seeds, merge)
                 drawn = draw_answers(self.adapter, self.config, *chosen)
             else:
                 drawn = self._between(ends, shown, weight, prompts, seeds, merge)

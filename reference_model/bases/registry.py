@@ -13,7 +13,7 @@ from reference_model.bases.base import Base, Published
 from reference_model.bases.pipeline_folder import class_in, hub_folder, is_pipeline_folder
 from reference_model.bases.tiny import TinyBase
 from reference_model.bases.tiny_folder import local_folder
-from reference_model.memory import keep_freed_memory
+from reference_model.freed_memory import keep_freed_memory
 
 TABLE = {
     "tiny": "reference_model.bases.tiny:TinyBase",
@@ -127,7 +127,7 @@ def _kind_in(folder: Path, known: Iterable[type[Base]]) -> type[Base]:
 def load_base(name: str, dtype: torch.dtype = torch.float32) -> Base:
     """The frozen base of a name, in a folder, or on the hub; weights as `dtype`.
 
-    The process keeps the memory that it frees from then on (`reference_model/memory.py`).
+    The process keeps the memory that it frees from then on (`reference_model/freed_memory.py`).
 
     Raises InputError when the folder is missing, incomplete or cut, holds a pipeline of another
     class, or its files belong to different bases.

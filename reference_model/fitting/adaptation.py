@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_model.model.adapter import Adapter
+from reference_model.model.panels import hide_pair
 
 # The exemplars of a batch: pairs (a, a') of uint8 images (batch, 3, height, width).
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -22,11 +23,14 @@ class Adaptation:
         tokens: (batch, tokens, width), appended to the prompt by the token control.
         loras: by module path A (batch, rank, in) and B (batch, out, rank) of a further LoRA, whose
             update B A is added to the layer as it is.
+        pair_hidden: bool (batch,), the analogies whose pair the base is not shown; None: it is
+            shown all of them.
     """
 
     gates: Tensor | None = None
     tokens: Tensor | None = None
     loras: Mapping[str, tuple[Tensor, Tensor]] | None = None
+    pair_hidden: Tensor | None = None
 
     @staticmethod
     def none(adapter: Adapter, items: int) -> "Adaptation":
@@ -48,6 +52,7 @@ class Adaptation:
             None if self.gates is None else repeat(self.gates),
             None if self.tokens is None else repeat(self.tokens),
             loras,
+            None if self.pair_hidden is None else repeat(self.pair_hidden),
         )
 
     def scaled(self, strength: float, adapter: Adapter) -> "Adaptation":
@@ -65,7 +70,7 @@ class Adaptation:
         loras = None
         if self.loras is not None:
             loras = {name: (a, b * strength) for name, (a, b) in self.loras.items()}
-        return Adaptation(gates * strength, self.tokens, loras)
+        return Adaptation(gates * strength, self.tokens, loras, self.pair_hidden)
 
     def towards(self, other: "Adaptation", weight: float) -> "Adaptation":
         """The point at `weight` on the way to another adaptation: 0 is this one, 1 the other.
@@ -85,6 +90,11 @@ class Adaptation:
             _between(self.tokens, other.tokens, weight),
             loras,
         )
+
+    def shown(self, pair: tuple[Tensor, Tensor], b: Tensor) -> dict[str, Tensor]:
+        """The panels that the base is shown, by role, uint8 (batch, 3, height, width) each."""
+        panels = {"a": pair[0], "a_prime": pair[1], "b": b}
+        return panels if self.pair_hidden is None else hide_pair(panels, self.pair_hidden)
 
     def extend(self, prompt: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """A prompt's tokens (batch, n, width) and pooled vectors, with the control's own tokens."""

@@ -6,20 +6,24 @@ with the pair's panels hidden, or a' could be copied. The numbers that adapt the
 tokens, a LoRA) take a few steps of Adam on the flow-matching loss of that edit.
 
 Every item of a batch is searched for by itself, and noise that the search never saw chooses its
-step: the start is one of the choices, so an item whose pair cannot be explained better keeps what
-the router says.
+step. A fit is kept where it explains the pair better and makes a' of a; other items keep what the
+router says, with the pair shown.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from lorweb_bench.metrics.edit_recovery import edit_recovery
 from lorweb_bench.runtime.progress import track
 from reference_model.config import FitConfig, TrainConfig
 from reference_model.fitting.adaptation import Adaptation, Pairs
+from reference_model.fitting.drawing import draw_answers
 from reference_model.fitting.spaces import Space
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import TokenSequence
@@ -35,7 +39,6 @@ from reference_model.seeding import seeded
 from reference_model.training.flow import draw, weighed
 
 CHECKS = 4  # how often a search is looked at with held-out noise
-LEAST_GAIN = 0.2  # share of the pair's loss that a fit has to save, else the start is kept
 HELD_OUT_SEED = 1_000_003
 
 
@@ -47,11 +50,13 @@ class Fitted:
         adaptation: what adapts the base to each item.
         before: (batch,) loss of the pair at the start, on noise that was held out.
         after: (batch,) the same at the end; never more than `before`.
+        kept: bool (batch,), where the fit is kept; elsewhere the start is.
     """
 
     adaptation: Adaptation
     before: Tensor
     after: Tensor
+    kept: Tensor
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,50 @@ def fit(
         adapter.base.transformer.enable_gradient_checkpointing()
     tasks = [pair_task(adapter, config, pair, prompts) for pair in pairs]
     with torch.inference_mode(False), torch.enable_grad():
-        return _search(adapter, config, settings, space, tasks)
+        best, before, after = _search(adapter, config, settings, space, tasks)
+    kept = torch.ones_like(before, dtype=torch.bool)
+    if settings.steps:
+        kept = after < (1 - settings.least_gain) * before
+        recovered = pair_recovery(adapter, config, space.at(best), pairs, prompts, settings.seed)
+        kept &= recovered >= settings.least_recovery
+    best = [_chosen(kept, x, torch.zeros_like(x)) for x in best]
+    adaptation = replace(space.at(best), pair_hidden=kept if settings.hide_pair else None)
+    return Fitted(adaptation, before, torch.where(kept, after, before), kept)
+
+
+@torch.no_grad()
+def pair_recovery(
+    adapter: Adapter,
+    config: TrainConfig,
+    adaptation: Adaptation,
+    pairs: Pairs,
+    prompts: Sequence[str],
+    seed: int = 0,
+) -> Tensor:
+    """How much of the change from a to a' is recovered when a' is made of a, the pair hidden.
+
+    Args:
+        adapter: a checkpoint on its frozen base.
+        config: the checkpoint's config.
+        adaptation: what adapts the base to each item.
+        pairs: one or more pairs (a, a') of the items, uint8 (batch, 3, height, width) each.
+        prompts: one for each item.
+        seed: of the noise, the same for every item.
+
+    Returns:
+        `edit_recovery` (batch,), the mean over the pairs, in [-1, 1].
+    """
+    found = []
+    for a, a_prime in pairs:
+        panels = hide_pair({"a": a, "a_prime": a_prime, "b": a})
+        seeds = [seed] * len(a)
+        made = draw_answers(adapter, config, adaptation, panels, prompts, seeds)
+        if made.shape != a.shape:  # a grid of one megapixel is drawn at a size of its own
+            made = F.interpolate(made.float(), a.shape[2:], mode="bilinear", antialias=True)
+            made = made.round().to(torch.uint8)
+        pictures = (x.permute(0, 2, 3, 1).cpu().numpy() for x in (made, a, a_prime))
+        found.append([edit_recovery(*item) for item in zip(*pictures, strict=True)])
+    return torch.from_numpy(np.mean(found, 0)).to(pairs[0][0].device)
 
 
 def _search(
@@ -145,7 +193,8 @@ def _search(
     settings: FitConfig,
     space: Space,
     tasks: Sequence[Task],
-) -> Fitted:
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The free numbers that explain the pairs best, and their loss (batch,) before and after."""
     values = [zeros.requires_grad_() for zeros in space.zeros()]
     optimizer = torch.optim.Adam(values, betas=(0.9, 0.99))
     generator = seeded(settings.seed)
@@ -175,10 +224,7 @@ def _search(
                 _chosen(better, x.detach(), previous)
                 for x, previous in zip(values, best, strict=True)
             ]
-    explained = lowest < (1 - LEAST_GAIN) * before
-    start = [torch.zeros_like(x) for x in best]
-    best = [_chosen(explained, new, old) for new, old in zip(best, start, strict=True)]
-    return Fitted(space.at(best), before, torch.where(explained, lowest, before))
+    return best, before, lowest
 
 
 def _same_noise(

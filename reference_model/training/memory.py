@@ -355,7 +355,7 @@ def fit_bytes(config: TrainConfig, shapes: list[torch.Size], bits: str) -> int:
 
 
 def fit_passes(fit: FitConfig, checkpointing: bool) -> int:
-    """How many forward passes a fit to one item costs.
+    """How many forward passes a fit to one item costs, beside making a' of a at its end.
 
     A step is a forward pass and a backward pass, which costs one more as the base's weights get no
     gradients, and with checkpointing one again. The held-out noise is looked at once before the
@@ -368,8 +368,8 @@ def fit_passes(fit: FitConfig, checkpointing: bool) -> int:
 def fit_lines(config: TrainConfig, shapes: list[torch.Size]) -> Iterator[str]:
     """What a fit to an item's own pair would cost, in words."""
     fit, kind = FitConfig.model_validate({}), base_kind(config.base)
-    passes = fit_passes(fit, kind.full_size)
     sampling = kind.steps * (1 if kind.negative_prompt is None else 2)  # one more without the words
+    passes = fit_passes(fit, kind.full_size) + sampling
     yield (
         f"a fit of {fit.steps} steps (--set fit.steps={fit.steps} of apply, predict and compose): "
         f"about {passes} forward passes an item, where an image takes {sampling}"

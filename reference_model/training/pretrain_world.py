@@ -34,7 +34,7 @@ from reference_model.bases.tiny import (
 )
 from reference_model.bases.tiny_folder import tiny_digest
 from reference_model.config import Strict, find_config, read_yaml_config
-from reference_model.memory import keep_freed_memory
+from reference_model.freed_memory import keep_freed_memory
 from reference_model.model.grid_layout import context_sequence, target_tokens
 from reference_model.model.operator import EditOperator
 from reference_model.sampling import predict_velocity

@@ -33,7 +33,7 @@ from reference_model.bases.base import Base
 from reference_model.bases.registry import load_base
 from reference_model.bases.tiny import TINY_TRANSFORMER, new_tiny_base, words_of
 from reference_model.config import Strict, read_yaml_config
-from reference_model.memory import keep_freed_memory
+from reference_model.freed_memory import keep_freed_memory
 from reference_model.model.adapter import read_pair_encoder
 from reference_model.model.encoder import PairEncoder, name_loss
 from reference_model.model.grid_layout import context_sequence, target_tokens

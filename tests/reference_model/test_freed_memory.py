@@ -8,7 +8,7 @@ import pytest
 
 COUNT = """
 import resource, torch
-from reference_model.memory import keep_freed_memory
+from reference_model.freed_memory import keep_freed_memory
 
 keep_freed_memory()
 for _ in range(40):
