@@ -323,8 +323,19 @@ def suite(
     show_default=True,
     help="The title of the board.",
 )
+@click.option(
+    "--note",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A text file with a word of the keeper's; it stands above the tables.",
+)
 def render(
-    store: Path, database: str | None, output: Path, galleries: tuple[Path, ...], title: str
+    store: Path,
+    database: str | None,
+    output: Path,
+    galleries: tuple[Path, ...],
+    title: str,
+    note: Path | None,
 ) -> None:
     """Render the board as a static site, with tables as CSV and JSON."""
     from leaderboard.board.render import render as run
@@ -336,8 +347,16 @@ def render(
         output,
         [open_suite(path) for path in galleries],
         title,
+        _read_note(note) if note else "",
     )
     click.echo(f"The board is in {output / 'index.html'}.")
+
+
+def _read_note(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not text in UTF-8 ({error.reason}); save it as such") from error
 
 
 def _report(path: Path | None) -> "Report | None":

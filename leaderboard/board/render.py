@@ -70,16 +70,22 @@ class BoardScale(Scale):
 
 
 def render(
-    store: Store, output: Path | str, public: Sequence[Dataset] = (), title: str = "Leaderboard"
+    store: Store,
+    output: Path | str,
+    public: Sequence[Dataset] = (),
+    title: str = "Leaderboard",
+    note: str = "",
 ) -> Path:
     """Write the site of a store to the folder `output` and give back its `index.html`.
 
     The same store gives the same bytes.
 
     Items are shown of the suites in `public` alone, given in the full view. InputError when the
-    folder holds something else, or a suite is not one that the store has, or private there.
+    folder holds something else, or a suite is not one that the store has, or private there. `note`
+    is a word of the keeper's, plain text, above the tables of the first page.
     """
-    return render_boards(boards(store.entries(withdrawn=True)), Path(output), public, title)
+    found = boards(store.entries(withdrawn=True))
+    return render_boards(found, Path(output), public, title, note=note)
 
 
 def render_boards(
@@ -88,6 +94,7 @@ def render_boards(
     public: Sequence[Dataset],
     title: str,
     service: bool = False,
+    note: str = "",
 ) -> Path:
     """`render` of boards that are made already.
 
@@ -101,7 +108,7 @@ def render_boards(
     galleries = {
         slug: make_gallery(board, suite, output) for slug, (board, suite) in public_boards.items()
     }
-    site = Site(output, title, found, galleries, service)
+    site = Site(output, title, found, galleries, service, note)
     current_files = {path for gallery in galleries.values() for path in gallery.files}
     current_files |= set(site.write())
     for path in (p for folder in OURS for p in (output / folder).rglob("*")):
@@ -169,8 +176,10 @@ class Site:
         found: Sequence[Board],
         galleries: Mapping[str, Gallery],
         service: bool,
+        note: str = "",
     ) -> None:
         self.output, self.title, self.boards, self.galleries = output, title, found, galleries
+        self.note = note
         script = files("leaderboard").joinpath("board/page/board.js").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         self.scales = {board.slug: _scale(board) for board in found}
@@ -243,6 +252,7 @@ class Site:
             "index",
             lead=LEAD,
             kicker="Leaderboard",
+            note=self.note,
             strip=strip,
             scales=self.scales,
         )

@@ -207,6 +207,7 @@ class Plan:
         render: Command = (
             *("leaderboard", "render", *store, "-o", site),
             *("--gallery", str(self.suite)),
+            *("--note", str(self.folder / "note.txt")),
         )
         if self.quick:
             render = (*render, "--title", QUICK_TITLE)
@@ -215,7 +216,7 @@ class Plan:
             Step("predict and score nine kinds of method", scoring, tuple(evaluate), together),
             Step("pack each as a submission", 5, tuple(pack), together, before=self._write_cards),
             Step("verify and re-score each submission", scoring / 7, tuple(add), together),
-            Step("render the leaderboard", 5, (render,)),
+            Step("render the leaderboard", 5, (render,), before=self._write_note),
         ]
 
     def _card(self, row: Row) -> Path:
@@ -226,6 +227,13 @@ class Plan:
         for row in self.rows():
             config = self.folder / "checkpoints" / row.name / "config.json"
             write_atomic(self._card(row), to_yaml(card_of(row, config)))
+
+    def _write_note(self) -> None:
+        """Write what the run says of the paper's claim, for the board."""
+        from lorweb_bench.cli.demo_page import board_note
+
+        reports = {row.name: self.report(row) for row in self.rows()}
+        write_atomic(self.folder / "note.txt", board_note(reports))
 
 
 def card_of(row: Row, config: Path) -> dict[str, object]:

@@ -145,6 +145,19 @@ def conclusion(claim: Sequence[Difference]) -> str:
     )
 
 
+def board_note(reports: Mapping[str, Path]) -> str:
+    """What a board of the demo says above its tables: what this run, and the study, say.
+
+    Args:
+        reports: The folders of the reports, by the names of the rows.
+    """
+    claim = claimed_differences(reports)
+    words = "What longer trainings find, and a mix searched for on the pair: docs/study.md.\n"
+    if not claim:
+        return words
+    return f"The claim: a basis of LoRAs does better on unseen. {conclusion(claim)} {words}"
+
+
 def write_demo_page(
     folder: Path, suite: Path, reports: Mapping[str, Path], quick: bool = False
 ) -> str:

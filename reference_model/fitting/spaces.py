@@ -47,7 +47,7 @@ class Hull:
 
     start: Tensor
     on_simplex: bool
-    step_size: float = 0.5
+    step_size: float = 0.25
 
     def zeros(self) -> list[Tensor]:
         """The values at which the search starts."""

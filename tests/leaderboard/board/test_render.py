@@ -240,6 +240,13 @@ def test_the_same_store_gives_the_same_site_and_old_pages_go(
     )
 
 
+def test_a_word_of_the_keeper_stands_above_the_tables_as_text(store: Store, tmp_path: Path) -> None:
+    page = render(store, tmp_path / "site", note=f"A word {MARKUP}").read_text()
+    assert "A word &lt;script&gt;" in page and SCRIPT not in page
+    assert page.index("A word") < page.index("<table")
+    assert 'class="note">A word' not in render(store, tmp_path / "bare").read_text()
+
+
 def test_a_private_suite_tells_no_transformation_and_no_item(
     small_suite: Dataset, good_zip: Path, tmp_path: Path
 ) -> None:
