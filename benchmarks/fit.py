@@ -1,9 +1,9 @@
-"""Choose how to fit, on transformations that are neither trained nor in the suite.
+"""Choose how to fit, on transformations that are not in the suite.
 
 The transformations are of families that the training dataset and the suite leave out, unseen
-presets of trained families, and compositions of a trained transformation with such a preset. They
-are run on the pictures of the training dataset's split `dev`. So nothing of a suite's `unseen` is
-looked at.
+presets of trained families, and compositions of a trained transformation with such a preset; for
+comparison, trained ones too. They are run on the pictures of the training dataset's split `dev`. So
+nothing of a suite is looked at.
 
     python -P benchmarks/fit.py --fit steps=20 --fit steps=20,space=span
 """
@@ -30,7 +30,7 @@ WORSE = 0.05  # edit_recovery that an item may lose
 
 @dataclass(frozen=True)
 class Item:
-    """An analogy that no training and no suite has, and what is right."""
+    """An analogy that no training and no suite has shown, and what is right."""
 
     tier: str
     triplet: Triplet
@@ -68,6 +68,7 @@ def specs_by_tier(train: Dataset, suite: Dataset) -> dict[str, Callable[[Any], d
         "other_family": lambda random: others[random.integers(len(others))],
         "other_preset": lambda random: presets[random.integers(len(presets))],
         "other_composition": composition,
+        "trained": lambda random: known[random.integers(len(known))],
     }
 
 

@@ -377,6 +377,9 @@ def pretrain_world(
     keep_freed_memory()
     if config.threads:
         torch.set_num_threads(config.threads)
+    has_encoder = config.encoder is not None and config.alignment is not None
+    if has_encoder and config.start is not None:
+        tiny_digest(config.start, "encoder")  # asked before hours of the base
     if "base" in parts:
         WorldPretraining(config, folder).run()
     if config.encoder is None or config.alignment is None:

@@ -31,6 +31,7 @@ from reference_model.training.pretrain_world import (
     read_panels,
     read_world_config,
 )
+from reference_model.training.pretraining import Phase
 from reference_model.training.train import train
 from reference_model.training.world import World, WorldConfig, known_families, stack_panels
 
@@ -272,3 +273,16 @@ def test_a_pretraining_can_start_from_the_weights_of_another(
     other = WorldConfig(known=["sepia"], compositions=0.0)
     with pytest.raises(InputError, match="knows other words"):
         pretrain_world(further.model_copy(update={"world": other}), tmp_path / "other")
+
+
+def test_a_start_without_a_pair_encoder_is_refused_before_the_base_is_trained(
+    config: WorldPretrainingConfig, finished: Path, tmp_path: Path
+) -> None:
+    phase = Phase(steps=1, batch=2, learning_rate=1e-3, warmup=1)
+    further = config.model_copy(
+        update={"start": finished, "encoder": phase, "alignment": phase, "steps": 1}
+    )
+    assert not (finished / "encoder.safetensors").exists()
+    with pytest.raises(InputError, match="no whole base there"):
+        pretrain_world(further, tmp_path / "base")
+    assert not (tmp_path / "base").exists()
