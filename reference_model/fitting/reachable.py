@@ -16,7 +16,7 @@ from torch import Tensor
 from reference_model.config import TrainConfig
 from reference_model.fitting.adaptation import Adaptation
 from reference_model.fitting.fit import CHECKS, Task, item_losses
-from reference_model.fitting.spaces import FreshLora, Space
+from reference_model.fitting.spaces import FreshLora, Hull, Space
 from reference_model.model.adapter import Adapter
 from reference_model.model.grid_layout import context_sequence, flatten_tokens
 from reference_model.model.panels import encode_context, encode_target, encode_words
@@ -24,6 +24,7 @@ from reference_model.seeding import seeded
 from reference_model.training.flow import draw
 
 HELD_OUT = 16  # analogies that choose the step
+RATES: dict[type[Space], float] = {Hull: 0.5, FreshLora: 0.03}  # first steps; elsewhere 0.3
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Bound:
     seed: int
 
     def step_size(self, space: Space) -> float:
-        """The first step of Adam: many examples bear longer steps of a LoRA than a single pair."""
-        return 0.03 if isinstance(space, FreshLora) else space.step_size
+        """The first step of Adam: many examples bear longer steps than a single pair."""
+        return next((rate for kind, rate in RATES.items() if isinstance(space, kind)), 0.3)
 
 
 TaskMaker = Callable[[Sequence[int], Sequence[int]], Task]

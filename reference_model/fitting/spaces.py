@@ -85,7 +85,7 @@ class Tokens:
     """
 
     start: Tensor
-    step_size: float = 0.3
+    step_size: float = 0.1
     gates: Tensor | None = None
 
     def zeros(self) -> list[Tensor]:
