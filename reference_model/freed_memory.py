@@ -12,7 +12,7 @@ def keep_freed_memory() -> None:
 
     By default glibc hands every large block back to the kernel, which has to clear its pages before
     the next layer gets them: more than half of the time of a small base on a processor. The peak
-    grows by a fifth. Does nothing where there is no glibc, or where its variables
+    grows by up to half. Does nothing where there is no glibc, or where its variables
     (`MALLOC_MMAP_THRESHOLD_`, `MALLOC_TRIM_THRESHOLD_`) say something else.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
