@@ -1,7 +1,7 @@
 """Shared by all tests: a small suite made with the installed library, its public view, its answers.
 
 And `tiny_flux_folder`, a FLUX.1-Kontext of random weights as diffusers saves it; and `hub`, a
-server on this machine that speaks the protocol of huggingface.co.
+server on this machine that speaks the protocol of huggingface.co; and `backbone`, a small CLIP.
 """
 
 import base64
@@ -513,3 +513,25 @@ def hub_repository(hub: type[LocalHub]) -> Callable[..., HubRepository]:
         return repository
 
     return make
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP backbone of small size, saved as the hub saves it."""
+    import torch
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    folder = tmp_path_factory.mktemp("backbone")
+    torch.manual_seed(12)
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+        projection_dim=6,
+    )
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
+    return folder

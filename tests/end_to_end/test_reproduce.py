@@ -116,23 +116,6 @@ def write_release(folder: Path, base: Path, encoder: Path) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def write_backbone(folder: Path) -> None:
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    torch.manual_seed(12)
-    config = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=16,
-        patch_size=8,
-        projection_dim=6,
-    )
-    CLIPVisionModelWithProjection(config).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
-
-
 def write_metric_weights(folder: Path) -> str:
     """Random weights for the two metrics; returns what names them in `--metrics`."""
     from safetensors.torch import save_file, save_model
@@ -185,7 +168,11 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def replaced(
-    tiny_flux_folder: Path, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_flux_folder: Path,
+    backbone: Path,
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str], list[str]]:
     """`replaced(command)`: its words on the stand-in, which lies in the working folder."""
     from diffusers.pipelines.flux import pipeline_flux_kontext
@@ -199,7 +186,7 @@ def replaced(
     write_evalset(tmp_path / "data" / "LoRWeB_evalset", rng)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "kontext").symlink_to(tiny_flux_folder)
-    write_backbone(tmp_path / "models" / "clip")
+    (tmp_path / "models" / "clip").symlink_to(backbone)
     write_release(tmp_path / "models" / "lorweb", tiny_flux_folder, tmp_path / "models" / "clip")
     metrics = write_metric_weights(tmp_path / "metrics")
 

@@ -288,27 +288,6 @@ def codec() -> UnshuffleCodec:
     return UnshuffleCodec()
 
 
-@pytest.fixture(scope="session")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP backbone of small size, saved as the hub saves it."""
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    folder = tmp_path_factory.mktemp("backbone")
-    torch.manual_seed(12)
-    vision = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=16,
-        patch_size=8,
-        projection_dim=6,
-    )
-    CLIPVisionModelWithProjection(vision).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=16).save_pretrained(folder)
-    return folder
-
-
 TOKENS = 16  # channels of a token of the small pipelines
 
 
