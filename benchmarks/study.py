@@ -38,6 +38,7 @@ from lorweb_bench.stats.aggregate import clusters_of, groups, mean, parts_of
 from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 
 RESULTS = Path(__file__).parent / "results" / "study"
+ORACLES = RESULTS / "oracles"
 RECIPES = Path(__file__).parents[1] / "datagen" / "recipes"
 METRIC = "edit_recovery"
 LOG = "build.log"
@@ -47,6 +48,7 @@ DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
 FAMILY_COUNTS = (4, 8, 16, ALL)
 STEPS = 1200  # of every training, in batches of 8
+TRANSFORMATIONS = 5  # of each tier, that bounds are searched for
 LEFT, WIDTH, ROW = 230, 430, 30  # of the drawing, in pixels
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 
@@ -65,6 +67,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "16-elements": ("tiny-lorweb", ("adapter.elements=16", "adapter.rank=2", "adapter.alpha=2")),
 }
 MAIN = ("lorweb", "token-control", "single-lora")  # arms that are trained at every T
+DECISIVE = ("frozen-router", "frozen-basis")  # arms that could refute the claim
 FITS = (5, 10, 20, 40)
 FIRST = ("", "hidden", "fit20", "mean", "nearest")  # ways that come first, at all families
 # Ways to run a checkpoint: the arms that they apply to, and what the command is told.
@@ -117,9 +120,11 @@ def trainings(base: str, narrow: str | None) -> list[Training]:
     main = [Training(base, ALL, 0, arm, seed) for seed in SEEDS for arm in MAIN]
     others: list[Training] = []
     for seed in SEEDS:
-        others += [Training(base, ALL, 0, arm, seed) for arm in ARMS if arm not in MAIN]
-        for families in FAMILY_COUNTS[:-1]:
-            others += [Training(base, families, DRAWS[seed], arm, seed) for arm in MAIN]
+        others += [Training(base, ALL, 0, arm, seed) for arm in DECISIVE]
+        for arm in MAIN:
+            others += [Training(base, n, DRAWS[seed], arm, seed) for n in FAMILY_COUNTS[:-1]]
+        rest = [arm for arm in ARMS if arm not in (*MAIN, *DECISIVE)]
+        others += [Training(base, ALL, 0, arm, seed) for arm in rest]
     ends = []
     for families in (FAMILY_COUNTS[0], ALL) if narrow else ():
         for seed, arm in ((seed, arm) for seed in SEEDS for arm in MAIN):
@@ -250,6 +255,36 @@ def run_training(training: Training, ways: Sequence[str], folder: Path, suite: P
         keep(name, training, report, [*done, " ".join(["lorweb-bench", *words[4:]])], folder)
         shutil.rmtree(report / "predictions", ignore_errors=True)
     print(f"{training.name}: done in {time.process_time() - started:.0f} s", flush=True)
+
+
+def run_oracle(training: Training, folder: Path, suite: Path) -> None:
+    """Find what is reachable with a trained checkpoint, and keep it."""
+    kept = ORACLES / f"{training.name}.json"
+    if kept.exists():
+        return
+    checkpoint = folder / "checkpoints" / training.name
+    output = folder / "oracles" / training.name
+    words = ("oracle", str(checkpoint), "--suite", str(suite), "-o", str(output))
+    asked = command(*words, "--transformations", str(TRANSFORMATIONS))
+    run_logged(asked, folder / "logs" / f"{training.name}+oracle.log")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(output / "oracle.json", kept)
+
+
+def run_all(wanted: Sequence[Training], folder: Path, suite: Path, jobs: int) -> None:
+    """Run what is missing, some at a time: first answers first, then bounds, then other ways."""
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = []
+        for training in wanted:
+            ways = FIRST if training.families == ALL else ("",)
+            runs.append(pool.submit(run_training, training, ways, folder, suite))
+        for training in wanted:
+            if training.arm == "lorweb" and training.families == ALL:
+                runs.append(pool.submit(run_oracle, training, folder, suite))
+        for training in wanted:
+            runs.append(pool.submit(run_training, training, tuple(WAYS), folder, suite))
+        for run in runs:
+            run.result()
 
 
 def keep(
@@ -489,12 +524,7 @@ def main() -> None:
             print(f"{there}/{len(names)}  {training.name}")
     else:
         suite = build_suite(settings.folder)
-        tasks = [(t, FIRST if t.families == ALL else ("",)) for t in wanted]
-        tasks += [(training, tuple(WAYS)) for training in wanted]
-        with ThreadPoolExecutor(settings.jobs) as pool:
-            runs = [pool.submit(run_training, *task, settings.folder, suite) for task in tasks]
-            for run in runs:
-                run.result()
+        run_all(wanted, settings.folder, suite, settings.jobs)
 
 
 if __name__ == "__main__":
