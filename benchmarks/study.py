@@ -34,7 +34,7 @@ from datagen.planning.seeding import draw as digest
 from lorweb_bench.reports.report import PER_SAMPLE, read_per_sample
 from lorweb_bench.runtime.files import write_atomic
 from lorweb_bench.runtime.yaml_files import to_yaml
-from lorweb_bench.stats.aggregate import clusters_of, groups, mean, parts_of
+from lorweb_bench.stats.aggregate import Group, clusters_of, groups, mean, parts_of
 from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 
 RESULTS = Path(__file__).parent / "results" / "study"
@@ -48,6 +48,7 @@ DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
 FAMILY_COUNTS = (4, 8, 16, ALL)
 STEPS = 1200  # of every training, in batches of 8
+WORSE = 0.05  # edit_recovery that a fit should not lose
 TRANSFORMATIONS = 5  # of each tier, that bounds are searched for
 LEFT, WIDTH, ROW = 230, 430, 30  # of the drawing, in pixels
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
@@ -339,17 +340,23 @@ def read_results() -> dict[str, dict[str, Any]]:
 
 
 def over_seeds(
-    results: dict[str, dict[str, Any]], base: str, families: int, arm_and_way: str
-) -> np.ndarray | None:
-    """The values (trainings, items) of an arm, run in some way, at so many families."""
-    arm, _, way = arm_and_way.partition("+")
+    results: dict[str, dict[str, Any]], base: str, families: int, arms_and_ways: Sequence[str]
+) -> list[np.ndarray]:
+    """The values (trainings, items) of some arms, each run in some way, at so many families.
+
+    Only the seeds are taken that all of them have; none where there is no such seed.
+    """
     keys = json.loads((RESULTS / "items.json").read_text())["key"]
-    rows = []
-    for content in results.values():
+    found = []
+    for arm, _, way in (name.partition("+") for name in arms_and_ways):
         asked = (base, families, arm, way)
-        if (content["base"], content["families"], content["arm"], content["way"]) == asked:
-            rows.append([content["values"][key] for key in keys])
-    return np.array(rows) if rows else None
+        of_seeds = {}
+        for content in results.values():
+            if tuple(content[k] for k in ("base", "families", "arm", "way")) == asked:
+                of_seeds[content["seed"]] = [content["values"][key] for key in keys]
+        found.append(of_seeds)
+    seeds = sorted(set.intersection(*(set(of_seeds) for of_seeds in found)))
+    return [np.array([of_seeds[s] for s in seeds]) for of_seeds in found] if seeds else []
 
 
 def item_table() -> dict[str, np.ndarray]:
@@ -367,27 +374,30 @@ def print_tables(base: str) -> None:
     for families in sorted({content["families"] for content in results.values()}):
         print(f"\n{families} families\n{'':28}{'n':>3}" + "".join(f"{g:>17}" for g in shown))
         for name in names:
-            values = over_seeds(results, base, families, name)
-            if values is not None:
+            for values in over_seeds(results, base, families, [name]):
                 line = [mean(present[g], transformation, values.mean(0)) for g in shown]
                 numbers = "".join(f"{x:17.3f}" for x in line)
                 print(f"{name:28}{len(values):3}{numbers}")
         for pair in COMPARED:
-            sides = [over_seeds(results, base, families, name) for name in pair]
-            if sides[0] is not None and sides[1] is not None:
-                print_contrast(pair, [sides[0], sides[1]], table)
+            if sides := over_seeds(results, base, families, pair):
+                print_contrast(pair, sides, table)
+        for arm in MAIN:
+            if sides := over_seeds(results, base, families, (f"{arm}+fit20", arm)):
+                print_worse(arm, sides, present)
     print_slope(base, results, table)
 
 
 def print_contrast(pair: tuple[str, str], sides: Sequence[np.ndarray], table: Any) -> None:
     """Print how far the first of two arms is ahead of the second on `unseen`, with its interval.
 
-    The interval knows what items share, and that trainings differ.
+    The interval knows what items share, and that trainings differ; two ways to run one training
+    differ together.
     """
     group, transformation = groups(table)["unseen"], table["transformation"]
     differences = sides[0].mean(0) - sides[1].mean(0)
     varying: list[Trainings] = []
-    for side in sides:
+    is_one_training = len({name.partition("+")[0] for name in pair}) == 1
+    for side in [sides[0] - sides[1]] if is_one_training else sides:
         varying += between_trainings([mean(group, transformation, run) for run in side])
     estimate = [parts_of(group, transformation)]
     clusters = clusters_of(table)
@@ -395,6 +405,13 @@ def print_contrast(pair: tuple[str, str], sides: Sequence[np.ndarray], table: An
     low, high = intervals(estimate, differences[:, None], clusters, trainings=of_trainings)[0, 0]
     point = mean(group, transformation, differences)
     print(f"{' - '.join(pair)}: {point:+.3f} ({point + low:+.3f} to {point + high:+.3f}) on unseen")
+
+
+def print_worse(arm: str, sides: Sequence[np.ndarray], present: dict[str, Group]) -> None:
+    """Print the share of items that a fit makes worse by more than WORSE."""
+    is_worse = sides[0] < sides[1] - WORSE
+    of_unseen = is_worse[:, np.concatenate(present["unseen"])].mean()
+    print(f"{arm}+fit20 worse by more than {WORSE}: {is_worse.mean():.1%}, unseen {of_unseen:.1%}")
 
 
 def estimate(values: np.ndarray, table: Any, group: str) -> tuple[float, float, float]:
@@ -433,8 +450,7 @@ def lines_of_finding(base: str) -> list[Line]:
     results, table, lines = read_results(), item_table(), []
     for arm in MAIN:
         for way, words in (("", ""), ("+fit20", " with a fit")):
-            values = over_seeds(results, base, ALL, arm + way)
-            if values is not None:
+            for values in over_seeds(results, base, ALL, [arm + way]):
                 found = estimate(values, table, "unseen")
                 lines.append(Line(f"{arm}{words}", len(values), *found))
     if not lines:
@@ -479,22 +495,22 @@ def draw(lines: Sequence[Line]) -> str:
 
 
 def print_slope(base: str, results: dict[str, dict[str, Any]], table: Any) -> None:
-    """Print the contrast named beforehand: LoRWeB less the token control, by log2 of families."""
-    counts, sides = [], []
-    for families in FAMILY_COUNTS:
-        pair = [over_seeds(results, base, families, arm) for arm in COMPARED[0]]
-        if pair[0] is not None and pair[1] is not None:
-            counts.append(np.log2(families))
-            sides.append(pair)
-    if len(counts) < 2 or len({len(side) for pair in sides for side in pair}) > 1:
+    """Print the contrast named beforehand: LoRWeB less the token control, by log2 of families.
+
+    At every number of families the same seeds are taken.
+    """
+    present = {n: over_seeds(results, base, n, COMPARED[0]) for n in FAMILY_COUNTS}
+    present = {families: sides for families, sides in present.items() if sides}
+    if len(present) < 2:
         return
-    weights = np.array(counts) - np.mean(counts)
+    trainings = min(len(sides[0]) for sides in present.values())
+    weights = np.log2(list(present)) - np.mean(np.log2(list(present)))
     weights /= np.square(weights).sum()
     slopes = []
     for side in (0, 1):
-        weighted = [w * pair[side] for w, pair in zip(weights, sides, strict=True)]
-        slopes.append(np.sum(weighted, axis=0))
-    print("\nby doubling of the trained families:")
+        values = [sides[side][:trainings] for sides in present.values()]
+        slopes.append(np.sum([w * x for w, x in zip(weights, values, strict=True)], axis=0))
+    print(f"\nby doubling of the trained families, {trainings} trainings at each number:")
     print_contrast(COMPARED[0], slopes, table)
 
 
