@@ -27,12 +27,11 @@ class Mine:
         return [t.b for t in triplets]
 """
 PICTURES = """
-from skimage import data
-from PIL import Image
-for name in ("a", "b"):
-    image = Image.fromarray(data.astronaut() if name == "a" else data.chelsea())
-    image.resize((64, 64)).save(f"{name}.png")
-Image.open("a.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("a_prime.png")
+from PIL import Image, ImageOps
+from datagen.sources.scenes.compose import scene
+for name, seed in (("a", 1), ("b", 2)):
+    Image.fromarray(scene(seed, 256, 256)).save(f"{name}.png")
+ImageOps.invert(Image.open("a.png")).save("a_prime.png")
 """
 
 
@@ -85,7 +84,7 @@ def first_picture(folder: Path, wheel: Path, steps: dict[str, float]) -> None:
         named = f"lorweb-bench[model] @ {wheel.as_uri()}"
         run(folder, pip, "install", "-q", "-c", str(ROOT / "constraints.txt"), named)
     (folder / "pictures.py").write_text(PICTURES)
-    run(folder, sys.executable, "pictures.py")
+    run(folder, str(folder / "env/bin/python"), "pictures.py")
     with timed("lorweb-bench apply --model lorweb a.png a_prime.png b.png", steps):
         shown = ("a.png", "a_prime.png", "b.png", "-o", "b_prime.png")
         run(folder, command, "apply", "--model", "lorweb", *shown)
