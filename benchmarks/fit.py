@@ -94,7 +94,10 @@ def draw_items(train: Dataset, suite: Dataset, per_tier: int, seed: int) -> list
 def recoveries(model: str, items: Sequence[Item], fit: dict[str, Any] | None) -> np.ndarray:
     """edit_recovery of each item."""
     method = from_checkpoint(model, fit=fit)
-    answers = method.predict([item.triplet for item in items])
+    answers: list[Any] = []
+    for start in range(0, len(items), method.batch_size):
+        part = items[start : start + method.batch_size]
+        answers += method.predict([item.triplet for item in part])
     pairs = zip(answers, items, strict=True)
     values = [edit_recovery(np.asarray(x), np.asarray(i.triplet.b), i.b_prime) for x, i in pairs]
     return np.array(values)
