@@ -21,7 +21,7 @@ PER_TIER = 4
 CONTROLS = ("token-control", "single-lora")
 # From benchmarks/results/study, by `python -P benchmarks/study.py table`.
 STUDY = (
-    "The study (docs/study.md; 1,200 steps, three seeds): lorweb is .10 ahead of the single LoRA "
+    "The study (docs/study.md; 1,200 steps, three seeds): lorweb is .11 ahead of the single LoRA "
     "and level with the token control. Twenty steps of search for its mix, on the given pair, add "
     ".075; the same search brings neither control anything."
 )
