@@ -94,10 +94,9 @@ def main() -> None:
     shown = list(islice(open_dataset(arguments.train).quadruplets("train"), arguments.items))
     size = sizes.panel(shown[0].a, shown[0].b)
     device = torch.device("cpu")
-    panels = [
-        sizes.tensor([getattr(q, role) for q in shown], size, device)
-        for role in ("a", "a_prime", "b")
-    ]
+    panels = []
+    for role in ("a", "a_prime", "b"):
+        panels.append(sizes.tensor([getattr(q, role) for q in shown], size, device))
     features, mixes, kept = fitted_mixes(adapter, config, panels, arguments.steps)
     print(f"{kept:.0%} of the fits are kept; the others are the router's own mix")
     train_router(adapter, features, mixes, arguments.epochs)

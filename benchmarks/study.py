@@ -269,7 +269,7 @@ def run_oracle(training: Training, folder: Path, suite: Path) -> None:
     asked = command(*words, "--transformations", str(TRANSFORMATIONS))
     run_logged(asked, folder / "logs" / f"{training.name}+oracle.log")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(output / "oracle.json", kept)
+    write_atomic(kept, (output / "oracle.json").read_text())
 
 
 def run_all(wanted: Sequence[Training], folder: Path, suite: Path, jobs: int) -> None:
@@ -355,8 +355,11 @@ def over_seeds(
             if tuple(content[k] for k in ("base", "families", "arm", "way")) == asked:
                 of_seeds[content["seed"]] = [content["values"][key] for key in keys]
         found.append(of_seeds)
-    seeds = sorted(set.intersection(*(set(of_seeds) for of_seeds in found)))
-    return [np.array([of_seeds[s] for s in seeds]) for of_seeds in found] if seeds else []
+    seeds = sorted(set.intersection(*map(set, found)))
+    sides = []
+    for of_seeds in found if seeds else ():
+        sides.append(np.array([of_seeds[seed] for seed in seeds]))
+    return sides
 
 
 def item_table() -> dict[str, np.ndarray]:

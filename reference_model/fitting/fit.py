@@ -145,6 +145,7 @@ def fit(
     kept = torch.ones_like(before, dtype=torch.bool)
     if settings.steps:
         kept = after < (1 - settings.least_gain) * before
+    if settings.steps and kept.any() and settings.least_recovery > -1:  # it takes a sampling
         recovered = pair_recovery(adapter, config, space.at(best), pairs, prompts, settings.seed)
         kept &= recovered >= settings.least_recovery
     best = [_chosen(kept, x, torch.zeros_like(x)) for x in best]
