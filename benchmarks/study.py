@@ -2,14 +2,11 @@
 
     python -P benchmarks/study.py list
     python -P benchmarks/study.py run --folder study --jobs 2
-    python -P benchmarks/study.py table
-    python -P benchmarks/study.py plot docs/finding.svg
 
 `run` makes the datasets, trains every arm that is missing, scores it, and writes a file of results
 for each to benchmarks/results/study. It can be stopped at any time and goes on at the next start.
 Everything is done with public commands; each file of results holds those that made it. `list`
-prints what there is to run and what is there, `table` the means with intervals and the contrasts,
-`plot` draws the main arms on `unseen`, as trained and with a fit.
+prints what there is to run and what is there. study_report.py says what the results are.
 """
 
 import argparse
@@ -34,8 +31,6 @@ from datagen.planning.seeding import draw as digest
 from lorweb_bench.reports.report import PER_SAMPLE, read_per_sample
 from lorweb_bench.runtime.files import write_atomic
 from lorweb_bench.runtime.yaml_files import to_yaml
-from lorweb_bench.stats.aggregate import Group, clusters_of, groups, mean, parts_of
-from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 
 RESULTS = Path(__file__).parent / "results" / "study"
 ORACLES = RESULTS / "oracles"
@@ -48,9 +43,7 @@ DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
 FAMILY_COUNTS = (4, 8, 16, ALL)
 STEPS = 1200  # of every training, in batches of 8
-WORSE = 0.05  # edit_recovery that a fit should not lose
 TRANSFORMATIONS = 5  # of each tier, that bounds are searched for
-LEFT, WIDTH, ROW = 230, 430, 30  # of the drawing, in pixels
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 
 # Each arm: the ready config, and what is changed in it.
@@ -79,18 +72,6 @@ WAYS: dict[str, tuple[Sequence[str], tuple[str, ...]]] = {
     "mean": (("lorweb",), ("mix=mean",)),
     "nearest": (("lorweb",), ("mix=nearest",)),
 }
-COMPARED = (  # first less second, on the same items
-    ("lorweb", "token-control"),
-    ("lorweb", "single-lora"),
-    ("lorweb+fit20", "lorweb"),
-    ("lorweb+fit20", "lorweb+hidden"),
-    ("lorweb+fit20", "token-control+fit20"),
-    ("lorweb+fit20", "single-lora+fit20"),
-    ("lorweb", "lorweb+mean"),
-    ("lorweb", "lorweb+nearest"),
-    ("lorweb", "frozen-router"),
-    ("lorweb", "frozen-basis"),
-)
 
 
 @dataclass(frozen=True)
@@ -329,199 +310,10 @@ def write_labels(table: Any) -> None:
         write_atomic(path, json.dumps(labels, separators=(",", ":")) + "\n")
 
 
-def read_results() -> dict[str, dict[str, Any]]:
-    """All results by name."""
-    found = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        if path.name != "items.json":
-            content = json.loads(path.read_text())
-            found[content["name"]] = content
-    return found
-
-
-def over_seeds(
-    results: dict[str, dict[str, Any]], base: str, families: int, arms_and_ways: Sequence[str]
-) -> list[np.ndarray]:
-    """The values (trainings, items) of some arms, each run in some way, at so many families.
-
-    Only the seeds are taken that all of them have; none where there is no such seed.
-    """
-    keys = json.loads((RESULTS / "items.json").read_text())["key"]
-    found = []
-    for arm, _, way in (name.partition("+") for name in arms_and_ways):
-        asked = (base, families, arm, way)
-        of_seeds = {}
-        for content in results.values():
-            if tuple(content[k] for k in ("base", "families", "arm", "way")) == asked:
-                of_seeds[content["seed"]] = [content["values"][key] for key in keys]
-        found.append(of_seeds)
-    seeds = sorted(set.intersection(*map(set, found)))
-    sides = []
-    for of_seeds in found if seeds else ():
-        sides.append(np.array([of_seeds[seed] for seed in seeds]))
-    return sides
-
-
-def item_table() -> dict[str, np.ndarray]:
-    """What the items of the suite are, as columns."""
-    labels = json.loads((RESULTS / "items.json").read_text())
-    return {name: np.asarray(values) for name, values in labels.items()}
-
-
-def print_tables(base: str) -> None:
-    """Print means by arm, then the contrasts with their intervals, for each number of families."""
-    results, table = read_results(), item_table()
-    present, transformation = groups(table), table["transformation"]
-    shown = [group for group in GROUPS if group in present]
-    names = [a + (f"+{w}" if w else "") for w, (arms, _) in WAYS.items() for a in arms]
-    for families in sorted({content["families"] for content in results.values()}):
-        print(f"\n{families} families\n{'':28}{'n':>3}" + "".join(f"{g:>17}" for g in shown))
-        for name in names:
-            for values in over_seeds(results, base, families, [name]):
-                line = [mean(present[g], transformation, values.mean(0)) for g in shown]
-                numbers = "".join(f"{x:17.3f}" for x in line)
-                print(f"{name:28}{len(values):3}{numbers}")
-        for pair in COMPARED:
-            if sides := over_seeds(results, base, families, pair):
-                print_contrast(pair, sides, table)
-        for arm in MAIN:
-            if sides := over_seeds(results, base, families, (f"{arm}+fit20", arm)):
-                print_worse(arm, sides, present)
-    print_slope(base, results, table)
-
-
-def print_contrast(pair: tuple[str, str], sides: Sequence[np.ndarray], table: Any) -> None:
-    """Print how far the first of two arms is ahead of the second on `unseen`, with its interval.
-
-    The interval knows what items share, and that trainings differ; two ways to run one training
-    differ together.
-    """
-    group, transformation = groups(table)["unseen"], table["transformation"]
-    differences = sides[0].mean(0) - sides[1].mean(0)
-    varying: list[Trainings] = []
-    is_one_training = len({name.partition("+")[0] for name in pair}) == 1
-    for side in [sides[0] - sides[1]] if is_one_training else sides:
-        varying += between_trainings([mean(group, transformation, run) for run in side])
-    estimate = [parts_of(group, transformation)]
-    clusters = clusters_of(table)
-    of_trainings = [[tuple(varying)]]
-    low, high = intervals(estimate, differences[:, None], clusters, trainings=of_trainings)[0, 0]
-    point = mean(group, transformation, differences)
-    print(f"{' - '.join(pair)}: {point:+.3f} ({point + low:+.3f} to {point + high:+.3f}) on unseen")
-
-
-def print_worse(arm: str, sides: Sequence[np.ndarray], present: dict[str, Group]) -> None:
-    """Print the share of items that a fit makes worse by more than WORSE."""
-    is_worse = sides[0] < sides[1] - WORSE
-    of_unseen = is_worse[:, np.concatenate(present["unseen"])].mean()
-    print(f"{arm}+fit20 worse by more than {WORSE}: {is_worse.mean():.1%}, unseen {of_unseen:.1%}")
-
-
-def estimate(values: np.ndarray, table: Any, group: str) -> tuple[float, float, float]:
-    """The mean of an arm in a group and the ends of its interval.
-
-    Args:
-        values: The value of each item (trainings, items).
-        table: What the items are.
-        group: Such as `unseen`.
-    """
-    part, transformation = groups(table)[group], table["transformation"]
-    varying = between_trainings([mean(part, transformation, run) for run in values])
-    low, high = intervals(
-        [parts_of(part, transformation)],
-        values.mean(0)[:, None],
-        clusters_of(table),
-        trainings=[[tuple(varying)]],
-    )[0, 0]
-    point = mean(part, transformation, values.mean(0))
-    return point, point + low, point + high
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the drawing: what was run, how many trainings, its mean and interval."""
-
-    name: str
-    trainings: int
-    mean: float
-    low: float
-    high: float
-
-
-def lines_of_finding(base: str) -> list[Line]:
-    """The main arms on `unseen` at all families, as trained and with a fit of 20 steps."""
-    results, table, lines = read_results(), item_table(), []
-    for arm in MAIN:
-        for way, words in (("", ""), ("+fit20", " with a fit")):
-            for values in over_seeds(results, base, ALL, [arm + way]):
-                found = estimate(values, table, "unseen")
-                lines.append(Line(f"{arm}{words}", len(values), *found))
-    if not lines:
-        raise SystemExit("there are no results of the main arms yet; run the study first")
-    return lines
-
-
-def across(value: float) -> float:
-    """Where a value from 0 to 1 stands in the drawing."""
-    return round(LEFT + WIDTH * min(1.0, max(0.0, value)), 1)
-
-
-def draw_line(line: Line, y: float) -> str:
-    """The name, interval and mean of a line, at a height."""
-    colour = "#b3461f" if line.name.endswith("fit") else "#2a5d8f"
-    low, point, high = across(line.low), across(line.mean), across(line.high)
-    note = f"{line.mean:.2f}, {line.trainings} trained"
-    return (
-        f'<text x="{LEFT - 12}" y="{y + 5}" text-anchor="end">{line.name}</text>\n'
-        f'<path d="M{low} {y}H{high}" stroke="{colour}" stroke-width="3"/>\n'
-        f'<circle cx="{point}" cy="{y}" r="6" fill="{colour}"/>\n'
-        f'<text x="{high + 10}" y="{y + 5}">{note}</text>'
-    )
-
-
-def draw(lines: Sequence[Line]) -> str:
-    """The lines as an SVG over an axis from 0 to 1."""
-    height, total = ROW * len(lines) + 46, LEFT + WIDTH + 150
-    style = "font: 14px system-ui, sans-serif; fill: #1c1d1f"
-    size = f'viewBox="0 0 {total} {height}" width="{total}"'
-    shapes = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="{style}">']
-    shapes.append(f'<rect width="{total}" height="{height}" fill="white"/>')
-    for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-        x = across(tick)
-        shapes.append(f'<path d="M{x} 8V{height - 38}" stroke="#dedfda"/>')
-        shapes.append(f'<text x="{x}" y="{height - 20}" text-anchor="middle">{tick:.1f}</text>')
-    shapes += [draw_line(line, 8 + ROW * (n + 0.5)) for n, line in enumerate(lines)]
-    words = "edit_recovery on unseen, 95 % intervals"
-    middle = LEFT + WIDTH // 2
-    shapes.append(f'<text x="{middle}" y="{height - 3}" text-anchor="middle">{words}</text>')
-    return "\n".join([*shapes, "</svg>\n"])
-
-
-def print_slope(base: str, results: dict[str, dict[str, Any]], table: Any) -> None:
-    """Print the contrast named beforehand: LoRWeB less the token control, by log2 of families.
-
-    At every number of families the same seeds are taken.
-    """
-    present = {n: over_seeds(results, base, n, COMPARED[0]) for n in FAMILY_COUNTS}
-    present = {families: sides for families, sides in present.items() if sides}
-    if len(present) < 2:
-        return
-    trainings = min(len(sides[0]) for sides in present.values())
-    weights = np.log2(list(present)) - np.mean(np.log2(list(present)))
-    weights /= np.square(weights).sum()
-    slopes = []
-    for side in (0, 1):
-        values = [sides[side][:trainings] for sides in present.values()]
-        slopes.append(np.sum([w * x for w, x in zip(weights, values, strict=True)], axis=0))
-    print(f"\nby doubling of the trained families, {trainings} trainings at each number:")
-    print_contrast(COMPARED[0], slopes, table)
-
-
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("list", "run", "table", "plot"))
-    parser.add_argument("picture", nargs="?", type=Path, help="of `plot`: where it goes")
+    parser.add_argument("what", choices=("list", "run"))
     parser.add_argument("--folder", type=Path, default=Path("study"), help="for data and logs")
     parser.add_argument("--base", default="tiny", help="the base that knows the world")
     parser.add_argument("--narrow", help="the base that knows the trained families alone")
@@ -530,12 +322,7 @@ def main() -> None:
     settings = parser.parse_args()
     wanted = trainings(settings.base, settings.narrow)
     wanted = [training for training in wanted if settings.only in training.name]
-    if settings.what == "table":
-        print_tables(Path(settings.base).name)
-    elif settings.what == "plot":
-        picture = draw(lines_of_finding(Path(settings.base).name))
-        write_atomic(settings.picture or Path("finding.svg"), picture)
-    elif settings.what == "list":
+    if settings.what == "list":
         for training in wanted:
             ways = [way for way, (arms, _) in WAYS.items() if training.arm in arms]
             names = [training.name + (f"+{way}" if way else "") for way in ways]

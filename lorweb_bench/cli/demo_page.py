@@ -19,7 +19,7 @@ from lorweb_bench.runtime.files import write_atomic
 PICTURED = ("lorweb", "single-lora", "token-control", "ceiling")
 PER_TIER = 4
 CONTROLS = ("token-control", "single-lora")
-# From benchmarks/results/study, by `python -P benchmarks/study.py table`.
+# From benchmarks/results/study, by `python -P benchmarks/study_report.py table`.
 STUDY = (
     "The study (docs/study.md; 1,200 steps, three seeds): lorweb is .11 ahead of the single LoRA "
     "and level with the token control. Twenty steps of search for its mix, on the given pair, add "

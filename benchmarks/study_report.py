@@ -1,0 +1,412 @@
+"""Say what the study of docs/study.md found, from its results.
+
+    python -P benchmarks/study_report.py table
+    python -P benchmarks/study_report.py table --base tiny-kminus
+    python -P benchmarks/study_report.py bounds
+    python -P benchmarks/study_report.py finding docs/finding.svg
+    python -P benchmarks/study_report.py families docs/families.svg
+
+`table` prints means, and contrasts with their intervals; `bounds` what is reachable, and where it
+is lost. `finding` draws the main arms as trained and with a fit, `families` draws them over the
+number of trained families. All of it reads benchmarks/results/study, which study.py writes.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorweb_bench.runtime.files import write_atomic
+from lorweb_bench.stats.aggregate import Group, clusters_of, groups, mean, parts_of
+from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
+
+RESULTS = Path(__file__).parent / "results" / "study"
+ALL = 31  # trained families
+WORSE = 0.05  # edit_recovery that a fit should not lose
+GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
+MAIN = ("lorweb", "token-control", "single-lora")
+OTHERS = (
+    *("frozen-router", "uniform-gates", "permuted-features", "frozen-basis", "basis-and-token"),
+    *("one-element", "four-elements", "16-elements"),
+)
+FITS = ("fit5", "fit10", "fit20", "fit40")
+COMPARED = (  # first less second, on the same items
+    ("lorweb", "token-control"),
+    ("lorweb", "single-lora"),
+    ("lorweb+fit20", "lorweb"),
+    ("lorweb+fit20", "lorweb+hidden"),
+    ("lorweb+fit20", "token-control+fit20"),
+    ("lorweb+fit20", "single-lora+fit20"),
+    ("lorweb", "lorweb+mean"),
+    ("lorweb", "lorweb+nearest"),
+    *(("lorweb", arm) for arm in OTHERS),
+)
+BLUE, RUST, GREY, GREEN = "#2a5d8f", "#b3461f", "#dedfda", "#4d7a4f"
+COLOURS = dict(zip(MAIN, (BLUE, RUST, GREEN), strict=True))
+TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+STYLE = "font: 14px system-ui, sans-serif; fill: #1c1d1f"
+LEFT, WIDTH, ROW = 230, 430, 30  # of the finding's drawing, in pixels
+MARGIN, ACROSS, HEIGHT = 60, 480, 300  # of the drawing over families, in pixels
+
+
+def read_results() -> list[dict[str, Any]]:
+    """All results, one for each training and way to run it."""
+    paths = [path for path in sorted(RESULTS.glob("*.json")) if path.name != "items.json"]
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def item_table() -> dict[str, np.ndarray]:
+    """What the items of the suite are, as columns."""
+    labels = json.loads((RESULTS / "items.json").read_text())
+    return {name: np.asarray(values) for name, values in labels.items()}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The results on one base.
+
+    Attributes:
+        base: Its name.
+        results: One for each training and way to run it.
+        items: What the items of the suite are, as columns.
+    """
+
+    base: str
+    results: Sequence[dict[str, Any]]
+    items: dict[str, np.ndarray]
+
+    def values(self, families: int, arms_and_ways: Sequence[str]) -> list[np.ndarray]:
+        """The values (trainings, items) of some arms, each run in some way, at so many families.
+
+        Only the seeds are taken that all of them have; none where there is no such seed.
+        """
+        keys = self.items["key"].tolist()
+        found = []
+        for arm, _, way in (name.partition("+") for name in arms_and_ways):
+            asked = (self.base, families, arm, way)
+            of_seeds = {}
+            for content in self.results:
+                if tuple(content[k] for k in ("base", "families", "arm", "way")) == asked:
+                    of_seeds[content["seed"]] = [content["values"][key] for key in keys]
+            found.append(of_seeds)
+        seeds = sorted(set.intersection(*map(set, found)))
+        sides = []
+        for of_seeds in found if seeds else ():
+            sides.append(np.array([of_seeds[seed] for seed in seeds]))
+        return sides
+
+    def family_counts(self) -> list[int]:
+        """The numbers of trained families that there are results of."""
+        return sorted({c["families"] for c in self.results if c["base"] == self.base})
+
+
+def open_study(base: str) -> Study:
+    """The results on a base; ends with a sentence where there are none."""
+    found = [content for content in read_results() if content["base"] == base]
+    if not found:
+        raise SystemExit(f"{RESULTS} has no results on the base '{base}'; run the study first")
+    return Study(base, found, item_table())
+
+
+def mean_with_interval(
+    values: np.ndarray, items: dict[str, np.ndarray], group: str, varying: Sequence[np.ndarray]
+) -> tuple[float, float, float]:
+    """A mean over trainings and items, and the ends of its 95 % interval.
+
+    The interval knows what items share, and that trainings differ.
+
+    Args:
+        values: One for each item.
+        items: What they are.
+        group: Such as `unseen`.
+        varying: The values (trainings, items) of everything that was trained.
+    """
+    part, transformation = groups(items)[group], items["transformation"]
+    between: list[Trainings] = []
+    for runs in varying:
+        between += between_trainings([mean(part, transformation, run) for run in runs])
+    estimates = [parts_of(part, transformation)]
+    low, high = intervals(
+        estimates, values[:, None], clusters_of(items), trainings=[[tuple(between)]]
+    )[0, 0]
+    point = mean(part, transformation, values)
+    return point, point + low, point + high
+
+
+def estimate(
+    values: np.ndarray, items: dict[str, np.ndarray], group: str
+) -> tuple[float, float, float]:
+    """The mean of an arm (trainings, items) in a group, and the ends of its interval."""
+    return mean_with_interval(values.mean(0), items, group, [values])
+
+
+def contrast(
+    pair: tuple[str, str], sides: Sequence[np.ndarray], items: dict[str, np.ndarray]
+) -> tuple[float, float, float]:
+    """How far the first of two arms is ahead on `unseen`, and the ends of its interval.
+
+    Two ways to run one training differ together, two trainings apart.
+    """
+    is_one_training = len({name.partition("+")[0] for name in pair}) == 1
+    varying = [sides[0] - sides[1]] if is_one_training else sides
+    return mean_with_interval(sides[0].mean(0) - sides[1].mean(0), items, "unseen", varying)
+
+
+def slope(study: Study) -> tuple[int, tuple[float, float, float]] | None:
+    """LoRWeB less the token control, by doubling of the trained families.
+
+    At every number of families the same seeds are taken.
+
+    Returns:
+        How many trainings at each number, and the slope with the ends of its interval; None where
+        there is one number of families.
+    """
+    present = {n: study.values(n, COMPARED[0]) for n in study.family_counts()}
+    present = {families: sides for families, sides in present.items() if sides}
+    if len(present) < 2:
+        return None
+    trainings = min(len(sides[0]) for sides in present.values())
+    weights = np.log2(list(present)) - np.mean(np.log2(list(present)))
+    weights /= np.square(weights).sum()
+    slopes = []
+    for side in (0, 1):
+        values = [sides[side][:trainings] for sides in present.values()]
+        slopes.append(np.sum([w * x for w, x in zip(weights, values, strict=True)], axis=0))
+    return trainings, contrast(COMPARED[0], slopes, study.items)
+
+
+def said(numbers: tuple[float, float, float]) -> str:
+    """A difference with its interval, in words."""
+    return "{:+.3f} ({:+.3f} to {:+.3f}) on unseen".format(*numbers)
+
+
+def print_table(study: Study) -> None:
+    """Print means by arm, then the contrasts, for each number of families; then the slope."""
+    for families in study.family_counts():
+        print_means(study, families)
+        for pair in COMPARED:
+            if sides := study.values(families, pair):
+                print(f"{' - '.join(pair)}: {said(contrast(pair, sides, study.items))}")
+        for arm in MAIN:
+            if sides := study.values(families, (f"{arm}+fit20", arm)):
+                print_worse(arm, sides, groups(study.items))
+    if found := slope(study):
+        trainings, numbers = found
+        print(f"\nby doubling of the trained families, {trainings} trainings at each number:")
+        print(f"{' - '.join(COMPARED[0])}: {said(numbers)}")
+
+
+def print_means(study: Study, families: int) -> None:
+    """Print the mean of every arm and way in every group."""
+    present, transformation = groups(study.items), study.items["transformation"]
+    shown = [group for group in GROUPS if group in present]
+    print(f"\n{families} families\n{'':28}{'n':>3}" + "".join(f"{g:>17}" for g in shown))
+    ways = [f"{arm}+{way}" for way in ("hidden", *FITS) for arm in MAIN]
+    for name in (*MAIN, *OTHERS, *ways, "lorweb+mean", "lorweb+nearest"):
+        for values in study.values(families, [name]):
+            line = [mean(present[g], transformation, values.mean(0)) for g in shown]
+            print(f"{name:28}{len(values):3}" + "".join(f"{x:17.3f}" for x in line))
+
+
+def print_worse(arm: str, sides: Sequence[np.ndarray], present: dict[str, Group]) -> None:
+    """Print the share of items that a fit makes worse by more than WORSE."""
+    is_worse = sides[0] < sides[1] - WORSE
+    of_unseen = is_worse[:, np.concatenate(present["unseen"])].mean()
+    print(f"{arm}+fit20 worse by more than {WORSE}: {is_worse.mean():.1%}, unseen {of_unseen:.1%}")
+
+
+def print_bounds(base: str) -> None:
+    """Print what is reachable with each kind of checkpoint, as means over its trainings."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((RESULTS / "oracles").glob(f"{base}-t*.json")):
+        found.setdefault(path.stem.rpartition("-seed")[0], []).append(json.loads(path.read_text()))
+    if not found:
+        raise SystemExit(f"{RESULTS / 'oracles'} has nothing of the base '{base}'")
+    for name, oracles in found.items():
+        words = list(oracles[0]["words"])
+        print(f"\n{name}, trainings: {len(oracles)}")
+        print(f"{'':18}" + "".join(f"{word:>14}" for word in words))
+        for group, scores in oracles[0]["groups"].items():
+            means = [np.mean([o["groups"][group][w]["mean"] for o in oracles]) for w in words]
+            print(f"{group:18}" + "".join(f"{x:14.3f}" for x in means))
+            if group == "unseen" and len(oracles) == 1:
+                print_ends(scores, words)
+
+
+def print_ends(scores: dict[str, Any], words: Sequence[str]) -> None:
+    """Print the ends of the intervals of a group."""
+    for end in ("ci_low", "ci_high"):
+        print(f"{'  ' + end:18}" + "".join(f"{scores[word][end]:14.3f}" for word in words))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the finding's drawing: what was run, how many trainings, mean and interval."""
+
+    name: str
+    trainings: int
+    mean: float
+    low: float
+    high: float
+
+
+def lines_of_finding(study: Study) -> list[Line]:
+    """The main arms on `unseen` at all families, as trained and with a fit of 20 steps."""
+    lines = []
+    for arm in MAIN:
+        for way, words in (("", ""), ("+fit20", " with a fit")):
+            for values in study.values(ALL, [arm + way]):
+                found = estimate(values, study.items, "unseen")
+                lines.append(Line(f"{arm}{words}", len(values), *found))
+    if not lines:
+        raise SystemExit("there are no results of the main arms yet; run the study first")
+    return lines
+
+
+def across(value: float) -> float:
+    """Where a value from 0 to 1 stands in the finding's drawing."""
+    return round(LEFT + WIDTH * min(1.0, max(0.0, value)), 1)
+
+
+def draw_line(line: Line, y: float) -> str:
+    """The name, interval and mean of a line, at a height."""
+    colour = RUST if line.name.endswith("fit") else BLUE
+    low, point, high = across(line.low), across(line.mean), across(line.high)
+    note = f"{line.mean:.2f}, {line.trainings} trained"
+    return (
+        f'<text x="{LEFT - 12}" y="{y + 5}" text-anchor="end">{line.name}</text>\n'
+        f'<path d="M{low} {y}H{high}" stroke="{colour}" stroke-width="3"/>\n'
+        f'<circle cx="{point}" cy="{y}" r="6" fill="{colour}"/>\n'
+        f'<text x="{high + 10}" y="{y + 5}">{note}</text>'
+    )
+
+
+def sheet(width: int, height: int) -> list[str]:
+    """The first lines of an SVG: its size, and white paper."""
+    size = f'viewBox="0 0 {width} {height}" width="{width}"'
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="{STYLE}">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+
+
+def draw_finding(lines: Sequence[Line]) -> str:
+    """The lines as an SVG over an axis from 0 to 1."""
+    height = ROW * len(lines) + 46
+    shapes = sheet(LEFT + WIDTH + 150, height)
+    for tick in TICKS:
+        x = across(tick)
+        shapes.append(f'<path d="M{x} 8V{height - 38}" stroke="{GREY}"/>')
+        shapes.append(f'<text x="{x}" y="{height - 20}" text-anchor="middle">{tick:.1f}</text>')
+    shapes += [draw_line(line, 8 + ROW * (n + 0.5)) for n, line in enumerate(lines)]
+    words = "edit_recovery on unseen, 95 % intervals"
+    middle = LEFT + WIDTH // 2
+    shapes.append(f'<text x="{middle}" y="{height - 3}" text-anchor="middle">{words}</text>')
+    return "\n".join([*shapes, "</svg>\n"])
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean with its interval, at a number of trained families."""
+
+    families: int
+    mean: float
+    low: float
+    high: float
+
+
+def curves_over_families(study: Study) -> dict[str, list[Point]]:
+    """By arm, as trained and with a fit, its points on `unseen`; no curve has one point."""
+    curves: dict[str, list[Point]] = {}
+    for name in (*MAIN, *(f"{arm}+fit20" for arm in MAIN)):
+        points = []
+        for families in study.family_counts():
+            for values in study.values(families, [name]):
+                points.append(Point(families, *estimate(values, study.items, "unseen")))
+        if len(points) > 1:
+            curves[name] = points
+    if not curves:
+        raise SystemExit("there is no arm with two numbers of families yet; run the study first")
+    return curves
+
+
+def place(families: float, value: float) -> tuple[float, float]:
+    """Where a value from 0 to 1 at a number of families stands in the drawing over families."""
+    x = MARGIN + 30 + (ACROSS - 60) * (np.log2(families) - 2) / (np.log2(ALL) - 2)
+    return round(float(x), 1), round(12 + HEIGHT * (1 - min(1.0, max(0.0, value))), 1)
+
+
+def draw_curve(name: str, points: Sequence[Point], number: int) -> list[str]:
+    """A curve with its intervals, and its name beside its end."""
+    arm, _, way = name.partition("+")
+    colour, dashes = COLOURS[arm], ' stroke-dasharray="6 4"' if way else ""
+    nudge = 2 ** ((number - 2.5) * 0.012)  # so that intervals do not cover each other
+    places = [place(p.families * nudge, p.mean) for p in points]
+    path = "M" + "L".join(f"{x} {y}" for x, y in places)
+    shapes = [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>']
+    for point, (x, y) in zip(points, places, strict=True):
+        low, high = place(1, point.low)[1], place(1, point.high)[1]
+        shapes.append(f'<path d="M{x} {low}V{high}" stroke="{colour}" stroke-opacity=".6"/>')
+        shapes.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
+    return shapes
+
+
+def draw_key(names: Sequence[str], ends: Sequence[float]) -> list[str]:
+    """The names of curves, each at the height where its curve ends, and none upon another."""
+    shapes, last = [], -20.0
+    for y, name in sorted(zip(ends, names, strict=True)):
+        last = max(y, last + 18)
+        words = name.replace("+fit20", " with a fit")
+        colour = COLOURS[name.partition("+")[0]]
+        x = MARGIN + ACROSS
+        shapes.append(f'<text x="{x}" y="{last + 5}" fill="{colour}">{words}</text>')
+    return shapes
+
+
+def draw_families(curves: dict[str, list[Point]]) -> str:
+    """The curves as an SVG, the number of families doubling along its axis."""
+    shapes = sheet(MARGIN + ACROSS + 190, HEIGHT + 60)
+    for tick in TICKS:
+        y = place(1, tick)[1]
+        shapes.append(f'<path d="M{MARGIN} {y}H{MARGIN + ACROSS - 10}" stroke="{GREY}"/>')
+        shapes.append(f'<text x="{MARGIN - 8}" y="{y + 5}" text-anchor="end">{tick:.1f}</text>')
+    for families in sorted({point.families for points in curves.values() for point in points}):
+        x = place(families, 0)[0]
+        shapes.append(f'<text x="{x}" y="{HEIGHT + 32}" text-anchor="middle">{families}</text>')
+    for number, (name, points) in enumerate(curves.items()):
+        shapes += draw_curve(name, points, number)
+    ends = [place(1, points[-1].mean)[1] for points in curves.values()]
+    shapes += draw_key(list(curves), ends)
+    words = "trained families; edit_recovery on unseen, 95 % intervals"
+    middle = MARGIN + ACROSS // 2
+    shapes.append(f'<text x="{middle}" y="{HEIGHT + 52}" text-anchor="middle">{words}</text>')
+    return "\n".join([*shapes, "</svg>\n"])
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("table", "bounds", "finding", "families"))
+    parser.add_argument("picture", nargs="?", type=Path, help="of a drawing: where it goes")
+    parser.add_argument("--base", default="tiny", help="name of the base that was adapted")
+    settings = parser.parse_args()
+    if settings.what == "bounds":
+        print_bounds(settings.base)
+        return
+    study = open_study(settings.base)
+    if settings.what == "table":
+        print_table(study)
+        return
+    if settings.what == "finding":
+        picture = draw_finding(lines_of_finding(study))
+    else:
+        picture = draw_families(curves_over_families(study))
+    write_atomic(settings.picture or Path(f"{settings.what}.svg"), picture)
+
+
+if __name__ == "__main__":
+    main()

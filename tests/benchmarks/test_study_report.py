@@ -1,0 +1,118 @@
+"""The study's report: means, contrasts and drawings that show what was measured."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+SVG = "{http://www.w3.org/2000/svg}"
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def report(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("study_report")
+
+
+@pytest.fixture(scope="module")
+def items() -> dict[str, np.ndarray]:
+    """Twenty transformations of ten families, three items each."""
+    return {
+        "key": np.array([f"k{n:02}" for n in range(COUNT)]),
+        "transformation": np.array([f"t{n % 20}" for n in range(COUNT)]),
+        "family": np.array([f"f{n % 20 // 2}" for n in range(COUNT)]),
+        "split": np.full(COUNT, "unseen"),
+        "tier": np.full(COUNT, "new_family"),
+        "kind": np.full(COUNT, "colour"),
+        "hard": np.zeros(COUNT, bool),
+        "a_source": np.array([f"a{n % 11}" for n in range(COUNT)]),
+        "b_source": np.array([f"b{n % 13}" for n in range(COUNT)]),
+    }
+
+
+def result(
+    items: dict[str, np.ndarray], families: int, arm: str, seed: int, value: float, way: str = ""
+) -> dict[str, Any]:
+    """What is kept of one run that gives every item about the same value."""
+    spread = np.random.default_rng([families, seed]).normal(0, 0.01, COUNT)
+    values = dict(zip(items["key"].tolist(), (value + spread).tolist(), strict=True))
+    about = {"base": "tiny", "families": families, "arm": arm, "seed": seed, "way": way}
+    return {**about, "values": values}
+
+
+def test_an_estimate_is_the_mean_of_transformations_and_lies_in_its_interval(
+    report: ModuleType, items: dict[str, np.ndarray]
+) -> None:
+    values = np.random.default_rng(0).uniform(0, 1, (1, COUNT))
+    point, low, high = report.estimate(values, items, "unseen")
+    transformation = items["transformation"]
+    of_each = [values[0, transformation == name].mean() for name in set(transformation)]
+    assert point == pytest.approx(np.mean(of_each))
+    assert low < point < high
+
+
+def test_two_arms_are_compared_by_the_seeds_that_both_have(
+    report: ModuleType, items: dict[str, np.ndarray]
+) -> None:
+    results = [result(items, 31, "lorweb", seed, 0.6 + seed) for seed in (0, 1)]
+    results.append(result(items, 31, "token-control", 1, 0.5))
+    study = report.Study("tiny", results, items)
+    first, second = study.values(31, ("lorweb", "token-control"))
+    assert first.shape == second.shape == (1, COUNT)
+    point, low, high = report.contrast(("lorweb", "token-control"), (first, second), items)
+    assert point == pytest.approx(1.1)
+    assert low == pytest.approx(point) == high
+
+
+def test_the_slope_is_what_a_doubling_of_families_adds_to_the_lead(
+    report: ModuleType, items: dict[str, np.ndarray]
+) -> None:
+    results = []
+    for seed in (0, 1):
+        for doublings, families in enumerate((4, 8, 16)):
+            results.append(result(items, families, "lorweb", seed, 0.3 + 0.15 * doublings))
+            results.append(result(items, families, "token-control", seed, 0.3 + 0.1 * doublings))
+    trainings, (point, low, high) = report.slope(report.Study("tiny", results, items))
+    assert trainings == 2
+    assert point == pytest.approx(0.05)
+    assert low <= point <= high
+
+
+def test_the_finding_has_a_mark_for_each_line_within_its_interval(report: ModuleType) -> None:
+    lines = [
+        report.Line("lorweb", 3, 0.5, 0.4, 0.6),
+        report.Line("lorweb with a fit", 1, 0.7, 0.65, 0.8),
+    ]
+    tree = ElementTree.fromstring(report.draw_finding(lines))
+    first, second = (float(mark.get("cx", "")) for mark in tree.iter(f"{SVG}circle"))
+    assert second - first == pytest.approx(0.2 * report.WIDTH, abs=0.2)
+    words = [text.text for text in tree.iter(f"{SVG}text")]
+    assert {"lorweb", "lorweb with a fit", "0.50, 3 trained"} <= set(words)
+
+
+def test_the_drawing_over_families_has_equal_steps_for_doublings_and_names_every_arm(
+    report: ModuleType, items: dict[str, np.ndarray]
+) -> None:
+    results = []
+    for number, families in enumerate((4, 8, 16)):
+        results.append(result(items, families, "lorweb", 0, 0.3 + 0.2 * number))
+        results.append(result(items, families, "lorweb", 0, 0.4 + 0.2 * number, "fit20"))
+    results.append(result(items, 16, "single-lora", 0, 0.2))
+    curves = report.curves_over_families(report.Study("tiny", results, items))
+    assert list(curves) == ["lorweb", "lorweb+fit20"]
+    tree = ElementTree.fromstring(report.draw_families(curves))
+    marks = [(float(m.get("cx", "")), float(m.get("cy", ""))) for m in tree.iter(f"{SVG}circle")]
+    assert len(marks) == 6
+    steps = np.diff([x for x, _ in marks[:3]])
+    assert steps[0] == pytest.approx(steps[1], abs=0.2)
+    assert marks[0][1] - marks[1][1] == pytest.approx(0.2 * report.HEIGHT, abs=3)
+    words = [text.text for text in tree.iter(f"{SVG}text")]
+    assert {"lorweb", "lorweb with a fit", "4", "8", "16"} <= set(words)
+
+
+def test_a_base_without_results_is_named(report: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="no results on the base 'none'"):
+        report.open_study("none")
