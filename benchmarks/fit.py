@@ -6,16 +6,20 @@ comparison, trained ones too. They are run on the pictures of the training datas
 nothing of a suite is looked at.
 
     python -P benchmarks/fit.py --fit steps=20 --fit steps=20,space=span
+
+With `--crops 2` every fit also gets two crops of the pair, enlarged, as further pairs. Where an
+edit moves pixels, or depends on the place, these are pairs of another edit.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from lorweb_bench.data.dataset import Dataset, open_dataset
 from lorweb_bench.data.images import to_image
@@ -26,6 +30,8 @@ from reference_model.method import from_checkpoint
 
 LEAST_CHANGE = 8.0  # RMSE in levels, as the items of a suite change
 WORSE = 0.05  # edit_recovery that an item may lose
+CROP = 0.75  # side of a crop of the pair
+CORNERS = ((0, 0), (1, 1), (1, 0), (0, 1))  # of which crops are taken, by their number
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,24 @@ def draw_items(train: Dataset, suite: Dataset, per_tier: int, seed: int) -> list
     return items
 
 
+def crop(picture: Image.Image, corner: tuple[int, int]) -> Image.Image:
+    """The part of a picture at a corner, enlarged to the picture's size."""
+    width, height = picture.size
+    left, top = (round((1 - CROP) * n * side) for n, side in zip(corner, picture.size, strict=True))
+    box = (left, top, left + round(CROP * width), top + round(CROP * height))
+    return picture.resize(picture.size, Image.Resampling.BICUBIC, box=box)
+
+
+def with_crops(items: Sequence[Item], count: int) -> list[Item]:
+    """The items with so many crops of their pair as further pairs."""
+    found = []
+    for item in items:
+        pair = item.triplet.pairs[0]
+        further = tuple((crop(pair[0], c), crop(pair[1], c)) for c in CORNERS[:count])
+        found.append(replace(item, triplet=replace(item.triplet, further_pairs=further)))
+    return found
+
+
 def recoveries(model: str, items: Sequence[Item], fit: dict[str, Any] | None) -> np.ndarray:
     """edit_recovery of each item."""
     method = from_checkpoint(model, fit=fit)
@@ -111,6 +135,7 @@ def main() -> None:
     parser.add_argument("--model", default="lorweb")
     parser.add_argument("--items", type=int, default=20, help="in each tier")
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--crops", type=int, default=0, help="of the pair, 0 to 4")
     parser.add_argument("--fit", action="append", default=[], help="steps=20,space=span")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,7 +146,8 @@ def main() -> None:
     for words in ("", *arguments.fit):
         started = time.process_time()
         fit = dict(parse_options(words.split(","))) if words else None
-        values = router if fit is None else recoveries(arguments.model, items, fit)
+        shown = with_crops(items, arguments.crops)
+        values = router if fit is None else recoveries(arguments.model, shown, fit)
         seconds = (time.process_time() - started) / len(items)
         gain = values - router
         means = ", ".join(f"{t} {values[tiers == t].mean():.3f}" for t in dict.fromkeys(tiers))

@@ -344,7 +344,7 @@ def draw_curve(name: str, points: Sequence[Point], number: int) -> list[str]:
     """A curve with its intervals, and its name beside its end."""
     arm, _, way = name.partition("+")
     colour, dashes = COLOURS[arm], ' stroke-dasharray="6 4"' if way else ""
-    nudge = 2 ** ((number - 2.5) * 0.012)  # so that intervals do not cover each other
+    nudge = 2 ** ((number - 2.5) * 0.04)  # so that intervals do not cover each other
     places = [place(p.families * nudge, p.mean) for p in points]
     path = "M" + "L".join(f"{x} {y}" for x, y in places)
     shapes = [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>']
