@@ -17,7 +17,7 @@ from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError, unknown_name
 from lorweb_bench.runtime.files import read_json
 from reference_model.bases.base import Base
-from reference_model.bases.registry import base_folder, load_base
+from reference_model.bases.registry import base_folder, base_kind, load_base
 from reference_model.checkpoints.checkpoint import (
     checkpoint_folder,
     load_checkpoint,
@@ -342,20 +342,28 @@ def instruction_predictor(base: Base) -> Predictor:
     return predict_panels
 
 
-def ceiling() -> Method:
-    """The tiny base told the true transformation: what an adapter on it could reach at best.
+def ceiling(base: str = "tiny") -> Method:
+    """A tiny base told the true transformation: what an adapter on it could reach at best.
 
     Nothing of it was trained on a dataset: what the base knows, the suite that declares it says.
+
+    Args:
+        base: `tiny`, or a folder that `lorweb-bench pretrain-tiny` wrote.
+
+    Raises:
+        InputError: there is no such base, or it is none of the tiny ones.
     """
     device = best_device()
-    base = load_base("tiny").to(device)
-    panel = read_json(base_folder("tiny") / "config.json")["panel"]
-    about: dict[str, Any] = {"base": "tiny", "trainable_parameters": 0, "training_dataset": []}
+    if base_kind(base).full_size:
+        raise InputError(f"ceiling: base={base} is no tiny base; name `tiny` or a folder of one")
+    told = load_base(base).to(device)
+    panel = read_json(base_folder(base) / "config.json")["panel"]
+    about: dict[str, Any] = {"base": base, "trainable_parameters": 0, "training_dataset": []}
     return Method(
         "ceiling",
-        instruction_predictor(base),
+        instruction_predictor(told),
         WorkingSize(panel),
         device,
-        base.sampling_steps,
+        told.sampling_steps,
         about,
     )

@@ -14,6 +14,7 @@ from lorweb_bench.errors import InputError
 from lorweb_bench.methods.predict import predict
 from reference_model.bases.base import Base
 from reference_model.method import Method, from_checkpoint, instruction_predictor
+from reference_model.method import ceiling as make_ceiling
 from reference_model.model.working_size import WorkingSize
 
 MakeTriplet = Callable[..., Triplet]
@@ -107,6 +108,11 @@ def test_the_ceiling_sees_nothing_of_the_pair(ceiling: Method, triplet: MakeTrip
     one, other = triplet(0), triplet(1)
     same = [Triplet("k", t.a, t.a_prime, one.b, "invert", 3) for t in (one, other)]
     assert far(*ceiling.predict(same)) == 0
+
+
+def test_the_ceiling_is_that_of_a_tiny_base_alone() -> None:
+    with pytest.raises(InputError, match="base=flux-kontext is no tiny base"):
+        make_ceiling("flux-kontext")
 
 
 def test_a_checkpoint_folder_is_a_method_for_the_harness(
