@@ -302,11 +302,8 @@ def compare(
     out: Path | None,
 ) -> None:
     """Compare reports, or judgements, of one suite: paired by item, per group, with intervals."""
-    from lorweb_bench.compare.compare import (
-        compare_all_metrics,
-        compare_reports,
-        write_comparisons,
-    )
+    from lorweb_bench.compare.compare import compare_all_metrics, compare_reports
+    from lorweb_bench.compare.showing import write_comparisons
     from lorweb_bench.compare.tables import table_format
 
     if out is None:

@@ -3,36 +3,31 @@ words.
 """
 
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from lorweb_bench.compare.tables import (
-    Cell,
-    DocumentTable,
-    TextTable,
-    table_format,
-    terminal_text,
-    write_csv,
-    write_document,
+from lorweb_bench.compare.opening import (
+    Compared,
+    common_metric,
+    common_metrics,
+    open_compared,
+    paired_tables,
 )
+from lorweb_bench.compare.showing import text_of
 from lorweb_bench.errors import InputError
-from lorweb_bench.judging.judgement import JUDGEMENT, open_judgement
 from lorweb_bench.protocol import BOOTSTRAP_SEED, SUMMARY_GROUPS, TIERS
 from lorweb_bench.reports.bars import digits
-from lorweb_bench.reports.report import PER_SAMPLE, Report, headline_of, open_report, plain
+from lorweb_bench.reports.report import Report
 from lorweb_bench.stats.aggregate import (
     Group,
     bounds_of,
     clusters_of,
     groups,
     mean,
-    ordered,
     parts_of,
 )
 from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
@@ -187,12 +182,7 @@ class Comparison:
         return digits(self.metric, values)
 
     def __str__(self) -> str:
-        tables = [_ranks_table(self)]
-        if self.differences:
-            tables.append(_differences_table(self))
-        width = max(80, shutil.get_terminal_size((132, 0)).columns)
-        lead = f"{self.metric} on {self.suite}, paired by item"
-        return terminal_text(lead, tables, _notes(self), width)
+        return text_of(self)
 
 
 def compare_reports(
@@ -231,175 +221,8 @@ def compare_all_metrics(
     """
     compared = open_compared(paths)
     first = common_metric(compared)
-    metrics = sorted(_common_metrics(compared), key=lambda metric: metric != first)
+    metrics = sorted(common_metrics(compared), key=lambda metric: metric != first)
     return [_compare(compared, metric, seed, trainings) for metric in metrics]
-
-
-def write_comparisons(path: str | Path, comparisons: Sequence[Comparison]) -> None:
-    """Write comparisons of the same reports as one table.
-
-    Args:
-        path: Ends in `.csv` (one row per mean and per difference, every digit), `.md` or `.tex`
-            (one table per metric: a row per method, a column per group; bold where the
-            rank begins at 1).
-        comparisons: One per metric.
-
-    Raises:
-        InputError: The file has another ending.
-    """
-    path = Path(path)
-    if table_format(path) == ".csv":
-        rows: list[dict[str, object]] = []
-        for comparison in comparisons:
-            rows += _csv_rows(comparison)
-        write_csv(path, rows)
-    else:
-        write_document(path, [_document_table(comparison) for comparison in comparisons])
-
-
-# ---- opening
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A report, and where it was read from; `judged` where that is a judgement."""
-
-    path: Path
-    report: Report
-    judged: bool = False
-
-
-def open_compared(paths: Sequence[str | Path]) -> list[Compared]:
-    """Open reports and judgements of one suite; a choice between two methods gives both of them.
-
-    Raises:
-        InputError: Fewer than two methods, a missing per-item table, other suites, or a choice
-            beside anything else.
-    """
-    alone = len(paths) == 1
-    compared: list[Compared] = []
-    if not alone or _is_judgement(Path(paths[0])):
-        for path in paths:
-            compared += _open(Path(path), alone)
-    if len(compared) < 2:
-        raise InputError("A comparison needs two reports or more, or the judgement of a choice.")
-    first = compared[0]
-    for other in compared:
-        ours, theirs = first.report.suite, other.report.suite
-        if theirs.fingerprint != ours.fingerprint:
-            raise InputError(
-                f"{other.path} is of {theirs.name} {theirs.version} ({theirs.fingerprint[:12]}), "
-                f"{first.path} of {ours.name} {ours.version} ({ours.fingerprint[:12]}); "
-                "only reports of one suite can be compared."
-            )
-    return compared
-
-
-def open_judged_or_scored(path: str | Path) -> list[Report]:
-    """The report in a folder, or those of a judgement: one of a rating, two of a choice.
-
-    Raises:
-        InputError: There is none, or it has no per-item table.
-    """
-    return [compared.report for compared in _open(Path(path), alone=True)]
-
-
-def _is_judgement(path: Path) -> bool:
-    return path.name == JUDGEMENT if path.is_file() else (path / JUDGEMENT).is_file()
-
-
-def _open(path: Path, alone: bool) -> list[Compared]:
-    folder = path.parent if path.is_file() else path
-    if _is_judgement(path):
-        judgement = open_judgement(folder)
-        if judgement.protocol == "choice" and not alone:
-            raise InputError(
-                f"{path} is a choice between two methods, which is a comparison already; "
-                "give it alone."
-            )
-        return [Compared(path, report, judged=True) for report in judgement.reports()]
-    report = open_report(path)
-    if report.per_sample is None:
-        raise InputError(
-            f"{folder / PER_SAMPLE} is missing; a comparison pairs items, "
-            "so score the predictions again."
-        )
-    return [Compared(path, report)]
-
-
-def _common_metrics(compared: Sequence[Compared]) -> list[str]:
-    shared = set.intersection(*(set(entry.report.metrics) for entry in compared))
-    return [metric for metric in compared[0].report.metrics if metric in shared]
-
-
-def common_metric(compared: Sequence[Compared]) -> str:
-    """The metric that all have and that is looked at first; InputError where there is none."""
-    common = _common_metrics(compared)
-    if not common:
-        raise InputError(
-            "The reports have no metric in common; score them with the same --metrics, "
-            "or judge them with one model."
-        )
-    return headline_of(common) or common[0]
-
-
-def paired_tables(compared: Sequence[Compared], metric: str) -> tuple[list[Table], int]:
-    """The per-item tables, of the same items in the same order.
-
-    Returns:
-        The tables, and how many items are left out because not all judgements have them.
-
-    Raises:
-        InputError: One has no such metric, or had it computed otherwise, or is of other items.
-    """
-    _refuse_other_settings(compared, metric)
-    tables = [ordered(_table(entry, metric), [metric]) for entry in compared]
-    keys = [table["key"].astype(str) for table in tables]
-    for entry, table_keys in zip(compared, keys, strict=True):
-        if not entry.judged and list(table_keys) != list(keys[0]):
-            raise InputError(
-                f"{entry.path / PER_SAMPLE} has other items than {compared[0].path / PER_SAMPLE}; "
-                "score both again."
-            )
-    shared = reduce(np.intersect1d, keys)
-    if not len(shared):
-        raise InputError(
-            "There is no item that all of these judgements are about; "
-            "judge the same part of the suite."
-        )
-    paired: list[Table] = []
-    for table, table_keys in zip(tables, keys, strict=True):
-        rows = np.isin(table_keys, shared)
-        paired.append({name: column[rows] for name, column in table.items()})
-    return paired, len(reduce(np.union1d, keys)) - len(shared)
-
-
-def _table(compared: Compared, metric: str) -> Table:
-    report = compared.report
-    if metric not in report.metrics or metric not in (report.per_sample or {}):
-        raise InputError(
-            f"{compared.path} has no metric {metric!r}; it has {', '.join(report.metrics)}."
-        )
-    return report.per_sample or {}
-
-
-def _refuse_other_settings(compared: Sequence[Compared], metric: str) -> None:
-    """Refuse a metric that was computed with other weights, kernel or words; the device may
-    differ.
-    """
-    first, first_path = compared[0].report.metric_settings.get(metric, {}), compared[0].path
-    for other in compared:
-        settings = other.report.metric_settings.get(metric, {})
-        for name in {**first, **settings}:
-            if name != "device" and first.get(name) != settings.get(name):
-                raise InputError(
-                    f"{metric} was computed in {other.path} with {name} {settings.get(name)}, "
-                    f"in {first_path} with {first.get(name)}; "
-                    "only values of one metric can be compared."
-                )
-
-
-# ---- comparing
 
 
 def _compare(
@@ -627,148 +450,3 @@ def transformations_needed(
     reach = float(stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)) ** 2
     remainder = point**2 - reach * trainings
     return math.inf if remainder <= 0 else float(math.ceil(count * reach * variance / remainder))
-
-
-# ---- showing
-
-
-def _interval(ends: Ends, places: int) -> str:
-    low, high = ends
-    return "-" if low is None or high is None else f"{plain(low, places)} to {plain(high, places)}"
-
-
-def _ranks_table(comparison: Comparison) -> TextTable:
-    header = ("group", "method", "mean", "95 %", "rank", "track", "prompt", "")
-    rows: list[tuple[str, ...]] = []
-    sections, places = [], comparison.places
-    for group in comparison.groups.values():
-        sections.append(len(rows))
-        for i, method in enumerate(comparison.methods):
-            mean = plain(group.means[method.label], places)
-            interval = _interval(group.intervals[method.label], places)
-            rank = _rank(group.ranks.get(method.label))
-            words = (method.track, method.prompt_mode, method.remarks)
-            rows.append(("" if i else group.name, method.label, mean, interval, rank, *words))
-    return TextTable("Means and ranks", header, rows, sections[1:])
-
-
-def _rank(ends: tuple[int, int] | None) -> str:
-    if ends is None:
-        return "not ranked"
-    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
-
-
-def _differences_table(comparison: Comparison) -> TextTable:
-    header = ("group", "pair", "difference", "95 % interval", "p", "in words")
-    rows: list[tuple[str, ...]] = []
-    sections, places = [], comparison.places
-    for group in comparison.groups.values():
-        sections.append(len(rows))
-        for i, d in enumerate(group.differences):
-            p = "-" if d.p is None else f"{d.p:.3f}" if d.p >= 0.001 else "<0.001"
-            numbers = (plain(d.mean, places), _interval((d.ci_low, d.ci_high), places), p)
-            pair = f"{d.first} - {d.second}"
-            rows.append(("" if i else group.name, pair, *numbers, d.verdict))
-    return TextTable("Differences", header, rows, sections[1:])
-
-
-def _notes(comparison: Comparison) -> Iterator[str]:
-    several = any(method.trainings > 1 for method in comparison.methods)
-    over = "families and photographs" + (
-        ", and over trainings where there are several" if several else ""
-    )
-    yield (
-        f"Intervals are 95 %, over {over}, each of one number alone; p by sign-flips, "
-        "corrected over all pairs of methods in a group (step-down max-T). "
-        "Ranks are ranges, among methods of one track and prompt mode."
-    )
-    single = [method.label for method in comparison.methods if method.trainings == 1]
-    if several and single:
-        yield (
-            f"Of {', '.join(single)} there is one report: how much another training would differ "
-            "is not in its interval."
-        )
-    if comparison.left_out:
-        yield (
-            f"{comparison.left_out:,} items are left out: "
-            "not all of the judgements have a verdict on them."
-        )
-
-
-def _csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
-    """One row per mean, then one per difference (`method` less `minus`)."""
-    common = {"suite": comparison.suite, "metric": comparison.metric}
-    common["better"] = "higher" if comparison.higher_is_better else "lower"
-    for group in comparison.groups.values():
-        for method in comparison.methods:
-            low, high = group.intervals[method.label]
-            first, last = group.ranks.get(method.label, (None, None))
-            yield {
-                **common,
-                "group": group.name,
-                "method": method.label,
-                "minus": None,
-                "mean": group.means[method.label],
-                "ci_low": low,
-                "ci_high": high,
-                "p": None,
-                "rank_from": first,
-                "rank_to": last,
-                "track": method.track,
-                "prompt_mode": method.prompt_mode,
-                "pairs": method.pairs,
-                "missing": method.missing,
-                "trainings": method.trainings,
-                "novelty": method.novelty,
-                "verdict": None,
-            }
-        for d in group.differences:
-            blank = (
-                "rank_from",
-                "rank_to",
-                "track",
-                "prompt_mode",
-                "pairs",
-                "missing",
-                "trainings",
-                "novelty",
-            )
-            yield {
-                **common,
-                "group": group.name,
-                "method": d.first,
-                "minus": d.second,
-                "mean": d.mean,
-                "ci_low": d.ci_low,
-                "ci_high": d.ci_high,
-                "p": d.p,
-                **dict.fromkeys(blank),
-                "verdict": d.verdict,
-            }
-
-
-def _document_table(comparison: Comparison) -> DocumentTable:
-    groups_shown, places = list(comparison.groups.values()), comparison.places
-    rows = []
-    for method in comparison.methods:
-        details = ", ".join(
-            word for word in (method.track, method.prompt_mode, method.remarks) if word
-        )
-        row = [Cell(f"{method.label} ({details})")]
-        for group in groups_shown:
-            low, high = group.intervals[method.label]
-            mean = plain(group.means[method.label], places)
-            within = (
-                ""
-                if low is None or high is None
-                else f" [{plain(low, places)}, {plain(high, places)}]"
-            )
-            row.append(Cell(mean + within, group.ranks.get(method.label, (0, 0))[0] == 1))
-        rows.append(row)
-    arrow = "↑" if comparison.higher_is_better else "↓"
-    note = (
-        "Mean [95 % interval]; bold: no method of the same track and prompt mode is significantly "
-        "better (p at most 0.05 over all pairs, step-down max-T)."
-    )
-    header = ["method", *(group.name for group in groups_shown)]
-    return DocumentTable(f"{comparison.metric} {arrow} on {comparison.suite}", header, rows, note)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lorweb_bench.compare.compare import (
+from lorweb_bench.compare.opening import (
     Compared,
     Table,
     common_metric,

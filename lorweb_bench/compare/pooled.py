@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorweb_bench.compare.compare import open_judged_or_scored
+from lorweb_bench.compare.opening import open_judged_or_scored
 from lorweb_bench.errors import InputError
 from lorweb_bench.judging.judgement import JUDGEMENT
 from lorweb_bench.protocol import BOOTSTRAP_SEED, CONFIDENCE, MIN_CLUSTERS

@@ -14,8 +14,8 @@ from lorweb_bench.compare.compare import (
     compare_all_metrics,
     compare_reports,
     transformations_needed,
-    write_comparisons,
 )
+from lorweb_bench.compare.showing import write_comparisons
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MethodId, SuiteId
 from lorweb_bench.reports.report import (
