@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lorweb_bench.runtime.files import write_atomic
-from lorweb_bench.stats.aggregate import Group, clusters_of, groups, mean, parts_of
+from lorweb_bench.stats.aggregate import clusters_of, groups, mean, parts_of
 from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 
 RESULTS = Path(__file__).parent / "results" / "study"
@@ -45,6 +45,12 @@ COMPARED = (  # first less second, on the same items
     ("lorweb", "lorweb+nearest"),
     *(("lorweb", arm) for arm in OTHERS),
 )
+LEAST = 2  # trainings that an interval over trainings needs
+WAYS = {
+    "hidden": "pair hidden, nothing fitted",
+    "mean": "the mean mix",
+    "nearest": "the nearest trained mix",
+}
 BLUE, RUST, GREY, GREEN = "#2a5d8f", "#b3461f", "#dedfda", "#4d7a4f"
 COLOURS = dict(zip(MAIN, (BLUE, RUST, GREEN), strict=True))
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -179,44 +185,96 @@ def slope(study: Study) -> tuple[int, tuple[float, float, float]] | None:
     return trainings, contrast(COMPARED[0], slopes, study.items)
 
 
-def said(numbers: tuple[float, float, float]) -> str:
-    """A difference with its interval, in words."""
-    return "{:+.3f} ({:+.3f} to {:+.3f}) on unseen".format(*numbers)
+def number(value: float) -> str:
+    """A value with three places, as .662."""
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def difference(found: tuple[float, float, float]) -> str:
+    """A difference with its interval, as +.075 (.044 to .120)."""
+    point, low, high = found
+    return f"{'+' if point >= 0 else ''}{number(point)} ({number(low)} to {number(high)})"
+
+
+def called(name: str) -> str:
+    """An arm and a way to run it, in words."""
+    arm, _, way = name.partition("+")
+    words = f"a fit of {way[3:]} steps" if way.startswith("fit") else WAYS.get(way, "")
+    return f"`{arm}`, {words}" if way else f"`{arm}`"
+
+
+def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown; nothing where it has no rows."""
+    if rows:
+        lines = [header, ["---"] * len(header), *rows]
+        print("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
 
 
 def print_table(study: Study) -> None:
-    """Print means by arm, then the contrasts, for each number of families; then the slope."""
-    for families in study.family_counts():
-        print_means(study, families)
+    """Print means and contrasts at all families, then those by the number of families."""
+    if ALL in study.family_counts():
+        print_means(study)
+        rows = []
         for pair in COMPARED:
-            if sides := study.values(families, pair):
-                print(f"{' - '.join(pair)}: {said(contrast(pair, sides, study.items))}")
-        for arm in MAIN:
-            if sides := study.values(families, (f"{arm}+fit20", arm)):
-                print_worse(arm, sides, groups(study.items))
+            if sides := study.values(ALL, pair):
+                words = " - ".join(map(called, pair))
+                rows.append([words, difference(contrast(pair, sides, study.items))])
+        print_rows(["on `unseen`", "difference"], rows)
+        print_worse(study)
+    print_by_families(study)
     if found := slope(study):
         trainings, numbers = found
-        print(f"\nby doubling of the trained families, {trainings} trainings at each number:")
-        print(f"{' - '.join(COMPARED[0])}: {said(numbers)}")
+        words = " - ".join(map(called, COMPARED[0]))
+        print(
+            f"By doubling of the trained families, {trainings} trainings at each number: "
+            f"{words} changes by {difference(numbers)} on `unseen`."
+        )
 
 
-def print_means(study: Study, families: int) -> None:
-    """Print the mean of every arm and way in every group."""
+def print_means(study: Study) -> None:
+    """Print the mean of every arm and way in every group, at all families."""
     present, transformation = groups(study.items), study.items["transformation"]
     shown = [group for group in GROUPS if group in present]
-    print(f"\n{families} families\n{'':28}{'n':>3}" + "".join(f"{g:>17}" for g in shown))
     ways = [f"{arm}+{way}" for way in ("hidden", *FITS) for arm in MAIN]
+    rows = []
     for name in (*MAIN, *OTHERS, *ways, "lorweb+mean", "lorweb+nearest"):
-        for values in study.values(families, [name]):
-            line = [mean(present[g], transformation, values.mean(0)) for g in shown]
-            print(f"{name:28}{len(values):3}" + "".join(f"{x:17.3f}" for x in line))
+        for values in study.values(ALL, [name]):
+            means = [number(mean(present[g], transformation, values.mean(0))) for g in shown]
+            rows.append([called(name), str(len(values)), *means])
+    print_rows(["", "trainings", *shown], rows)
 
 
-def print_worse(arm: str, sides: Sequence[np.ndarray], present: dict[str, Group]) -> None:
+def print_worse(study: Study) -> None:
     """Print the share of items that a fit makes worse by more than WORSE."""
-    is_worse = sides[0] < sides[1] - WORSE
-    of_unseen = is_worse[:, np.concatenate(present["unseen"])].mean()
-    print(f"{arm}+fit20 worse by more than {WORSE}: {is_worse.mean():.1%}, unseen {of_unseen:.1%}")
+    unseen = np.concatenate(groups(study.items)["unseen"])
+    rows = []
+    for arm in MAIN:
+        if sides := study.values(ALL, (f"{arm}+fit20", arm)):
+            is_worse = sides[0] < sides[1] - WORSE
+            rows.append([f"`{arm}`", f"{is_worse.mean():.1%}", f"{is_worse[:, unseen].mean():.1%}"])
+    print_rows([f"lose more than {number(WORSE)} by a fit of 20 steps", "all", "unseen"], rows)
+
+
+def print_by_families(study: Study) -> None:
+    """Print means and contrasts on `unseen` by the number of trained families."""
+    counts = study.family_counts()
+    part, transformation = groups(study.items)["unseen"], study.items["transformation"]
+    header = ["on `unseen`, trained families", *map(str, counts)]
+    rows: list[list[str]] = []
+    for name in (*MAIN, *(f"{arm}+fit20" for arm in MAIN)):
+        cells = []
+        for families in counts:
+            values = study.values(families, [name])
+            cells += [number(mean(part, transformation, v.mean(0))) for v in values] or ["-"]
+        rows.append([called(name), *cells])
+    for pair in COMPARED[:6]:
+        cells = []
+        for families in counts:
+            sides = study.values(families, pair)
+            few = not sides or len(sides[0]) < LEAST
+            cells.append("-" if few else difference(contrast(pair, sides, study.items)))
+        rows.append([" - ".join(map(called, pair)), *cells])
+    print_rows(header, [row for row in rows if set(row[1:]) != {"-"}])
 
 
 def print_bounds(base: str) -> None:
@@ -228,19 +286,18 @@ def print_bounds(base: str) -> None:
         raise SystemExit(f"{RESULTS / 'oracles'} has nothing of the base '{base}'")
     for name, oracles in found.items():
         words = list(oracles[0]["words"])
-        print(f"\n{name}, trainings: {len(oracles)}")
-        print(f"{'':18}" + "".join(f"{word:>14}" for word in words))
-        for group, scores in oracles[0]["groups"].items():
+        rows = []
+        for group in oracles[0]["groups"]:
             means = [np.mean([o["groups"][group][w]["mean"] for o in oracles]) for w in words]
-            print(f"{group:18}" + "".join(f"{x:14.3f}" for x in means))
-            if group == "unseen" and len(oracles) == 1:
-                print_ends(scores, words)
+            rows.append([group, *map(number, map(float, means))])
+        if len(oracles) == 1:
+            rows.insert(2, ["95 %", *ends_of(oracles[0]["groups"]["unseen"], words)])
+        print_rows([f"{name}, {len(oracles)} trained", *words], rows)
 
 
-def print_ends(scores: dict[str, Any], words: Sequence[str]) -> None:
-    """Print the ends of the intervals of a group."""
-    for end in ("ci_low", "ci_high"):
-        print(f"{'  ' + end:18}" + "".join(f"{scores[word][end]:14.3f}" for word in words))
+def ends_of(scores: dict[str, Any], words: Sequence[str]) -> list[str]:
+    """The intervals of a group of an oracle."""
+    return [f"{number(scores[w]['ci_low'])} to {number(scores[w]['ci_high'])}" for w in words]
 
 
 @dataclass(frozen=True)

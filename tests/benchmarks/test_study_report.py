@@ -1,6 +1,7 @@
 """The study's report: means, contrasts and drawings that show what was measured."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
@@ -116,3 +117,13 @@ def test_the_drawing_over_families_has_equal_steps_for_doublings_and_names_every
 def test_a_base_without_results_is_named(report: ModuleType) -> None:
     with pytest.raises(SystemExit, match="no results on the base 'none'"):
         report.open_study("none")
+
+
+def test_the_page_holds_what_the_report_prints(
+    report: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.print_table(report.open_study("tiny"))
+    report.print_bounds("tiny")
+    page = (Path(__file__).parents[2] / "docs" / "study.md").read_text().splitlines()
+    printed = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert [line for line in printed if line not in page] == []
