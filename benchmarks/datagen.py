@@ -33,7 +33,8 @@ import numpy as np
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe.schema import Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import Recipe
 from datagen.sources.bundled import bundled
 from datagen.sources.crops import Panel, cut_panel
 from datagen.transformations import library
@@ -366,7 +367,7 @@ import cv2
 cv2.setNumThreads(1)
 from datagen.build import make_plan
 from datagen.planning.source_roles import share_out
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from lorweb_bench.runtime.files import canonical_json
 recipe = read_recipe("photos-train", sys.argv[1:])
 roles = share_out(recipe)

@@ -21,7 +21,7 @@ if Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 
 import numpy as np
 
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.bundled import bundled
 from datagen.sources.crops import Panel, cut_panel
 from datagen.transformations import library

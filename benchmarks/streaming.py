@@ -28,7 +28,7 @@ import webdataset as wds
 
 import lorweb_bench as lb
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.runtime.yaml_files import to_yaml
 

@@ -117,7 +117,7 @@ def trainings(base: str, narrow: str | None) -> list[Training]:
 
 def ready_recipe() -> dict[str, Any]:
     """The content of the recipe photos-mini-train, with what it extends."""
-    from datagen.recipe.schema import find_recipe, read_recipe
+    from datagen.recipe.reading import find_recipe, read_recipe
 
     recipe = read_recipe(find_recipe("photos-mini-train"))
     return recipe.model_dump(mode="json", exclude_unset=True)

@@ -26,12 +26,14 @@ from datagen.build_claim import (
 )
 from datagen.making.build_notes import Dropped, LeftOut, Note, left_out, sentences
 from datagen.making.filters import chosen_with
-from datagen.making.pair_items import CollectedPairs, PairItems, collect_pairs, plan_pairs
+from datagen.making.pair_items import PairItems
 from datagen.making.photograph_items import Made, PhotographItems, plan_items
 from datagen.planning import tiers
 from datagen.planning.calibration import calibrate, own_images
 from datagen.planning.compositions import Described
 from datagen.planning.item_table import ItemTable, ShardPlan, ShardPlans
+from datagen.planning.pair_analogies import plan_pairs
+from datagen.planning.pair_roles import CollectedPairs, collect_pairs
 from datagen.planning.source_roles import Roles, share_out
 from datagen.recipe.library import library_name, library_of
 from datagen.recipe.schema import Recipe

@@ -68,7 +68,7 @@ def build(
     """
     from datagen.build import build as build_dataset
     from datagen.build import report
-    from datagen.recipe.schema import read_recipe
+    from datagen.recipe.reading import read_recipe
     from lorweb_bench.data.parquet_view import write_view
 
     built = build_dataset(

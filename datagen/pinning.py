@@ -9,7 +9,7 @@ from typing import Any
 
 from datagen.making.build_notes import Note
 from datagen.planning.source_roles import read_photographs
-from datagen.recipe.schema import read_content
+from datagen.recipe.reading import read_content
 from datagen.sources.image_files import ImageFile, file_sha256, image_files
 from lorweb_bench.errors import InputError
 from lorweb_bench.runtime.files import write_atomic

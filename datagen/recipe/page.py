@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from datagen.recipe.schema import Recipe, ready_recipes
+from datagen.recipe.reading import ready_recipes
+from datagen.recipe.schema import Recipe
 
 INTRODUCTION = (
     "This page is made by `lorweb-bench datagen recipes --page` from the code that checks recipes. "

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from lorweb_bench.data.dataset import Dataset
 
 TRAIN: dict[str, Any] = {

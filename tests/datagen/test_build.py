@@ -14,7 +14,7 @@ import yaml
 
 from datagen import build as building
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.bundled import bundled
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.cli.main import main

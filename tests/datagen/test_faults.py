@@ -17,7 +17,7 @@ import pytest
 
 from datagen.build import build
 from datagen.planning.seeding import BUILDING
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode
@@ -31,7 +31,7 @@ from lorweb_bench.suites.verify import verify
 SERVER = """
 import os, sys
 from datagen import build as building
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 building.SHARD = building.LEAST = 4
 recipe = read_recipe(sys.argv[1])
 child = 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from datagen.build import build, report
-from datagen.recipe.schema import PanelSection, Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import PanelSection, Recipe
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datagen.build import build, report
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.finalize import finish_dataset

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.images import encode
 from lorweb_bench.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datagen.planning.source_roles import share_out
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.bundled import bundled
 from reference_model.bases.registry import load_base
 from reference_model.bases.tiny_folder import ASSETS, declared_base

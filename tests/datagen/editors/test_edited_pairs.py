@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from datagen.build import build
 from datagen.editors import edited_pairs
 from datagen.editors.diffusers_pipeline import Editor, pipeline_folder
-from datagen.making.pair_items import collect_pairs
-from datagen.recipe.schema import read_recipe
+from datagen.planning.pair_roles import collect_pairs
+from datagen.recipe.reading import read_recipe
 from datagen.recipe.sources import EditorSection
 from datagen.sources.pair_reader import pairs
 from datagen.sources.scenes.compose import scene

@@ -13,7 +13,8 @@ from PIL import Image
 
 from datagen.build import build
 from datagen.editors.diffusers_pipeline import Editor
-from datagen.recipe.schema import Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import Recipe
 from datagen.recipe.sources import EditorSection
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.images import encode

@@ -13,7 +13,7 @@ from datagen.making.panels import fit
 from datagen.making.photograph_items import plan_items
 from datagen.planning.calibration import Calibration, calibrate
 from datagen.planning.source_roles import LEAST, share_out
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.recipe.sources import ROLES
 from datagen.sources.scenes.compose import scene
 from datagen.transformations import library

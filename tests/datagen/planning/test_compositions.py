@@ -15,7 +15,8 @@ from datagen.build import build
 from datagen.planning.calibration import calibrate
 from datagen.planning.compositions import by_seed, pairs_of, threes_of
 from datagen.planning.source_roles import share_out
-from datagen.recipe.schema import Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import Recipe
 from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.suites.leaks import find_leaks

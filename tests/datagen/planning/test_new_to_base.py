@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from datagen.build import build
-from datagen.recipe.schema import Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import Recipe
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError
 from lorweb_bench.suites.leaks import find_leaks

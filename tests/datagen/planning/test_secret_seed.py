@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datagen.planning.seeding import BUILDING, SECRET_BITS, secret_seed
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from lorweb_bench.errors import InputError
 
 RECIPE = """

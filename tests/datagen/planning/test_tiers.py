@@ -8,7 +8,7 @@ import pytest
 from datagen.planning.calibration import Calibration, calibrate, own_images
 from datagen.planning.source_roles import share_out
 from datagen.planning.tiers import suite_tiers, trained
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.transformations import library
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError

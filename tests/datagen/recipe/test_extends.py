@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datagen.recipe.schema import read_content, read_recipe
+from datagen.recipe.reading import read_content, read_recipe
 from lorweb_bench.errors import InputError
 
 BASE = """

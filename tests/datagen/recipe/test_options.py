@@ -11,7 +11,7 @@ import pytest
 from datagen.build import build
 from datagen.pinning import pin
 from datagen.planning.source_roles import read_photographs
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.photographs import folder
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.dataset import Dataset

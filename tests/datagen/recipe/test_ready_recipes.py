@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from datagen.build import build
-from datagen.making.pair_items import held_out
+from datagen.planning.pair_roles import held_out
 from datagen.recipe.page import summaries
-from datagen.recipe.schema import read_recipe, ready_recipes
+from datagen.recipe.reading import read_recipe, ready_recipes
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from datagen.recipe.schema import Recipe, find_recipe, read_recipe
+from datagen.recipe.reading import find_recipe, read_recipe
+from datagen.recipe.schema import Recipe
 from lorweb_bench.errors import InputError
 
 READY = ("photos-mini-train", "photos-mini")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.file_names import NameIndex, find_file
 from datagen.sources.image_files import file_sha256
 from datagen.sources.pair_reader import pairs

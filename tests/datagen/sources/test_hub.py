@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.recipe.sources import ColumnsSection, HubSection
 from datagen.sources import hub as reading
 from datagen.sources.hub import hub

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe.schema import Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import Recipe
 from datagen.sources.lorweb_evalset import lorweb_evalset
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset, open_suite

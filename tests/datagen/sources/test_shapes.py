@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from datagen.sources.scenes.compose import scene
 from datagen.sources.shapes import fit_shapes
 from datagen.sources.source import Pair

@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 
 from datagen.build import build
 from datagen.planning.source_roles import read_photographs, share_out
-from datagen.recipe.schema import Recipe, read_recipe
+from datagen.recipe.reading import read_recipe
+from datagen.recipe.schema import Recipe
 from datagen.sources.scenes.compose import scene
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.errors import InputError

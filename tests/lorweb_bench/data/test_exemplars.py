@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datagen.build import build
-from datagen.recipe.schema import read_recipe
+from datagen.recipe.reading import read_recipe
 from lorweb_bench.data.dataset import Dataset, open_dataset, open_suite
 from lorweb_bench.data.finalize import finish_dataset
 from lorweb_bench.data.images import encode
