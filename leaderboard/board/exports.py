@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaderboard.board.board import GROUP, Board, Row
+from leaderboard.board.board import Board
 from leaderboard.board.disclosure import GROUPS
+from leaderboard.board.rows import GROUP, Row
 from leaderboard.store.store import Entry
 from lorweb_bench import __version__
 from lorweb_bench.protocol import NEW_TO_BASE, SUMMARY_GROUPS

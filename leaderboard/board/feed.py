@@ -6,7 +6,8 @@ from pathlib import Path
 
 from markupsafe import escape
 
-from leaderboard.board.board import GROUP, Board, Row
+from leaderboard.board.board import Board
+from leaderboard.board.rows import GROUP, Row
 from lorweb_bench.runtime.files import write_atomic
 
 NEWEST = 50  # entries of the feed

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from leaderboard.board.board import Board, Row
+from leaderboard.board.board import Board
+from leaderboard.board.rows import Row
 from leaderboard.submission.submission import open_submission, sizes_of
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.data.images import encode, resize

@@ -7,7 +7,8 @@ from datetime import date
 
 from markupsafe import escape
 
-from leaderboard.board.board import GROUP, Board, Row, Table
+from leaderboard.board.board import Board, Table
+from leaderboard.board.rows import GROUP, Row
 
 WIDTH, HEIGHT = 720, 300  # of a drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 40  # margins

@@ -3,7 +3,8 @@
 import json
 from dataclasses import replace
 
-from leaderboard.board.board import Board, Row, slug
+from leaderboard.board.board import Board
+from leaderboard.board.rows import Row, slug
 from lorweb_bench.errors import InputError
 from lorweb_bench.reports.every_eval_ever import Source, aggregate
 from lorweb_bench.reports.hub_results import Benchmark, eval_results

@@ -15,12 +15,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from leaderboard.board.board import GROUP, KINDS, Board, Row, boards
+from leaderboard.board.board import Board, boards
 from leaderboard.board.exports import FORMAT, write_csv, write_json_board
 from leaderboard.board.feed import write_feed
 from leaderboard.board.gallery import Gallery, make_gallery
 from leaderboard.board.plots import badge, cost_plot, history, history_plot
 from leaderboard.board.records import hub_entry, record, record_path
+from leaderboard.board.rows import GROUP, KINDS, Row
 from leaderboard.store.store import Store
 from lorweb_bench import __version__
 from lorweb_bench.data.dataset import Dataset

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session, defer
 
-from leaderboard.board.board import headline_of, slug
+from leaderboard.board.board import headline_of
 from leaderboard.board.disclosure import GROUPS, disclosed, places
+from leaderboard.board.rows import slug
 from leaderboard.service import queue
 from leaderboard.store.ladder import HELD
 from leaderboard.store.tables import JobRow, SubmissionRow, SuiteRow, TeamRow, VerdictRow

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leaderboard.board.board import boards, headline_of, slug
+from leaderboard.board.board import boards, headline_of
 from leaderboard.board.exports import text
 from leaderboard.board.render import amount, render, seconds
+from leaderboard.board.rows import slug
 from leaderboard.board.run_groups import takes_the_place_of
 from leaderboard.service.suite_intake import declare
 from leaderboard.store.store import Store

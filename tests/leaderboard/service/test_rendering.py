@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from leaderboard.board import board as board_module
-from leaderboard.board import gallery, render
+from leaderboard.board import gallery, ranking, render
 from leaderboard.board.board import boards
 from leaderboard.service import queue
 from leaderboard.service.rendering import claim_rendering, end_rendering, render_store
@@ -83,7 +82,7 @@ def test_the_same_pages_one_by_one_and_at_once(filled: Store, tmp_path: Path) ->
 def test_the_best_are_compared_and_the_first_page_stays_small(
     filled: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(board_module, "RANKED", 2)
+    monkeypatch.setattr(ranking, "RANKED", 2)
     monkeypatch.setattr(render, "SHOWN", 2)
     (found,) = boards(filled.entries())
     assert [row.rank for row in found.rows] == [(1, 2), (1, 2), None] and found.tables[
