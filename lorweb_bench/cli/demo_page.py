@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lorweb_bench.compare.compare import Difference, compare_reports
+from lorweb_bench.compare.compare import compare_reports
+from lorweb_bench.compare.comparison import Difference
 from lorweb_bench.data.dataset import open_suite
 from lorweb_bench.data.images import decode, encode
 from lorweb_bench.data.samples import Quadruplet

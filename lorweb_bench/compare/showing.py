@@ -3,8 +3,8 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lorweb_bench.compare.comparison import Comparison, Ends
 from lorweb_bench.compare.tables import (
     Cell,
     DocumentTable,
@@ -16,11 +16,8 @@ from lorweb_bench.compare.tables import (
 )
 from lorweb_bench.reports.report import plain
 
-if TYPE_CHECKING:
-    from lorweb_bench.compare.compare import Comparison, Ends
 
-
-def text_of(comparison: "Comparison") -> str:
+def text_of(comparison: Comparison) -> str:
     """The tables of `compare` for a terminal, as wide as it is and at least 80 characters."""
     tables = [_ranks_table(comparison)]
     if comparison.differences:
@@ -30,7 +27,7 @@ def text_of(comparison: "Comparison") -> str:
     return terminal_text(lead, tables, _notes(comparison), width)
 
 
-def write_comparisons(path: str | Path, comparisons: Sequence["Comparison"]) -> None:
+def write_comparisons(path: str | Path, comparisons: Sequence[Comparison]) -> None:
     """Write comparisons of the same reports as one table.
 
     Args:
@@ -52,12 +49,12 @@ def write_comparisons(path: str | Path, comparisons: Sequence["Comparison"]) -> 
         write_document(path, [_document_table(comparison) for comparison in comparisons])
 
 
-def _interval(ends: "Ends", places: int) -> str:
+def _interval(ends: Ends, places: int) -> str:
     low, high = ends
     return "-" if low is None or high is None else f"{plain(low, places)} to {plain(high, places)}"
 
 
-def _ranks_table(comparison: "Comparison") -> TextTable:
+def _ranks_table(comparison: Comparison) -> TextTable:
     header = ("group", "method", "mean", "95 %", "rank", "track", "prompt", "")
     rows: list[tuple[str, ...]] = []
     sections, places = [], comparison.places
@@ -78,7 +75,7 @@ def _rank(ends: tuple[int, int] | None) -> str:
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
-def _differences_table(comparison: "Comparison") -> TextTable:
+def _differences_table(comparison: Comparison) -> TextTable:
     header = ("group", "pair", "difference", "95 % interval", "p", "in words")
     rows: list[tuple[str, ...]] = []
     sections, places = [], comparison.places
@@ -92,7 +89,7 @@ def _differences_table(comparison: "Comparison") -> TextTable:
     return TextTable("Differences", header, rows, sections[1:])
 
 
-def _notes(comparison: "Comparison") -> Iterator[str]:
+def _notes(comparison: Comparison) -> Iterator[str]:
     several = any(method.trainings > 1 for method in comparison.methods)
     over = "families and photographs" + (
         ", and over trainings where there are several" if several else ""
@@ -115,7 +112,7 @@ def _notes(comparison: "Comparison") -> Iterator[str]:
         )
 
 
-def _csv_rows(comparison: "Comparison") -> Iterator[dict[str, object]]:
+def _csv_rows(comparison: Comparison) -> Iterator[dict[str, object]]:
     """One row per mean, then one per difference (`method` less `minus`)."""
     common = {"suite": comparison.suite, "metric": comparison.metric}
     common["better"] = "higher" if comparison.higher_is_better else "lower"
@@ -167,7 +164,7 @@ def _csv_rows(comparison: "Comparison") -> Iterator[dict[str, object]]:
             }
 
 
-def _document_table(comparison: "Comparison") -> DocumentTable:
+def _document_table(comparison: Comparison) -> DocumentTable:
     groups_shown, places = list(comparison.groups.values()), comparison.places
     rows = []
     for method in comparison.methods:

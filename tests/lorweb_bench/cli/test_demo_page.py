@@ -8,7 +8,7 @@ import pytest
 
 from lorweb_bench.cli.demo import Plan
 from lorweb_bench.cli.demo_page import conclusion, markdown_table, plain_table, write_demo_page
-from lorweb_bench.compare.compare import Difference
+from lorweb_bench.compare.comparison import Difference
 from lorweb_bench.data.dataset import Dataset
 from lorweb_bench.protocol import SUMMARY_GROUPS, TIERS
 from lorweb_bench.reports.report import Score, open_report, write_report

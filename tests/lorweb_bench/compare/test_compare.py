@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from lorweb_bench.compare.compare import (
-    Difference,
     compare_all_metrics,
     compare_reports,
     transformations_needed,
 )
+from lorweb_bench.compare.comparison import Difference
 from lorweb_bench.compare.showing import write_comparisons
 from lorweb_bench.errors import InputError
 from lorweb_bench.predictions.format import MethodId, SuiteId
