@@ -171,8 +171,8 @@ def contrast(
     return mean_with_interval(sides[0].mean(0) - sides[1].mean(0), items, "unseen", varying)
 
 
-def slope(study: Study) -> tuple[int, tuple[float, float, float]] | None:
-    """LoRWeB less the token control, by doubling of the trained families.
+def slope(study: Study, pair: tuple[str, str]) -> tuple[int, tuple[float, float, float]] | None:
+    """The first of two arms less the second, by doubling of the trained families.
 
     At every number of families the same seeds are taken.
 
@@ -180,12 +180,12 @@ def slope(study: Study) -> tuple[int, tuple[float, float, float]] | None:
         How many trainings at each number, and the slope with the ends of its interval; None where
         there is one number of families, or no seed that is at all of them.
     """
-    counts = [n for n in study.family_counts() if study.values(n, COMPARED[0])]
+    counts = [n for n in study.family_counts() if study.values(n, pair)]
     if len(counts) < 2:
         return None
     weights = np.log2(counts) - np.mean(np.log2(counts))
     weights /= np.square(weights).sum()
-    of_arms = [[study.of_seeds(n, arm) for n in counts] for arm in COMPARED[0]]
+    of_arms = [[study.of_seeds(n, arm) for n in counts] for arm in pair]
     values = of_common_seeds([*of_arms[0], *of_arms[1]])
     if not values:
         return None
@@ -193,7 +193,7 @@ def slope(study: Study) -> tuple[int, tuple[float, float, float]] | None:
     for start in (0, len(counts)):
         side = values[start : start + len(counts)]
         slopes.append(np.sum([w * x for w, x in zip(weights, side, strict=True)], axis=0))
-    return len(values[0]), contrast(COMPARED[0], slopes, study.items)
+    return len(values[0]), contrast(pair, slopes, study.items)
 
 
 def number(value: float) -> str:
@@ -233,13 +233,7 @@ def print_table(study: Study) -> None:
         print_rows(["on `unseen`", "difference"], rows)
         print_worse(study)
     print_by_families(study)
-    if found := slope(study):
-        trainings, numbers = found
-        words = " - ".join(map(called, COMPARED[0]))
-        print(
-            f"By doubling of the trained families, {trainings} trainings at each number: "
-            f"{words} changes by {difference(numbers)} on `unseen`."
-        )
+    print_slopes(study)
 
 
 def print_means(study: Study) -> None:
@@ -286,6 +280,16 @@ def print_by_families(study: Study) -> None:
             cells.append("-" if few else difference(contrast(pair, sides, study.items)))
         rows.append([" - ".join(map(called, pair)), *cells])
     print_rows(header, [row for row in rows if set(row[1:]) != {"-"}])
+
+
+def print_slopes(study: Study) -> None:
+    """Print what each doubling of the trained families adds to a difference on `unseen`."""
+    rows = []
+    for pair in COMPARED_EVERYWHERE:
+        if found := slope(study, pair):
+            trainings, numbers = found
+            rows.append([" - ".join(map(called, pair)), str(trainings), difference(numbers)])
+    print_rows(["on `unseen`, by doubling of the families", "trainings", "change"], rows)
 
 
 def print_bounds(base: str) -> None:

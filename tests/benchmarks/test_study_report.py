@@ -11,6 +11,7 @@ import pytest
 
 SVG = "{http://www.w3.org/2000/svg}"
 COUNT = 60
+ARMS = ("lorweb", "token-control")
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,9 @@ def test_two_arms_are_compared_by_the_seeds_that_both_have(
     results = [result(items, 31, "lorweb", seed, 0.6 + seed) for seed in (0, 1)]
     results.append(result(items, 31, "token-control", 1, 0.5))
     study = report.Study(results, items)
-    first, second = study.values(31, ("lorweb", "token-control"))
+    first, second = study.values(31, ARMS)
     assert first.shape == second.shape == (1, COUNT)
-    point, low, high = report.contrast(("lorweb", "token-control"), (first, second), items)
+    point, low, high = report.contrast(ARMS, (first, second), items)
     assert point == pytest.approx(1.1)
     assert low == pytest.approx(point) == high
 
@@ -76,7 +77,7 @@ def test_the_slope_is_what_a_doubling_of_families_adds_to_the_lead(
         for doublings, families in enumerate((4, 8, 16)):
             results.append(result(items, families, "lorweb", seed, 0.3 + 0.15 * doublings))
             results.append(result(items, families, "token-control", seed, 0.3 + 0.1 * doublings))
-    trainings, (point, low, high) = report.slope(report.Study(results, items))
+    trainings, (point, low, high) = report.slope(report.Study(results, items), ARMS)
     assert trainings == 2
     assert point == pytest.approx(0.05)
     assert low <= point <= high
@@ -91,7 +92,7 @@ def test_the_slope_takes_the_seeds_that_every_number_of_families_has(
         for seed, lead in of_seeds.items():
             results.append(result(items, families, "lorweb", seed, 0.3 + lead))
             results.append(result(items, families, "token-control", seed, 0.3))
-    trainings, (point, _, _) = report.slope(report.Study(results, items))
+    trainings, (point, _, _) = report.slope(report.Study(results, items), ARMS)
     assert trainings == 1
     assert point == pytest.approx(0.1)
 
