@@ -137,7 +137,8 @@ def test_a_base_without_results_is_named(report: ModuleType) -> None:
 def test_the_page_holds_what_the_report_prints(
     report: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report.print_table(report.open_study("tiny"))
+    for base in ("tiny", "tiny-kminus"):
+        report.print_table(report.open_study(base))
     report.print_bounds("tiny")
     page = (Path(__file__).parents[2] / "docs" / "study.md").read_text().splitlines()
     printed = [line for line in capsys.readouterr().out.splitlines() if line]
