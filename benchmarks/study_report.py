@@ -185,14 +185,11 @@ def slope(study: Study, pair: tuple[str, str]) -> tuple[int, tuple[float, float,
         return None
     weights = np.log2(counts) - np.mean(np.log2(counts))
     weights /= np.square(weights).sum()
-    of_arms = [[study.of_seeds(n, arm) for n in counts] for arm in pair]
-    values = of_common_seeds([*of_arms[0], *of_arms[1]])
+    values = of_common_seeds([study.of_seeds(n, arm) for arm in pair for n in counts])
     if not values:
         return None
-    slopes = []
-    for start in (0, len(counts)):
-        side = values[start : start + len(counts)]
-        slopes.append(np.sum([w * x for w, x in zip(weights, side, strict=True)], axis=0))
+    first, second = values[: len(counts)], values[len(counts) :]
+    slopes = [np.tensordot(weights, side, 1) for side in (first, second)]
     return len(values[0]), contrast(pair, slopes, study.items)
 
 
