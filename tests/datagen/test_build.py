@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +48,42 @@ def test_a_plan_made_by_two_workers_is_that_of_one(
     assert two.manifest == suite.manifest
 
 
+DYING_BUILD = """
+import os, signal, sys
+from datagen import build
+from datagen.recipe.reading import read_recipe
+
+recipe, folder, items = sys.argv[1:]
+left = int(items)
+add = build.ShardWriter.add
+
+def add_or_die(*sample):
+    global left
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    add(*sample)
+
+build.SHARD = 8
+build.ShardWriter.add = add_or_die
+build.build(read_recipe(recipe), folder)
+"""
+
+
 def test_a_killed_build_goes_on_to_the_same_result(train: Dataset, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    code = (
-        "import sys; from datagen import build as b; from datagen.recipe.schema import "
-        "read_recipe; b.SHARD = 8; "
-        "b.build(read_recipe(sys.argv[1]), sys.argv[2])"
-    )
-    command = [sys.executable, "-c", code, str(train.path.parent / "train.yaml"), str(folder)]
-    deaths = 0
-    for wanted in (1, 5):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(folder.glob("*/*.json"))) < wanted:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        deaths += process.wait() == -signal.SIGKILL
-    assert deaths >= 1
+
+    def build_until(items: int) -> int:
+        """Build in a process that dies when it has made so many items; returns how it ended."""
+        words = (str(train.path.parent / "train.yaml"), str(folder), str(items))
+        return subprocess.run([sys.executable, "-c", DYING_BUILD, *words], check=False).returncode
+
+    for items in (12, 20):  # each in the midst of a shard
+        assert build_until(items) == -signal.SIGKILL
+        assert not (folder / "dataset.json").exists()
     kept = {p: p.stat().st_mtime_ns for p in folder.glob("*/*.json")}
-    assert kept
-    assert not (folder / "dataset.json").exists()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert len(kept) == 4  # the two of dev by the first run, two of train by the second
+    assert build_until(1000) == 0
     assert open_dataset(folder).fingerprint == train.fingerprint
     assert {p: p.stat().st_mtime_ns for p in kept} == kept  # whole shards were not made again
     assert not [p.name for p in folder.rglob(".*")]
