@@ -427,7 +427,8 @@ def oracle(
     from lorweb_bench.runtime.files import check_output
 
     check_output(output, folder=True)
-    from reference_model.analysis.oracle import Settings, write_oracle
+    from reference_model.analysis.oracle import Settings
+    from reference_model.analysis.oracle_output import write_oracle
 
     settings = Settings(steps=steps, examples=examples, transformations=transformations, seed=seed)
     for line in write_oracle(checkpoint, suite, output, settings):

@@ -2,14 +2,12 @@
 
 For each transformation one mix in the hull, one in the span, one set of tokens and a fresh LoRA are
 fitted on other pictures that the transformation was run on, then scored on the suite's items,
-beside what the router gives and the base told in words. Three gaps add up to what is lost against a
-LoRA made for that transformation alone:
-
-router gap = hull - router, simplex gap = span - hull, span gap = LoRA - span.
+beside what the router gives and the base told in words. What is found for the bare base is the same
+for every checkpoint on it: it is kept in the user's cache.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,24 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorweb_bench.compare.tables import write_csv
 from lorweb_bench.data.dataset import Dataset, open_suite
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
+from lorweb_bench.metrics.candidates import library_digest
 from lorweb_bench.metrics.edit_recovery import edit_recovery
-from lorweb_bench.reports.html import write_page
-from lorweb_bench.runtime.files import (
-    canonical_json,
-    claim_output,
-    finish_output,
-    only_run,
-    read_json,
-    sha256_file,
-    write_json,
-)
-from lorweb_bench.runtime.progress import track
-from lorweb_bench.stats.aggregate import summarise
+from lorweb_bench.runtime.cache import cache_folder, make_room, read_arrays, write_arrays
+from lorweb_bench.runtime.environment import versions
+from lorweb_bench.runtime.files import canonical_json
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint, read_config
+from reference_model.checkpoints.digests import model_digests
 from reference_model.config import TrainConfig
 from reference_model.fitting.adaptation import Adaptation, routed
 from reference_model.fitting.reachable import (
@@ -60,33 +50,9 @@ from reference_model.model.panels import (
 from reference_model.model.working_size import working_size
 from reference_model.sampling import sample
 
-FORMAT = "lorweb-bench/oracle"
+BARE_BOUNDS = 1  # version of what is kept of the bare base; another one is another folder
 LEAST_PAIRS = 2  # of one task, where no library can run it on other pictures
 FREE_TOKENS = 4  # tokens searched for on the bare base
-# Each gap with the bound above it and what stands below, by the kind of a checkpoint.
-GAPS: dict[str, dict[str, tuple[str, str]]] = {
-    "lorweb": {
-        "router_gap": ("hull", "router"),
-        "simplex_gap": ("span", "hull"),
-        "span_gap": ("lora", "span"),
-    },
-    "token-control": {"router_gap": ("tokens", "router"), "token_gap": ("lora", "tokens")},
-    "delta-tokens": {"router_gap": ("tokens", "router"), "token_gap": ("lora", "tokens")},
-    "single-lora": {"router_gap": ("lora", "router")},
-}
-WORDS = {
-    "router": "what the checkpoint gives by itself",
-    "hull": "best mix that its router could give",
-    "span": "best mix of any real coefficients",
-    "tokens": "best tokens",
-    "prompt": "the bare base, told in words",
-    "lora_element": "a fresh LoRA of one element's rank, alone on the base",
-    "lora": "a fresh LoRA of the whole rank, alone on the base",
-    "router_gap": "lost by the router",
-    "simplex_gap": "lost by mixing positively",
-    "span_gap": "lost by the basis",
-    "token_gap": "lost by tokens",
-}
 
 
 @dataclass(frozen=True)
@@ -106,6 +72,21 @@ class Settings:
     examples: int = 160
     transformations: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for one bound.
+
+    Attributes:
+        space: where it searches.
+        make: its tasks.
+        bare: what the bare base is given, without a pair; empty where the checkpoint is searched.
+    """
+
+    space: Space
+    make: TaskMaker
+    bare: str = ""
 
 
 @dataclass
@@ -181,52 +162,85 @@ class Oracle:
         a = sizes.tensor([item.a for item in items], size, device)
         a_prime = sizes.tensor([item.a_prime for item in items], size, device)
         b = sizes.tensor([item.b for item in items], size, device)
+        panels = (a, a_prime, b)
         start = routed(self.adapter, [(a, a_prime)], b)
-        predictions = {"router": self._predict((a, a_prime, b), start, "")}
+        scores = {"router": _recovered(self._predict(panels, start, ""), items)}
         instruction = items[0].record.instruction
         if instruction:
             bare = Adaptation.none(self.adapter, len(items))
-            predictions["prompt"] = self._edit(b, bare, instruction)
-        for bound, (space, make, alone) in self._searches(start, examples).items():
-            layout = "edit" if alone else self.config.layout
-            config = self.config.model_copy(update={"layout": layout})
-            limits = Bound(self.settings.steps, self.settings.batch, self.settings.seed)
-            reached = reach(self.adapter, config, limits, space, make, len(examples))
-            adaptation = reached.repeated(len(items))
-            predictions[bound] = (
-                self._edit(b, adaptation, "")
-                if alone
-                else self._predict((a, a_prime, b), adaptation, "")
-            )
-        scores = {}
-        for bound, images in predictions.items():
-            scores[bound] = [
-                edit_recovery(_resized(image, item), np.asarray(item.b), np.asarray(item.b_prime))
-                for image, item in zip(images, items, strict=True)
-            ]
+            scores["prompt"] = _recovered(self._edit(b, bare, instruction), items)
+        for bound, search in self._searches(start, examples).items():
+            key = _key(name, search.bare)
+            kept = self._kept(key, len(items)) if search.bare else None
+            scores[bound] = kept or _recovered(self._reached(search, panels, len(examples)), items)
+            if search.bare and not kept:
+                write_arrays(self.bare_folder, key, scores=np.array(scores[bound]))
         return scores
 
-    def _searches(
-        self, start: Adaptation, examples: Examples
-    ) -> dict[str, tuple[Space, TaskMaker, bool]]:
-        """By bound its space, its tasks, and whether the bare base does it without a pair."""
+    def _kept(self, key: str, items: int) -> list[float] | None:
+        """A bound of the bare base from the cache, or None where it is not there whole."""
+        arrays = read_arrays(self.bare_folder, key)
+        if arrays is None or arrays.keys() != {"scores"} or arrays["scores"].shape != (items,):
+            return None
+        return [float(score) for score in arrays["scores"]]
+
+    @cached_property
+    def bare_folder(self) -> Path | None:
+        """Where the bare base's bounds are kept for other checkpoints on it; None for nowhere.
+
+        They follow from the suite, the base and the settings.
+        """
+        root = cache_folder()
+        if root is None:
+            return None
+        manifest, config = self.suite.manifest, self.config
+        settings = {**vars(self.settings), "transformations": None}
+        decided_by = [
+            BARE_BOUNDS,
+            [self.suite.fingerprint, manifest.targets_fingerprint],
+            library_digest(manifest.transformation_library or ""),
+            [model_digests(config)["base_sha256"], config.panel, config.working_size],
+            [config.adapter.targets, config.training.guidance, config.training.times.model_dump()],
+            [settings, best_device().type, versions(("torch", "diffusers"))],
+        ]
+        digest = hashlib.sha256(canonical_json(decided_by).encode()).hexdigest()
+        folder = root / "oracle" / digest[:24]
+        make_room(folder)
+        return folder
+
+    def _reached(
+        self, search: Search, panels: tuple[Tensor, Tensor, Tensor], examples: int
+    ) -> Tensor:
+        """The answers of the best point of a search's space."""
+        layout = "edit" if search.bare else self.config.layout
+        config = self.config.model_copy(update={"layout": layout})
+        limits = Bound(self.settings.steps, self.settings.batch, self.settings.seed)
+        reached = reach(self.adapter, config, limits, search.space, search.make, examples)
+        adaptation = reached.repeated(len(panels[2]))
+        if search.bare:
+            return self._edit(panels[2], adaptation, "")
+        return self._predict(panels, adaptation, "")
+
+    def _searches(self, start: Adaptation, examples: Examples) -> dict[str, Search]:
+        """What is searched, by bound."""
         adapter, settings = self.adapter, self.config.adapter
         tasks, alone = analogies(adapter, self.config, examples), edits(adapter, examples)
         bare = Adaptation.none(adapter, 1)
-        searches: dict[str, tuple[Space, TaskMaker, bool]] = {}
+        searches: dict[str, Search] = {}
         if start.gates is not None:
             gates = start.gates.mean(0, keepdim=True)
-            searches["hull"] = (hull_of(self.config, gates), tasks, False)
-            searches["span"] = (Span(gates), tasks, False)
+            searches["hull"] = Search(hull_of(self.config, gates), tasks)
+            searches["span"] = Search(Span(gates), tasks)
         if start.tokens is not None:
-            searches["tokens"] = (Tokens(start.tokens.mean(0, keepdim=True)), tasks, False)
+            searches["tokens"] = Search(Tokens(start.tokens.mean(0, keepdim=True)), tasks)
         else:
-            searches["tokens"] = (self._free_tokens(bare), alone, True)
+            name = f"{FREE_TOKENS} tokens"
+            searches["tokens"] = Search(self._free_tokens(bare), alone, name)
         ranks = {"lora_element": settings.rank, "lora": settings.elements * settings.rank}
         for bound, rank in ranks.items():
             if bound == "lora" or settings.elements > 1:
                 space = fresh_lora(adapter, rank, 1, bare, self.settings.seed)
-                searches[bound] = (space, alone, True)
+                searches[bound] = Search(space, alone, f"lora of rank {rank}")
         return searches
 
     def _free_tokens(self, bare: Adaptation) -> Tokens:
@@ -269,6 +283,19 @@ class Oracle:
         return decode_answer(base, layout, tokens, context)
 
 
+def _key(name: str, bare: str) -> str:
+    """The key of one bound of a transformation in the cache."""
+    return hashlib.sha256(canonical_json([name, bare]).encode()).hexdigest()[:24]
+
+
+def _recovered(images: Tensor, items: Sequence[Quadruplet]) -> list[float]:
+    """The edit_recovery of each item's answer."""
+    return [
+        edit_recovery(_resized(image, item), np.asarray(item.b), np.asarray(item.b_prime))
+        for image, item in zip(images, items, strict=True)
+    ]
+
+
 def _resized(image: Tensor, item: Quadruplet) -> np.ndarray:
     from lorweb_bench.data.images import resize, to_array
 
@@ -309,147 +336,3 @@ def open_oracle(checkpoint: Path, suite_path: Path, settings: Settings) -> Oracl
         suite.library()
     adapter, config = load_checkpoint(folder)
     return Oracle(adapter.to(best_device()), config, suite, settings)
-
-
-def write_oracle(
-    checkpoint: Path, suite_path: Path, out: Path, settings: Settings
-) -> Iterator[str]:
-    """Compute what is reachable and write `oracle.json`, `oracle.csv` and `index.html`.
-
-    Each transformation's scores are kept as they come, in `transformations/`; the same command goes
-    on where a run was stopped. Yields what to tell the user.
-    """
-    folder = checkpoint_folder(checkpoint)
-    identity = _identity(folder, open_suite(suite_path), settings)
-    manifest = out / "oracle.json"
-    if manifest.is_file():
-        held = read_json(manifest)
-        if not isinstance(held, dict) or held.get("identity") != identity:
-            raise InputError(
-                f"{out} holds something else, or an oracle of another checkpoint, suite or "
-                "settings; name another folder with -o"
-            )
-        yield from table_lines(held)
-        return
-    oracle = open_oracle(checkpoint, suite_path, settings)
-    claim_output(out, FORMAT, identity)
-    with only_run(out):
-        rows, left_out = _work_through(oracle, out / "transformations")
-        if not rows:
-            raise InputError(
-                f"{suite_path}: no task has pairs of {LEAST_PAIRS} photographs to learn from, and "
-                "no library runs its transformations"
-            )
-        content = _content(oracle, rows, left_out, identity)
-        write_csv(out / "oracle.csv", rows)
-        _write_page(out / "index.html", content)
-        write_json(manifest, content)
-        finish_output(out)
-    yield from table_lines(content)
-
-
-def _identity(folder: Path, suite: Dataset, settings: Settings) -> str:
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
-    digests = [(path.name, sha256_file(path)) for path in files]
-    about = [digests, suite.fingerprint, suite.manifest.targets_fingerprint, vars(settings)]
-    return hashlib.sha256(canonical_json(about).encode()).hexdigest()
-
-
-def _work_through(oracle: Oracle, folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """A row for every item, by transformation; and the transformations without examples."""
-    rows: list[dict[str, Any]] = []
-    left_out: list[str] = []
-    for name in track(oracle.items, len(oracle.items), "searching what is reachable"):
-        path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
-        if not path.is_file():
-            write_json(path, {"transformation": name, "scores": oracle.scores(name)})
-        scores = read_json(path)["scores"]
-        if scores is None:
-            left_out.append(name)
-            continue
-        for number, item in enumerate(oracle.items[name]):
-            values = {bound: of_items[number] for bound, of_items in scores.items()}
-            rows.append(_row(oracle, item, values))
-    return rows, left_out
-
-
-def _row(oracle: Oracle, item: Quadruplet, values: Mapping[str, float]) -> dict[str, Any]:
-    record = item.record
-    split = "seen" if (record.tier or "").startswith("seen") else "unseen"
-    gaps = {}
-    for gap, (upper, lower) in GAPS[oracle.config.adapter.kind].items():
-        gaps[gap] = values[upper] - values[lower]
-    labels = record.model_dump(
-        include={"transformation", "family", "kind", "tier", "a_source", "b_source"}
-    )
-    return {"key": item.key, "split": split, **labels, "hard": bool(record.hard), **values, **gaps}
-
-
-def _content(
-    oracle: Oracle, rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], identity: str
-) -> dict[str, Any]:
-    """What `oracle.json` holds."""
-    in_all_rows = set.intersection(*map(set, rows))
-    measured = [name for name in WORDS if name in in_all_rows]
-    table = {}
-    for column in rows[0]:
-        table[column] = np.array([row[column] for row in rows])
-    summary = summarise(table, measured)
-    groups = {name: of for name, of in summary.items() if "/" not in name and "_hard" not in name}
-    by_transformation = {}
-    for name in sorted({str(row["transformation"]) for row in rows}):
-        members = [row for row in rows if row["transformation"] == name]
-        means = {}
-        for column in measured:
-            means[column] = float(np.mean([row[column] for row in members]))
-        by_transformation[name] = {"tier": members[0]["tier"], "items": len(members), **means}
-    return {
-        "format": FORMAT,
-        "format_version": 1,
-        "identity": identity,
-        "checkpoint": {"name": oracle.config.name, "kind": oracle.config.adapter.kind},
-        "suite": {
-            "name": oracle.suite.name,
-            "version": oracle.suite.version,
-            "fingerprint": oracle.suite.fingerprint,
-        },
-        "settings": vars(oracle.settings),
-        "metric": "edit_recovery",
-        "words": {name: WORDS[name] for name in measured},
-        "groups": groups,
-        "transformations": by_transformation,
-        "left_out": list(left_out),
-    }
-
-
-def table_lines(content: Mapping[str, Any]) -> Iterator[str]:
-    """The groups of an oracle as lines for a terminal."""
-    names = list(content["words"])
-    suite = content["suite"]
-    yield f"{content['checkpoint']['name']} on {suite['name']} {suite['version']}, edit_recovery"
-    yield f"{'':18}" + "".join(f"{name:>14}" for name in names)
-    for group, scores in content["groups"].items():
-        cells = [f"{scores[name]['mean']:14.3f}" for name in names]
-        yield f"{group:18}" + "".join(cells)
-    for name in content["left_out"]:
-        yield f"left out, too few pairs: {name}"
-
-
-def _write_page(path: Path, content: Mapping[str, Any]) -> None:
-    suite = content["suite"]
-    bounds = [name for name in content["words"] if not name.endswith("_gap")]
-    gaps = [name for name in content["words"] if name.endswith("_gap")]
-    write_page(
-        path,
-        "oracle.html.j2",
-        package="reference_model",
-        folder="analysis/page",
-        title=f"What is reachable: {content['checkpoint']['name']}",
-        kicker="Oracle",
-        lead=f"edit_recovery on {suite['name']} {suite['version']}",
-        footer=f"lorweb-bench oracle, suite {suite['fingerprint'][:12]}. "
-        "This page needs no network.",
-        content=content,
-        bounds=bounds,
-        gaps=gaps,
-    )

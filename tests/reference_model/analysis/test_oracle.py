@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
 from reference_model.analysis import oracle as module
-from reference_model.analysis.oracle import Oracle, Settings, write_oracle
+from reference_model.analysis.oracle import Oracle, Settings
+from reference_model.analysis.oracle_output import write_oracle
 from reference_model.checkpoints.checkpoint import write_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.fitting.adaptation import Adaptation, routed
@@ -25,11 +27,11 @@ Config = Callable[..., TrainConfig]
 QUICK = Settings(steps=2, batch=2, examples=4, transformations=1)
 
 
-def scrambled(settings: TrainConfig) -> Adapter:
+def scrambled(settings: TrainConfig, seed: int = 2, std: float = 0.2) -> Adapter:
     adapter = new_adapter(settings, seed=1)
-    torch.manual_seed(2)
+    torch.manual_seed(seed)
     for parameter in adapter.trainable().parameters():
-        nn.init.normal_(parameter, std=0.2)
+        nn.init.normal_(parameter, std=std)
     adapter.trainable().requires_grad_(False)
     return adapter
 
@@ -94,6 +96,44 @@ def test_what_was_found_is_kept(
     assert len(computed) == len(set(computed)) == 5 and computed[:2] == first
     again = list(write_oracle(checkpoint("lorweb"), small_suite.path, tmp_path / "o", QUICK))
     assert again == once and len(computed) == 5
+
+
+def test_the_bare_base_is_searched_once_for_all_checkpoints_on_it(
+    config: Config, small_suite: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+
+    def count(adapter: Adapter, config: TrainConfig, *given: Any) -> Adaptation:
+        searched.append(config.layout)
+        return reach(adapter, config, *given)
+
+    monkeypatch.setattr(module, "reach", count)
+    for seed in (1, 2):
+        settings = config("lorweb", panel=32, base="tiny")  # answers well enough to differ
+        checkpoint = tmp_path / f"lorweb-{seed}"
+        write_checkpoint(checkpoint, scrambled(settings, seed, 0.02), settings, {"identity": "x"})
+
+    def oracle_of(seed: int, name: str) -> dict[str, Any]:
+        searched.clear()
+        out = tmp_path / name
+        list(write_oracle(tmp_path / f"lorweb-{seed}", small_suite.path, out, QUICK))
+        content: dict[str, Any] = json.loads((out / "oracle.json").read_text())
+        return content
+
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", "")
+    alone = oracle_of(2, "alone")
+    assert searched.count("edit") == 15  # tokens and two LoRAs for each of five transformations
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("LORWEB_BENCH_CACHE", str(cache))
+    other = oracle_of(1, "first")
+    assert searched.count("edit") == 15
+    assert other["groups"]["unseen"]["hull"] != alone["groups"]["unseen"]["hull"]
+    assert oracle_of(2, "second") == alone
+    assert "edit" not in searched
+
+    next(cache.rglob("*.npz")).write_bytes(b"not a zip")
+    assert oracle_of(2, "third") == alone
+    assert searched.count("edit") == 1
 
 
 def test_another_checkpoint_is_not_mixed_in(
