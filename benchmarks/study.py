@@ -10,6 +10,7 @@ prints what there is to run and what is there. study_report.py says what the res
 """
 
 import argparse
+import csv
 import json
 import re
 import shutil
@@ -249,8 +250,22 @@ def run_oracle(training: Training, folder: Path, suite: Path) -> None:
     words = ("oracle", str(checkpoint), "--suite", str(suite), "-o", str(output))
     asked = command(*words, "--transformations", str(TRANSFORMATIONS))
     run_logged(asked, folder / "logs" / f"{training.name}+oracle.log")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(kept, (output / "oracle.json").read_text())
+    keep_oracle(training, output, " ".join(["lorweb-bench", *asked[4:]]), folder)
+
+
+def keep_oracle(training: Training, output: Path, asked: str, folder: Path) -> None:
+    """Write the bounds and gaps of every item of an oracle."""
+    content = json.loads((output / "oracle.json").read_text())
+    with (output / "oracle.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    values = {}
+    for word in content["words"]:
+        values[word] = {row["key"]: round(float(row[word]), 4) for row in rows}
+    about = about_training(training, [asked], folder)
+    about |= {"suite": content["suite"], "settings": content["settings"], "values": values}
+    ORACLES.mkdir(parents=True, exist_ok=True)
+    path = ORACLES / f"{training.name}.json"
+    write_atomic(path, json.dumps(about, separators=(",", ":")) + "\n")
 
 
 def run_all(wanted: Sequence[Training], folder: Path, suite: Path, jobs: int) -> None:
@@ -260,9 +275,9 @@ def run_all(wanted: Sequence[Training], folder: Path, suite: Path, jobs: int) ->
         for training in wanted:
             ways = FIRST if training.families == ALL else ("",)
             runs.append(pool.submit(run_training, training, ways, folder, suite))
-        for training in wanted:
-            if training.arm == "lorweb" and training.families == ALL:
-                runs.append(pool.submit(run_oracle, training, folder, suite))
+        bases = [training for training in wanted if training.arm == "lorweb"]
+        for training in sorted(bases, key=lambda training: training.families, reverse=True):
+            runs.append(pool.submit(run_oracle, training, folder, suite))
         for training in wanted:
             runs.append(pool.submit(run_training, training, tuple(WAYS), folder, suite))
         for run in runs:
@@ -282,22 +297,25 @@ def keep(
                 k: content["scores"][group][METRIC][k] for k in ("mean", "ci_low", "ci_high")
             }
     values = dict(zip(map(str, table["key"]), np.round(table[METRIC], 4).tolist(), strict=True))
-    about = {
-        "name": name,
+    about = about_training(training, commands, folder)
+    about |= {"name": name, "way": name.partition("+")[2]}
+    about |= {"suite": content["suite"], "scores": scores, "values": dict(sorted(values.items()))}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_atomic(result_path(name), json.dumps(about, separators=(",", ":")) + "\n")
+    write_labels(table)
+
+
+def about_training(training: Training, commands: Sequence[str], folder: Path) -> dict[str, Any]:
+    """What a file of results says of the training, and the commands that made it."""
+    return {
+        "name": training.name,
         "base": Path(training.base).name,
         "families": training.families,
         "draw": training.draw,
         "arm": training.arm,
-        "way": name.partition("+")[2],
         "seed": training.seed,
-        "suite": content["suite"],
-        "scores": scores,
         "commands": [re.sub(re.escape(str(folder)), "study", words) for words in commands],
-        "values": dict(sorted(values.items())),
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_atomic(result_path(name), json.dumps(about, separators=(",", ":")) + "\n")
-    write_labels(table)
 
 
 def write_labels(table: Any) -> None:

@@ -26,6 +26,7 @@ from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 
 RESULTS = Path(__file__).parent / "results" / "study"
 ALL = 31  # trained families
+BOUNDS = ("router", "hull", "span", "router_gap", "simplex_gap", "span_gap")  # of a basis
 WORSE = 0.05  # edit_recovery that a fit should not lose
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 MAIN = ("lorweb", "token-control", "single-lora")
@@ -289,30 +290,51 @@ def print_slopes(study: Study) -> None:
     print_rows(["on `unseen`, by doubling of the families", "trainings", "change"], rows)
 
 
-def print_bounds(base: str) -> None:
-    """Print what is reachable with each kind of checkpoint, as means over its trainings."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((RESULTS / "oracles").glob(f"{base}-t*.json")):
-        found.setdefault(path.stem.rpartition("-seed")[0], []).append(json.loads(path.read_text()))
-    if not found:
+def open_bounds(base: str) -> Study:
+    """The bounds on a base, each as a way to run its training; ends with a sentence without any."""
+    results: list[dict[str, Any]] = []
+    for path in sorted((RESULTS / "oracles").glob("*.json")):
+        content = json.loads(path.read_text())
+        for word, values in content["values"].items() if content["base"] == base else ():
+            results.append({**content, "way": word, "values": values})
+    if not results:
         raise SystemExit(f"{RESULTS / 'oracles'} has nothing of the base '{base}'")
-    for name, oracles in found.items():
-        words = list(oracles[0]["words"])
-        rows = []
-        for group in oracles[0]["groups"]:
-            cells = []
-            for word in words:
-                of_each = [oracle["groups"][group][word]["mean"] for oracle in oracles]
-                cells.append(number(float(np.mean(of_each))))
-            rows.append([group, *cells])
-        if len(oracles) == 1:
-            rows.insert(2, ["95 %", *ends_of(oracles[0]["groups"]["unseen"], words)])
-        print_rows([f"{name}, {len(oracles)} trained", *words], rows)
+    items = item_table()
+    measured = np.isin(items["key"], list(results[0]["values"]))
+    return Study(results, {name: column[measured] for name, column in items.items()})
 
 
-def ends_of(scores: dict[str, Any], words: Sequence[str]) -> list[str]:
-    """The intervals of a group of an oracle."""
-    return [f"{number(scores[w]['ci_low'])} to {number(scores[w]['ci_high'])}" for w in words]
+def print_bounds(study: Study) -> None:
+    """Print what is reachable with the basis: at all families by group, then by their number."""
+    words = list(dict.fromkeys(content["way"] for content in study.results))
+    found = {word: study.values(ALL, [f"lorweb+{word}"]) for word in words}
+    rows = []
+    for group in groups(study.items):
+        if "/" not in group and "_hard" not in group:
+            estimates = [
+                estimate(v, study.items, group) for values in found.values() for v in values
+            ]
+            rows.append([group, *(number(point) for point, _, _ in estimates)])
+        if group == "unseen":
+            rows.append(
+                ["95 %", *(f"{number(low)} to {number(high)}" for _, low, high in estimates)]
+            )
+    trainings = {len(v) for values in found.values() for v in values}
+    print_rows([f"with all families, trained: {max(trainings, default=0)}", *words], rows)
+    print_bounds_by_families(study)
+
+
+def print_bounds_by_families(study: Study) -> None:
+    """Print what is reachable on `unseen` by the number of trained families."""
+    header, rows = ["on `unseen`, trained families"], [[word] for word in BOUNDS]
+    for families in study.family_counts():
+        seeds = study.of_seeds(families, f"lorweb+{BOUNDS[0]}")
+        header.append(f"{families}, trained: {len(seeds)}")
+        for word, row in zip(BOUNDS, rows, strict=True):
+            (values,) = study.values(families, [f"lorweb+{word}"])
+            point, low, high = estimate(values, study.items, "unseen")
+            row.append(f"{number(point)} ({number(low)} to {number(high)})")
+    print_rows(header, rows)
 
 
 @dataclass(frozen=True)
@@ -472,7 +494,7 @@ def main() -> None:
     parser.add_argument("--base", default="tiny", help="name of the base that was adapted")
     settings = parser.parse_args()
     if settings.what == "bounds":
-        print_bounds(settings.base)
+        print_bounds(open_bounds(settings.base))
         return
     study = open_study(settings.base)
     if settings.what == "table":

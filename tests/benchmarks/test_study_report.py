@@ -1,5 +1,7 @@
 """The study's report: means, contrasts and drawings that show what was measured."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +10,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
+from lorweb_bench.compare.tables import write_csv
 
 SVG = "{http://www.w3.org/2000/svg}"
 COUNT = 60
@@ -129,9 +133,45 @@ def test_the_drawing_over_families_has_equal_steps_for_doublings_and_names_every
     assert {"lorweb", "lorweb with a fit", "4", "8", "16"} <= set(words)
 
 
+def test_bounds_are_means_over_what_was_kept_of_each_oracle(
+    report: ModuleType,
+    load_benchmark: Callable[[str], ModuleType],
+    items: dict[str, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study = load_benchmark("study")
+    monkeypatch.setattr(study, "ORACLES", tmp_path / "oracles")
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    labels = {name: column.tolist() for name, column in items.items()}
+    (tmp_path / "items.json").write_text(json.dumps(labels))
+    words = ("router", "hull", "span", "lora", "router_gap", "simplex_gap", "span_gap")
+    for seed, router in ((0, 0.4), (1, 0.6)):
+        bounds = {"router": router, "hull": 0.7, "span": 0.75, "lora": 0.9}
+        gaps = {"router_gap": 0.7 - router, "simplex_gap": 0.05, "span_gap": 0.15}
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        settings = {"suite": {}, "settings": {"steps": 60}, "words": dict.fromkeys(words, "")}
+        (folder / "oracle.json").write_text(json.dumps(settings))
+        rows = [{"key": key, **bounds, **gaps} for key in items["key"][::2]]
+        write_csv(folder / "oracle.csv", rows)
+        training = study.Training("tiny", 31, 0, "lorweb", seed)
+        study.keep_oracle(training, folder, "lorweb-bench oracle", tmp_path)
+    report.print_bounds(report.open_bounds("tiny"))
+    printed = capsys.readouterr().out
+    assert "| with all families, trained: 2 | router | hull |" in printed
+    assert "| unseen | .500 | .700 | .750 | .900 | .200 | .050 | .150 |" in printed
+    assert "| hull | .700 (.700 to .700) |" in printed
+    low, high = re.search(r"router_gap \| .200 \((\S+) to (\S+)\)", printed).groups()  # type: ignore[union-attr]
+    assert float(low) < 0.1 and float(high) > 0.3  # wider than the two trainings' values
+
+
 def test_a_base_without_results_is_named(report: ModuleType) -> None:
     with pytest.raises(SystemExit, match="no results on the base 'none'"):
         report.open_study("none")
+    with pytest.raises(SystemExit, match="has nothing of the base 'none'"):
+        report.open_bounds("none")
 
 
 def test_the_page_holds_what_the_report_prints(
@@ -139,7 +179,7 @@ def test_the_page_holds_what_the_report_prints(
 ) -> None:
     for base in ("tiny", "tiny-kminus"):
         report.print_table(report.open_study(base))
-    report.print_bounds("tiny")
+    report.print_bounds(report.open_bounds("tiny"))
     page = (Path(__file__).parents[2] / "docs" / "study.md").read_text().splitlines()
     printed = [line for line in capsys.readouterr().out.splitlines() if line]
     assert [line for line in printed if line not in page] == []
