@@ -3,12 +3,14 @@
     python -P benchmarks/study_report.py table
     python -P benchmarks/study_report.py table --base tiny-kminus
     python -P benchmarks/study_report.py bounds
+    python -P benchmarks/study_report.py bases
     python -P benchmarks/study_report.py finding docs/finding.svg
     python -P benchmarks/study_report.py families docs/families.svg
 
 `table` prints means, and contrasts with their intervals; `bounds` what is reachable, and where it
-is lost. `finding` draws the main arms as trained and with a fit, `families` draws them over the
-number of trained families. All of it reads benchmarks/results/study, which study.py writes.
+is lost; `bases` what it is worth that K+ knows more than K-. `finding` draws the main arms as
+trained and with a fit, `families` draws them over the number of trained families. All of it reads
+benchmarks/results/study, which study.py writes.
 """
 
 import argparse
@@ -26,7 +28,10 @@ from lorweb_bench.stats.bootstrap import Trainings, between_trainings, intervals
 
 RESULTS = Path(__file__).parent / "results" / "study"
 ALL = 31  # trained families
-BOUNDS = ("router", "hull", "span", "router_gap", "simplex_gap", "span_gap")  # of a basis
+BOUNDS = (  # of a basis, by the number of trained families
+    *("router", "fit20", "fit40", "hull", "span", "better_lora"),
+    *("router_gap", "simplex_gap", "span_gap", "better_gap"),
+)
 WORSE = 0.05  # edit_recovery that a fit should not lose
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 MAIN = ("lorweb", "token-control", "single-lora")
@@ -38,20 +43,26 @@ FITS = ("fit5", "fit10", "fit20", "fit40")
 COMPARED_EVERYWHERE = (  # first less second, on the same items, at every number of families
     ("lorweb", "token-control"),
     ("lorweb", "single-lora"),
+    ("token-control", "single-lora"),
     ("lorweb+fit20", "lorweb"),
-    ("lorweb+fit20", "lorweb+hidden"),
     ("lorweb+fit20", "token-control+fit20"),
     ("lorweb+fit20", "single-lora+fit20"),
 )
 COMPARED = (  # at all families
     *COMPARED_EVERYWHERE,
-    ("lorweb+fit40", "lorweb"),
+    ("token-control+fit20", "token-control"),
+    ("single-lora+fit20", "single-lora"),
+    *((f"{arm}+fit20", f"{arm}+hidden") for arm in MAIN),
+    *((f"{arm}+fit40", arm) for arm in MAIN),
     ("lorweb+fit40", "token-control+fit40"),
     ("lorweb+fit40", "single-lora+fit40"),
     ("lorweb", "lorweb+mean"),
     ("lorweb", "lorweb+nearest"),
     *(("lorweb", arm) for arm in OTHERS),
 )
+COMPARED_ON = ("unseen", "seen", "new_family", "new_to_base")
+ON_FEWER = ("unseen", "new_family")  # new_family is equally new to every number of families
+BASES = ("tiny", "tiny-kminus")
 LEAST = 2  # trainings that an interval over trainings needs
 WAYS = {
     "hidden": "pair hidden, nothing fitted",
@@ -161,25 +172,30 @@ def estimate(
 
 
 def contrast(
-    pair: tuple[str, str], sides: Sequence[np.ndarray], items: dict[str, np.ndarray]
+    pair: tuple[str, str],
+    sides: Sequence[np.ndarray],
+    items: dict[str, np.ndarray],
+    group: str = "unseen",
 ) -> tuple[float, float, float]:
-    """How far the first of two arms is ahead on `unseen`, and the ends of its interval.
+    """How far the first of two arms is ahead in a group, and the ends of its interval.
 
     Two ways to run one training differ together, two trainings apart.
     """
     is_one_training = len({name.partition("+")[0] for name in pair}) == 1
     varying = [sides[0] - sides[1]] if is_one_training else sides
-    return mean_with_interval(sides[0].mean(0) - sides[1].mean(0), items, "unseen", varying)
+    return mean_with_interval(sides[0].mean(0) - sides[1].mean(0), items, group, varying)
 
 
-def slope(study: Study, pair: tuple[str, str]) -> tuple[int, tuple[float, float, float]] | None:
+def slopes(
+    study: Study, pair: tuple[str, str], compared_on: Sequence[str]
+) -> tuple[int, list[tuple[float, float, float]]] | None:
     """The first of two arms less the second, by doubling of the trained families.
 
     At every number of families the same seeds are taken.
 
     Returns:
-        How many trainings at each number, and the slope with the ends of its interval; None where
-        there is one number of families, or no seed that is at all of them.
+        How many trainings at each number, and the slope with the ends of its interval in each
+        group; None where there is one number of families, or no seed that is at all of them.
     """
     counts = [n for n in study.family_counts() if study.values(n, pair)]
     if len(counts) < 2:
@@ -190,8 +206,8 @@ def slope(study: Study, pair: tuple[str, str]) -> tuple[int, tuple[float, float,
     if not values:
         return None
     first, second = values[: len(counts)], values[len(counts) :]
-    slopes = [np.tensordot(weights, side, 1) for side in (first, second)]
-    return len(values[0]), contrast(pair, slopes, study.items)
+    sides = [np.tensordot(weights, side, 1) for side in (first, second)]
+    return len(values[0]), [contrast(pair, sides, study.items, group) for group in compared_on]
 
 
 def number(value: float) -> str:
@@ -199,10 +215,15 @@ def number(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
 
 
+def within(found: tuple[float, float, float]) -> str:
+    """A value with its interval, as .737 (.680 to .781)."""
+    point, low, high = found
+    return f"{number(point)} ({number(low)} to {number(high)})"
+
+
 def difference(found: tuple[float, float, float]) -> str:
     """A difference with its interval, as +.075 (.044 to .120)."""
-    point, low, high = found
-    return f"{'+' if point >= 0 else ''}{number(point)} ({number(low)} to {number(high)})"
+    return ("+" if found[0] >= 0 else "") + within(found)
 
 
 def called(name: str) -> str:
@@ -223,15 +244,22 @@ def print_table(study: Study) -> None:
     """Print means and contrasts at all families, then those by the number of families."""
     if ALL in study.family_counts():
         print_means(study)
-        rows = []
-        for pair in COMPARED:
-            if sides := study.values(ALL, pair):
-                words = " - ".join(map(called, pair))
-                rows.append([words, difference(contrast(pair, sides, study.items))])
-        print_rows(["on `unseen`", "difference"], rows)
+        print_contrasts(study)
         print_worse(study)
-    print_by_families(study)
+    for group in ON_FEWER:
+        print_by_families(study, group)
     print_slopes(study)
+
+
+def print_contrasts(study: Study) -> None:
+    """Print the contrasts at all families."""
+    rows = []
+    for pair in COMPARED:
+        if sides := study.values(ALL, pair):
+            words = " - ".join(map(called, pair))
+            found = [contrast(pair, sides, study.items, group) for group in COMPARED_ON]
+            rows.append([words, str(len(sides[0])), *map(difference, found)])
+    print_rows(["difference", "trainings", *COMPARED_ON], rows)
 
 
 def print_means(study: Study) -> None:
@@ -248,21 +276,27 @@ def print_means(study: Study) -> None:
 
 
 def print_worse(study: Study) -> None:
-    """Print the share of items that a fit makes worse by more than WORSE."""
-    unseen = np.concatenate(groups(study.items)["unseen"])
+    """Print how many fits of 20 steps are kept, and how many items lose by them.
+
+    An item whose fit is not kept has the answer, and so the value, of the arm as trained.
+    """
     rows = []
+    unseen = np.concatenate(groups(study.items)["unseen"])
     for arm in MAIN:
-        if sides := study.values(ALL, (f"{arm}+fit20", arm)):
-            is_worse = sides[0] < sides[1] - WORSE
-            rows.append([f"`{arm}`", f"{is_worse.mean():.1%}", f"{is_worse[:, unseen].mean():.1%}"])
-    print_rows([f"lose more than {number(WORSE)} by a fit of 20 steps", "all", "unseen"], rows)
+        sides = study.values(ALL, [f"{arm}+fit20", arm])
+        if sides:
+            gain = sides[0] - sides[1]
+            shares = [(gain != 0).mean(), (gain < -WORSE).mean(), (gain[:, unseen] < -WORSE).mean()]
+            rows.append([f"`{arm}`", str(len(gain)), *(f"{100 * share:.1f}%" for share in shares)])
+    header = ["a fit of 20 steps", "trainings", "kept", f"lose more than {number(WORSE)}"]
+    print_rows([*header, "of `unseen`"], rows)
 
 
-def print_by_families(study: Study) -> None:
-    """Print means and contrasts on `unseen` by the number of trained families."""
+def print_by_families(study: Study, group: str) -> None:
+    """Print means and contrasts in a group by the number of trained families."""
     counts = study.family_counts()
-    part, transformation = groups(study.items)["unseen"], study.items["transformation"]
-    header = ["on `unseen`, trained families", *map(str, counts)]
+    part, transformation = groups(study.items)[group], study.items["transformation"]
+    header = [f"on `{group}`, trained families", *map(str, counts)]
     rows: list[list[str]] = []
     for name in (*MAIN, *(f"{arm}+fit20" for arm in MAIN)):
         cells = []
@@ -275,19 +309,31 @@ def print_by_families(study: Study) -> None:
         for families in counts:
             sides = study.values(families, pair)
             few = not sides or len(sides[0]) < LEAST
-            cells.append("-" if few else difference(contrast(pair, sides, study.items)))
+            cells.append("-" if few else difference(contrast(pair, sides, study.items, group)))
         rows.append([" - ".join(map(called, pair)), *cells])
     print_rows(header, [row for row in rows if set(row[1:]) != {"-"}])
 
 
 def print_slopes(study: Study) -> None:
-    """Print what each doubling of the trained families adds to a difference on `unseen`."""
+    """Print what each doubling of the trained families adds to a difference."""
     rows = []
     for pair in COMPARED_EVERYWHERE:
-        if found := slope(study, pair):
+        if found := slopes(study, pair, ON_FEWER):
             trainings, numbers = found
-            rows.append([" - ".join(map(called, pair)), str(trainings), difference(numbers)])
-    print_rows(["on `unseen`, by doubling of the families", "trainings", "change"], rows)
+            words = " - ".join(map(called, pair))
+            rows.append([words, str(trainings), *map(difference, numbers)])
+    print_rows(["change by doubling of the families", "trainings", *ON_FEWER], rows)
+
+
+def print_bases() -> None:
+    """Print how far each main arm is ahead on the base that knows more, at all families."""
+    knowing, narrow = map(open_study, BASES)
+    rows = []
+    for arm in MAIN:
+        sides = of_common_seeds([study.of_seeds(ALL, arm) for study in (knowing, narrow)])
+        found = [contrast((arm, f"{arm} on K-"), sides, knowing.items, g) for g in COMPARED_ON]
+        rows.append([f"`{arm}`", str(len(sides[0])), *map(difference, found)])
+    print_rows(["K+ less K-", "trainings", *COMPARED_ON], rows)
 
 
 def open_bounds(base: str) -> Study:
@@ -301,12 +347,42 @@ def open_bounds(base: str) -> Study:
         raise SystemExit(f"{RESULTS / 'oracles'} has nothing of the base '{base}'")
     items = item_table()
     measured = np.isin(items["key"], list(results[0]["values"]))
-    return Study(results, {name: column[measured] for name, column in items.items()})
+    items = {name: column[measured] for name, column in items.items()}
+    study = Study([*results, *fits_on(base)], items)
+    return Study([*study.results, *better_of_two_loras(study)], items)
+
+
+def fits_on(base: str) -> list[dict[str, Any]]:
+    """The results of fits on a base."""
+    return [c for c in read_results() if c["base"] == base and c["way"] in ("fit20", "fit40")]
+
+
+def better_of_two_loras(study: Study) -> list[dict[str, Any]]:
+    """For each transformation the better of its two fresh LoRAs, and how far the span is behind it.
+
+    A search can fail: then the whole LoRA is worse than one of a single element's rank, and bounds
+    nothing.
+    """
+    results = []
+    _, code = np.unique(study.items["transformation"], return_inverse=True)
+    for content in [content for content in study.results if content["way"] == "span"]:
+        values: dict[str, np.ndarray] = {}
+        for way in ("lora", "lora_element", "span"):
+            found = study.of_seeds(content["families"], f"lorweb+{way}")
+            values[way] = found[content["seed"]]
+        ahead = np.bincount(code, values["lora"] - values["lora_element"]) >= 0
+        better = np.where(ahead[code], values["lora"], values["lora_element"])
+        keys = study.items["key"].tolist()
+        for way, of_items in (("better_lora", better), ("better_gap", better - values["span"])):
+            by_key = dict(zip(keys, of_items.tolist(), strict=True))
+            results.append({**content, "way": way, "values": by_key})
+    return results
 
 
 def print_bounds(study: Study) -> None:
     """Print what is reachable with the basis: at all families by group, then by their number."""
     words = list(dict.fromkeys(content["way"] for content in study.results))
+    words = [word for word in words if word not in ("fit20", "fit40")]
     found = {word: study.values(ALL, [f"lorweb+{word}"]) for word in words}
     rows = []
     for group in groups(study.items):
@@ -326,15 +402,18 @@ def print_bounds(study: Study) -> None:
 
 def print_bounds_by_families(study: Study) -> None:
     """Print what is reachable on `unseen` by the number of trained families."""
-    header, rows = ["on `unseen`, trained families"], [[word] for word in BOUNDS]
-    for families in study.family_counts():
-        seeds = study.of_seeds(families, f"lorweb+{BOUNDS[0]}")
-        header.append(f"{families}, trained: {len(seeds)}")
-        for word, row in zip(BOUNDS, rows, strict=True):
-            (values,) = study.values(families, [f"lorweb+{word}"])
-            point, low, high = estimate(values, study.items, "unseen")
-            row.append(f"{number(point)} ({number(low)} to {number(high)})")
-    print_rows(header, rows)
+    counts = [n for n in study.family_counts() if study.of_seeds(n, "lorweb+hull")]
+    rows = []
+    for word in BOUNDS:
+        _, _, fit = called(f"lorweb+{word}").partition(", ")
+        row = [fit or word]
+        for families in counts:
+            sides = study.values(families, [f"lorweb+{word}", "lorweb+hull"])
+            row.append(within(estimate(sides[0], study.items, "unseen")) if sides else "-")
+        rows.append(row)
+    trained = [len(study.of_seeds(families, "lorweb+hull")) for families in counts]
+    header = [f"{n}, trained: {k}" for n, k in zip(counts, trained, strict=True)]
+    print_rows(["on `unseen`, trained families", *header], rows)
 
 
 @dataclass(frozen=True)
@@ -489,12 +568,15 @@ def draw_families(curves: dict[str, list[Point]]) -> str:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("table", "bounds", "finding", "families"))
+    parser.add_argument("what", choices=("table", "bounds", "bases", "finding", "families"))
     parser.add_argument("picture", nargs="?", type=Path, help="of a drawing: where it goes")
     parser.add_argument("--base", default="tiny", help="name of the base that was adapted")
     settings = parser.parse_args()
     if settings.what == "bounds":
         print_bounds(open_bounds(settings.base))
+        return
+    if settings.what == "bases":
+        print_bases()
         return
     study = open_study(settings.base)
     if settings.what == "table":

@@ -81,7 +81,8 @@ def test_the_slope_is_what_a_doubling_of_families_adds_to_the_lead(
         for doublings, families in enumerate((4, 8, 16)):
             results.append(result(items, families, "lorweb", seed, 0.3 + 0.15 * doublings))
             results.append(result(items, families, "token-control", seed, 0.3 + 0.1 * doublings))
-    trainings, (point, low, high) = report.slope(report.Study(results, items), ARMS)
+    study = report.Study(results, items)
+    trainings, ((point, low, high),) = report.slopes(study, ARMS, ["unseen"])
     assert trainings == 2
     assert point == pytest.approx(0.05)
     assert low <= point <= high
@@ -96,7 +97,8 @@ def test_the_slope_takes_the_seeds_that_every_number_of_families_has(
         for seed, lead in of_seeds.items():
             results.append(result(items, families, "lorweb", seed, 0.3 + lead))
             results.append(result(items, families, "token-control", seed, 0.3))
-    trainings, (point, _, _) = report.slope(report.Study(results, items), ARMS)
+    study = report.Study(results, items)
+    trainings, ((point, _, _),) = report.slopes(study, ARMS, ["unseen"])
     assert trainings == 1
     assert point == pytest.approx(0.1)
 
@@ -133,38 +135,74 @@ def test_the_drawing_over_families_has_equal_steps_for_doublings_and_names_every
     assert {"lorweb", "lorweb with a fit", "4", "8", "16"} <= set(words)
 
 
-def test_bounds_are_means_over_what_was_kept_of_each_oracle(
+def test_a_fit_is_counted_as_kept_where_it_changed_the_value(
+    report: ModuleType, items: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained, fitted = (result(items, 31, "lorweb", 0, 0.5, way) for way in ("", "fit20"))
+    for number, key in enumerate(items["key"][:30]):
+        fitted["values"][key] += 0.2 if number >= 6 else -0.2
+    report.print_worse(report.Study([trained, fitted], items))
+    assert "| `lorweb` | 1 | 50.0% | 10.0% | 10.0% |" in capsys.readouterr().out
+
+
+@pytest.fixture
+def oracles(
     report: ModuleType,
     load_benchmark: Callable[[str], ModuleType],
     items: dict[str, np.ndarray],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """What is kept of the oracles of two trainings, on every second item.
+
+    The search of the whole LoRA has failed for one of the ten transformations.
+    """
     study = load_benchmark("study")
     monkeypatch.setattr(study, "ORACLES", tmp_path / "oracles")
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     labels = {name: column.tolist() for name, column in items.items()}
     (tmp_path / "items.json").write_text(json.dumps(labels))
-    words = ("router", "hull", "span", "lora", "router_gap", "simplex_gap", "span_gap")
     for seed, router in ((0, 0.4), (1, 0.6)):
-        bounds = {"router": router, "hull": 0.7, "span": 0.75, "lora": 0.9}
-        gaps = {"router_gap": 0.7 - router, "simplex_gap": 0.05, "span_gap": 0.15}
+        rows = []
+        for key, transformation in zip(
+            items["key"][::2], items["transformation"][::2], strict=True
+        ):
+            bounds = {"router": router, "hull": 0.7, "span": 0.75, "lora_element": 0.8}
+            bounds["lora"] = 0.3 if transformation == "t4" else 0.9
+            gaps = {"router_gap": 0.7 - router, "span_gap": bounds["lora"] - 0.75}
+            rows.append({"key": key, **bounds, **gaps})
         folder = tmp_path / str(seed)
         folder.mkdir()
-        settings = {"suite": {}, "settings": {"steps": 60}, "words": dict.fromkeys(words, "")}
+        words = dict.fromkeys(list(rows[0])[1:], "")
+        settings = {"suite": {}, "settings": {"steps": 60}, "words": words}
         (folder / "oracle.json").write_text(json.dumps(settings))
-        rows = [{"key": key, **bounds, **gaps} for key in items["key"][::2]]
         write_csv(folder / "oracle.csv", rows)
         training = study.Training("tiny", 31, 0, "lorweb", seed)
         study.keep_oracle(training, folder, "lorweb-bench oracle", tmp_path)
+
+
+@pytest.mark.usefixtures("oracles")
+def test_bounds_are_means_over_what_was_kept_of_each_oracle(
+    report: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     report.print_bounds(report.open_bounds("tiny"))
     printed = capsys.readouterr().out
-    assert "| with all families, trained: 2 | router | hull |" in printed
-    assert "| unseen | .500 | .700 | .750 | .900 | .200 | .050 | .150 |" in printed
+    assert "| with all families, trained: 2 | router | hull | span |" in printed
+    assert "| unseen | .500 | .700 | .750 | .800 | .840 | .200 | .090 | .890 | .140 |" in printed
     assert "| hull | .700 (.700 to .700) |" in printed
-    low, high = re.search(r"router_gap \| .200 \((\S+) to (\S+)\)", printed).groups()  # type: ignore[union-attr]
-    assert float(low) < 0.1 and float(high) > 0.3  # wider than the two trainings' values
+    found = re.search(r"router_gap \| .200 \((\S+) to (\S+)\)", printed)
+    assert found is not None
+    low, high = map(float, found.groups())
+    assert low < 0.1 and high > 0.3  # wider than from one training to the other
+
+
+@pytest.mark.usefixtures("oracles")
+def test_the_better_of_two_loras_stands_in_where_a_search_has_failed(report: ModuleType) -> None:
+    study = report.open_bounds("tiny")
+    better, gap = study.values(31, ["lorweb+better_lora", "lorweb+better_gap"])
+    failed = study.items["transformation"] == "t4"
+    assert better[:, failed] == pytest.approx(0.8) and better[:, ~failed] == pytest.approx(0.9)
+    assert gap == pytest.approx(better - 0.75)
 
 
 def test_a_base_without_results_is_named(report: ModuleType) -> None:
@@ -180,6 +218,7 @@ def test_the_page_holds_what_the_report_prints(
     for base in ("tiny", "tiny-kminus"):
         report.print_table(report.open_study(base))
     report.print_bounds(report.open_bounds("tiny"))
+    report.print_bases()
     page = (Path(__file__).parents[2] / "docs" / "study.md").read_text().splitlines()
     printed = [line for line in capsys.readouterr().out.splitlines() if line]
     assert [line for line in printed if line not in page] == []
