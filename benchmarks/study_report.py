@@ -139,63 +139,45 @@ def open_study(base: str) -> Study:
     return Study(found, item_table())
 
 
-def mean_with_interval(
-    values: np.ndarray, items: dict[str, np.ndarray], group: str, varying: Sequence[np.ndarray]
-) -> tuple[float, float, float]:
-    """A mean over trainings and items, and the ends of its 95 % interval.
+Estimate = tuple[float, float, float]  # a mean and the ends of its 95 % interval
 
-    The interval knows what items share, and that trainings differ.
 
-    Args:
+@dataclass(frozen=True)
+class Measured:
+    """Something that an interval is asked for.
+
+    Attributes:
         values: One for each item.
-        items: What they are.
-        group: Such as `unseen`.
         varying: The values (trainings, items) of everything that was trained.
     """
-    part, transformation = groups(items)[group], items["transformation"]
-    between: list[Trainings] = []
-    for runs in varying:
-        between += between_trainings([mean(part, transformation, run) for run in runs])
-    estimates = [parts_of(part, transformation)]
-    low, high = intervals(
-        estimates, values[:, None], clusters_of(items), trainings=[[tuple(between)]]
-    )[0, 0]
-    point = mean(part, transformation, values)
-    return point, point + low, point + high
+
+    values: np.ndarray
+    varying: Sequence[np.ndarray]
 
 
-def estimate(
-    values: np.ndarray, items: dict[str, np.ndarray], group: str
-) -> tuple[float, float, float]:
-    """The mean of an arm (trainings, items) in a group, and the ends of its interval."""
-    return mean_with_interval(values.mean(0), items, group, [values])
+def of_arm(values: np.ndarray) -> Measured:
+    """An arm with the values (trainings, items)."""
+    return Measured(values.mean(0), [values])
 
 
-def contrast(
-    pair: tuple[str, str],
-    sides: Sequence[np.ndarray],
-    items: dict[str, np.ndarray],
-    group: str = "unseen",
-) -> tuple[float, float, float]:
-    """How far the first of two arms is ahead in a group, and the ends of its interval.
+def lead(pair: tuple[str, str], sides: Sequence[np.ndarray]) -> Measured:
+    """The first of two arms less the second.
 
     Two ways to run one training differ together, two trainings apart.
     """
     is_one_training = len({name.partition("+")[0] for name in pair}) == 1
     varying = [sides[0] - sides[1]] if is_one_training else sides
-    return mean_with_interval(sides[0].mean(0) - sides[1].mean(0), items, group, varying)
+    return Measured(sides[0].mean(0) - sides[1].mean(0), varying)
 
 
-def slopes(
-    study: Study, pair: tuple[str, str], compared_on: Sequence[str]
-) -> tuple[int, list[tuple[float, float, float]]] | None:
+def slope(study: Study, pair: tuple[str, str]) -> tuple[int, Measured] | None:
     """The first of two arms less the second, by doubling of the trained families.
 
     At every number of families the same seeds are taken.
 
     Returns:
-        How many trainings at each number, and the slope with the ends of its interval in each
-        group; None where there is one number of families, or no seed that is at all of them.
+        How many trainings at each number, and the slope; None where there is one number of
+        families, or no seed that is at all of them.
     """
     counts = [n for n in study.family_counts() if study.values(n, pair)]
     if len(counts) < 2:
@@ -206,8 +188,47 @@ def slopes(
     if not values:
         return None
     first, second = values[: len(counts)], values[len(counts) :]
-    sides = [np.tensordot(weights, side, 1) for side in (first, second)]
-    return len(values[0]), [contrast(pair, sides, study.items, group) for group in compared_on]
+    return len(values[0]), lead(pair, [np.tensordot(weights, side, 1) for side in (first, second)])
+
+
+def estimate(
+    measured: Sequence[Measured], items: dict[str, np.ndarray], chosen: Sequence[str]
+) -> list[list[Estimate]]:
+    """Means over trainings and items with their intervals.
+
+    The intervals know what items share, and that trainings differ.
+
+    Args:
+        measured: What is asked for.
+        items: What the items are, as columns.
+        chosen: Groups of items, such as `unseen`.
+
+    Returns:
+        Of each that is asked for, one estimate for each group.
+    """
+    if not measured:
+        return []
+    transformation = items["transformation"]
+    parts = [groups(items)[group] for group in chosen]
+    trainings: list[list[tuple[Trainings, ...]]] = []
+    for part in parts:
+        of_part = []
+        for asked in measured:
+            means = [[mean(part, transformation, run) for run in runs] for runs in asked.varying]
+            of_part.append(sum(map(between_trainings, means), ()))
+        trainings.append(of_part)
+    offsets = intervals(
+        [parts_of(part, transformation) for part in parts],
+        np.stack([asked.values for asked in measured], axis=1),
+        clusters_of(items),
+        trainings=trainings,
+    )
+    found = []
+    for column, asked in enumerate(measured):
+        points = [mean(part, transformation, asked.values) for part in parts]
+        ends = zip(points, offsets[:, column], strict=True)
+        found.append([(point, point + low, point + high) for point, (low, high) in ends])
+    return found
 
 
 def number(value: float) -> str:
@@ -215,13 +236,13 @@ def number(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
 
 
-def within(found: tuple[float, float, float]) -> str:
+def within(found: Estimate) -> str:
     """A value with its interval, as .737 (.680 to .781)."""
     point, low, high = found
     return f"{number(point)} ({number(low)} to {number(high)})"
 
 
-def difference(found: tuple[float, float, float]) -> str:
+def difference(found: Estimate) -> str:
     """A difference with its interval, as +.075 (.044 to .120)."""
     return ("+" if found[0] >= 0 else "") + within(found)
 
@@ -246,19 +267,19 @@ def print_table(study: Study) -> None:
         print_means(study)
         print_contrasts(study)
         print_worse(study)
-    for group in ON_FEWER:
-        print_by_families(study, group)
+    print_by_families(study)
     print_slopes(study)
 
 
 def print_contrasts(study: Study) -> None:
     """Print the contrasts at all families."""
+    sides = {pair: study.values(ALL, pair) for pair in COMPARED}
+    sides = {pair: values for pair, values in sides.items() if values}
+    found = estimate([lead(*entry) for entry in sides.items()], study.items, COMPARED_ON)
     rows = []
-    for pair in COMPARED:
-        if sides := study.values(ALL, pair):
-            words = " - ".join(map(called, pair))
-            found = [contrast(pair, sides, study.items, group) for group in COMPARED_ON]
-            rows.append([words, str(len(sides[0])), *map(difference, found)])
+    for (pair, values), estimates in zip(sides.items(), found, strict=True):
+        words = " - ".join(map(called, pair))
+        rows.append([words, str(len(values[0])), *map(difference, estimates)])
     print_rows(["difference", "trainings", *COMPARED_ON], rows)
 
 
@@ -292,36 +313,51 @@ def print_worse(study: Study) -> None:
     print_rows([*header, "of `unseen`"], rows)
 
 
-def print_by_families(study: Study, group: str) -> None:
-    """Print means and contrasts in a group by the number of trained families."""
+def print_by_families(study: Study) -> None:
+    """Print means and contrasts by the number of trained families, a table for each group."""
     counts = study.family_counts()
-    part, transformation = groups(study.items)[group], study.items["transformation"]
-    header = [f"on `{group}`, trained families", *map(str, counts)]
-    rows: list[list[str]] = []
-    for name in (*MAIN, *(f"{arm}+fit20" for arm in MAIN)):
-        cells = []
-        for families in counts:
-            values = study.values(families, [name])
-            cells += [number(mean(part, transformation, v.mean(0))) for v in values] or ["-"]
-        rows.append([called(name), *cells])
+    sides = {}
     for pair in COMPARED_EVERYWHERE:
-        cells = []
         for families in counts:
-            sides = study.values(families, pair)
-            few = not sides or len(sides[0]) < LEAST
-            cells.append("-" if few else difference(contrast(pair, sides, study.items, group)))
-        rows.append([" - ".join(map(called, pair)), *cells])
-    print_rows(header, [row for row in rows if set(row[1:]) != {"-"}])
+            values = study.values(families, pair)
+            if values and len(values[0]) >= LEAST:
+                sides[pair, families] = lead(pair, values)
+    leads = dict(zip(sides, estimate(list(sides.values()), study.items, ON_FEWER), strict=True))
+    for place, group in enumerate(ON_FEWER):
+        rows = [
+            mean_cells(study, name, group) for name in (*MAIN, *(f"{arm}+fit20" for arm in MAIN))
+        ]
+        for pair in COMPARED_EVERYWHERE:
+            cells = []
+            for families in counts:
+                found = leads.get((pair, families))
+                cells.append(difference(found[place]) if found else "-")
+            rows.append([" - ".join(map(called, pair)), *cells])
+        header = [f"on `{group}`, trained families", *map(str, counts)]
+        print_rows(header, [row for row in rows if set(row[1:]) != {"-"}])
+
+
+def mean_cells(study: Study, name: str, group: str) -> list[str]:
+    """An arm's name, and its mean in a group at each number of trained families."""
+    part, transformation = groups(study.items)[group], study.items["transformation"]
+    cells = [called(name)]
+    for families in study.family_counts():
+        values = study.values(families, [name])
+        cells += [number(mean(part, transformation, v.mean(0))) for v in values] or ["-"]
+    return cells
 
 
 def print_slopes(study: Study) -> None:
     """Print what each doubling of the trained families adds to a difference."""
-    rows = []
+    slopes = {}
     for pair in COMPARED_EVERYWHERE:
-        if found := slopes(study, pair, ON_FEWER):
-            trainings, numbers = found
-            words = " - ".join(map(called, pair))
-            rows.append([words, str(trainings), *map(difference, numbers)])
+        if found := slope(study, pair):
+            slopes[pair] = found
+    found = estimate([measured for _, measured in slopes.values()], study.items, ON_FEWER)
+    rows = []
+    for (pair, (trainings, _)), estimates in zip(slopes.items(), found, strict=True):
+        words = " - ".join(map(called, pair))
+        rows.append([words, str(trainings), *map(difference, estimates)])
     print_rows(["change by doubling of the families", "trainings", *ON_FEWER], rows)
 
 
@@ -331,7 +367,8 @@ def print_bases() -> None:
     rows = []
     for arm in MAIN:
         sides = of_common_seeds([study.of_seeds(ALL, arm) for study in (knowing, narrow)])
-        found = [contrast((arm, f"{arm} on K-"), sides, knowing.items, g) for g in COMPARED_ON]
+        measured = lead((arm, f"{arm} on K-"), sides)
+        (found,) = estimate([measured], knowing.items, COMPARED_ON)
         rows.append([f"`{arm}`", str(len(sides[0])), *map(difference, found)])
     print_rows(["K+ less K-", "trainings", *COMPARED_ON], rows)
 
@@ -381,36 +418,39 @@ def better_of_two_loras(study: Study) -> list[dict[str, Any]]:
 
 def print_bounds(study: Study) -> None:
     """Print what is reachable with the basis: at all families by group, then by their number."""
-    words = list(dict.fromkeys(content["way"] for content in study.results))
-    words = [word for word in words if word not in ("fit20", "fit40")]
-    found = {word: study.values(ALL, [f"lorweb+{word}"]) for word in words}
+    found = {}
+    for content in study.results:
+        if content["way"] not in ("fit20", "fit40"):
+            found[content["way"]] = study.values(ALL, [f"lorweb+{content['way']}"])
+    words = [word for word, values in found.items() if values]
+    chosen = [name for name in groups(study.items) if "/" not in name and "_hard" not in name]
+    of_words = estimate([of_arm(found[word][0]) for word in words], study.items, chosen)
     rows = []
-    for group in groups(study.items):
-        if "/" not in group and "_hard" not in group:
-            estimates = [
-                estimate(v, study.items, group) for values in found.values() for v in values
-            ]
-            rows.append([group, *(number(point) for point, _, _ in estimates)])
+    for place, group in enumerate(chosen):
+        estimates = [of_word[place] for of_word in of_words]
+        rows.append([group, *(number(point) for point, _, _ in estimates)])
         if group == "unseen":
-            rows.append(
-                ["95 %", *(f"{number(low)} to {number(high)}" for _, low, high in estimates)]
-            )
-    trainings = {len(v) for values in found.values() for v in values}
-    print_rows([f"with all families, trained: {max(trainings, default=0)}", *words], rows)
+            ends = [f"{number(low)} to {number(high)}" for _, low, high in estimates]
+            rows.append(["95 %", *ends])
+    trained = len(study.of_seeds(ALL, "lorweb+hull"))
+    print_rows([f"with all families, trained: {trained}", *words], rows)
     print_bounds_by_families(study)
 
 
 def print_bounds_by_families(study: Study) -> None:
     """Print what is reachable on `unseen` by the number of trained families."""
     counts = [n for n in study.family_counts() if study.of_seeds(n, "lorweb+hull")]
+    measured = {}
+    for word in BOUNDS:
+        for families in counts:
+            for values in study.values(families, [f"lorweb+{word}", "lorweb+hull"])[:1]:
+                measured[word, families] = of_arm(values)
+    found = estimate(list(measured.values()), study.items, ["unseen"])
+    cells = {key: within(of_key) for key, (of_key,) in zip(measured, found, strict=True)}
     rows = []
     for word in BOUNDS:
         _, _, fit = called(f"lorweb+{word}").partition(", ")
-        row = [fit or word]
-        for families in counts:
-            sides = study.values(families, [f"lorweb+{word}", "lorweb+hull"])
-            row.append(within(estimate(sides[0], study.items, "unseen")) if sides else "-")
-        rows.append(row)
+        rows.append([fit or word, *(cells.get((word, families), "-") for families in counts)])
     trained = [len(study.of_seeds(families, "lorweb+hull")) for families in counts]
     header = [f"{n}, trained: {k}" for n, k in zip(counts, trained, strict=True)]
     print_rows(["on `unseen`, trained families", *header], rows)
@@ -433,7 +473,7 @@ def lines_of_finding(study: Study) -> list[Line]:
     for arm in MAIN:
         for way, words in (("", ""), ("+fit20", " with a fit")):
             for values in study.values(ALL, [arm + way]):
-                found = estimate(values, study.items, "unseen")
+                ((found,),) = estimate([of_arm(values)], study.items, ["unseen"])
                 lines.append(Line(f"{arm}{words}", len(values), *found))
     if not lines:
         raise SystemExit("there are no results of the main arms yet; run the study first")
@@ -499,7 +539,8 @@ def curves_over_families(study: Study) -> dict[str, list[Point]]:
         points = []
         for families in study.family_counts():
             for values in study.values(families, [name]):
-                points.append(Point(families, *estimate(values, study.items, "unseen")))
+                ((found,),) = estimate([of_arm(values)], study.items, ["unseen"])
+                points.append(Point(families, *found))
         if len(points) > 1:
             curves[name] = points
     if not curves:

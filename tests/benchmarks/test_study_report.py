@@ -53,7 +53,7 @@ def test_an_estimate_is_the_mean_of_transformations_and_lies_in_its_interval(
     report: ModuleType, items: dict[str, np.ndarray]
 ) -> None:
     values = np.random.default_rng(0).uniform(0, 1, (1, COUNT))
-    point, low, high = report.estimate(values, items, "unseen")
+    (((point, low, high),),) = report.estimate([report.of_arm(values)], items, ["unseen"])
     transformation = items["transformation"]
     of_each = [values[0, transformation == name].mean() for name in set(transformation)]
     assert point == pytest.approx(np.mean(of_each))
@@ -68,7 +68,8 @@ def test_two_arms_are_compared_by_the_seeds_that_both_have(
     study = report.Study(results, items)
     first, second = study.values(31, ARMS)
     assert first.shape == second.shape == (1, COUNT)
-    point, low, high = report.contrast(ARMS, (first, second), items)
+    lead = report.lead(ARMS, (first, second))
+    (((point, low, high),),) = report.estimate([lead], items, ["unseen"])
     assert point == pytest.approx(1.1)
     assert low == pytest.approx(point) == high
 
@@ -82,7 +83,8 @@ def test_the_slope_is_what_a_doubling_of_families_adds_to_the_lead(
             results.append(result(items, families, "lorweb", seed, 0.3 + 0.15 * doublings))
             results.append(result(items, families, "token-control", seed, 0.3 + 0.1 * doublings))
     study = report.Study(results, items)
-    trainings, ((point, low, high),) = report.slopes(study, ARMS, ["unseen"])
+    trainings, slope = report.slope(study, ARMS)
+    (((point, low, high),),) = report.estimate([slope], items, ["unseen"])
     assert trainings == 2
     assert point == pytest.approx(0.05)
     assert low <= point <= high
@@ -98,7 +100,8 @@ def test_the_slope_takes_the_seeds_that_every_number_of_families_has(
             results.append(result(items, families, "lorweb", seed, 0.3 + lead))
             results.append(result(items, families, "token-control", seed, 0.3))
     study = report.Study(results, items)
-    trainings, ((point, _, _),) = report.slopes(study, ARMS, ["unseen"])
+    trainings, slope = report.slope(study, ARMS)
+    (((point, _, _),),) = report.estimate([slope], items, ["unseen"])
     assert trainings == 1
     assert point == pytest.approx(0.1)
 
