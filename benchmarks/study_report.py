@@ -32,6 +32,7 @@ BOUNDS = (  # of a basis, by the number of trained families
     *("router", "fit20", "fit40", "hull", "span", "better_lora"),
     *("router_gap", "simplex_gap", "span_gap", "better_gap"),
 )
+SHARE = "router_gap / (better_lora - router)"
 WORSE = 0.05  # edit_recovery that a fit should not lose
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
 MAIN = ("lorweb", "token-control", "single-lora")
@@ -168,6 +169,18 @@ def lead(pair: tuple[str, str], sides: Sequence[np.ndarray]) -> Measured:
     is_one_training = len({name.partition("+")[0] for name in pair}) == 1
     varying = [sides[0] - sides[1]] if is_one_training else sides
     return Measured(sides[0].mean(0) - sides[1].mean(0), varying)
+
+
+def share(part: np.ndarray, whole: np.ndarray, items: dict[str, np.ndarray]) -> Measured:
+    """What share one mean on `unseen` is of another; both are values (trainings, items).
+
+    The ratio of two means is measured as a mean: it is linear in the items close to what was found
+    (the delta method).
+    """
+    rows, transformation = groups(items)["unseen"], items["transformation"]
+    scale = mean(rows, transformation, whole.mean(0))
+    ratio = mean(rows, transformation, part.mean(0)) / scale
+    return of_arm(ratio + (part - ratio * whole) / scale)
 
 
 def slope(study: Study, pair: tuple[str, str]) -> tuple[int, Measured] | None:
@@ -445,10 +458,15 @@ def print_bounds_by_families(study: Study) -> None:
         for families in counts:
             for values in study.values(families, [f"lorweb+{word}", "lorweb+hull"])[:1]:
                 measured[word, families] = of_arm(values)
+    for families in counts:
+        part, best, router = study.values(
+            families, [f"lorweb+{word}" for word in ("router_gap", "better_lora", "router")]
+        )
+        measured[SHARE, families] = share(part, best - router, study.items)
     found = estimate(list(measured.values()), study.items, ["unseen"])
     cells = {key: within(of_key) for key, (of_key,) in zip(measured, found, strict=True)}
     rows = []
-    for word in BOUNDS:
+    for word in (*BOUNDS, SHARE):
         _, _, fit = called(f"lorweb+{word}").partition(", ")
         rows.append([fit or word, *(cells.get((word, families), "-") for families in counts)])
     trained = [len(study.of_seeds(families, "lorweb+hull")) for families in counts]

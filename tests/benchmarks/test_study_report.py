@@ -199,6 +199,20 @@ def test_bounds_are_means_over_what_was_kept_of_each_oracle(
     assert low < 0.1 and high > 0.3  # wider than from one training to the other
 
 
+def test_a_share_is_the_ratio_of_two_means_and_its_interval_covers_resampled_ratios(
+    report: ModuleType, items: dict[str, np.ndarray]
+) -> None:
+    generator = np.random.default_rng(0)
+    whole = generator.uniform(0.2, 0.6, (1, COUNT))
+    part = 0.5 * whole + generator.normal(0, 0.05, (1, COUNT))
+    measured = report.share(part, whole, items)
+    (((point, low, high),),) = report.estimate([measured], items, ["unseen"])
+    assert point == pytest.approx(part.mean() / whole.mean())
+    rows = generator.integers(COUNT, size=(2000, COUNT))
+    ratios = part[0][rows].mean(1) / whole[0][rows].mean(1)
+    assert np.mean((low < ratios) & (ratios < high)) > 0.9
+
+
 @pytest.mark.usefixtures("oracles")
 def test_the_better_of_two_loras_stands_in_where_a_search_has_failed(report: ModuleType) -> None:
     study = report.open_bounds("tiny")
