@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ RECIPES = Path(__file__).parents[1] / "datagen" / "recipes"
 METRIC = "edit_recovery"
 LOG = "build.log"
 BUILDING = Lock()
+TRAINING_LOCKS: defaultdict[str, Lock] = defaultdict(Lock)  # by name
 SEEDS = (0, 1, 2)
 DRAWS = (0, 1, 2)  # of nested subsets of families
 ALL = 31  # trained families
@@ -220,31 +222,39 @@ def result_path(name: str) -> Path:
     return RESULTS / f"{name}.json"
 
 
+def train(training: Training, folder: Path, suite: Path) -> None:
+    """Train, where that is not done yet; never twice at a time."""
+    with TRAINING_LOCKS[training.name]:
+        build_dataset(training, folder)
+        _, words, _ = next(steps_of(training, (), folder, suite))
+        run_logged(words, folder / "logs" / f"{training.name}.log")
+
+
 def run_training(training: Training, ways: Sequence[str], folder: Path, suite: Path) -> None:
     """Train, score every one of some ways that has no results yet, and keep the results."""
     todo = list(steps_of(training, ways, folder, suite))
     missing = [name for name, _, _ in todo if name and not result_path(name).exists()]
     if not missing:
         return
-    build_dataset(training, folder)
     log = folder / "logs" / f"{training.name}.log"
     done = [" ".join(["lorweb-bench", *todo[0][1][4:]])]
-    started = time.process_time()
-    run_logged(todo[0][1], log)
+    started = time.monotonic()
+    train(training, folder, suite)
     for name, words, report in todo[1:]:
         if name not in missing:
             continue
         run_logged(words, log)
         keep(name, training, report, [*done, " ".join(["lorweb-bench", *words[4:]])], folder)
         shutil.rmtree(report / "predictions", ignore_errors=True)
-    print(f"{training.name}: done in {time.process_time() - started:.0f} s", flush=True)
+    print(f"{training.name}: done in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def run_oracle(training: Training, folder: Path, suite: Path) -> None:
-    """Find what is reachable with a trained checkpoint, and keep it."""
+    """Train, find what is reachable with the checkpoint, and keep it."""
     kept = ORACLES / f"{training.name}.json"
     if kept.exists():
         return
+    train(training, folder, suite)
     checkpoint = folder / "checkpoints" / training.name
     output = folder / "oracles" / training.name
     words = ("oracle", str(checkpoint), "--suite", str(suite), "-o", str(output))

@@ -35,6 +35,7 @@ from reference_model.instructed import edit_in_turns
 from reference_model.model.adapter import Adapter
 from reference_model.model.working_size import WorkingSize, working_size
 
+BATCH_OF_FULL_SIZE = 4  # items at a time: beside 12 billion weights there is room for few
 SMALLEST_CHANGE = 1.0  # RMSE in levels of 255 under which two pictures are one, re-encoded
 
 # From exemplar pairs, b, prompts and seeds to b'; images are uint8 (batch, 3, height, width).
@@ -192,7 +193,7 @@ def from_checkpoint(
         folder: a checkpoint, or `lorweb` for the one that ships.
         merge: suits one triplet at a time, see `adapter_predictor`.
         fit: settings of a fit to each item's own pairs, such as `{"steps": 20}`; the method is then
-            called `<name>-fit`.
+            called `<name>-fit`, or `<name>-fit-<mix>` where it starts at another mix.
         quantize: `8bit` or `4bit` holds the base's blocks in so many, to save memory.
         mix: whose mix an item gets: the `router`'s own for it; the `mean` over all trained
             transformations; that of the `nearest` trained one. With the latter two the method is
@@ -213,14 +214,13 @@ def from_checkpoint(
     about = _about(adapter, config, recorded, settings, quantize)
     track = "open" if "imported_from" in recorded else "closed"
     start = start_of(folder, adapter, mix)
-    name = config.name
+    name = config.name if settings is None else fit_name(config)
     if mix != "router":
         about["mix"], name = mix, f"{name}-{mix}"
     predict = adapter_predictor(adapter.to(device), config, merge, settings, start)
-    # Beside 12 billion weights there is room for few.
-    batch_size = 4 if adapter.base.full_size else 32
+    batch_size = BATCH_OF_FULL_SIZE if adapter.base.full_size else 32
     return Method(
-        name if settings is None else fit_name(config),
+        name,
         predict,
         working_size(config),
         device,

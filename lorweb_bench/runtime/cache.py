@@ -1,5 +1,6 @@
 """The user's cache of what is computed from a suite alone, whatever method is scored on it."""
 
+import contextlib
 import os
 import shutil
 import zipfile
@@ -64,4 +65,5 @@ def write_arrays(folder: Path | None, key: str, **arrays: np.ndarray) -> None:
         # Not flushed to disk: what a power cut leaves fails its checksum.
         temporary.replace(folder / f"{key}.npz")
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a read-only disk refuses this too
+            temporary.unlink(missing_ok=True)

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lorweb_bench.data.dataset import Dataset, open_suite
+from lorweb_bench.data.images import resize, to_array, to_image
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics.candidates import library_digest
@@ -26,9 +27,10 @@ from lorweb_bench.runtime.cache import cache_folder, make_room, read_arrays, wri
 from lorweb_bench.runtime.environment import versions
 from lorweb_bench.runtime.files import canonical_json
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint, read_config
-from reference_model.checkpoints.digests import model_digests
+from reference_model.checkpoints.digests import frozen_encoder_digests, model_digests
 from reference_model.config import TrainConfig
 from reference_model.fitting.adaptation import Adaptation, routed
+from reference_model.fitting.drawing import draw_answers
 from reference_model.fitting.reachable import (
     Bound,
     Examples,
@@ -38,17 +40,9 @@ from reference_model.fitting.reachable import (
     reach,
 )
 from reference_model.fitting.spaces import Space, Span, Tokens, fresh_lora, hull_of
-from reference_model.method import best_device
+from reference_model.method import BATCH_OF_FULL_SIZE, best_device
 from reference_model.model.adapter import Adapter
-from reference_model.model.grid_layout import TokenSequence, context_sequence
-from reference_model.model.panels import (
-    decode_answer,
-    encode_context,
-    encode_negative,
-    encode_words,
-)
 from reference_model.model.working_size import working_size
-from reference_model.sampling import sample
 
 BARE_BOUNDS = 1  # version of what is kept of the bare base; another one is another folder
 LEAST_PAIRS = 2  # of one task, where no library can run it on other pictures
@@ -89,6 +83,19 @@ class Search:
     bare: str = ""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Items of one panel size.
+
+    Attributes:
+        places: which of a transformation's items they are.
+        panels: a, a_prime and b, uint8 (batch, 3, height, width) each.
+    """
+
+    places: Sequence[int]
+    panels: dict[str, Tensor]
+
+
 @dataclass
 class Oracle:
     """A checkpoint, a suite and what both share while transformations are worked through."""
@@ -125,7 +132,7 @@ class Oracle:
         return [by_source[name] for name in order[: self.settings.examples]]
 
     def examples(self, name: str) -> Examples | None:
-        """Pictures before and after a transformation.
+        """Pictures before and after a transformation, of the size of its first item's panels.
 
         Without a library that runs it they are the pairs of its own items; None where these are too
         few.
@@ -135,7 +142,7 @@ class Oracle:
         info = self.suite.manifest.transformations[name]
         if self.suite.manifest.transformation_library and info.deterministic:
             library = self.suite.library()
-            before = self.pictures
+            before = [cut(image, size) for image in self.pictures]
             after = [library.apply(info.spec, image) for image in before]
         else:
             pairs = {item.record.a_source or item.key: item for item in self.items[name]}
@@ -145,37 +152,95 @@ class Oracle:
             after = [np.asarray(item.a_prime) for item in pairs.values()]
         return Examples(self._tensor(before, size), self._tensor(after, size))
 
-    def _tensor(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
-        from lorweb_bench.data.images import to_image
+    def _tensor(self, images: Sequence[np.ndarray | Image.Image], size: tuple[int, int]) -> Tensor:
+        pictures = [to_image(np.asarray(image)) for image in images]
+        return working_size(self.config).tensor(pictures, size, best_device())
 
+    def _batches(self, items: Sequence[Quadruplet]) -> list[Batch]:
+        """The items by the size of their panels, as many at a time as a prediction takes."""
         sizes = working_size(self.config)
-        return sizes.tensor([to_image(image) for image in images], size, best_device())
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for place, item in enumerate(items):
+            by_size.setdefault(sizes.panel(item.a, item.b), []).append(place)
+        most = BATCH_OF_FULL_SIZE if self.adapter.base.full_size else len(items)
+        batches = []
+        for size, places in by_size.items():
+            for first in range(0, len(places), most):
+                few = places[first : first + most]
+                panels = {}
+                for role in ("a", "a_prime", "b"):
+                    images = [getattr(items[place], role) for place in few]
+                    panels[role] = self._tensor(images, size)
+                batches.append(Batch(few, panels))
+        return batches
 
-    def scores(self, name: str) -> dict[str, Any] | None:
+    def scores(self, name: str) -> dict[str, list[float]] | None:
         """Each bound's edit_recovery on each item of a transformation; None without examples."""
         examples = self.examples(name)
         if examples is None:
             return None
         items = self.items[name]
-        sizes, device = working_size(self.config), best_device()
-        size = sizes.panel(items[0].a, items[0].b)
-        a = sizes.tensor([item.a for item in items], size, device)
-        a_prime = sizes.tensor([item.a_prime for item in items], size, device)
-        b = sizes.tensor([item.b for item in items], size, device)
-        panels = (a, a_prime, b)
-        start = routed(self.adapter, [(a, a_prime)], b)
-        scores = {"router": _recovered(self._predict(panels, start, ""), items)}
-        instruction = items[0].record.instruction
-        if instruction:
-            bare = Adaptation.none(self.adapter, len(items))
-            scores["prompt"] = _recovered(self._edit(b, bare, instruction), items)
-        for bound, search in self._searches(start, examples).items():
+        batches = self._batches(items)
+        starts = []
+        for batch in batches:
+            pair = batch.panels["a"], batch.panels["a_prime"]
+            starts.append(routed(self.adapter, [pair], batch.panels["b"]))
+        answers = []
+        for batch, start in zip(batches, starts, strict=True):
+            answers.append(self._answers(batch, start, self.config))
+        scores = {"router": _recovered(batches, answers, items)}
+        told = [item.record.instruction for item in items]
+        if all(told):
+            scores["prompt"] = self._told(batches, items)
+        for bound, search in self._searches(starts, examples).items():
             key = _key(name, search.bare)
             kept = self._kept(key, len(items)) if search.bare else None
-            scores[bound] = kept or _recovered(self._reached(search, panels, len(examples)), items)
+            scores[bound] = kept or self._reached(search, batches, items, len(examples))
             if search.bare and not kept:
                 write_arrays(self.bare_folder, key, scores=np.array(scores[bound]))
         return scores
+
+    def _told(self, batches: Sequence[Batch], items: Sequence[Quadruplet]) -> list[float]:
+        """What the bare base makes of b, told in words."""
+        answers = []
+        for batch in batches:
+            words = [items[place].record.instruction or "" for place in batch.places]
+            bare = Adaptation.none(self.adapter, len(words))
+            answers.append(self._answers(batch, bare, self._alone, words))
+        return _recovered(batches, answers, items)
+
+    def _reached(
+        self,
+        search: Search,
+        batches: Sequence[Batch],
+        items: Sequence[Quadruplet],
+        examples: int,
+    ) -> list[float]:
+        """What the best point of a search's space makes of the items."""
+        config = self._alone if search.bare else self.config
+        limits = Bound(self.settings.steps, self.settings.batch, self.settings.seed)
+        reached = reach(self.adapter, config, limits, search.space, search.make, examples)
+        answers = []
+        for batch in batches:
+            adaptation = reached.repeated(len(batch.places))
+            answers.append(self._answers(batch, adaptation, config))
+        return _recovered(batches, answers, items)
+
+    @cached_property
+    def _alone(self) -> TrainConfig:
+        """The config of the base by itself, which edits b without a pair."""
+        return self.config.model_copy(update={"layout": "edit", "working_size": "panel"})
+
+    @torch.no_grad()
+    def _answers(
+        self,
+        batch: Batch,
+        adaptation: Adaptation,
+        config: TrainConfig,
+        words: Sequence[str] = ("",),
+    ) -> Tensor:
+        seeds = [self.settings.seed + place for place in batch.places]
+        return draw_answers(self.adapter, config, adaptation, batch.panels, words, seeds)
 
     def _kept(self, key: str, items: int) -> list[float] | None:
         """A bound of the bare base from the cache, or None where it is not there whole."""
@@ -193,46 +258,36 @@ class Oracle:
         root = cache_folder()
         if root is None:
             return None
-        manifest, config = self.suite.manifest, self.config
+        manifest, config, base = self.suite.manifest, self.config, self.adapter.base
         settings = {**vars(self.settings), "transformations": None}
         decided_by = [
             BARE_BOUNDS,
             [self.suite.fingerprint, manifest.targets_fingerprint],
             library_digest(manifest.transformation_library or ""),
-            [model_digests(config)["base_sha256"], config.panel, config.working_size],
-            [config.adapter.targets, config.training.guidance, config.training.times.model_dump()],
-            [settings, best_device().type, versions(("torch", "diffusers"))],
+            [model_digests(config)["base_sha256"], frozen_encoder_digests(config)["eyes_sha256"]],
+            [base.sampling_steps, base.guidance, dict(base.scheduler.config)],
+            [config.panel, config.working_size, config.adapter.targets],
+            [config.training.guidance, config.training.times.model_dump()],
+            [settings, best_device().type, str(base.transformer.dtype)],
+            versions(("torch", "diffusers")),
         ]
         digest = hashlib.sha256(canonical_json(decided_by).encode()).hexdigest()
         folder = root / "oracle" / digest[:24]
         make_room(folder)
         return folder
 
-    def _reached(
-        self, search: Search, panels: tuple[Tensor, Tensor, Tensor], examples: int
-    ) -> Tensor:
-        """The answers of the best point of a search's space."""
-        layout = "edit" if search.bare else self.config.layout
-        config = self.config.model_copy(update={"layout": layout})
-        limits = Bound(self.settings.steps, self.settings.batch, self.settings.seed)
-        reached = reach(self.adapter, config, limits, search.space, search.make, examples)
-        adaptation = reached.repeated(len(panels[2]))
-        if search.bare:
-            return self._edit(panels[2], adaptation, "")
-        return self._predict(panels, adaptation, "")
-
-    def _searches(self, start: Adaptation, examples: Examples) -> dict[str, Search]:
-        """What is searched, by bound."""
+    def _searches(self, starts: Sequence[Adaptation], examples: Examples) -> dict[str, Search]:
+        """What is searched, by bound, from the mean of what the router says on."""
         adapter, settings = self.adapter, self.config.adapter
         tasks, alone = analogies(adapter, self.config, examples), edits(adapter, examples)
         bare = Adaptation.none(adapter, 1)
+        gates, tokens = mean_of([s.gates for s in starts]), mean_of([s.tokens for s in starts])
         searches: dict[str, Search] = {}
-        if start.gates is not None:
-            gates = start.gates.mean(0, keepdim=True)
-            searches["hull"] = Search(hull_of(self.config, gates), tasks)
-            searches["span"] = Search(Span(gates), tasks)
-        if start.tokens is not None:
-            searches["tokens"] = Search(Tokens(start.tokens.mean(0, keepdim=True)), tasks)
+        if gates is not None:
+            searches["hull"] = Search(hull_of(self.config, gates, tokens), tasks)
+            searches["span"] = Search(Span(gates, tokens), tasks)
+        if tokens is not None:
+            searches["tokens"] = Search(Tokens(tokens, gates=gates), tasks)
         else:
             name = f"{FREE_TOKENS} tokens"
             searches["tokens"] = Search(self._free_tokens(bare), alone, name)
@@ -250,37 +305,20 @@ class Oracle:
         start = tokens[:, :1].repeat(1, FREE_TOKENS, 1).float()
         return Tokens(start, gates=bare.gates)
 
-    def _predict(
-        self, panels: tuple[Tensor, Tensor, Tensor], adaptation: Adaptation, prompt: str
-    ) -> Tensor:
-        names = dict(zip(("a", "a_prime", "b"), panels, strict=True))
-        with torch.no_grad():
-            context = encode_context(self.adapter.base, self.config, names)
-        return self._sampled(context, adaptation, prompt, self.config.layout, names)
 
-    def _edit(self, b: Tensor, adaptation: Adaptation, prompt: str) -> Tensor:
-        with torch.no_grad():
-            context = context_sequence("edit", None, None, self.adapter.base.codec.encode(b))
-        return self._sampled(context, adaptation, prompt, "edit", {"b": b})
+def cut(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of an image, as large as it can be in the aspect of `size` (width, height)."""
+    height, width = image.shape[:2]
+    scale = min(width / size[0], height / size[1])
+    columns, rows = round(size[0] * scale), round(size[1] * scale)
+    left, top = (width - columns) // 2, (height - rows) // 2
+    return image[top : top + rows, left : left + columns]
 
-    @torch.no_grad()
-    def _sampled(
-        self,
-        context: TokenSequence,
-        adaptation: Adaptation,
-        prompt: str,
-        layout: str,
-        panels: dict[str, Tensor],
-    ) -> Tensor:
-        base = self.adapter.base
-        seeds = [self.settings.seed + n for n in range(len(panels["b"]))]
-        words = adaptation.extend(encode_words(base, layout, [prompt], panels))
-        negative = encode_negative(base, layout, panels)
-        if negative is not None:
-            negative = adaptation.extend(negative)
-        with adaptation.on(self.adapter):
-            tokens = sample(base, context, words, seeds, base.sampling_steps, negative=negative)
-        return decode_answer(base, layout, tokens, context)
+
+def mean_of(values: Sequence[Tensor | None]) -> Tensor | None:
+    """The mean over the items of all batches, as a batch of one; None where there is nothing."""
+    found = [value for value in values if value is not None]
+    return torch.cat(found).mean(0, keepdim=True) if found else None
 
 
 def _key(name: str, bare: str) -> str:
@@ -288,17 +326,20 @@ def _key(name: str, bare: str) -> str:
     return hashlib.sha256(canonical_json([name, bare]).encode()).hexdigest()[:24]
 
 
-def _recovered(images: Tensor, items: Sequence[Quadruplet]) -> list[float]:
+def _recovered(
+    batches: Sequence[Batch], answers: Sequence[Tensor], items: Sequence[Quadruplet]
+) -> list[float]:
     """The edit_recovery of each item's answer."""
-    return [
-        edit_recovery(_resized(image, item), np.asarray(item.b), np.asarray(item.b_prime))
-        for image, item in zip(images, items, strict=True)
-    ]
+    scores = [0.0] * len(items)
+    for batch, images in zip(batches, answers, strict=True):
+        for place, image in zip(batch.places, images, strict=True):
+            item = items[place]
+            truth = np.asarray(item.b), np.asarray(item.b_prime)
+            scores[place] = edit_recovery(_resized(image, item), *truth)
+    return scores
 
 
 def _resized(image: Tensor, item: Quadruplet) -> np.ndarray:
-    from lorweb_bench.data.images import resize, to_array
-
     return to_array(resize(image.permute(1, 2, 0).cpu().numpy(), item.b.size))
 
 
@@ -319,6 +360,11 @@ def open_oracle(checkpoint: Path, suite_path: Path, settings: Settings) -> Oracl
         raise InputError(
             f"{suite_path} is a public view, which names no transformations and has no answers; "
             "name the full view"
+        )
+    if not suite.has_answers:
+        raise InputError(
+            f"{suite_path} has no answers to hold a bound against (`answers: false` in its "
+            "dataset.json); name a suite that has them"
         )
     folder = checkpoint_folder(checkpoint)
     read_config(folder)

@@ -29,7 +29,7 @@ from lorweb_bench.runtime.files import (
 from lorweb_bench.runtime.progress import track
 from lorweb_bench.stats.aggregate import summarise
 from reference_model.analysis.oracle import LEAST_PAIRS, Oracle, Settings, open_oracle
-from reference_model.checkpoints.checkpoint import checkpoint_folder
+from reference_model.checkpoints.checkpoint import checkpoint_folder, read_config
 
 FORMAT = "lorweb-bench/oracle"
 # Each gap with the bound above it and what stands below, by the kind of a checkpoint.
@@ -67,6 +67,7 @@ def write_oracle(
     on where a run was stopped. Yields what to tell the user.
     """
     folder = checkpoint_folder(checkpoint)
+    read_config(folder)
     identity = _identity(folder, open_suite(suite_path), settings)
     manifest = out / "oracle.json"
     if manifest.is_file():
@@ -117,7 +118,13 @@ def _work_through(oracle: Oracle, folder: Path) -> tuple[list[dict[str, Any]], l
         for number, item in enumerate(oracle.items[name]):
             values = {bound: of_items[number] for bound, of_items in scores.items()}
             rows.append(_row(oracle, item, values))
-    return rows, left_out
+    return _in_common(rows), left_out
+
+
+def _in_common(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the columns that all of them have: not every task is told in words."""
+    common = set.intersection(*map(set, rows)) if rows else set()
+    return [{name: row[name] for name in row if name in common} for row in rows]
 
 
 def _row(oracle: Oracle, item: Quadruplet, values: Mapping[str, float]) -> dict[str, Any]:
@@ -136,8 +143,7 @@ def _content(
     oracle: Oracle, rows: Sequence[Mapping[str, Any]], left_out: Sequence[str], identity: str
 ) -> dict[str, Any]:
     """What `oracle.json` holds."""
-    in_all_rows = set.intersection(*map(set, rows))
-    measured = [name for name in WORDS if name in in_all_rows]
+    measured = [name for name in WORDS if name in rows[0]]
     table = {}
     for column in rows[0]:
         table[column] = np.array([row[column] for row in rows])

@@ -86,7 +86,7 @@ class Space:
 def open_space(folder: str | Path) -> Space:
     """The space of a checkpoint folder.
 
-    InputError where it is none, does not fit its base's shape, or is the token control.
+    InputError where it is none, does not fit its base's shape, or reads tokens beside its weights.
     """
     folder = checkpoint_folder(folder)
     config = read_config(folder, with_base=False)
@@ -96,6 +96,11 @@ def open_space(folder: str | Path) -> Space:
         raise InputError(
             f"{folder}: {what} no LoRA alone (it reads tokens beside it); name a "
             "lorweb or single-lora checkpoint"
+        )
+    if settings.tokens_beside:
+        raise InputError(
+            f"{folder}: its mix is no LoRA alone (adapter.tokens_beside: it reads a token beside "
+            "it); name a checkpoint without one"
         )
     with torch.device("meta"):
         shaped = Basis(

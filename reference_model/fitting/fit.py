@@ -95,7 +95,9 @@ def item_losses(
     adaptation: Adaptation,
     drawn: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """The flow-matching loss (batch,) of each item's b', weighted as in training.
+    """The flow-matching loss (batch,) of each item's b', weighted by time as in training.
+
+    Training may also divide by the size of an item's change (`times.relative`); here it is not.
 
     The caller has set the adapter to `adaptation`.
     """

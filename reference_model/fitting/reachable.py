@@ -107,13 +107,16 @@ def reach(
         bound: steps, batch and seed.
         space: a space for a batch of one, where the search starts.
         make: tasks from the numbers of examples.
-        count: how many examples there are; the last of them choose the step.
+        count: how many examples there are; of eight or more, the last choose the step.
 
     Returns:
         The adaptation, a batch of one.
     """
+    if adapter.base.full_size:
+        adapter.base.transformer.enable_gradient_checkpointing()
     generator = seeded(bound.seed)
-    held = min(HELD_OUT, max(1, count // 4)) if count > 3 else 0
+    held = min(HELD_OUT, count // 4)
+    held = held if held > 1 else 0  # a single one would be its own pair, which shows the answer
     first = count - held if held else 0
     check = make(*_drawn_pairs(held or count, held or count, generator, first))
     with torch.inference_mode(False), torch.enable_grad():

@@ -14,7 +14,7 @@ from torch import Tensor
 from lorweb_bench.errors import InputError
 from reference_model.config import FitConfig, TrainConfig
 from reference_model.fitting.adaptation import Adaptation
-from reference_model.model.adapter import Adapter
+from reference_model.model.adapter import Adapter, weight_rms
 from reference_model.seeding import seeded
 
 SMALLEST = 1e-6  # a coefficient under it could not be moved by its logarithm
@@ -43,10 +43,12 @@ class Hull:
 
     A softmax keeps every layer's coefficients positive with the sum 1, so that the fitted LoRA is a
     weighted mean of the trained ones; tanh, or a clamped sum of heads, keeps each within [-1, 1].
+    `tokens` beside the mix stay as they are.
     """
 
     start: Tensor
     on_simplex: bool
+    tokens: Tensor | None = None
     step_size: float = 0.25
 
     def zeros(self) -> list[Tensor]:
@@ -56,16 +58,21 @@ class Hull:
     def at(self, values: Sequence[Tensor]) -> Adaptation:
         """The adaptation that these values stand for."""
         if self.on_simplex:
-            return Adaptation((self.start.clamp_min(SMALLEST).log() + values[0]).softmax(-1))
+            logits = self.start.clamp_min(SMALLEST).log() + values[0]
+            return Adaptation(logits.softmax(-1), self.tokens)
         inside = self.start.clamp(SMALLEST - 1, 1 - SMALLEST)
-        return Adaptation((inside.atanh() + values[0]).tanh())
+        return Adaptation((inside.atanh() + values[0]).tanh(), self.tokens)
 
 
 @dataclass(frozen=True)
 class Span:
-    """Any real coefficients: e = e0 + s z, where s is the RMS of an item's e0."""
+    """Any real coefficients: e = e0 + s z, where s is the RMS of an item's e0.
+
+    `tokens` beside the mix stay as they are.
+    """
 
     start: Tensor
+    tokens: Tensor | None = None
     step_size: float = 0.3
 
     def zeros(self) -> list[Tensor]:
@@ -74,14 +81,14 @@ class Span:
 
     def at(self, values: Sequence[Tensor]) -> Adaptation:
         """The adaptation that these values stand for."""
-        return Adaptation(self.start + _rms(self.start) * values[0])
+        return Adaptation(self.start + _rms(self.start) * values[0], self.tokens)
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The control's tokens: t = t0 + s z, where s is the RMS of an item's t0.
 
-    `gates` go with them where the basis is to be left out.
+    `gates` go with them: zeros where the basis is to be left out, a mix that stays as it is.
     """
 
     start: Tensor
@@ -141,22 +148,16 @@ def fresh_lora(adapter: Adapter, rank: int, items: int, beside: Adaptation, seed
     for name, layer in adapter.basis.layers.items():
         linear = layer.base_layer
         drawn = torch.randn(rank, linear.in_features, generator=generator) / rank**0.5
-        weight = linear.weight
-        starts[name] = drawn.to(weight.device)
+        starts[name] = drawn.to(linear.weight.device)
         outputs[name] = linear.out_features
-        # A quantised weight does not show its values; 1 / sqrt(in) is what a linear layer starts
-        # at.
-        shape = (outputs[name], linear.in_features)
-        is_plain = weight.is_floating_point() and weight.shape == shape
-        rms = float(weight.float().square().mean().sqrt()) if is_plain else 0.0
-        scales[name] = rms or linear.in_features**-0.5
+        scales[name] = weight_rms(linear)
     return FreshLora(starts, scales, outputs, beside, items)
 
 
-def hull_of(config: TrainConfig, gates: Tensor) -> Hull:
+def hull_of(config: TrainConfig, gates: Tensor, tokens: Tensor | None = None) -> Hull:
     """The hull of a checkpoint's router, from coefficients (batch, layers, elements) on."""
     mean = config.adapter.heads == 1 or config.adapter.over_heads == "mean"
-    return Hull(gates, config.adapter.mixing == "softmax" and mean)
+    return Hull(gates, config.adapter.mixing == "softmax" and mean, tokens)
 
 
 # What can be searched by the kind of a checkpoint, its own space first.
@@ -195,5 +196,5 @@ def space_for(
         return Tokens(start.tokens)
     assert start.gates is not None
     if name == "span":
-        return Span(start.gates)
-    return hull_of(config, start.gates)
+        return Span(start.gates, start.tokens)
+    return hull_of(config, start.gates, start.tokens)

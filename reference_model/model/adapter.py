@@ -228,6 +228,19 @@ def frozen_parts(settings: AdapterConfig) -> list[str]:
     return frozen if settings.router == "trained" else [*frozen, "router"]
 
 
+def weight_rms(linear: nn.Linear) -> float:
+    """The RMS of a linear layer's weights.
+
+    A quantised weight does not show its values: for it, 1 / sqrt(in), which is what a layer starts
+    at.
+    """
+    weight = linear.weight
+    is_plain = weight.is_floating_point()
+    is_plain = is_plain and weight.shape == (linear.out_features, linear.in_features)
+    rms = float(weight.float().square().mean().sqrt()) if is_plain else 0.0
+    return rms or linear.in_features**-0.5
+
+
 def freeze(adapter: Adapter, settings: AdapterConfig) -> None:
     """Set the parts that do not learn to what they stay at.
 
@@ -241,7 +254,7 @@ def freeze(adapter: Adapter, settings: AdapterConfig) -> None:
         if settings.basis == "frozen":
             for layer in adapter.basis.layers.values():
                 a, b = (part["default"].weight for part in (layer.lora_A, layer.lora_B))
-                goal = layer.base_layer.weight.square().mean().sqrt()
+                goal = weight_rms(layer.base_layer)
                 entry = a.square().mean().sqrt() * settings.rank**0.5  # of B A, for B of unit RMS
                 b.normal_(std=float(goal / entry / adapter.basis.alpha * settings.rank))
     for part in adapter.frozen:

@@ -1,24 +1,31 @@
 """`oracle`: gaps that add up, work that is kept, the page, and what it says no to."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lorweb_bench.cli.main import main
 from lorweb_bench.data.dataset import Dataset
+from lorweb_bench.data.finalize import finish_dataset
+from lorweb_bench.data.shard_writer import ShardWriter
+from lorweb_bench.metrics.edit_recovery import edit_recovery
 from reference_model.analysis import oracle as module
-from reference_model.analysis.oracle import Oracle, Settings
+from reference_model.analysis.oracle import Oracle, Settings, cut, open_oracle
 from reference_model.analysis.oracle_output import write_oracle
 from reference_model.checkpoints.checkpoint import write_checkpoint
 from reference_model.config import TrainConfig
 from reference_model.fitting.adaptation import Adaptation, routed
+from reference_model.fitting.fit import Task
 from reference_model.fitting.reachable import Bound, Examples, analogies, reach
 from reference_model.fitting.spaces import hull_of
+from reference_model.method import from_checkpoint
 from reference_model.model.adapter import Adapter, new_adapter
 from reference_model.model.panels import decode_answer, encode_context
 from reference_model.sampling import sample
@@ -136,6 +143,90 @@ def test_the_bare_base_is_searched_once_for_all_checkpoints_on_it(
     assert searched.count("edit") == 1
 
 
+def test_what_decides_the_bare_bases_bounds_is_in_their_place(
+    config: Config, small_suite: Dataset
+) -> None:
+    folders = set()
+    for changes in ({}, {"training": {"precision": "bf16"}}, {"panel": 32}, {"name": "other"}):
+        settings = config("lorweb", **changes)
+        oracle = Oracle(new_adapter(settings, 0), settings, small_suite, QUICK)
+        folders.add(oracle.bare_folder)
+    assert len(folders) == 3  # a name decides nothing
+
+
+def test_items_of_any_size_are_worked_on_at_their_own(
+    config: Config, small_suite: Dataset, tmp_path: Path
+) -> None:
+    settings = config("lorweb", panel=32, base="tiny")
+    adapter = scrambled(settings, std=0.02)
+    write_checkpoint(tmp_path, adapter, settings, {"identity": "x"})
+    oracle = Oracle(adapter, settings, small_suite, QUICK)
+    name, items = next(iter(oracle.items.items()))
+    sizes = [(32, 32), (32, 16), (16, 32), (32, 16)]
+    several = []
+    for number, size in enumerate(sizes):
+        panels = {}
+        for role in ("a", "a_prime", "b", "b_prime"):
+            panels[role] = getattr(items[number % len(items)], role).crop((0, 0, *size))
+        several.append(replace(items[0], **panels))
+    oracle.items = {name: several}
+    method = from_checkpoint(tmp_path)
+    answers = method.predict([item.triplet(seed=place) for place, item in enumerate(several)])
+    expected = []
+    for answer, item in zip(answers, several, strict=True):
+        expected.append(edit_recovery(*(np.asarray(x) for x in (answer, item.b, item.b_prime))))
+    scores = oracle.scores(name)
+    assert scores is not None and set(map(len, scores.values())) == {4}
+    assert scores["router"] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_cut_is_the_middle_in_the_aspect_that_is_asked_for() -> None:
+    image = np.arange(4 * 12).reshape(4, 12)
+    assert cut(image, (8, 8)).tolist() == image[:, 4:8].tolist()
+    assert cut(image, (6, 1)).shape == (2, 12)
+    assert cut(image, (3, 1)).tolist() == image.tolist()
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 7, 8, 40])
+def test_no_example_is_its_own_pair(config: Config, count: int) -> None:
+    settings = config("lorweb")
+    adapter = scrambled(settings)
+    pictures = torch.zeros(count, 3, 16, 16, dtype=torch.uint8)
+    make = analogies(adapter, settings, Examples(pictures, pictures))
+    shown: list[tuple[int, int]] = []
+
+    def note(pairs: Sequence[int], queries: Sequence[int]) -> Task:
+        shown.extend(zip(pairs, queries, strict=True))
+        return make(pairs, queries)
+
+    start = routed(adapter, [(pictures[:1], pictures[:1])], pictures[:1])
+    assert start.gates is not None
+    reach(adapter, settings, Bound(2, 3, 0), hull_of(settings, start.gates), note, count)
+    assert all(pair != query for pair, query in shown)
+
+
+def test_tasks_without_words_cost_the_column_and_not_the_run(
+    checkpoint: Callable[[str], Path], small_suite: Dataset, tmp_path: Path
+) -> None:
+    silent = next(iter(open_oracle(checkpoint("single-lora"), small_suite.path, QUICK).items))
+    suite = tmp_path / "suite"
+    for split in small_suite.splits:
+        with ShardWriter(suite, split, 0) as shard:
+            for sample in small_suite.samples(split):
+                record = dict(sample.record)
+                if record["transformation"] == silent:
+                    record["instruction"] = ""
+                images = {role: (data, sample.ext) for role, data in sample.images.items()}
+                shard.add(sample.key, images, record)
+    fields = small_suite.manifest.model_dump(mode="json")
+    for computed in ("splits", "fingerprint", "targets_fingerprint"):
+        fields.pop(computed, None)
+    finish_dataset(suite, fields)
+    list(write_oracle(checkpoint("single-lora"), suite, tmp_path / "o", QUICK))
+    content = json.loads((tmp_path / "o" / "oracle.json").read_text())
+    assert "lora" in content["words"] and "prompt" not in content["words"]
+
+
 def test_another_checkpoint_is_not_mixed_in(
     checkpoint: Callable[[str], Path],
     small_suite: Dataset,
@@ -177,6 +268,11 @@ def test_what_cannot_be_looked_into_is_said(
     (alone / "dataset.json").unlink()
     (alone / "dataset.json").write_text(json.dumps({**manifest, "transformation_library": None}))
     assert "names no library that runs its transformations" in refused(alone)
+    (alone / "dataset.json").write_text(json.dumps({**manifest, "answers": False}))
+    assert "has no answers to hold a bound against" in refused(alone)
+    with pytest.raises(SystemExit) as ended:
+        main(["oracle", "nope", "--suite", str(small_suite.path), "-o", "o"])
+    assert ended.value.code == 2 and "nope" in capsys.readouterr().err
 
 
 def test_a_known_mix_is_reached_from_examples_of_it(config: Config) -> None:

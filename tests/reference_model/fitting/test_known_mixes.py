@@ -57,6 +57,8 @@ def test_a_method_says_whose_mix_it_uses(trained: Trained, triplet: Callable[...
     method = from_checkpoint(trained("lorweb"), mix="mean")
     assert method.name == "lorweb-mean" and method.describe()["mix"] == "mean"
     assert len(method.predict([triplet(1)])) == 1
+    fitted = from_checkpoint(trained("lorweb"), mix="mean", fit={"steps": 1})
+    assert fitted.name == "lorweb-fit-mean"
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_has_no_mean_mix(

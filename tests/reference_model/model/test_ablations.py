@@ -8,11 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lorweb_bench.data.samples import Triplet
 from lorweb_bench.errors import InputError
+from reference_model.analysis.space import open_space
 from reference_model.checkpoints.checkpoint import load_checkpoint
-from reference_model.config import TrainConfig
+from reference_model.config import FitConfig, TrainConfig
+from reference_model.fitting.adaptation import routed
+from reference_model.fitting.spaces import space_for
 from reference_model.model.adapter import new_adapter
 from reference_model.model.shapes import training_shapes
+from reference_model.model.working_size import to_tensor
 from reference_model.training.train import train
 
 Settings = Callable[..., dict[str, Any]]
@@ -78,6 +83,39 @@ def test_tokens_beside_the_mix_are_trained_kept_and_counted(
     assert torch.equal(adapter.token.weight, weights(folder)["token.weight"])
     trained = new_adapter(config, 0).trainable_parameters
     assert training_shapes(config).trainable == trained
+
+
+@pytest.mark.parametrize("space", ["hull", "span", "lora"])
+def test_every_search_begins_at_what_router_and_tokens_say(
+    settings: Settings, triplet: Callable[..., Triplet], space: str
+) -> None:
+    config = config_of(settings, tokens_beside=2)
+    adapter = new_adapter(config, 0)
+    panel = to_tensor([triplet(1).a, triplet(2).a], (16, 16), torch.device("cpu"))
+    start = routed(adapter, [(panel, panel.flip(0))], panel)
+    searched = space_for(adapter, config, FitConfig(space=space), start, 2)
+    found = searched.at(searched.zeros())
+    torch.testing.assert_close(found.gates, start.gates)
+    assert found.tokens is not None and torch.equal(found.tokens, start.tokens)
+
+
+def test_a_mix_with_a_token_beside_it_is_no_lora_to_compose(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = train(config_of(settings, tokens_beside=2), tmp_path / "checkpoint")
+    with pytest.raises(InputError, match="tokens_beside"):
+        open_space(folder)
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_a_frozen_basis_is_drawn_on_a_quantised_base(
+    settings: Settings, tiny_flux_folder: Path, backbone: Path, bits: str
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = {"base": str(tiny_flux_folder), "encoder": str(backbone), "layout": "paper"}
+    config = TrainConfig.model_validate(settings(adapter={"basis": "frozen"}, **base))
+    adapter = new_adapter(config, 0, bits)
+    assert all(weight.isfinite().all() for weight in adapter.basis.parameters())
 
 
 @pytest.mark.parametrize("adapter", [{"router": "frozen"}, {"basis": "frozen"}, {}])
