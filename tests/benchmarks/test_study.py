@@ -1,6 +1,7 @@
 """The study's script: nested families, and an order of trainings."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -26,3 +27,14 @@ def test_every_training_has_a_name_of_its_own_and_main_arms_come_first(study: Mo
         "tiny-t31-token-control",
         "tiny-t31-single-lora",
     ]
+
+
+def test_bounds_are_searched_on_a_checkpoint_that_was_trained_first(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    monkeypatch.setattr(study, "ORACLES", tmp_path)
+    monkeypatch.setattr(study, "run_logged", lambda words, log: commands.append(words[4]))
+    monkeypatch.setattr(study, "keep_oracle", lambda *_: None)
+    study.run_oracle(study.Training("tiny", 31, 0, "lorweb", 1), tmp_path, tmp_path / "suite")
+    assert commands == ["train", "oracle"]
