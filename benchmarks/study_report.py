@@ -32,6 +32,7 @@ BOUNDS = (  # of a basis, by the number of trained families
     *("router", "fit20", "fit40", "hull", "span", "better_lora"),
     *("router_gap", "simplex_gap", "span_gap", "better_gap"),
 )
+DOUBLING = "by doubling"
 SHARE = "router_gap / (better_lora - router)"
 WORSE = 0.05  # edit_recovery that a fit should not lose
 GROUPS = ("seen", "unseen", "new_parameters", "new_composition", "new_family", "new_to_base")
@@ -195,13 +196,23 @@ def slope(study: Study, pair: tuple[str, str]) -> tuple[int, Measured] | None:
     counts = [n for n in study.family_counts() if study.values(n, pair)]
     if len(counts) < 2:
         return None
-    weights = np.log2(counts) - np.mean(np.log2(counts))
-    weights /= np.square(weights).sum()
     values = of_common_seeds([study.of_seeds(n, arm) for arm in pair for n in counts])
     if not values:
         return None
-    first, second = values[: len(counts)], values[len(counts) :]
-    return len(values[0]), lead(pair, [np.tensordot(weights, side, 1) for side in (first, second)])
+    sides = [change(counts, side) for side in (values[: len(counts)], values[len(counts) :])]
+    return len(values[0]), lead(pair, sides)
+
+
+def change(counts: Sequence[int], values: Sequence[np.ndarray]) -> np.ndarray:
+    """What a doubling of the families adds to values (trainings, items): the least squares' slope.
+
+    Args:
+        counts: Numbers of families, two or more.
+        values: At each of them.
+    """
+    weights = np.log2(counts) - np.mean(np.log2(counts))
+    slope: np.ndarray = np.tensordot(weights / np.square(weights).sum(), np.array(values), 1)
+    return slope
 
 
 def estimate(
@@ -453,7 +464,7 @@ def print_bounds(study: Study) -> None:
 def print_bounds_by_families(study: Study) -> None:
     """Print what is reachable on `unseen` by the number of trained families."""
     counts = [n for n in study.family_counts() if study.of_seeds(n, "lorweb+hull")]
-    measured = {}
+    measured: dict[tuple[str, int | str], Measured] = {}
     for word in BOUNDS:
         for families in counts:
             for values in study.values(families, [f"lorweb+{word}", "lorweb+hull"])[:1]:
@@ -463,15 +474,20 @@ def print_bounds_by_families(study: Study) -> None:
             families, [f"lorweb+{word}" for word in ("router_gap", "better_lora", "router")]
         )
         measured[SHARE, families] = share(part, best - router, study.items)
+    for word in BOUNDS if len(counts) > 1 else ():
+        values = of_common_seeds([study.of_seeds(n, f"lorweb+{word}") for n in counts])
+        if values:
+            measured[word, DOUBLING] = of_arm(change(counts, values))
     found = estimate(list(measured.values()), study.items, ["unseen"])
     cells = {key: within(of_key) for key, (of_key,) in zip(measured, found, strict=True)}
     rows = []
     for word in (*BOUNDS, SHARE):
         _, _, fit = called(f"lorweb+{word}").partition(", ")
-        rows.append([fit or word, *(cells.get((word, families), "-") for families in counts)])
+        columns = [*counts, DOUBLING]
+        rows.append([fit or word, *(cells.get((word, column), "-") for column in columns)])
     trained = [len(study.of_seeds(families, "lorweb+hull")) for families in counts]
     header = [f"{n}, trained: {k}" for n, k in zip(counts, trained, strict=True)]
-    print_rows(["on `unseen`, trained families", *header], rows)
+    print_rows(["on `unseen`, trained families", *header, DOUBLING], rows)
 
 
 @dataclass(frozen=True)
