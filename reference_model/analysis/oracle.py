@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from lorweb_bench.data.dataset import Dataset, open_suite
-from lorweb_bench.data.images import resize, to_array, to_image
+from lorweb_bench.data.images import to_image
 from lorweb_bench.data.samples import Quadruplet
 from lorweb_bench.errors import InputError
 from lorweb_bench.metrics.candidates import library_digest
@@ -29,7 +29,7 @@ from lorweb_bench.runtime.files import canonical_json
 from reference_model.checkpoints.checkpoint import checkpoint_folder, load_checkpoint, read_config
 from reference_model.checkpoints.digests import frozen_encoder_digests, model_digests
 from reference_model.config import TrainConfig
-from reference_model.fitting.adaptation import Adaptation, routed
+from reference_model.fitting.adaptation import Adaptation, Pairs, routed
 from reference_model.fitting.drawing import draw_answers
 from reference_model.fitting.reachable import (
     Bound,
@@ -40,7 +40,7 @@ from reference_model.fitting.reachable import (
     reach,
 )
 from reference_model.fitting.spaces import Space, Span, Tokens, fresh_lora, hull_of
-from reference_model.method import BATCH_OF_FULL_SIZE, best_device
+from reference_model.method import BATCH_OF_FULL_SIZE, Method, Predictor, best_device
 from reference_model.model.adapter import Adapter
 from reference_model.model.working_size import working_size
 
@@ -81,19 +81,6 @@ class Search:
     space: Space
     make: TaskMaker
     bare: str = ""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Items of one panel size.
-
-    Attributes:
-        places: which of a transformation's items they are.
-        panels: a, a_prime and b, uint8 (batch, 3, height, width) each.
-    """
-
-    places: Sequence[int]
-    panels: dict[str, Tensor]
 
 
 @dataclass
@@ -156,91 +143,82 @@ class Oracle:
         pictures = [to_image(np.asarray(image)) for image in images]
         return working_size(self.config).tensor(pictures, size, best_device())
 
-    def _batches(self, items: Sequence[Quadruplet]) -> list[Batch]:
-        """The items by the size of their panels, as many at a time as a prediction takes."""
-        sizes = working_size(self.config)
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for place, item in enumerate(items):
-            by_size.setdefault(sizes.panel(item.a, item.b), []).append(place)
-        most = BATCH_OF_FULL_SIZE if self.adapter.base.full_size else len(items)
-        batches = []
-        for size, places in by_size.items():
-            for first in range(0, len(places), most):
-                few = places[first : first + most]
-                panels = {}
-                for role in ("a", "a_prime", "b"):
-                    images = [getattr(items[place], role) for place in few]
-                    panels[role] = self._tensor(images, size)
-                batches.append(Batch(few, panels))
-        return batches
-
     def scores(self, name: str) -> dict[str, list[float]] | None:
         """Each bound's edit_recovery on each item of a transformation; None without examples."""
         examples = self.examples(name)
         if examples is None:
             return None
         items = self.items[name]
-        batches = self._batches(items)
-        starts = []
-        for batch in batches:
-            pair = batch.panels["a"], batch.panels["a_prime"]
-            starts.append(routed(self.adapter, [pair], batch.panels["b"]))
-        answers = []
-        for batch, start in zip(batches, starts, strict=True):
-            answers.append(self._answers(batch, start, self.config))
-        scores = {"router": _recovered(batches, answers, items)}
-        told = [item.record.instruction for item in items]
-        if all(told):
-            scores["prompt"] = self._told(batches, items)
+        starts: list[Adaptation] = []
+
+        def by_router(
+            pairs: Pairs, b: Tensor, words: Sequence[str], seeds: Sequence[int]
+        ) -> Tensor:
+            starts.append(routed(self.adapter, pairs, b))
+            return self._draw(starts[-1], self.config, pairs, b, [""], seeds)
+
+        def by_words(pairs: Pairs, b: Tensor, words: Sequence[str], seeds: Sequence[int]) -> Tensor:
+            bare = Adaptation.none(self.adapter, len(b))
+            return self._draw(bare, self._alone, pairs, b, words, seeds)
+
+        scores = {"router": self._scored(items, by_router)}
+        if all(item.record.instruction for item in items):
+            scores["prompt"] = self._scored(items, by_words)
         for bound, search in self._searches(starts, examples).items():
             key = _key(name, search.bare)
             kept = self._kept(key, len(items)) if search.bare else None
-            scores[bound] = kept or self._reached(search, batches, items, len(examples))
+            scores[bound] = kept or self._reached(search, items, len(examples))
             if search.bare and not kept:
                 write_arrays(self.bare_folder, key, scores=np.array(scores[bound]))
         return scores
 
-    def _told(self, batches: Sequence[Batch], items: Sequence[Quadruplet]) -> list[float]:
-        """What the bare base makes of b, told in words."""
-        answers = []
-        for batch in batches:
-            words = [items[place].record.instruction or "" for place in batch.places]
-            bare = Adaptation.none(self.adapter, len(words))
-            answers.append(self._answers(batch, bare, self._alone, words))
-        return _recovered(batches, answers, items)
-
-    def _reached(
-        self,
-        search: Search,
-        batches: Sequence[Batch],
-        items: Sequence[Quadruplet],
-        examples: int,
-    ) -> list[float]:
+    def _reached(self, search: Search, items: Sequence[Quadruplet], examples: int) -> list[float]:
         """What the best point of a search's space makes of the items."""
         config = self._alone if search.bare else self.config
         limits = Bound(self.settings.steps, self.settings.batch, self.settings.seed)
         reached = reach(self.adapter, config, limits, search.space, search.make, examples)
-        answers = []
-        for batch in batches:
-            adaptation = reached.repeated(len(batch.places))
-            answers.append(self._answers(batch, adaptation, config))
-        return _recovered(batches, answers, items)
+
+        def by_search(
+            pairs: Pairs, b: Tensor, words: Sequence[str], seeds: Sequence[int]
+        ) -> Tensor:
+            return self._draw(reached.repeated(len(b)), config, pairs, b, [""], seeds)
+
+        return self._scored(items, by_search)
+
+    def _scored(self, items: Sequence[Quadruplet], predict: Predictor) -> list[float]:
+        """The edit_recovery of what a predictor makes of each item, at the item's own size."""
+        base = self.adapter.base
+        sizes, steps = working_size(self.config), base.sampling_steps
+        method = Method("bound", predict, sizes, best_device(), steps, {})
+        triplets = []
+        for place, item in enumerate(items):
+            triplets.append(item.triplet(item.record.instruction, self.settings.seed + place))
+        most = BATCH_OF_FULL_SIZE if base.full_size else len(items)
+        answers: list[Image.Image] = []
+        for first in range(0, len(items), most):
+            answers += method.predict(triplets[first : first + most])
+        scores = []
+        for answer, item in zip(answers, items, strict=True):
+            pictures = (np.asarray(picture) for picture in (answer, item.b, item.b_prime))
+            scores.append(edit_recovery(*pictures))
+        return scores
 
     @cached_property
     def _alone(self) -> TrainConfig:
         """The config of the base by itself, which edits b without a pair."""
         return self.config.model_copy(update={"layout": "edit", "working_size": "panel"})
 
-    @torch.no_grad()
-    def _answers(
+    def _draw(
         self,
-        batch: Batch,
         adaptation: Adaptation,
         config: TrainConfig,
-        words: Sequence[str] = ("",),
+        pairs: Pairs,
+        b: Tensor,
+        words: Sequence[str],
+        seeds: Sequence[int],
     ) -> Tensor:
-        seeds = [self.settings.seed + place for place in batch.places]
-        return draw_answers(self.adapter, config, adaptation, batch.panels, words, seeds)
+        panels = adaptation.shown(pairs[0], b)
+        return draw_answers(self.adapter, config, adaptation, panels, words, seeds)
 
     def _kept(self, key: str, items: int) -> list[float] | None:
         """A bound of the bare base from the cache, or None where it is not there whole."""
@@ -324,23 +302,6 @@ def mean_of(values: Sequence[Tensor | None]) -> Tensor | None:
 def _key(name: str, bare: str) -> str:
     """The key of one bound of a transformation in the cache."""
     return hashlib.sha256(canonical_json([name, bare]).encode()).hexdigest()[:24]
-
-
-def _recovered(
-    batches: Sequence[Batch], answers: Sequence[Tensor], items: Sequence[Quadruplet]
-) -> list[float]:
-    """The edit_recovery of each item's answer."""
-    scores = [0.0] * len(items)
-    for batch, images in zip(batches, answers, strict=True):
-        for place, image in zip(batch.places, images, strict=True):
-            item = items[place]
-            truth = np.asarray(item.b), np.asarray(item.b_prime)
-            scores[place] = edit_recovery(_resized(image, item), *truth)
-    return scores
-
-
-def _resized(image: Tensor, item: Quadruplet) -> np.ndarray:
-    return to_array(resize(image.permute(1, 2, 0).cpu().numpy(), item.b.size))
 
 
 def _order(name: str) -> bytes:
