@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -157,6 +157,11 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "lorweb_bench", *words]
 
 
+def as_typed(words: Sequence[str]) -> str:
+    """A public command as one types it."""
+    return " ".join(["lorweb-bench", *words[4:]])
+
+
 def run_logged(words: Sequence[str], log: Path) -> None:
     """Run a command; what it says goes to a file, and an error stops the study."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -237,14 +242,14 @@ def run_training(training: Training, ways: Sequence[str], folder: Path, suite: P
     if not missing:
         return
     log = folder / "logs" / f"{training.name}.log"
-    done = [" ".join(["lorweb-bench", *todo[0][1][4:]])]
+    done = [as_typed(todo[0][1])]
     started = time.monotonic()
     train(training, folder, suite)
     for name, words, report in todo[1:]:
         if name not in missing:
             continue
         run_logged(words, log)
-        keep(name, training, report, [*done, " ".join(["lorweb-bench", *words[4:]])], folder)
+        keep(name, training, report, [*done, as_typed(words)], folder)
         shutil.rmtree(report / "predictions", ignore_errors=True)
     print(f"{training.name}: done in {time.monotonic() - started:.0f} s", flush=True)
 
@@ -260,7 +265,7 @@ def run_oracle(training: Training, folder: Path, suite: Path) -> None:
     words = ("oracle", str(checkpoint), "--suite", str(suite), "-o", str(output))
     asked = command(*words, "--transformations", str(TRANSFORMATIONS))
     run_logged(asked, folder / "logs" / f"{training.name}+oracle.log")
-    keep_oracle(training, output, " ".join(["lorweb-bench", *asked[4:]]), folder)
+    keep_oracle(training, output, as_typed(asked), folder)
 
 
 def keep_oracle(training: Training, output: Path, asked: str, folder: Path) -> None:
@@ -273,9 +278,7 @@ def keep_oracle(training: Training, output: Path, asked: str, folder: Path) -> N
         values[word] = {row["key"]: round(float(row[word]), 4) for row in rows}
     about = about_training(training, [asked], folder)
     about |= {"suite": content["suite"], "settings": content["settings"], "values": values}
-    ORACLES.mkdir(parents=True, exist_ok=True)
-    path = ORACLES / f"{training.name}.json"
-    write_atomic(path, json.dumps(about, separators=(",", ":")) + "\n")
+    write_result(ORACLES / f"{training.name}.json", about)
 
 
 def run_all(wanted: Sequence[Training], folder: Path, suite: Path, jobs: int) -> None:
@@ -285,8 +288,8 @@ def run_all(wanted: Sequence[Training], folder: Path, suite: Path, jobs: int) ->
         for training in wanted:
             ways = FIRST if training.families == ALL else ("",)
             runs.append(pool.submit(run_training, training, ways, folder, suite))
-        bases = [training for training in wanted if training.arm == "lorweb"]
-        for training in sorted(bases, key=lambda training: training.families, reverse=True):
+        with_basis = [training for training in wanted if training.arm == "lorweb"]
+        for training in sorted(with_basis, key=lambda training: training.families, reverse=True):
             runs.append(pool.submit(run_oracle, training, folder, suite))
         for training in wanted:
             runs.append(pool.submit(run_training, training, tuple(WAYS), folder, suite))
@@ -310,9 +313,14 @@ def keep(
     about = about_training(training, commands, folder)
     about |= {"name": name, "way": name.partition("+")[2]}
     about |= {"suite": content["suite"], "scores": scores, "values": dict(sorted(values.items()))}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    write_atomic(result_path(name), json.dumps(about, separators=(",", ":")) + "\n")
+    write_result(result_path(name), about)
     write_labels(table)
+
+
+def write_result(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of results, its folder with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(content, separators=(",", ":")) + "\n")
 
 
 def about_training(training: Training, commands: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -335,7 +343,7 @@ def write_labels(table: Any) -> None:
         columns = ("key", "split", "tier", "kind", "family", "transformation", "hard")
         sources = ("a_source", "b_source")
         labels = {name: np.asarray(table[name]).tolist() for name in (*columns, *sources)}
-        write_atomic(path, json.dumps(labels, separators=(",", ":")) + "\n")
+        write_result(path, labels)
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ BOUNDS = (  # of a basis, by the number of trained families
     *("router", "fit20", "fit40", "hull", "span", "better_lora"),
     *("router_gap", "simplex_gap", "span_gap", "better_gap"),
 )
+FITS_BESIDE_BOUNDS = ("fit20", "fit40")
 DOUBLING = "by doubling"
 SHARE = "router_gap / (better_lora - router)"
 WORSE = 0.05  # edit_recovery that a fit should not lose
@@ -238,8 +239,10 @@ def estimate(
     for part in parts:
         of_part = []
         for asked in measured:
-            means = [[mean(part, transformation, run) for run in runs] for runs in asked.varying]
-            of_part.append(sum(map(between_trainings, means), ()))
+            between: list[Trainings] = []
+            for runs in asked.varying:
+                between += between_trainings([mean(part, transformation, run) for run in runs])
+            of_part.append(tuple(between))
         trainings.append(of_part)
     offsets = intervals(
         [parts_of(part, transformation) for part in parts],
@@ -348,9 +351,8 @@ def print_by_families(study: Study) -> None:
                 sides[pair, families] = lead(pair, values)
     leads = dict(zip(sides, estimate(list(sides.values()), study.items, ON_FEWER), strict=True))
     for place, group in enumerate(ON_FEWER):
-        rows = [
-            mean_cells(study, name, group) for name in (*MAIN, *(f"{arm}+fit20" for arm in MAIN))
-        ]
+        names = [*MAIN, *(f"{arm}+fit20" for arm in MAIN)]
+        rows = [mean_cells(study, name, group) for name in names]
         for pair in COMPARED_EVERYWHERE:
             cells = []
             for families in counts:
@@ -415,7 +417,7 @@ def open_bounds(base: str) -> Study:
 
 def fits_on(base: str) -> list[dict[str, Any]]:
     """The results of fits on a base."""
-    return [c for c in read_results() if c["base"] == base and c["way"] in ("fit20", "fit40")]
+    return [c for c in read_results() if c["base"] == base and c["way"] in FITS_BESIDE_BOUNDS]
 
 
 def better_of_two_loras(study: Study) -> list[dict[str, Any]]:
@@ -444,7 +446,7 @@ def print_bounds(study: Study) -> None:
     """Print what is reachable with the basis: at all families by group, then by their number."""
     found = {}
     for content in study.results:
-        if content["way"] not in ("fit20", "fit40"):
+        if content["way"] not in FITS_BESIDE_BOUNDS:
             found[content["way"]] = study.values(ALL, [f"lorweb+{content['way']}"])
     words = [word for word, values in found.items() if values]
     chosen = [name for name in groups(study.items) if "/" not in name and "_hard" not in name]

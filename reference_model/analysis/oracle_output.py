@@ -124,7 +124,10 @@ def _work_through(oracle: Oracle, folder: Path) -> tuple[list[dict[str, Any]], l
 def _in_common(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with the columns that all of them have: not every task is told in words."""
     common = set.intersection(*map(set, rows)) if rows else set()
-    return [{name: row[name] for name in row if name in common} for row in rows]
+    kept = []
+    for row in rows:
+        kept.append({name: row[name] for name in row if name in common})
+    return kept
 
 
 def _row(oracle: Oracle, item: Quadruplet, values: Mapping[str, float]) -> dict[str, Any]:
